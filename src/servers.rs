@@ -1,0 +1,3 @@
+//! Servers.
+mod idle;
+pub use self::idle::{Evidence, Idle, Why, Window};

@@ -1,0 +1,27 @@
+//! What else was in the same input: namespaces and ConfigMaps, by which a manifest says more than its pods do.
+//!
+//! Filled by `lint` and `explain` from the files they read, and empty at admission, where an object comes alone.
+
+use std::collections::BTreeMap;
+
+/// Namespaces and ConfigMaps beside the pods that are judged.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// The annotations of each namespace, by its name.
+    pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    /// `data` of each ConfigMap, by namespace (empty where the manifest names none) and name.
+    pub config_maps: BTreeMap<(String, String), BTreeMap<String, String>>,
+}
+
+impl Surroundings {
+    /// An annotation of a namespace.
+    pub fn namespace_annotation(&self, namespace: &str, key: &str) -> Option<&str> {
+        self.namespaces.get(namespace)?.get(key).map(String::as_str)
+    }
+
+    /// The data of a ConfigMap; one whose manifest names no namespace serves every namespace.
+    pub fn config_map(&self, namespace: &str, name: &str) -> Option<&BTreeMap<String, String>> {
+        let of = |namespace: &str| self.config_maps.get(&(namespace.to_owned(), name.to_owned()));
+        of(namespace).or_else(|| of(""))
+    }
+}
