@@ -150,8 +150,10 @@ pub struct Finding {
     pub container: Option<String>,
     /// The places in the object that it is about, most telling first: JSON pointers from the object's root.
     pub at: Vec<PointerBuf>,
-    /// The place, the fact and the reason, in one line.
+    /// The place and the fact, in one line that fits an admission warning.
     pub message: String,
+    /// The reason: how we know, and whether it can do harm now. Empty where the message says it all.
+    pub note: String,
     /// The way out, in one line.
     pub help: String,
     /// What would mend it; empty when we know of nothing.
@@ -170,8 +172,10 @@ pub struct Edit {
 /// The kinds of change, each safe to apply to the object that it was planned on.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
-    /// Sets a member of an object whose parent is there, whether the member is or not.
+    /// Sets a member of an object that is there, whether the member is or not.
     Set(Value),
+    /// Replaces an item of a list that is there.
+    Replace(Value),
     /// Appends to a list that is there.
     Append(Value),
 }

@@ -1,7 +1,28 @@
 //! linkerd-linger ends the 500s and 502s that connection timeouts cause behind Linkerd.
+//!
+//! Every door asks one question of a pod: does its server close idle connections at a moment its clients do not
+//! expect, and does its network namespace forget half-closed connections too early? Each arrow is one function;
+//! nothing flows back.
+//!
+//! ```text
+//! bytes --review::review----> Request  -.
+//! text  --manifest::read----> Document -+-workload::Object::read-> Object
+//!
+//! Object  -survey::of(&Catalog)----> Survey           what there is
+//! Survey  -rules::inspect----------> Vec<Finding>     what is wrong      } judge::judge
+//! Finding -verdict::decide(&Policy)> Verdict          what follows       }
+//!
+//! Verdict -review::answer, patch::render-> bytes                serve
+//! Verdict -report::{text,json}-----------> text and exit code   lint, explain
+//! ```
+//!
+//! Modules import from their own group or from those above it; up to *words* nothing touches I/O, a clock or async.
+
+// nouns
+pub mod duration;
 pub mod finding;
 pub mod pod;
-pub mod servers;
 pub mod surroundings;
 pub mod text;
+pub mod timing;
 pub mod workload;

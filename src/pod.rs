@@ -16,7 +16,7 @@ pub use self::probe::{Handler, PortRef, Probe, ProbeKind};
 use crate::text::{Text, nullable};
 
 /// A pod, or the pod template of a workload.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Pod<'a> {
     /// The tokens of the JSON pointer from the object's root to the pod: empty for a Pod,
     /// `["spec", "template"]` for a Deployment.
@@ -33,6 +33,8 @@ pub struct Pod<'a> {
     pub init_containers: Vec<Container<'a>>,
     /// `spec.containers`.
     pub containers: Vec<Container<'a>>,
+    /// `spec.volumes`.
+    pub volumes: Vec<Volume<'a>>,
 }
 
 impl<'a> Pod<'a> {
@@ -122,6 +124,8 @@ pub struct Container<'a> {
     pub restart_always: bool,
     /// `lifecycle` has a hook.
     pub has_lifecycle: bool,
+    /// `volumeDevices` has an item.
+    pub has_devices: bool,
     /// `securityContext` as it was sent, unread.
     pub security_context: Option<&'a RawValue>,
 }
@@ -223,6 +227,22 @@ pub struct Mount<'a> {
     pub mount_path: Text<'a>,
 }
 
+/// A volume of the pod.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Volume<'a> {
+    /// The name by which mounts refer to it.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub name: Text<'a>,
+    /// It is an `emptyDir`.
+    #[serde(default, rename = "emptyDir", deserialize_with = "is_present")]
+    pub is_empty_dir: bool,
+}
+
+fn is_present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Ok(Option::<IgnoredAny>::deserialize(deserializer)?.is_some())
+}
+
 /// The entries of a label or annotation map that we read: those of Linkerd, of linkerd-linger and of kubelet's
 /// mirror pods. The others (`kubectl.kubernetes.io/last-applied-configuration` is a copy of the whole object) are
 /// skipped without being copied.
@@ -305,6 +325,8 @@ struct RawContainer<'a> {
     restart_policy: Option<Text<'a>>,
     #[serde(default, deserialize_with = "nullable")]
     lifecycle: Lifecycle,
+    #[serde(default, deserialize_with = "nullable")]
+    volume_devices: Vec<IgnoredAny>,
     #[serde(borrow, default)]
     security_context: Option<&'a RawValue>,
 }
@@ -343,6 +365,7 @@ impl<'a> From<RawContainer<'a>> for Container<'a> {
             probes,
             restart_always: raw.restart_policy.is_some_and(|policy| &*policy == "Always"),
             has_lifecycle: raw.lifecycle.post_start.is_some() || raw.lifecycle.pre_stop.is_some(),
+            has_devices: !raw.volume_devices.is_empty(),
             security_context: raw.security_context.filter(|raw| raw.get() != "null"),
         }
     }
@@ -364,6 +387,7 @@ impl PartialEq for Container<'_> {
             && self.probes == other.probes
             && self.restart_always == other.restart_always
             && self.has_lifecycle == other.has_lifecycle
+            && self.has_devices == other.has_devices
             && self.security_context.map(RawValue::get) == other.security_context.map(RawValue::get)
     }
 }

@@ -6,7 +6,7 @@
 use serde::Deserialize;
 
 use crate::{
-    pod::{Container, Kept, Pod},
+    pod::{Container, ContainerList, Kept, Pod, Volume},
     text::{Text, nullable},
 };
 
@@ -213,6 +213,8 @@ struct Spec<'a> {
     init_containers: Vec<Container<'a>>,
     #[serde(borrow, default, deserialize_with = "nullable")]
     containers: Vec<Container<'a>>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    volumes: Vec<Volume<'a>>,
     #[serde(borrow, default)]
     template: Option<Box<Manifest<'a>>>,
     #[serde(borrow, default)]
@@ -239,8 +241,9 @@ impl<'a> Manifest<'a> {
             annotations,
             host_network: spec.host_network,
             service_account: spec.service_account_name,
-            init_containers: place(spec.init_containers, crate::pod::ContainerList::Init),
-            containers: place(spec.containers, crate::pod::ContainerList::Regular),
+            init_containers: place(spec.init_containers, ContainerList::Init),
+            containers: place(spec.containers, ContainerList::Regular),
+            volumes: spec.volumes,
             ..Pod::default()
         });
         pod.at = kind.pod_at();
@@ -261,7 +264,7 @@ impl<'a> Manifest<'a> {
     }
 }
 
-fn place(mut containers: Vec<Container<'_>>, list: crate::pod::ContainerList) -> Vec<Container<'_>> {
+fn place(mut containers: Vec<Container<'_>>, list: ContainerList) -> Vec<Container<'_>> {
     for (index, container) in containers.iter_mut().enumerate() {
         container.list = list;
         container.index = index;

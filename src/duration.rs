@@ -1,0 +1,112 @@
+//! Durations as Go and its users write them: `1h`, `1m30s`, `100ms`.
+//!
+//! Reads with the parser that kube has for `metav1.Duration`, less the forms that only a mistake produces.
+
+use std::{fmt::Write, time::Duration};
+
+/// A duration that cannot be read.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{text:?} is no duration: {reason}; write it like 1h, 1m30s or 100ms")]
+pub struct DurationError {
+    /// What stood there.
+    pub text: String,
+    /// Why not.
+    pub reason: String,
+}
+
+/// Reads a duration of zero or more.
+///
+/// # Errors
+///
+/// When `text` is empty, negative, without a unit, or absurdly long.
+pub fn read(text: &str) -> Result<Duration, DurationError> {
+    let fail = |reason: &str| DurationError { text: text.to_owned(), reason: reason.to_owned() };
+    match text.as_bytes().first() {
+        None => return Err(fail("it is empty")),
+        Some(b'-') => return Err(fail("it is negative")),
+        Some(_) => {}
+    }
+    // kube's parser panics on `1h-5m` and on numbers beyond u64.
+    if text.chars().any(|char| !char.is_alphanumeric() && char != '.') {
+        return Err(fail("it has other characters than digits, a point and units"));
+    }
+    if text.len() > 30 || text.split(|char: char| !char.is_ascii_digit()).any(|digits| digits.len() > 12) {
+        return Err(fail("it is too long"));
+    }
+    if text.bytes().all(|byte| byte.is_ascii_digit()) && text != "0" {
+        return Err(fail("it has no unit"));
+    }
+    let duration: kube::core::Duration =
+        text.parse().map_err(|error: kube::core::duration::ParseError| fail(&error.to_string()))?;
+    Ok(duration.into())
+}
+
+/// Writes a duration as people do: `1h`, `1m30s`, `1.5s`, `100ms`, `0s`.
+pub fn show(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    if seconds == 0 && !duration.is_zero() {
+        return format!("{duration:?}");
+    }
+    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+    let rest = duration - Duration::from_secs(hours * 3600 + minutes * 60);
+    let mut shown = String::new();
+    // Writing to a String cannot fail.
+    if hours > 0 {
+        let _ = write!(shown, "{hours}h");
+    }
+    if minutes > 0 {
+        let _ = write!(shown, "{minutes}m");
+    }
+    if !rest.is_zero() || shown.is_empty() {
+        let _ = write!(shown, "{}s", rest.as_secs_f64());
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("1h", 3_600_000, "1h")]
+    #[case("90s", 90_000, "1m30s")]
+    #[case("1m30s", 90_000, "1m30s")]
+    #[case("60m", 3_600_000, "1h")]
+    #[case("100ms", 100, "100ms")]
+    #[case("0.1s", 100, "100ms")]
+    #[case("1.5s", 1_500, "1.5s")]
+    #[case("0", 0, "0s")]
+    #[case("0s", 0, "0s")]
+    #[case("1h1m1.25s", 3_661_250, "1h1m1.25s")]
+    fn reads_and_shows(#[case] text: &str, #[case] millis: u64, #[case] shown: &str) {
+        let duration = read(text).unwrap();
+        assert_eq!(duration, Duration::from_millis(millis));
+        assert_eq!(show(duration), shown);
+    }
+
+    #[rstest]
+    #[case("", "it is empty")]
+    #[case("-1h", "it is negative")]
+    #[case("60", "it has no unit")]
+    #[case("1h-5m", "it has other characters than digits, a point and units")]
+    #[case("9999999999999h", "it is too long")]
+    #[case("1e3s", "invalid unit")]
+    #[case("5 s", "it has other characters")]
+    #[case("infs", "invalid floating-point number")]
+    #[case("h", "invalid floating-point number")]
+    #[case("1d", "invalid unit")]
+    #[case("1.5", "missing a unit")]
+    fn refuses(#[case] text: &str, #[case] reason: &str) {
+        let error = read(text).unwrap_err();
+        assert!(error.reason.starts_with(reason), "{error}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn never_panics(text in "[0-9.hmsnu\u{b5}e+-]{0,40}") {
+            let _ = read(&text);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! When the requests of several probes leave a connection idle, and for how long.
+//!
+//! Turns periods into the gaps between two uses of one pooled connection. Whether a gap is dangerous is left to the
+//! rules.
+
+use std::{collections::BTreeSet, time::Duration};
+
+/// How many instants are played at most; a hyperperiod of periods that people write is far shorter, and a longer one
+/// is judged by its beginning.
+const MOST_INSTANTS: usize = 10_000;
+
+/// A gap between two uses of one connection.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Gap {
+    /// How long the connection is idle.
+    pub idle: Duration,
+    /// How many requests come at once at both ends of it: 1 for the connection that every request takes first, 2 for
+    /// the spare one that only coincident requests need, and so on.
+    pub depth: usize,
+}
+
+/// Plays requests with these periods, all started together as kubelet starts the probes of a pod, over one
+/// hyperperiod.
+///
+/// Requests at one instant hold a connection each, and a free connection is taken last in, first out, so the
+/// connection at depth n is used exactly when n requests coincide. One connection at depth 1 serves all of them where
+/// requests share one (`shared`, HTTP/2).
+pub fn gaps(periods: &[Duration], shared: bool) -> BTreeSet<Gap> {
+    let periods: Vec<u64> = periods.iter().map(millis).filter(|period| *period > 0).collect();
+    let mut gaps = BTreeSet::new();
+    let mut last_at_depth: Vec<u64> = vec![0; if shared { 1 } else { periods.len() }];
+    let end = periods.iter().copied().fold(1, lcm);
+    let mut now = 0;
+    for _ in 0..MOST_INSTANTS {
+        let Some(next) = periods.iter().map(|period| (now / period + 1).saturating_mul(*period)).min() else {
+            break;
+        };
+        now = next;
+        if now > end {
+            break;
+        }
+        let coincident = periods.iter().filter(|period| now % **period == 0).count();
+        for (depth, last) in last_at_depth.iter_mut().enumerate().take(coincident) {
+            gaps.insert(Gap { idle: Duration::from_millis(now - *last), depth: depth + 1 });
+            *last = now;
+        }
+    }
+    gaps
+}
+
+fn millis(duration: &Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn lcm(a: u64, b: u64) -> u64 {
+    let (mut x, mut y) = (a, b);
+    while y != 0 {
+        (x, y) = (y, x % y);
+    }
+    (a / x).saturating_mul(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::one_probe(&[10], false, &[(10, 1)])]
+    #[case::two_at_once(&[10, 10], false, &[(10, 1), (10, 2)])]
+    #[case::the_spare_connection_waits_for_both(&[10, 5], false, &[(5, 1), (10, 2)])]
+    #[case::coprime(&[3, 2], false, &[(1, 1), (2, 1), (6, 2)])]
+    #[case::three(&[2, 4, 8], false, &[(2, 1), (4, 2), (8, 3)])]
+    #[case::one_connection_for_all(&[10, 5], true, &[(5, 1)])]
+    #[case::none(&[], false, &[])]
+    fn gaps_are_played(#[case] periods: &[u64], #[case] shared: bool, #[case] expected: &[(u64, usize)]) {
+        let periods: Vec<_> = periods.iter().map(|seconds| Duration::from_secs(*seconds)).collect();
+        let expected: BTreeSet<_> = expected
+            .iter()
+            .map(|(idle, depth)| Gap { idle: Duration::from_secs(*idle), depth: *depth })
+            .collect();
+        assert_eq!(gaps(&periods, shared), expected);
+    }
+
+    #[test]
+    fn huge_hyperperiods_end() {
+        let periods = [u64::MAX / 2_000, 86_399, 9_973, 1].map(Duration::from_secs);
+        assert!(gaps(&periods, false).contains(&Gap { idle: Duration::from_secs(1), depth: 1 }));
+    }
+
+    proptest::proptest! {
+        /// The closed form against the pool itself: a stack of free connections, the last one used on top.
+        #[test]
+        fn the_closed_form_is_the_stack(periods in proptest::collection::vec(1_u64..30, 1..4)) {
+            let end = periods.iter().copied().fold(1, lcm);
+            let mut free: Vec<u64> = vec![0; periods.len()];
+            let mut played = BTreeSet::new();
+            for now in 1..=end {
+                let coincident = periods.iter().filter(|period| now % **period == 0).count();
+                let taken: Vec<u64> = (0..coincident).map(|_| free.pop().unwrap()).collect();
+                played.extend(taken.iter().map(|last| now - last));
+                free.extend(std::iter::repeat_n(now, coincident));
+            }
+            let periods: Vec<_> = periods.iter().map(|seconds| Duration::from_secs(*seconds)).collect();
+            let closed: BTreeSet<_> = gaps(&periods, false).iter().map(|gap| gap.idle.as_secs()).collect();
+            proptest::prop_assert_eq!(closed, played);
+        }
+    }
+}
