@@ -26,3 +26,5 @@ pub mod surroundings;
 pub mod text;
 pub mod timing;
 pub mod workload;
+// knowledge
+pub mod servers;

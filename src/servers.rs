@@ -1,3 +1,58 @@
-//! Servers.
+//! Which HTTP server runs in a container, and what it does with idle connections.
+//!
+//! Turns a container and the [`Catalog`] into a [`Server`] and an [`Idle`]. Annotations, and what follows from the
+//! answer, are left to others.
+
+mod catalog;
+mod command;
+mod duration;
+mod environment;
 mod idle;
-pub use self::idle::{Evidence, Idle, Why, Window};
+mod recognise;
+mod settings;
+mod settle;
+mod shell;
+mod version;
+mod word;
+
+pub use self::{
+    catalog::{Catalog, CatalogError, RawServer, Server},
+    idle::{Evidence, Idle, Why, Window},
+};
+use self::{
+    environment::Environment,
+    recognise::{Recognised, WAY_OUT},
+    settings::Reader,
+};
+use crate::{
+    pod::{Container, Pod},
+    surroundings::Surroundings,
+};
+
+/// The server that runs in a container of `pod`, as far as its spec shows, and what it does with idle connections.
+///
+/// ConfigMaps are looked up in `namespace`. A server is named without an answer when only one hint speaks for it.
+pub fn judge<'c>(
+    catalog: &'c Catalog,
+    pod: &Pod<'_>,
+    container: &Container<'_>,
+    namespace: &str,
+    surroundings: &Surroundings,
+) -> (Option<&'c Server>, Idle) {
+    let environment = Environment::read(container, namespace, surroundings);
+    let launch = match command::launch(container, environment) {
+        Ok(launch) => launch,
+        Err(why) => return (None, Idle::Unknown(Why(format!("{why}; {WAY_OUT}")))),
+    };
+    match recognise::recognise(catalog, container, &launch) {
+        Recognised::Nothing(why) => (None, Idle::Unknown(Why(why))),
+        Recognised::Hint(server, why) => (Some(server), Idle::Unknown(Why(why))),
+        Recognised::Server(found) => {
+            let reader = Reader { found: &found, environment: &launch.environment, container };
+            (Some(found.server), settle::settle(&reader, pod))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+//! What really runs in a container.
+//!
+//! Turns `command` and `args` into the words of the server's own command line, out of `sh -c`, `exec`, `env`, init
+//! processes and package runners. Which server that is, is left to recognition.
+
+use super::{
+    environment::Environment,
+    shell,
+    word::{Word, basename},
+};
+use crate::{pod::Container, servers::word::Place};
+
+/// A command line and the variables that it runs with.
+#[derive(Clone, Debug)]
+pub(super) struct Launch {
+    /// The program and its arguments; empty when the pod leaves both to the image.
+    pub(super) words: Vec<Word>,
+    /// The variables, those that the command line sets among them.
+    pub(super) environment: Environment,
+    /// The pod gives `command`; otherwise the words are arguments of the image's ENTRYPOINT.
+    pub(super) replaces_entrypoint: bool,
+}
+
+/// Deeper than this nobody wraps a server.
+const DEEPEST: usize = 16;
+
+/// Unwraps the container's command line; the error says what it holds that we do not follow.
+pub(super) fn launch(container: &Container<'_>, environment: Environment) -> Result<Launch, String> {
+    let command = container.command.iter().enumerate().map(|(index, text)| (text, Place::Command(index)));
+    let args = container.args.iter().enumerate().map(|(index, text)| (text, Place::Args(index)));
+    let words = command.chain(args).map(|(text, at)| environment.expand(text, at)).collect();
+    unwrap(Launch { words, environment, replaces_entrypoint: !container.command.is_empty() })
+}
+
+/// Takes every wrapper off a command line.
+pub(super) fn unwrap(mut launch: Launch) -> Result<Launch, String> {
+    for _ in 0..DEEPEST {
+        let Some(first) = launch.words.first() else { return Ok(launch) };
+        let program = basename(first.known()?).to_owned();
+        let inner = if SHELLS.contains(&program.as_str()) {
+            Some(script(&mut launch)?)
+        } else {
+            WRAPPERS.iter().find_map(|wrapper| wrapper.take_off(&program, &mut launch))
+        };
+        match inner {
+            None => return Ok(launch),
+            Some(inner) if inner.is_empty() => return Err(format!("{program} is given no command to run")),
+            Some(inner) => launch.words = inner,
+        }
+    }
+    Err("the command is wrapped too deeply".to_owned())
+}
+
+const SHELLS: [&str; 6] = ["sh", "bash", "ash", "dash", "zsh", "ksh"];
+
+/// The command that a shell leaves in the foreground.
+fn script(launch: &mut Launch) -> Result<Vec<Word>, String> {
+    let mut words = launch.words.iter().skip(1);
+    let mut runs_text = false;
+    while let Some(word) = words.next() {
+        let text = word.prefix();
+        if matches!(text, "--" | "-") {
+            continue;
+        }
+        let flags = text.strip_prefix(['-', '+']).filter(|flags| !flags.is_empty());
+        match flags {
+            Some(flags) => {
+                let short = text.starts_with('-') && !flags.starts_with('-');
+                runs_text |= short && flags.contains('c');
+                if short && flags.ends_with('o') {
+                    words.next();
+                }
+            }
+            None if runs_text => {
+                let text = word.clone();
+                return shell::foreground(&text, &mut launch.environment);
+            }
+            None => {
+                let name = basename(text);
+                return Err(format!("the script {name} is in the image, where we cannot read it"));
+            }
+        }
+    }
+    Err("a shell runs, and we do not see what it starts".to_owned())
+}
+
+/// A program that runs another one.
+struct Wrapper {
+    names: &'static [&'static str],
+    /// A word that must follow, as `run` in `poetry run`.
+    subcommand: Option<&'static str>,
+    /// Options whose value is the next word; `*` stands for all options without `=`.
+    valued: &'static [&'static str],
+    /// Words between the options and the command.
+    operands: usize,
+}
+
+const WRAPPERS: [Wrapper; 13] = [
+    Wrapper::plain(&["exec"]).valued(&["-a"]),
+    Wrapper::plain(&[
+        "command",
+        "nohup",
+        "setsid",
+        "time",
+        "ddtrace-run",
+        "docker-entrypoint.sh",
+        "catatonit",
+    ]),
+    Wrapper::plain(&["env"]).valued(&["-u", "--unset", "-C", "--chdir"]),
+    Wrapper::plain(&["tini", "tini-static", "dumb-init"]).valued(&["-p", "-e", "-r", "--rewrite"]),
+    Wrapper::plain(&["su-exec", "gosu"]).operands(1),
+    Wrapper::plain(&["nice", "ionice"]).valued(&["-n", "--adjustment", "-c"]),
+    Wrapper::plain(&["timeout"]).valued(&["-s", "--signal", "-k", "--kill-after"]).operands(1),
+    Wrapper::plain(&["opentelemetry-instrument"]).valued(&["*"]),
+    Wrapper::plain(&["newrelic-admin"]).subcommand("run-program"),
+    Wrapper::plain(&["poetry", "pipenv", "uv", "pdm", "hatch"]).subcommand("run").valued(&[
+        "--with",
+        "--python",
+        "-p",
+        "--project",
+        "--directory",
+        "--extra",
+        "--group",
+        "--package",
+        "--env-file",
+    ]),
+    Wrapper::plain(&["bundle"]).subcommand("exec"),
+    Wrapper::plain(&["npx", "bunx"]).valued(&["-p", "--package"]),
+    Wrapper::plain(&["npm", "pnpm"]).subcommand("exec"),
+];
+
+impl Wrapper {
+    const fn plain(names: &'static [&'static str]) -> Self {
+        Self { names, subcommand: None, valued: &[], operands: 0 }
+    }
+
+    const fn subcommand(self, subcommand: &'static str) -> Self {
+        Self { subcommand: Some(subcommand), ..self }
+    }
+
+    const fn valued(self, valued: &'static [&'static str]) -> Self {
+        Self { valued, ..self }
+    }
+
+    const fn operands(self, operands: usize) -> Self {
+        Self { operands, ..self }
+    }
+
+    /// The command inside; `None` when this is not the wrapper, or runs nothing here.
+    fn take_off(&self, program: &str, launch: &mut Launch) -> Option<Vec<Word>> {
+        if !self.names.contains(&program) {
+            return None;
+        }
+        let mut rest = launch.words.get(1..)?;
+        if let Some(subcommand) = self.subcommand {
+            let (first, after) = rest.split_first()?;
+            if first.known() != Ok(subcommand) {
+                return None;
+            }
+            rest = after;
+        }
+        while let Some((word, after)) = rest.split_first() {
+            let text = word.prefix();
+            if text == "--" {
+                rest = after;
+                break;
+            }
+            let assignment = program == "env" && text.contains('=');
+            if assignment && !text.starts_with('-') {
+                let (name, _) = text.split_once('=')?;
+                launch.environment.set(name, word.after(name.len() + 1));
+            } else if !text.starts_with('-') {
+                break;
+            }
+            let all = self.valued == ["*"] && !text.contains('=');
+            let valued = text.starts_with('-') && (all || self.valued.contains(&text));
+            rest = if valued { after.get(1..)? } else { after };
+        }
+        rest.get(self.operands..).map(<[Word]>::to_vec)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,306 @@
+//! Which server runs in a container.
+//!
+//! Turns image, command line and variables into one catalog entry: by one reliable sign, or by two hints that do not
+//! depend on each other. What it does with idle connections is left to `settle`.
+
+mod program;
+
+use self::program::Program;
+use super::{
+    catalog::{Catalog, Server, SignKind, Strength},
+    command::Launch,
+    version::Version,
+    word::{Place, Word, basename},
+};
+use crate::pod::Container;
+
+/// A server and what we saw of it.
+#[derive(Clone, Debug)]
+pub(super) struct Found<'c> {
+    pub(super) server: &'c Server,
+    /// From the image's tag.
+    pub(super) version: Option<Version>,
+    /// The image is one of the server's own, with the configuration that comes with it.
+    pub(super) own_image: bool,
+    /// The server's arguments.
+    pub(super) arguments: Vec<Word>,
+    /// Options of the program that runs it.
+    pub(super) options: Vec<Word>,
+}
+
+/// What a container shows of its server.
+#[derive(Clone, Debug)]
+pub(super) enum Recognised<'c> {
+    /// Enough.
+    Server(Found<'c>),
+    /// Too little, and why.
+    Hint(&'c Server, String),
+    /// Nothing, and why.
+    Nothing(String),
+}
+
+/// The way out of every doubt.
+pub(super) const WAY_OUT: &str = "say it with annotation linkerd-linger.io/idle-timeout";
+
+/// What speaks for one entry.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    server: usize,
+    image: Option<Strength>,
+    command: Option<Strength>,
+    setting: Option<Strength>,
+}
+
+impl Candidate {
+    fn hints(self) -> usize {
+        [self.image, self.command, self.setting].iter().flatten().count()
+    }
+
+    /// 0 when not recognised; a command proves more than an image does.
+    fn rank(self) -> u8 {
+        match (self.command, self.image) {
+            (Some(Strength::Reliable), _) => 3,
+            (_, Some(Strength::Reliable)) => 2,
+            _ => u8::from(self.hints() > 1),
+        }
+    }
+}
+
+/// Recognises the server of a container; `launch` is its unwrapped command line.
+pub(super) fn recognise<'c>(
+    catalog: &'c Catalog,
+    container: &Container<'_>,
+    launch: &Launch,
+) -> Recognised<'c> {
+    let image = Image::of(&container.image);
+    let mut candidates = Candidates { catalog, list: Vec::new() };
+    candidates.image(&image);
+    let program = candidates.program(launch);
+    candidates.command(&program);
+    candidates.settings(&program, launch);
+    candidates.choose(&image, program)
+}
+
+struct Candidates<'c> {
+    catalog: &'c Catalog,
+    list: Vec<Candidate>,
+}
+
+impl<'c> Candidates<'c> {
+    fn of(&mut self, server: usize) -> &mut Candidate {
+        let at = self.list.iter().position(|candidate| candidate.server == server).unwrap_or_else(|| {
+            self.list.push(Candidate { server, image: None, command: None, setting: None });
+            self.list.len() - 1
+        });
+        &mut self.list[at]
+    }
+
+    fn server(&self, candidate: Candidate) -> Option<&'c Server> {
+        self.catalog.server(candidate.server)
+    }
+
+    fn image(&mut self, image: &Image) {
+        for mark in self.catalog.marks(SignKind::Image, &image.repository) {
+            if mark.takes_tag(&image.tag) {
+                let found = &mut self.of(mark.server).image;
+                *found = (*found).max(Some(mark.strength));
+            }
+        }
+    }
+
+    /// The program that runs. Only `args` leaves the image's ENTRYPOINT in place, which most often runs a command
+    /// that it is given, and adds flags to its own.
+    fn program(&self, launch: &Launch) -> Program {
+        let Some(first) = launch.words.first() else { return Program::default() };
+        let program = Program::read(&launch.words);
+        if launch.replaces_entrypoint || self.knows(&program) {
+            return program;
+        }
+        let servers = self.list.iter().filter_map(|candidate| self.server(*candidate));
+        if let Some(server) = servers.clone().find(|server| !server.entrypoint.is_empty()) {
+            let entrypoint = server.entrypoint.iter().map(|text| Word::text(text, Place::Args(0)));
+            return Program::read(&entrypoint.chain(launch.words.iter().cloned()).collect::<Vec<_>>());
+        }
+        if first.prefix().starts_with('-') || first.prefix().contains('=') {
+            return Program { arguments: launch.words.clone(), ..Program::default() };
+        }
+        program
+    }
+
+    fn knows(&self, program: &Program) -> bool {
+        program.signs.iter().any(|(kind, text)| !self.catalog.marks(*kind, text).is_empty())
+    }
+
+    /// A command that is something else overrules the image.
+    fn command(&mut self, program: &Program) {
+        for (kind, text) in &program.signs {
+            for mark in self.catalog.marks(*kind, text) {
+                let found = &mut self.of(mark.server).command;
+                *found = (*found).max(Some(mark.strength));
+            }
+        }
+        if program.name.is_some() {
+            self.list.retain(|candidate| candidate.command.is_some());
+        }
+    }
+
+    /// Settings that only one server reads, in the environment or on the command line. They count beside the program
+    /// that runs such a server, and not beside others.
+    fn settings(&mut self, program: &Program, launch: &Launch) {
+        let variables = launch.environment.names().into_iter().map(str::to_owned);
+        let names: Vec<String> = variables.chain(program.settings()).collect();
+        for name in names {
+            for mark in self.catalog.marks(SignKind::Setting, &name) {
+                let Some(server) = self.catalog.server(mark.server) else { continue };
+                let runs_it = program.runtime.is_some() && program.runtime == server.runtime.as_deref();
+                let already = self.list.iter().any(|candidate| candidate.server == mark.server);
+                if program.name.is_some() && !runs_it && !already {
+                    continue;
+                }
+                let candidate = self.of(mark.server);
+                candidate.setting = Some(mark.strength);
+                if runs_it {
+                    candidate.command = candidate.command.max(Some(Strength::Hint));
+                }
+            }
+        }
+    }
+
+    /// A more special entry replaces the general one if it is recognised, and yields to it if not.
+    fn refine(&mut self) {
+        let list = self.list.clone();
+        let catalog = self.catalog;
+        self.list.retain(|candidate| {
+            let Some(server) = catalog.server(candidate.server) else { return false };
+            !list.iter().filter_map(|other| Some((other, catalog.server(other.server)?))).any(
+                |(other, of)| {
+                    let replaced = of.refines.as_deref() == Some(&server.id) && other.rank() > 0;
+                    let yields = server.refines.as_deref() == Some(&of.id) && candidate.rank() == 0;
+                    replaced && other.rank() >= candidate.rank() || yields
+                },
+            )
+        });
+    }
+
+    fn choose(mut self, image: &Image, program: Program) -> Recognised<'c> {
+        self.refine();
+        self.list.sort_by_key(|candidate| candidate.server);
+        let Some(best) = self.list.iter().map(|candidate| (candidate.rank(), candidate.hints())).max() else {
+            return Recognised::Nothing(nothing(image, &program));
+        };
+        let mut leaders = self.list.iter().filter(|candidate| (candidate.rank(), candidate.hints()) == best);
+        let (leader, second) = (leaders.next().copied(), leaders.next().copied());
+        let Some((candidate, server)) = leader.and_then(|leader| Some((leader, self.server(leader)?))) else {
+            return Recognised::Nothing(nothing(image, &program));
+        };
+        if let Some(other) = second.and_then(|second| self.server(second)) {
+            return Recognised::Nothing(format!("it may be {} or {}; {WAY_OUT}", server.id, other.id));
+        }
+        if best.0 == 0 {
+            return Recognised::Hint(server, hint(candidate, server));
+        }
+        let tells = server.version_from.contains(&image.repository);
+        Recognised::Server(Found {
+            server,
+            version: tells.then(|| Version::from_tag(&image.tag)).flatten(),
+            own_image: candidate.image.is_some(),
+            arguments: program.arguments,
+            options: program.options,
+        })
+    }
+}
+
+fn hint(candidate: Candidate, server: &Server) -> String {
+    let sign = match candidate {
+        Candidate { image: Some(_), .. } => "only the image",
+        Candidate { command: Some(_), .. } => "only the command",
+        Candidate { .. } => "only a setting",
+    };
+    let doubt = server.doubt.as_deref().map_or_else(String::new, |doubt| format!(" ({doubt})"));
+    format!("{sign} hints at {}{doubt}; {WAY_OUT}", server.id)
+}
+
+fn nothing(image: &Image, program: &Program) -> String {
+    let what = match &program.name {
+        Some(name) => format!("{} is no server that we know", shorten(basename(name))),
+        None if image.repository.is_empty() => "nothing tells which server runs".to_owned(),
+        None => format!("image {} does not tell which server runs", shorten(&image.repository)),
+    };
+    format!("{what}; {WAY_OUT}")
+}
+
+/// Keeps a message readable.
+pub(super) fn shorten(text: &str) -> String {
+    const LONGEST: usize = 60;
+    if text.chars().count() <= LONGEST {
+        return text.to_owned();
+    }
+    let head: String = text.chars().take(LONGEST).collect();
+    format!("{head}...")
+}
+
+/// An image reference with its registry, and the tag apart.
+#[derive(Debug, Default)]
+struct Image {
+    repository: String,
+    tag: String,
+}
+
+impl Image {
+    /// As container runtimes read it: `nginx` is `docker.io/library/nginx`. A digest says nothing to us.
+    fn of(text: &str) -> Self {
+        if text.is_empty() {
+            return Self::default();
+        }
+        let (text, _digest) = text.split_once('@').unwrap_or((text, ""));
+        let (name, tag) = match text.rsplit_once(':') {
+            Some((name, tag)) if !tag.contains('/') => (name, tag),
+            Some(_) | None => (text, ""),
+        };
+        let host = name.split_once('/').map(|(host, path)| {
+            let host_like = host.contains(['.', ':']) || host == "localhost";
+            (host_like.then_some(host), path)
+        });
+        let repository = match host {
+            None => format!("docker.io/library/{name}"),
+            Some((None, _)) => format!("docker.io/{name}"),
+            Some((Some("index.docker.io" | "registry-1.docker.io" | "docker.io"), path))
+                if path.contains('/') =>
+            {
+                format!("docker.io/{path}")
+            }
+            Some((Some("index.docker.io" | "registry-1.docker.io" | "docker.io"), path)) => {
+                format!("docker.io/library/{path}")
+            }
+            Some((Some(_), _)) => name.to_owned(),
+        };
+        Self { repository, tag: tag.to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::short("nginx", "docker.io/library/nginx", "")]
+    #[case::tag("nginx:1.27", "docker.io/library/nginx", "1.27")]
+    #[case::namespace("bitnami/nginx:1", "docker.io/bitnami/nginx", "1")]
+    #[case::docker_io("docker.io/nginx", "docker.io/library/nginx", "")]
+    #[case::index("index.docker.io/a/b:1", "docker.io/a/b", "1")]
+    #[case::registry("registry.example.com:5000/shop/cart", "registry.example.com:5000/shop/cart", "")]
+    #[case::registry_and_tag(
+        "registry.example.com:5000/shop/cart:3",
+        "registry.example.com:5000/shop/cart",
+        "3"
+    )]
+    #[case::local("localhost/x:1", "localhost/x", "1")]
+    #[case::digest("nginx:1.27@sha256:00", "docker.io/library/nginx", "1.27")]
+    #[case::empty("", "", "")]
+    fn images(#[case] text: &str, #[case] repository: &str, #[case] tag: &str) {
+        let image = Image::of(text);
+        assert_eq!((image.repository.as_str(), image.tag.as_str()), (repository, tag));
+    }
+}
