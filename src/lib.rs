@@ -27,4 +27,7 @@ pub mod text;
 pub mod timing;
 pub mod workload;
 // knowledge
+pub mod annotations;
+pub mod linkerd;
 pub mod servers;
+pub mod survey;

@@ -1,0 +1,420 @@
+//! What Linkerd put into a pod, or will: a proxy or none, its line, the ports that pass it by, and how long it keeps
+//! idle connections to the app.
+//!
+//! Turns a Pod into a [`Mesh`]. What the linkerd-init container needs is in [`proxy_init`].
+
+pub mod pool;
+pub mod ports;
+pub mod proxy_init;
+pub mod version;
+
+use std::fmt;
+
+use self::{
+    pool::PoolIdle,
+    ports::PortSet,
+    version::{Line, Version},
+};
+use crate::{
+    pod::{Container, ContainerList, EnvVar, Kept, Pod},
+    surroundings::Surroundings,
+};
+
+/// The proxy's container, in whichever list it is.
+pub const PROXY: &str = "linkerd-proxy";
+/// The init container that takes linkerd-init's place in CNI mode since 2.13.
+const NETWORK_VALIDATOR: &str = "linkerd-network-validator";
+/// The one that took it in 2.12.2 to 2.12.6.
+const NOOP: &str = "noop";
+/// What the injector goes by.
+const INJECT: &str = "linkerd.io/inject";
+/// The only version string that the injector writes into a pod.
+const PROXY_VERSION: &str = "linkerd.io/proxy-version";
+/// Ports that pass the proxy by.
+const SKIP_INBOUND_PORTS: &str = "config.linkerd.io/skip-inbound-ports";
+/// Ports that the proxy forwards as TCP.
+const OPAQUE_PORTS: &str = "config.linkerd.io/opaque-ports";
+/// Variables for the proxy, as a JSON array of EnvVar (2.20, edge-26.4.3, linkerd2 #15156).
+const PROXY_ADDITIONAL_ENV: &str = "config.linkerd.io/proxy-additional-env";
+/// A version that the user chose for the injector.
+const CONFIG_PROXY_VERSION: &str = "config.linkerd.io/proxy-version";
+/// The same as [`OPAQUE_PORTS`], in the proxy's environment.
+const OPAQUE_PORTS_ENV: &str = "LINKERD2_PROXY_INBOUND_PORTS_DISABLE_PROTOCOL_DETECTION";
+
+/// The proxy's own ports (control 4190, admin 4191): the injector always skips them.
+const ALWAYS_SKIPPED: &str = "4190,4191";
+/// Skipped besides when nothing is said, since 2.11 (`values.yaml`, `proxyInit.ignoreInboundPorts`).
+const DEFAULT_SKIPPED: &str = "4567,4568";
+/// Opaque when nothing is said, since 2.11 (`values.yaml`, `proxy.opaquePorts`).
+const DEFAULT_OPAQUE: &str = "25,587,3306,4444,5432,6379,9300,11211";
+
+/// Whether a pod has a Linkerd proxy.
+#[derive(Clone, Debug)]
+pub enum Mesh {
+    /// The injector was there.
+    Injected(Proxy),
+    /// The injector will come: what we know of the proxy is what it usually writes.
+    WillBeInjected(Proxy),
+    /// It has none, and gets none.
+    Not(NotMeshed),
+}
+
+impl Mesh {
+    /// The word for it in the JSON of `explain`.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Injected(_) => "injected",
+            Self::WillBeInjected(_) => "will-be-injected",
+            Self::Not(_) => "not-meshed",
+        }
+    }
+
+    /// The proxy, present or to come.
+    pub const fn proxy(&self) -> Option<&Proxy> {
+        match self {
+            Self::Injected(proxy) | Self::WillBeInjected(proxy) => Some(proxy),
+            Self::Not(_) => None,
+        }
+    }
+}
+
+/// Why a pod has no proxy and gets none.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum NotMeshed {
+    /// `hostNetwork: true`: the injector leaves such pods alone.
+    HostNetwork,
+    /// A mirror of a static pod: kubelet runs it already.
+    Mirror,
+    /// `linkerd.io/inject: disabled`, of the pod or its namespace.
+    Disabled,
+    /// A value that the injector does not know, which it takes for no.
+    InvalidInject(String),
+    /// Another mesh's sidecar or init container is there.
+    OtherSidecar(String),
+    /// Nothing asks for injection.
+    NotAsked,
+    /// Injection was asked for, and the injector did not come.
+    InjectorStayedAway,
+}
+
+impl fmt::Display for NotMeshed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HostNetwork => f.write_str("hostNetwork: Linkerd does not inject such pods"),
+            Self::Mirror => f.write_str("a mirror pod: kubelet runs it already"),
+            Self::Disabled => f.write_str("linkerd.io/inject is disabled"),
+            Self::InvalidInject(value) => {
+                write!(f, "linkerd.io/inject is {value:?}, which is neither enabled, ingress nor disabled")
+            }
+            Self::OtherSidecar(name) => write!(f, "the injector leaves pods with {name} alone"),
+            Self::InjectorStayedAway => {
+                f.write_str("injection was asked for, and Linkerd's injector did not come")
+            }
+            Self::NotAsked => f.write_str("no proxy in it, and no linkerd.io/inject annotation asks for one"),
+        }
+    }
+}
+
+/// What we know of a pod's proxy.
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    /// It is, or will be, a native sidecar; `None` when the injector's settings decide.
+    pub native: Option<bool>,
+    /// Its version, where the pod tells it.
+    pub version: Option<Version>,
+    /// Its line, where the version or the shape of the pod tells it.
+    pub line: Option<Line>,
+    /// Linkerd's CNI plugin sets up the redirection: there is no linkerd-init.
+    pub cni: bool,
+    /// Ports that pass it by.
+    pub skipped: PortSet,
+    /// When not empty, the only ports that are redirected to it.
+    pub redirected_only: Option<PortSet>,
+    /// Ports that it forwards as TCP.
+    pub opaque: PortSet,
+    /// How long it keeps idle HTTP/1 connections to the app.
+    pub pool: PoolIdle,
+}
+
+impl Proxy {
+    /// The line or, for edges that lead to none yet, the version: `2.17`, `2.16-2.17`, `2.20+`, `edge-26.8.3`.
+    pub fn line_text(&self) -> Option<String> {
+        self.line.map(|line| line.to_string()).or_else(|| self.version.map(|version| version.to_string()))
+    }
+}
+
+/// What to think of a pod without a proxy.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Injection {
+    /// The injector will do as the annotations of the pod and of its namespace, where that is known, tell it.
+    AsAnnotated,
+    /// The same, and a pod that says nothing is in a namespace that asks for injection.
+    Assumed,
+    /// The injector has had its turn: what has no proxy by now gets none.
+    Over,
+}
+
+/// Reads what a pod says of Linkerd.
+pub fn mesh(pod: &Pod<'_>, namespace: &str, surroundings: &Surroundings, injection: Injection) -> Mesh {
+    if pod.annotations.get("kubernetes.io/config.mirror").is_some() {
+        return Mesh::Not(NotMeshed::Mirror);
+    }
+    if pod.host_network {
+        return Mesh::Not(NotMeshed::HostNetwork);
+    }
+    if let Some(proxy) = pod.all_containers().find(|container| &*container.name == PROXY) {
+        return Mesh::Injected(injected(pod, proxy));
+    }
+    let of_namespace = |key: &str| surroundings.namespace_annotation(namespace, key);
+    let assumed = injection == Injection::Assumed;
+    match inject(pod.annotations.get(INJECT), of_namespace(INJECT), assumed) {
+        Err(not) => Mesh::Not(not),
+        Ok(()) if injection == Injection::Over => Mesh::Not(NotMeshed::InjectorStayedAway),
+        Ok(()) => match other_sidecar(pod) {
+            Some(name) => Mesh::Not(NotMeshed::OtherSidecar(name)),
+            None => Mesh::WillBeInjected(to_come(&pod.annotations, of_namespace)),
+        },
+    }
+}
+
+/// The decision of the injector (linkerd2 `pkg/inject/report.go`).
+fn inject(pod: Option<&str>, namespace: Option<&str>, assume: bool) -> Result<(), NotMeshed> {
+    let known = |value: &str| matches!(value, "enabled" | "ingress" | "disabled");
+    let pod = pod.filter(|value| !value.is_empty());
+    let namespace = namespace.filter(|value| !value.is_empty());
+    if let Some(invalid) = [namespace, pod].into_iter().flatten().find(|value| !known(value)) {
+        return Err(NotMeshed::InvalidInject(invalid.to_owned()));
+    }
+    match (pod, namespace) {
+        (Some("disabled"), _) | (None, Some("disabled")) => Err(NotMeshed::Disabled),
+        (Some(_), _) | (None, Some(_)) => Ok(()),
+        (None, None) if assume => Ok(()),
+        (None, None) => Err(NotMeshed::NotAsked),
+    }
+}
+
+/// A container by which the injector tells that a pod has a sidecar already (linkerd2 `pkg/healthcheck/sidecar.go`).
+fn other_sidecar(pod: &Pod<'_>) -> Option<String> {
+    pod.all_containers()
+        .find(|container| match &*container.name {
+            "istio-proxy" => true,
+            proxy_init::NAME | "istio-init" => container.list == ContainerList::Init,
+            _ => {
+                container.image.starts_with("cr.l5d.io/linkerd/proxy:")
+                    || container.image.starts_with("cr.l5d.io/linkerd/proxy-init:")
+                    || container.image.starts_with("docker.io/istio/proxyv2:")
+                    || container.image.starts_with("docker.io/istio/proxy_init:")
+            }
+        })
+        .map(|container| container.name.to_string())
+}
+
+fn injected(pod: &Pod<'_>, proxy: &Container<'_>) -> Proxy {
+    let init = pod.init_containers.iter().find(|container| &*container.name == proxy_init::NAME);
+    let annotated = pod.annotations.get(PROXY_VERSION).unwrap_or_default();
+    let tag = proxy.image.rsplit_once(':').map_or("", |(_, tag)| tag);
+    let version = Version::parse(annotated).or_else(|| Version::parse(tag));
+    let (skipped, redirected_only) = match init {
+        Some(init) => skipped_by_proxy_init(init),
+        None => (skipped_by_annotation(pod.annotations.get(SKIP_INBOUND_PORTS), ""), None),
+    };
+    let last = |name: &str| proxy.env.iter().rev().find(|var| &*var.name == name);
+    Proxy {
+        native: Some(proxy.list == ContainerList::Init),
+        version,
+        line: version.map_or_else(|| line_by_shape(pod, init), Version::line),
+        cni: init.is_none(),
+        skipped,
+        redirected_only,
+        opaque: last(OPAQUE_PORTS_ENV).map(|var| PortSet::parse(&var.value)).unwrap_or_default(),
+        pool: PoolIdle::of(&proxy.env, version, if annotated.is_empty() { tag } else { annotated }),
+    }
+}
+
+/// The line by what the injector wrote, where the version is a tag of someone's own.
+fn line_by_shape(pod: &Pod<'_>, init: Option<&Container<'_>>) -> Option<Line> {
+    let Some(init) = init else {
+        let has = |name: &str| pod.init_containers.iter().any(|container| &*container.name == name);
+        return if has(NETWORK_VALIDATOR) {
+            Some(Line::since(13))
+        } else if has(NOOP) {
+            Some(Line::exactly(12))
+        } else {
+            None
+        };
+    };
+    if !init.command.is_empty() {
+        return Some(Line::since(20));
+    }
+    let image = init.image.split_once('@').map_or(&*init.image, |(image, _)| image);
+    let (_, tag) = image.rsplit_once(':')?;
+    PROXY_INIT_LINES.iter().find(|(known, _)| *known == tag).map(|(_, line)| *line)
+}
+
+/// The tags of proxy-init that the lines' own releases use (linkerd2 `pkg/version/version.go` of each).
+const PROXY_INIT_LINES: [(&str, Line); 11] = [
+    ("v1.3.9", Line::between(9, 10)),
+    ("v1.3.11", Line::exactly(10)),
+    ("v1.4.0", Line::exactly(11)),
+    ("v1.5.3", Line::exactly(11)),
+    ("v2.0.0", Line::exactly(12)),
+    ("v2.2.1", Line::between(13, 14)),
+    ("v2.2.3", Line::between(13, 14)),
+    ("v2.2.4", Line::exactly(15)),
+    ("v2.4.1", Line::between(16, 17)),
+    ("v2.4.2", Line::exactly(18)),
+    ("v2.4.3", Line::exactly(19)),
+];
+
+/// The ports of `--inbound-ports-to-ignore`, of which several add up, and those of `--ports-to-redirect`.
+fn skipped_by_proxy_init(init: &Container<'_>) -> (PortSet, Option<PortSet>) {
+    let values = |flag: &str| {
+        let mut set: Option<PortSet> = None;
+        for (index, argument) in init.args.iter().enumerate() {
+            let value = match argument.split_once('=') {
+                Some((name, value)) if name == flag => Some(value),
+                None if &**argument == flag => init.args.get(index + 1).map(|value| &**value),
+                _ => None,
+            };
+            if let Some(value) = value {
+                set.get_or_insert_default().add(value);
+            }
+        }
+        set
+    };
+    (values("--inbound-ports-to-ignore").unwrap_or_default(), values("--ports-to-redirect"))
+}
+
+fn skipped_by_annotation(annotation: Option<&str>, default: &str) -> PortSet {
+    let mut set = PortSet::parse(ALWAYS_SKIPPED);
+    set.add(annotation.unwrap_or(default));
+    set
+}
+
+/// What the injector will write: the pod's annotations win over those of its namespace.
+fn to_come<'n>(annotations: &Kept<'_>, of_namespace: impl Fn(&str) -> Option<&'n str>) -> Proxy {
+    let either = |key: &str| annotations.get(key).or_else(|| of_namespace(key));
+    let version_text = either(CONFIG_PROXY_VERSION).unwrap_or_default();
+    let version = Version::parse(version_text);
+    let env = [of_namespace(PROXY_ADDITIONAL_ENV), annotations.get(PROXY_ADDITIONAL_ENV)]
+        .into_iter()
+        .flatten()
+        .filter_map(|json| serde_json::from_str::<Vec<EnvVar<'_>>>(json).ok())
+        .flatten()
+        .collect::<Vec<_>>();
+    Proxy {
+        native: native_annotation(annotations),
+        version,
+        line: version.and_then(Version::line),
+        cni: false,
+        skipped: skipped_by_annotation(either(SKIP_INBOUND_PORTS), DEFAULT_SKIPPED),
+        redirected_only: None,
+        opaque: PortSet::parse(either(OPAQUE_PORTS).unwrap_or(DEFAULT_OPAQUE)),
+        pool: PoolIdle::of(&env, version, version_text),
+    }
+}
+
+fn native_annotation(annotations: &Kept<'_>) -> Option<bool> {
+    ["config.linkerd.io", "config.beta.linkerd.io", "config.alpha.linkerd.io"]
+        .into_iter()
+        .find_map(|prefix| annotations.get(&format!("{prefix}/proxy-enable-native-sidecar")))
+        .and_then(|value| value.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::workload::Object;
+
+    fn of(pod: &serde_json::Value) -> Mesh {
+        let mut pod = pod.clone();
+        pod["apiVersion"] = "v1".into();
+        pod["kind"] = "Pod".into();
+        let json = pod.to_string();
+        let object = Object::read(&json).unwrap().unwrap();
+        mesh(&object.pod, "shop", &Surroundings::default(), Injection::AsAnnotated)
+    }
+
+    #[rstest]
+    #[case::by_the_pod(Some("enabled"), None, Ok(()))]
+    #[case::by_the_namespace(None, Some("enabled"), Ok(()))]
+    #[case::as_ingress(Some("ingress"), None, Ok(()))]
+    #[case::pod_against_namespace(Some("enabled"), Some("disabled"), Ok(()))]
+    #[case::namespace_with_a_pod_that_does_not_want(
+        Some("disabled"),
+        Some("enabled"),
+        Err(NotMeshed::Disabled)
+    )]
+    #[case::nobody(None, None, Err(NotMeshed::NotAsked))]
+    #[case::typo(Some("true"), Some("enabled"), Err(NotMeshed::InvalidInject("true".into())))]
+    #[case::empty_is_unsaid(Some(""), Some("enabled"), Ok(()))]
+    fn the_injector_decides(
+        #[case] pod: Option<&str>,
+        #[case] namespace: Option<&str>,
+        #[case] expected: Result<(), NotMeshed>,
+    ) {
+        assert_eq!(inject(pod, namespace, false), expected);
+    }
+
+    #[test]
+    fn a_pod_to_be_injected_says_what_its_proxy_will_be_told() {
+        let mesh = of(&serde_json::json!({"metadata": {"annotations": {
+            "linkerd.io/inject": "enabled",
+            "config.linkerd.io/skip-inbound-ports": "8081,9000-9002",
+            "config.linkerd.io/opaque-ports": "5432",
+            "config.linkerd.io/proxy-additional-env":
+                "[{\"name\":\"LINKERD2_PROXY_INBOUND_HTTP1_CONNECTION_POOL_IDLE_TIMEOUT\",\"value\":\"1s\"}]",
+        }}, "spec": {"containers": [{"name": "web"}]}}));
+        assert_eq!(mesh.as_str(), "will-be-injected");
+        let proxy = mesh.proxy().unwrap();
+        assert_eq!(proxy.skipped.to_string(), "4190,4191,8081,9000-9002");
+        assert!(proxy.opaque.contains(5432) && !proxy.opaque.contains(3306));
+        assert_eq!(proxy.pool.timeout.as_secs(), 1);
+    }
+
+    #[test]
+    fn host_network_and_mirror_pods_have_none() {
+        let host = of(
+            &serde_json::json!({"spec": {"hostNetwork": true, "containers": [{"name": "linkerd-proxy"}]}}),
+        );
+        assert!(matches!(host, Mesh::Not(NotMeshed::HostNetwork)));
+        let mirror =
+            of(&serde_json::json!({"metadata": {"annotations": {"kubernetes.io/config.mirror": "x"}},
+            "spec": {"containers": [{"name": "linkerd-proxy"}]}}));
+        assert!(matches!(mirror, Mesh::Not(NotMeshed::Mirror)));
+    }
+
+    #[rstest]
+    #[case::proxy_init_of_two_lines(
+        "linkerd-init",
+        "cr.l5d.io/linkerd/proxy-init:v2.2.3",
+        None,
+        "2.13-2.14",
+        false
+    )]
+    #[case::combined(
+        "linkerd-init",
+        "cr.l5d.io/linkerd/proxy:x",
+        Some("/usr/lib/linkerd/linkerd2-proxy-init"),
+        "2.20+",
+        false
+    )]
+    #[case::validator("linkerd-network-validator", "cr.l5d.io/linkerd/proxy:x", None, "2.13+", true)]
+    #[case::noop("noop", "gcr.io/google_containers/pause:3.2", None, "2.12", true)]
+    fn lines_are_told_by_shape(
+        #[case] name: &str,
+        #[case] image: &str,
+        #[case] command: Option<&str>,
+        #[case] line: &str,
+        #[case] cni: bool,
+    ) {
+        let command: Vec<_> = command.into_iter().collect();
+        let mesh = of(&serde_json::json!({"spec": {
+            "initContainers": [{"name": name, "image": image, "command": command}],
+            "containers": [{"name": "linkerd-proxy", "image": "cr.l5d.io/linkerd/proxy:x"}]}}));
+        let proxy = mesh.proxy().unwrap();
+        assert_eq!((proxy.line_text().unwrap().as_str(), proxy.cni), (line, cni));
+    }
+}

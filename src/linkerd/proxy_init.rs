@@ -1,0 +1,344 @@
+//! The linkerd-init container: whether it is Linkerd's, whether it can set the close-wait timeout, and what that
+//! takes.
+//!
+//! Turns the container into a [`ProxyInit`]. What is wanted, and what to do, is left to `close_wait`.
+
+use serde_json::{Map, Value};
+
+use crate::pod::{Container, Pod};
+
+/// The container's name in every line of Linkerd.
+pub const NAME: &str = "linkerd-init";
+/// The flag of proxy-init (since edge-20.5.4, linkerd2 acacf2e02).
+pub const FLAG: &str = "--timeout-close-wait-secs";
+/// The smallest timeout that we set: 0 means unset to proxy-init.
+pub const MIN_SECONDS: u32 = 1;
+/// The largest timeout that every kernel takes: `INT_MAX / HZ` at the largest HZ of 1000. A write of more fails with
+/// EINVAL (measured at HZ 250: 8589934 is taken, 8589935 is not).
+pub const MAX_SECONDS: u32 = 2_147_483;
+/// Where the images of proxy-init are published.
+pub const UPSTREAM_IMAGES: [&str; 3] =
+    ["cr.l5d.io/linkerd/proxy-init", "ghcr.io/linkerd/proxy-init", "gcr.io/linkerd-io/proxy-init"];
+
+/// The end of `command[0]` where proxy-init runs from the proxy's image (2.20 and newer, edge-25.11.3, linkerd2
+/// 0e9a38d7d): that image has no `sysctl`, and with the flag the container crash-loops.
+const COMBINED_COMMAND: &str = "linkerd2-proxy-init";
+
+/// The flags that the injector writes, and how each takes its value (`_proxy-init.tpl` of 2.9 to 2.20).
+const INJECTED_FLAGS: [(&str, Takes); 14] = [
+    (FLAG, Takes::Value),
+    ("--firewall-bin-path", Takes::OneOf(&["iptables", "iptables-legacy", "iptables-nft"])),
+    (
+        "--firewall-save-bin-path",
+        Takes::OneOf(&["iptables-save", "iptables-legacy-save", "iptables-nft-save"]),
+    ),
+    ("--inbound-ports-to-ignore", Takes::Value),
+    ("--incoming-proxy-port", Takes::Value),
+    ("--iptables-mode", Takes::OneOf(&["legacy", "nft", "plain"])),
+    ("--ipv6", Takes::Switch),
+    ("--log-format", Takes::Value),
+    ("--log-level", Takes::Value),
+    ("--outbound-ports-to-ignore", Takes::Value),
+    ("--outgoing-proxy-port", Takes::Value),
+    ("--proxy-gid", Takes::Value),
+    ("--proxy-uid", Takes::Value),
+    ("--subnets-to-ignore", Takes::Value),
+];
+
+/// How a flag takes its value.
+#[derive(Clone, Copy)]
+enum Takes {
+    /// The next argument, or what stands behind `=`.
+    Value,
+    /// The same, and only these: a path would make a privileged container run someone's own program.
+    OneOf(&'static [&'static str]),
+    /// Only what stands behind `=`: `--ipv6=false`.
+    Switch,
+}
+
+/// The linkerd-init container of a pod.
+#[derive(Clone, Debug)]
+pub struct ProxyInit<'p> {
+    /// The container.
+    pub container: &'p Container<'p>,
+    /// It runs from the proxy's image, which has no `sysctl`.
+    pub combined: bool,
+    /// Every occurrence of [`FLAG`], in order: of several the last counts.
+    pub flags: Vec<FlagAt>,
+}
+
+/// An occurrence of [`FLAG`] among the arguments.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct FlagAt {
+    /// The index of the argument that holds the value; one past the end where it is missing.
+    pub value_at: usize,
+    /// The value stands behind `=` in the same argument.
+    pub joined: bool,
+    /// What proxy-init reads; `None` where it would stop with an error.
+    pub seconds: Option<i64>,
+}
+
+impl<'p> ProxyInit<'p> {
+    /// Finds the container by its name.
+    pub fn find(pod: &'p Pod<'p>) -> Option<Self> {
+        let container = pod.init_containers.iter().find(|container| &*container.name == NAME)?;
+        let combined = container.command.first().is_some_and(|command| command.ends_with(COMBINED_COMMAND));
+        Some(Self { container, combined, flags: flags(container) })
+    }
+
+    /// What proxy-init will set, as it reads its arguments: the last flag counts, 0 means nothing.
+    ///
+    /// # Errors
+    ///
+    /// The argument that makes proxy-init, or its write to the kernel, fail.
+    pub fn will_set(&self) -> Result<Option<u32>, String> {
+        for flag in &self.flags {
+            if flag.seconds.is_none() {
+                return Err(self.flag_text(flag));
+            }
+        }
+        let Some(last) = self.flags.last() else { return Ok(None) };
+        match last.seconds.map(u32::try_from) {
+            Some(Ok(0)) => Ok(None),
+            Some(Ok(seconds)) if seconds <= MAX_SECONDS => Ok(Some(seconds)),
+            _ => Err(self.flag_text(last)),
+        }
+    }
+
+    /// The flag as it stands among the arguments.
+    pub fn flag_text(&self, flag: &FlagAt) -> String {
+        let argument = self.container.args.get(flag.value_at).map_or("", |argument| argument);
+        if flag.joined { argument.to_owned() } else { format!("{FLAG} {argument}").trim_end().to_owned() }
+    }
+
+    /// The members of `securityContext` that must change for `sysctl -w` to work (measured): a writable `/proc/sys`
+    /// needs `privileged`, and a child process of proxy-init keeps no capability unless it is root. The others keep
+    /// the API server and kubelet from refusing that.
+    pub fn missing_privileges(&self) -> Vec<(&'static str, Value)> {
+        let now: Map<String, Value> = self
+            .container
+            .security_context
+            .and_then(|raw| serde_json::from_str(raw.get()).ok())
+            .unwrap_or_default();
+        let mut needed = vec![
+            ("privileged", Value::Bool(true)),
+            ("allowPrivilegeEscalation", Value::Bool(true)),
+            ("runAsUser", Value::from(0)),
+            ("runAsNonRoot", Value::Bool(false)),
+        ];
+        if now.get("runAsGroup").is_some_and(|group| !group.is_null()) {
+            needed.push(("runAsGroup", Value::from(0)));
+        }
+        needed.retain(|(field, value)| now.get(*field) != Some(value));
+        needed
+    }
+
+    /// Why the container is not one that the injector wrote, if it is not.
+    ///
+    /// We make it privileged, so it must be nobody's own program: `linkerd-init` is but a name.
+    pub fn forged(&self, pod: &Pod<'_>, images: &[String]) -> Option<String> {
+        let container = self.container;
+        let repository = repository(&container.image);
+        if !images.iter().any(|allowed| allowed == repository) {
+            return Some(format!("its image {repository} is not one of the policy's closeWait.images"));
+        }
+        if let Some(command) = container.command.first() {
+            return Some(format!("it overrides the image's command with {command:?}"));
+        }
+        if let Some(argument) = foreign_argument(container) {
+            return Some(format!("the injector does not write its argument {argument:?}"));
+        }
+        if let Some(name) = container.env.first().map(|var| &var.name) {
+            return Some(format!("the injector does not write its variable {name}"));
+        }
+        if !container.env_from.is_empty() {
+            return Some("the injector does not write its envFrom".to_owned());
+        }
+        if container.has_lifecycle {
+            return Some("the injector does not write its lifecycle hooks".to_owned());
+        }
+        if container.has_devices {
+            return Some("the injector does not write its volumeDevices".to_owned());
+        }
+        if container.restart_always {
+            return Some("the injector does not write its restartPolicy".to_owned());
+        }
+        container
+            .mounts
+            .iter()
+            .find(|mount| !is_injected_mount(pod, &mount.name, &mount.mount_path))
+            .map(|mount| format!("the injector does not mount {} at {}", mount.name, mount.mount_path))
+    }
+}
+
+/// The lock of iptables, in an emptyDir, and the token that the ServiceAccount admission plugin mounts everywhere.
+fn is_injected_mount(pod: &Pod<'_>, name: &str, path: &str) -> bool {
+    match path {
+        "/run" => pod.volumes.iter().any(|volume| &*volume.name == name && volume.is_empty_dir),
+        "/var/run/secrets/kubernetes.io/serviceaccount" => true,
+        _ => false,
+    }
+}
+
+/// An image reference without its tag and digest.
+fn repository(image: &str) -> &str {
+    let image = image.split_once('@').map_or(image, |(image, _)| image);
+    match image.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => repository,
+        _ => image,
+    }
+}
+
+/// The first argument that is not as the injector writes it.
+fn foreign_argument<'c>(container: &'c Container<'_>) -> Option<&'c str> {
+    let mut arguments = container.args.iter();
+    while let Some(argument) = arguments.next() {
+        let (name, joined) = match argument.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (&**argument, None),
+        };
+        let Some((_, takes)) = INJECTED_FLAGS.iter().find(|(flag, _)| *flag == name) else {
+            return Some(argument);
+        };
+        let known = match takes {
+            Takes::Value => joined.is_some() || arguments.next().is_some() || name == FLAG,
+            Takes::OneOf(values) => {
+                joined.or_else(|| arguments.next().map(|value| &**value)).is_some_and(|v| values.contains(&v))
+            }
+            Takes::Switch => true,
+        };
+        if !known {
+            return Some(argument);
+        }
+    }
+    None
+}
+
+/// The occurrences of the flag. Like pflag, a flag that takes a value takes whatever follows it.
+fn flags(container: &Container<'_>) -> Vec<FlagAt> {
+    let mut found = Vec::new();
+    let mut index = 0;
+    while let Some(argument) = container.args.get(index) {
+        let (name, joined) = match argument.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (&**argument, None),
+        };
+        if name == "--" {
+            break;
+        }
+        let takes_next = joined.is_none()
+            && name.starts_with("--")
+            && !matches!(INJECTED_FLAGS.iter().find(|(flag, _)| *flag == name), Some((_, Takes::Switch)));
+        if name == FLAG {
+            let value = joined.or_else(|| container.args.get(index + 1).map(|value| &**value));
+            found.push(FlagAt {
+                value_at: if joined.is_some() { index } else { index + 1 },
+                joined: joined.is_some(),
+                seconds: value.and_then(go_integer),
+            });
+        }
+        index += if takes_next { 2 } else { 1 };
+    }
+    found
+}
+
+/// An integer as Go's `strconv.ParseInt(text, 0, 64)` reads it, which pflag uses: `0x10`, `0o17`, `017`, `0b11`, and
+/// underscores between digits or after a prefix.
+pub fn go_integer(text: &str) -> Option<i64> {
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let lower = digits.to_ascii_lowercase();
+    let (radix, rest, prefixed) = match lower.as_bytes() {
+        [b'0', b'x', ..] => (16, &lower[2..], true),
+        [b'0', b'b', ..] => (2, &lower[2..], true),
+        [b'0', b'o', ..] => (8, &lower[2..], true),
+        [b'0', _, ..] => (8, &lower[1..], true),
+        _ => (10, &*lower, false),
+    };
+    let well_placed = !rest.ends_with('_') && !rest.contains("__") && (prefixed || !rest.starts_with('_'));
+    if !well_placed || rest.starts_with(['+', '-']) {
+        return None;
+    }
+    let magnitude = i128::from_str_radix(&rest.replace('_', ""), radix).ok()?;
+    i64::try_from(if negative { -magnitude } else { magnitude }).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::decimal("3600", Some(3600))]
+    #[case::octal("0600", Some(384))]
+    #[case::hexadecimal("0x10", Some(16))]
+    #[case::underscores("1_000", Some(1000))]
+    #[case::underscore_after_prefix("0x_1f", Some(31))]
+    #[case::underscore_in_octal("0_600", Some(384))]
+    #[case::negative("-1", Some(-1))]
+    #[case::zero("0", Some(0))]
+    #[case::unit("60s", None)]
+    #[case::empty("", None)]
+    #[case::too_large("9223372036854775808", None)]
+    #[case::smallest("-9223372036854775808", Some(i64::MIN))]
+    #[case::bad_octal("09", None)]
+    #[case::double_underscore("1__0", None)]
+    #[case::leading_underscore("_1", None)]
+    #[case::two_signs("--1", None)]
+    fn integers_are_read_as_go_reads_them(#[case] text: &str, #[case] expected: Option<i64>) {
+        assert_eq!(go_integer(text), expected);
+    }
+
+    fn container(args: &[&'static str]) -> Container<'static> {
+        Container {
+            name: NAME.into(),
+            image: "cr.l5d.io/linkerd/proxy-init:v2.4.1".into(),
+            args: args.iter().map(|arg| (*arg).into()).collect(),
+            ..Container::default()
+        }
+    }
+
+    #[rstest]
+    #[case::absent(&["--proxy-uid", "2102"], Ok(None))]
+    #[case::two_arguments(&[FLAG, "3600"], Ok(Some(3600)))]
+    #[case::one_argument(&["--timeout-close-wait-secs=0x10"], Ok(Some(16)))]
+    #[case::last_wins(&[FLAG, "60", FLAG, "120"], Ok(Some(120)))]
+    #[case::last_unsets(&["--timeout-close-wait-secs=60", FLAG, "0"], Ok(None))]
+    #[case::bad_value(&[FLAG, "60s"], Err("--timeout-close-wait-secs 60s"))]
+    #[case::bad_value_before_a_good_one(&[FLAG, "x", FLAG, "5"], Err("--timeout-close-wait-secs x"))]
+    #[case::missing_value(&["--ipv6=false", FLAG], Err("--timeout-close-wait-secs"))]
+    #[case::negative(&[FLAG, "-1"], Err("--timeout-close-wait-secs -1"))]
+    #[case::too_large(&["--timeout-close-wait-secs=2147484"], Err("--timeout-close-wait-secs=2147484"))]
+    #[case::largest(&[FLAG, "2147483"], Ok(Some(2_147_483)))]
+    #[case::value_of_another_flag(&["--log-level", FLAG], Ok(None))]
+    #[case::after_the_end_of_flags(&["--", FLAG, "60"], Ok(None))]
+    fn the_flag_is_read_as_proxy_init_reads_it(
+        #[case] args: &[&'static str],
+        #[case] expected: Result<Option<u32>, &str>,
+    ) {
+        let pod = Pod { init_containers: vec![container(args)], ..Pod::default() };
+        let init = ProxyInit::find(&pod).unwrap();
+        assert_eq!(init.will_set(), expected.map_err(str::to_owned));
+    }
+
+    #[rstest]
+    #[case::program_of_his_own(&["--firewall-bin-path", "/tmp/evil"], "--firewall-bin-path")]
+    #[case::other_flag(&["--netns", "/proc/1/ns/net"], "--netns")]
+    #[case::word(&["hello"], "hello")]
+    #[case::end_of_flags(&["--"], "--")]
+    fn foreign_arguments_are_found(#[case] args: &[&'static str], #[case] expected: &str) {
+        assert_eq!(foreign_argument(&container(args)), Some(expected));
+    }
+
+    #[rstest]
+    #[case::tag("cr.l5d.io/linkerd/proxy-init:v2.4.1", "cr.l5d.io/linkerd/proxy-init")]
+    #[case::digest("ghcr.io/linkerd/proxy-init@sha256:00", "ghcr.io/linkerd/proxy-init")]
+    #[case::both("gcr.io/linkerd-io/proxy-init:v1@sha256:00", "gcr.io/linkerd-io/proxy-init")]
+    #[case::registry_with_a_port("localhost:5000/proxy-init", "localhost:5000/proxy-init")]
+    fn repositories_are_told_from_tags(#[case] image: &str, #[case] expected: &str) {
+        assert_eq!(repository(image), expected);
+    }
+}

@@ -1,0 +1,228 @@
+//! A pod, seen whole: each container with its server and idle timeout, each probe with the way it takes.
+//!
+//! Turns Pod, Catalog and surroundings into a [`Survey`]. It holds no opinion.
+
+use std::{fmt, time::Duration};
+
+use crate::{
+    annotations::{Annotations, IDLE_TIMEOUT, IdleTimeout},
+    linkerd::{self, Injection, Mesh, Proxy, proxy_init},
+    pod::{Container, Handler, Pod, Probe},
+    servers::{self, Catalog, Evidence, Idle, Window},
+    surroundings::Surroundings,
+};
+
+/// A pod, seen whole.
+#[derive(Debug)]
+pub struct Survey<'p, 'c> {
+    /// The pod.
+    pub pod: &'p Pod<'p>,
+    /// Its proxy.
+    pub mesh: Mesh,
+    /// What it says to us.
+    pub annotations: Annotations,
+    /// Its own running containers: regular ones and native sidecars, without Linkerd's.
+    pub apps: Vec<App<'p, 'c>>,
+    /// The probes of those.
+    pub probes: Vec<ProbeUse<'p>>,
+}
+
+/// A container with its server.
+#[derive(Debug)]
+pub struct App<'p, 'c> {
+    /// The container.
+    pub container: &'p Container<'p>,
+    /// The id of its server in the catalog, where it was recognised.
+    pub server: Option<&'c servers::Server>,
+    /// What it does with idle connections.
+    pub idle: Idle,
+}
+
+impl App<'_, '_> {
+    /// The name for messages: the server's, else "its server".
+    pub fn server_name(&self) -> &str {
+        self.server.map_or("its server", |server| &server.name)
+    }
+
+    /// What to raise, for a way out: `Gunicorn's idle timeout (--keep-alive)`.
+    pub fn idle_timeout_name(&self) -> String {
+        let knob =
+            self.server.and_then(servers::Server::knob).map(|knob| format!(" ({knob})")).unwrap_or_default();
+        format!("{}'s idle timeout{knob}", self.server_name())
+    }
+
+    /// Whether the server speaks HTTP/2 to the proxy, which then keeps one connection as long as it is open.
+    pub fn speaks_http2(&self) -> bool {
+        self.server.is_some_and(|server| server.http2)
+    }
+}
+
+/// A probe and the way that its requests take.
+#[derive(Debug)]
+pub struct ProbeUse<'p> {
+    /// The container that has the probe.
+    pub container: &'p Container<'p>,
+    /// The probe.
+    pub probe: &'p Probe<'p>,
+    /// The index in [`Survey::apps`] of the container that answers it.
+    pub answered_by: usize,
+    /// Over a pooled connection of the proxy, or why not.
+    pub way: Way,
+}
+
+/// The way that a request takes to the app.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Way {
+    /// Through the proxy's HTTP/1 pool, whose connections it re-uses for up to the pool's idle timeout.
+    Http1,
+    /// Through the proxy's one HTTP/2 connection, which it re-uses as long as it is open.
+    Http2,
+    /// Not over a connection that the proxy re-uses.
+    Not(NotPooled),
+}
+
+impl Way {
+    /// Whether the proxy re-uses the connection.
+    pub const fn is_pooled(self) -> bool {
+        matches!(self, Self::Http1 | Self::Http2)
+    }
+}
+
+/// Why a request does not take a connection that the proxy re-uses.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum NotPooled {
+    /// The pod has no proxy.
+    NotMeshed,
+    /// The port passes the proxy by.
+    SkippedPort,
+    /// Only other ports are redirected to the proxy.
+    NotRedirected,
+    /// The proxy forwards the port as TCP.
+    OpaquePort,
+    /// The command runs inside the container.
+    Exec,
+    /// The proxy accepts the connection itself, and no request follows.
+    TcpSocket,
+    /// TLS from kubelet to the app: the proxy forwards it as TCP.
+    Https,
+    /// It goes to another address than the pod's.
+    OtherHost,
+    /// The port's name is not one of the container's.
+    UnknownPort,
+    /// None of the handlers that we know.
+    UnknownHandler,
+}
+
+impl fmt::Display for NotPooled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotMeshed => "the pod has no Linkerd proxy",
+            Self::SkippedPort => "the port is skipped: it passes the proxy by",
+            Self::NotRedirected => "only other ports are redirected to the proxy",
+            Self::OpaquePort => {
+                "the port is opaque: the proxy forwards it as TCP, one connection for each of kubelet's"
+            }
+            Self::Exec => "an exec probe runs inside the container",
+            Self::TcpSocket => "a tcpSocket probe only connects, and the proxy answers that itself",
+            Self::Https => {
+                "scheme HTTPS: the proxy forwards TLS as TCP, one connection for each of kubelet's"
+            }
+            Self::OtherHost => "it asks another host than the pod",
+            Self::UnknownPort => "the name of its port is none of the container's",
+            Self::UnknownHandler => "its handler is none that we know",
+        })
+    }
+}
+
+/// Surveys a pod.
+pub fn of<'p, 'c>(
+    pod: &'p Pod<'p>,
+    namespace: &str,
+    catalog: &'c Catalog,
+    surroundings: &Surroundings,
+    injection: Injection,
+) -> Survey<'p, 'c> {
+    let mesh = linkerd::mesh(pod, namespace, surroundings, injection);
+    let annotations = Annotations::read(pod);
+    let apps: Vec<_> = pod
+        .running_containers()
+        .filter(|container| !matches!(&*container.name, linkerd::PROXY | proxy_init::NAME))
+        .map(|container| {
+            let (server, idle) = servers::judge(catalog, pod, container, namespace, surroundings);
+            let declared = annotations.idle_of(&container.name).map(|idle| declared(pod, idle));
+            App { container, server, idle: declared.unwrap_or(idle) }
+        })
+        .collect();
+    let probes = apps
+        .iter()
+        .enumerate()
+        .flat_map(|(index, app)| app.container.probes.iter().map(move |probe| (index, app.container, probe)))
+        .map(|(index, container, probe)| ProbeUse {
+            container,
+            probe,
+            answered_by: answering(&apps, index, probe.port),
+            way: way(mesh.proxy(), probe),
+        })
+        .collect();
+    Survey { pod, mesh, annotations, apps, probes }
+}
+
+/// The idle timeout that the annotation declares; its evidence is the annotation.
+fn declared(pod: &Pod<'_>, idle: IdleTimeout) -> Idle {
+    let text = pod.annotations.get(IDLE_TIMEOUT).unwrap_or_default();
+    let evidence = Evidence::SetBy {
+        at: pod.annotation_pointer(IDLE_TIMEOUT).to_string(),
+        text: format!("{IDLE_TIMEOUT}: {text}"),
+    };
+    match idle {
+        IdleTimeout::After(timeout) => Idle::ClosesAfter(Window::exactly(timeout), evidence),
+        IdleTimeout::None => Idle::NeverCloses(evidence),
+    }
+}
+
+/// The containers of a pod share their ports: the one that declares the port answers, else the one that is probed.
+fn answering(apps: &[App<'_, '_>], probed: usize, port: Option<u16>) -> usize {
+    let declares =
+        |app: &App<'_, '_>| app.container.ports.iter().any(|declared| Some(declared.number) == port);
+    if declares(&apps[probed]) {
+        return probed;
+    }
+    apps.iter().position(declares).unwrap_or(probed)
+}
+
+fn way(proxy: Option<&Proxy>, probe: &Probe<'_>) -> Way {
+    let (pooled, port) = match &probe.handler {
+        Handler::Exec => return Way::Not(NotPooled::Exec),
+        Handler::TcpSocket => return Way::Not(NotPooled::TcpSocket),
+        Handler::Unknown => return Way::Not(NotPooled::UnknownHandler),
+        Handler::HttpGet { https: true, .. } => return Way::Not(NotPooled::Https),
+        Handler::HttpGet { host: Some(_), .. } => return Way::Not(NotPooled::OtherHost),
+        Handler::HttpGet { .. } => (Way::Http1, probe.port),
+        Handler::Grpc { .. } => (Way::Http2, probe.port),
+    };
+    match (proxy, port) {
+        (None, _) => Way::Not(NotPooled::NotMeshed),
+        (_, None) => Way::Not(NotPooled::UnknownPort),
+        (Some(proxy), Some(port)) => port_way(proxy, port).map_or(pooled, Way::Not),
+    }
+}
+
+/// Why requests to a port do not take connections that the proxy re-uses, if they do not.
+pub fn port_way(proxy: &Proxy, port: u16) -> Option<NotPooled> {
+    if proxy.skipped.contains(port) {
+        Some(NotPooled::SkippedPort)
+    } else if proxy.redirected_only.as_ref().is_some_and(|only| !only.contains(port)) {
+        Some(NotPooled::NotRedirected)
+    } else if proxy.opaque.contains(port) {
+        Some(NotPooled::OpaquePort)
+    } else {
+        None
+    }
+}
+
+impl Survey<'_, '_> {
+    /// The inbound HTTP/1 pool's idle timeout, if there is a proxy.
+    pub fn pool_idle(&self) -> Option<Duration> {
+        self.mesh.proxy().map(|proxy| proxy.pool.timeout)
+    }
+}
