@@ -31,3 +31,6 @@ pub mod annotations;
 pub mod linkerd;
 pub mod servers;
 pub mod survey;
+// judgement
+pub mod policy;
+mod yaml;

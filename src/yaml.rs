@@ -1,0 +1,337 @@
+//! YAML text as kubectl reads it, each node with its line.
+//!
+//! Turns the events of a YAML parser into trees with anchors and merges resolved: YAML 1.1 words and numbers, as
+//! sigs.k8s.io/yaml has them. What a tree means is left to `manifest` and `policy`.
+
+mod scalar;
+
+use std::{collections::HashMap, rc::Rc};
+
+use serde_saphyr::granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput};
+
+pub(crate) use self::scalar::{Kind, Scalar};
+
+/// Far below the 128 at which serde_json gives up; no object of Kubernetes comes near it.
+const MAX_DEPTH: usize = 100;
+
+/// How many entries `<<` may copy in one file: more is an attack or an accident.
+const MAX_MERGED: usize = 1_000_000;
+
+/// A value and where it stands.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// Its line, from 1.
+    pub(crate) line: usize,
+    /// Its column, from 1.
+    pub(crate) column: usize,
+    /// What it is.
+    pub(crate) value: Value,
+    depth: usize,
+}
+
+/// What a node is.
+#[derive(Debug)]
+pub(crate) enum Value {
+    /// Text, number, boolean or null.
+    Scalar(Scalar),
+    /// A list.
+    Sequence(Vec<Rc<Node>>),
+    /// A map, its keys unique: of two with one name the last counts.
+    Mapping(Vec<Entry>),
+}
+
+impl Value {
+    /// What it is, in messages.
+    pub(crate) fn noun(&self) -> &'static str {
+        match self {
+            Self::Scalar(scalar) => match scalar.kind {
+                Kind::Null => "nothing",
+                Kind::Bool(_) => "a boolean",
+                Kind::Number(_) | Kind::Infinite => "a number",
+                Kind::Text => "a string",
+            },
+            Self::Sequence(_) => "a list",
+            Self::Mapping(_) => "a map",
+        }
+    }
+}
+
+/// A key of a map with its value.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    /// The key as JSON has it: `on:` is the key `true`.
+    pub(crate) key: String,
+    /// The line of the key.
+    pub(crate) line: usize,
+    /// An earlier line that has the same key, in the same map.
+    pub(crate) earlier: Option<usize>,
+    /// The value.
+    pub(crate) value: Rc<Node>,
+}
+
+/// YAML that cannot be read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct YamlError {
+    /// Its line, from 1.
+    pub(crate) line: usize,
+    /// Its column, from 1.
+    pub(crate) column: usize,
+    /// What is wrong.
+    pub(crate) message: String,
+    /// What to do about it.
+    pub(crate) help: Option<&'static str>,
+}
+
+impl YamlError {
+    pub(crate) fn at(node: &Node, message: impl Into<String>) -> Self {
+        Self { line: node.line, column: node.column, message: message.into(), help: None }
+    }
+}
+
+impl From<ScanError> for YamlError {
+    fn from(error: ScanError) -> Self {
+        let help = match error.kind() {
+            ErrorKind::TabNotAllowed
+            | ErrorKind::TabInBlockIndentation
+            | ErrorKind::TabInIndentation
+            | ErrorKind::TabInPlainScalar
+            | ErrorKind::TabAtBlockScalarStart => Some("YAML is indented with spaces: replace the tab"),
+            ErrorKind::SimpleKeyExpected | ErrorKind::InvalidSimpleKey | ErrorKind::MappingKeyNotAllowed => {
+                Some("a key ends with a colon and a space, and text that has those in it is quoted")
+            }
+            ErrorKind::InvalidIndentation | ErrorKind::ExpectedBlockMappingKey => {
+                Some("the keys of one map begin in the same column")
+            }
+            ErrorKind::UnknownAnchor => {
+                Some("an anchor must be defined before it is used, in the same document")
+            }
+            _ => None,
+        };
+        let mark = error.marker();
+        Self { line: mark.line().max(1), column: mark.col() + 1, message: error.info(), help }
+    }
+}
+
+/// Every document of `text` that is not empty. A broken one does not hide those after it.
+pub(crate) fn documents(text: &str) -> Vec<Result<Rc<Node>, YamlError>> {
+    let mut reader = Reader { parser: Parser::new_from_str(text), merged: 0 };
+    let mut documents = Vec::new();
+    loop {
+        match reader.document() {
+            Ok(Some(root)) if root.is_empty() => {}
+            Ok(Some(root)) => documents.push(Ok(root)),
+            Ok(None) => return documents,
+            Err(error) => {
+                documents.push(Err(error));
+                if !matches!(reader.parser.proceed_next_document(), Ok(true)) {
+                    return documents;
+                }
+            }
+        }
+    }
+}
+
+impl Node {
+    fn is_empty(&self) -> bool {
+        matches!(&self.value, Value::Scalar(Scalar { kind: Kind::Null, .. }))
+    }
+}
+
+struct Reader<'t> {
+    parser: Parser<'t, StrInput<'t>>,
+    merged: usize,
+}
+
+/// A collection whose end is not read yet.
+struct Open {
+    start: Marker,
+    anchor: usize,
+    depth: usize,
+    nodes: Nodes,
+}
+
+enum Nodes {
+    Sequence(Vec<Rc<Node>>),
+    Mapping { key: Option<Rc<Node>>, pairs: Vec<(Rc<Node>, Rc<Node>)> },
+}
+
+impl Open {
+    fn new(start: Marker, anchor: usize, nodes: Nodes) -> Self {
+        Self { start, anchor, depth: 0, nodes }
+    }
+
+    fn take(&mut self, node: Rc<Node>) {
+        self.depth = self.depth.max(node.depth);
+        match &mut self.nodes {
+            Nodes::Sequence(items) => items.push(node),
+            Nodes::Mapping { key, pairs } => match key.take() {
+                None => *key = Some(node),
+                Some(key) => pairs.push((key, node)),
+            },
+        }
+    }
+}
+
+impl Reader<'_> {
+    /// The root of the next document; `None` at the end.
+    fn document(&mut self) -> Result<Option<Rc<Node>>, YamlError> {
+        let mut anchors = HashMap::new();
+        let mut open: Vec<Open> = Vec::new();
+        let mut root = None;
+        while let Some(event) = self.parser.next_event() {
+            let (event, span) = event?;
+            let (anchor, node) = match event {
+                Event::StreamEnd => return Ok(None),
+                Event::DocumentEnd => return Ok(root),
+                Event::SequenceStart(_, anchor, _) => {
+                    open.push(Open::new(span.start, anchor, Nodes::Sequence(Vec::new())));
+                    continue;
+                }
+                Event::MappingStart(_, anchor, _) => {
+                    let nodes = Nodes::Mapping { key: None, pairs: Vec::new() };
+                    open.push(Open::new(span.start, anchor, nodes));
+                    continue;
+                }
+                Event::Scalar(text, style, anchor, tag) => {
+                    let text = if span.is_empty() && style == ScalarStyle::Plain { "".into() } else { text };
+                    let tag = tag.as_deref().and_then(|tag| tag.core_suffix());
+                    let scalar = Scalar::read(text.into_owned(), style == ScalarStyle::Plain, tag);
+                    (anchor, Rc::new(leaf(span, scalar)))
+                }
+                Event::Alias(id) => (0, anchors.get(&id).cloned().ok_or_else(|| within_itself(span))?),
+                Event::SequenceEnd | Event::MappingEnd => match open.pop() {
+                    Some(ended) => (ended.anchor, Rc::new(self.close(ended)?)),
+                    None => continue,
+                },
+                _ => continue,
+            };
+            if anchor != 0 {
+                anchors.insert(anchor, Rc::clone(&node));
+            }
+            match open.last_mut() {
+                Some(parent) => parent.take(node),
+                None => root = Some(node),
+            }
+        }
+        Ok(None)
+    }
+
+    fn close(&mut self, ended: Open) -> Result<Node, YamlError> {
+        let (line, column, depth) = (ended.start.line(), ended.start.col() + 1, ended.depth + 1);
+        let value = match ended.nodes {
+            Nodes::Sequence(items) => Value::Sequence(items),
+            Nodes::Mapping { pairs, .. } => Value::Mapping(self.entries(pairs)?),
+        };
+        let node = Node { line, column, value, depth };
+        if depth > MAX_DEPTH {
+            return Err(YamlError::at(&node, format!("nested more than {MAX_DEPTH} levels deep")));
+        }
+        Ok(node)
+    }
+
+    /// The pairs of a map with its merges done, in the order in which they stand: the last of one name counts.
+    fn entries(&mut self, pairs: Vec<(Rc<Node>, Rc<Node>)>) -> Result<Vec<Entry>, YamlError> {
+        let mut entries = Entries::default();
+        for (key, value) in pairs {
+            if is_merge(&key) {
+                for merged in merged_maps(&value)? {
+                    self.merged += merged.len();
+                    if self.merged > MAX_MERGED {
+                        return Err(YamlError::at(
+                            &key,
+                            format!("`<<` copies more than {MAX_MERGED} entries"),
+                        ));
+                    }
+                    for entry in merged {
+                        entries.set(Entry { earlier: None, ..entry.clone() });
+                    }
+                }
+                continue;
+            }
+            let name = key_name(&key)?;
+            entries.set_own(Entry { key: name, line: key.line, earlier: None, value });
+        }
+        Ok(entries.list)
+    }
+}
+
+#[derive(Default)]
+struct Entries {
+    list: Vec<Entry>,
+    places: HashMap<String, (usize, bool)>,
+}
+
+impl Entries {
+    fn set(&mut self, entry: Entry) {
+        match self.places.get(&entry.key) {
+            Some(&(place, _)) => self.list[place] = entry,
+            None => {
+                self.places.insert(entry.key.clone(), (self.list.len(), false));
+                self.list.push(entry);
+            }
+        }
+    }
+
+    /// Sets an entry that the map itself has, and remembers where it had it before.
+    fn set_own(&mut self, mut entry: Entry) {
+        let key = entry.key.clone();
+        if let Some(&(place, true)) = self.places.get(&key) {
+            entry.earlier = Some(self.list[place].line);
+        }
+        self.set(entry);
+        if let Some((_, own)) = self.places.get_mut(&key) {
+            *own = true;
+        }
+    }
+}
+
+fn leaf(span: Span, scalar: Scalar) -> Node {
+    Node { line: span.start.line(), column: span.start.col() + 1, value: Value::Scalar(scalar), depth: 0 }
+}
+
+fn within_itself(span: Span) -> YamlError {
+    YamlError {
+        line: span.start.line(),
+        column: span.start.col() + 1,
+        message: "the anchor contains itself".to_owned(),
+        help: Some("refer to an anchor only after the value that it names has ended"),
+    }
+}
+
+fn is_merge(key: &Node) -> bool {
+    matches!(&key.value, Value::Scalar(scalar) if scalar.plain && scalar.text == "<<")
+}
+
+/// The maps that `<<: value` copies, the weakest first.
+fn merged_maps(value: &Node) -> Result<Vec<&[Entry]>, YamlError> {
+    let map = |node: &'_ Rc<Node>| matches!(node.value, Value::Mapping(_));
+    match &value.value {
+        Value::Mapping(entries) => Ok(vec![entries]),
+        Value::Sequence(items) if items.iter().all(map) => Ok(items
+            .iter()
+            .rev()
+            .filter_map(|item| match &item.value {
+                Value::Mapping(entries) => Some(entries.as_slice()),
+                Value::Scalar(_) | Value::Sequence(_) => None,
+            })
+            .collect()),
+        Value::Scalar(_) | Value::Sequence(_) => {
+            Err(YamlError::at(value, "`<<` takes a map or a list of maps"))
+        }
+    }
+}
+
+fn key_name(key: &Node) -> Result<String, YamlError> {
+    let Value::Scalar(scalar) = &key.value else {
+        return Err(YamlError::at(key, format!("the key of a map is {}, not a word", key.value.noun())));
+    };
+    match &scalar.kind {
+        Kind::Bool(value) => Ok(value.to_string()),
+        Kind::Number(number) => Ok(number.clone()),
+        Kind::Text | Kind::Infinite => Ok(scalar.text.clone()),
+        Kind::Null => Err(YamlError::at(key, "the key of a map is empty")),
+    }
+}
+
+#[cfg(test)]
+mod tests;
