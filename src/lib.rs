@@ -32,5 +32,14 @@ pub mod linkerd;
 pub mod servers;
 pub mod survey;
 // judgement
+pub mod close_wait;
+pub mod judge;
 pub mod policy;
+pub mod rules;
+pub mod verdict;
 mod yaml;
+// words
+pub mod patch;
+pub mod review;
+// edges
+pub mod apiserver;

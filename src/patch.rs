@@ -1,0 +1,103 @@
+//! Edits as a JSON Patch against the object as it was sent.
+//!
+//! Turns edits into operations of RFC 6902, and proves on the touched parts that they apply and bring what they
+//! promise: the API server refuses the pod when a patch does not apply, whatever the failure policy is.
+
+use json_patch::{AddOperation, Patch, PatchOperation, ReplaceOperation};
+use serde_json::{Value, json};
+
+use crate::{
+    finding::{Change, Edit},
+    linkerd::proxy_init::ProxyInit,
+    pod::{Container, Pod},
+    workload::Object,
+};
+
+/// A patch that we do not send.
+#[derive(Debug, thiserror::Error)]
+pub enum PatchError {
+    /// An operation does not apply.
+    #[error("the patch does not apply to the object that was sent")]
+    Apply(#[source] json_patch::PatchError),
+    /// The patched parts cannot be read back.
+    #[error("the patched object cannot be read back")]
+    Read(#[source] serde_json::Error),
+    /// It applies, and linkerd-init still fails.
+    #[error("the patch does not mend linkerd-init: {0}")]
+    Useless(String),
+}
+
+/// Renders the edits of one object's pod, applies them to the parts that they touch, and checks that linkerd-init then
+/// sets the timeout.
+///
+/// # Errors
+///
+/// When the patch would not apply, or not help; then nothing must be sent.
+pub fn render(pod: &Pod<'_>, edits: &[Edit]) -> Result<Patch, PatchError> {
+    let patch = Patch(edits.iter().map(operation).collect());
+    let mut touched = touched(pod);
+    json_patch::patch(&mut touched, &patch).map_err(PatchError::Apply)?;
+    let json = touched.to_string();
+    let object = Object::read(&json).map_err(PatchError::Read)?;
+    let init = object.as_ref().and_then(|object| ProxyInit::find(&object.pod));
+    let init = init.ok_or_else(|| PatchError::Useless("it is gone".to_owned()))?;
+    match init.will_set() {
+        Err(flag) => Err(PatchError::Useless(format!("it fails at {flag}"))),
+        Ok(None) => Err(PatchError::Useless("it sets nothing".to_owned())),
+        Ok(Some(_)) if !init.missing_privileges().is_empty() => {
+            Err(PatchError::Useless("it lacks privileges".to_owned()))
+        }
+        Ok(Some(_)) => Ok(patch),
+    }
+}
+
+/// `add` to a member replaces one that is there (RFC 6902, 4.1), so it never depends on what we believe of the object;
+/// `replace` is only for items of a list that we have read.
+fn operation(edit: &Edit) -> PatchOperation {
+    match &edit.change {
+        Change::Set(value) => {
+            PatchOperation::Add(AddOperation { path: edit.at.clone(), value: value.clone() })
+        }
+        Change::Replace(value) => {
+            PatchOperation::Replace(ReplaceOperation { path: edit.at.clone(), value: value.clone() })
+        }
+        Change::Append(value) => {
+            let mut path = edit.at.clone();
+            path.push_back("-");
+            PatchOperation::Add(AddOperation { path, value: value.clone() })
+        }
+    }
+}
+
+/// The object with nothing but the init containers' fields that an edit can touch, as a Pod at the pod's place.
+fn touched(pod: &Pod<'_>) -> Value {
+    let init: Vec<Value> = pod.init_containers.iter().map(container).collect();
+    let mut object = json!({"spec": {"initContainers": init}});
+    for token in pod.at.iter().rev() {
+        object = json!({ *token: object });
+    }
+    let kind = crate::workload::Kind::ALL.into_iter().find(|kind| kind.pod_at() == pod.at);
+    if let Some(kind) = kind {
+        object["kind"] = kind.as_str().into();
+        object["apiVersion"] =
+            if kind.group().is_empty() { "v1".to_owned() } else { format!("{}/v1", kind.group()) }.into();
+    }
+    object
+}
+
+fn container(container: &Container<'_>) -> Value {
+    let texts =
+        |list: &[crate::text::Text<'_>]| -> Vec<String> { list.iter().map(ToString::to_string).collect() };
+    let mut value = json!({"name": &*container.name, "image": &*container.image});
+    if !container.command.is_empty() {
+        value["command"] = texts(&container.command).into();
+    }
+    if !container.args.is_empty() {
+        value["args"] = texts(&container.args).into();
+    }
+    // What is no JSON object cannot have been read as a securityContext by the API server either.
+    if let Some(context) = container.security_context.and_then(|raw| serde_json::from_str(raw.get()).ok()) {
+        value["securityContext"] = context;
+    }
+    value
+}

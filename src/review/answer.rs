@@ -1,0 +1,97 @@
+//! The answer to a review, and its JSON.
+
+use std::collections::BTreeMap;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use json_patch::Patch;
+use serde::Serialize;
+
+use super::wording;
+
+/// The answer to a review.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Answer<'u> {
+    uid: &'u str,
+    allowed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    audit_annotations: BTreeMap<&'static str, String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Status {
+    code: u16,
+    reason: &'static str,
+    message: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Review<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    response: &'a Answer<'a>,
+}
+
+impl<'u> Answer<'u> {
+    pub(super) const fn admit(uid: &'u str) -> Self {
+        Self {
+            uid,
+            allowed: true,
+            status: None,
+            patch: None,
+            patch_type: None,
+            audit_annotations: BTreeMap::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Refuses as Pod Security admission does: code 403, reason Forbidden, no warnings beside it.
+    pub(super) const fn deny(uid: &'u str, message: String) -> Self {
+        Self {
+            uid,
+            allowed: false,
+            status: Some(Status { code: 403, reason: "Forbidden", message }),
+            patch: None,
+            patch_type: None,
+            audit_annotations: BTreeMap::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    pub(super) fn warn(mut self, warnings: impl IntoIterator<Item = String>) -> Self {
+        self.warnings.extend(warnings);
+        wording::limit(&mut self.warnings);
+        self
+    }
+
+    /// Adds an annotation to the audit event; the API server puts the webhook's name before the key.
+    pub(super) fn audit(mut self, key: &'static str, value: &str) -> Self {
+        self.audit_annotations.insert(key, value.to_owned());
+        self
+    }
+
+    /// Adds the patch: base64, since the API has it as bytes.
+    pub(super) fn patch(mut self, patch: &Patch) -> Self {
+        // A patch is a list of strings and JSON values, which always prints.
+        if let Ok(json) = serde_json::to_vec(patch) {
+            self.patch = Some(STANDARD.encode(json));
+            self.patch_type = Some("JSONPatch");
+        }
+        self
+    }
+
+    pub(super) fn render(&self) -> Vec<u8> {
+        let review = Review { api_version: "admission.k8s.io/v1", kind: "AdmissionReview", response: self };
+        // Strings and booleans only: printing them cannot fail.
+        serde_json::to_vec(&review).unwrap_or_default()
+    }
+}
