@@ -39,7 +39,9 @@ pub mod rules;
 pub mod verdict;
 mod yaml;
 // words
+pub mod manifest;
 pub mod patch;
+pub mod report;
 pub mod review;
 // edges
 pub mod apiserver;

@@ -1,0 +1,12 @@
+//! A report -> the JSON that programs read.
+
+use super::Report;
+
+/// The report as JSON, indented, with a newline at its end.
+///
+/// # Errors
+///
+/// None that we know of: every key is a string.
+pub fn render(report: &Report) -> Result<String, serde_json::Error> {
+    serde_json::to_string_pretty(report).map(|json| json + "\n")
+}

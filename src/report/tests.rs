@@ -1,0 +1,194 @@
+use serde_json::json;
+
+use super::{text::Styles, *};
+
+fn seconds(millis: u64) -> Seconds {
+    Seconds(Duration::from_millis(millis))
+}
+
+fn line(line: usize, text: &str) -> LineReport {
+    LineReport { file: "shop.yaml".into(), line, text: text.into() }
+}
+
+fn finding(rule: RuleId, action: Action, message: &str, help: &str, lines: Vec<LineReport>) -> FindingReport {
+    let (message, help) = (message.to_owned(), help.to_owned());
+    FindingReport {
+        rule,
+        action,
+        reachable: action == Action::Reject,
+        container: None,
+        message,
+        help,
+        lines,
+        exempt: None,
+        note: "set by --flag 5; reachable".to_owned(),
+    }
+}
+
+fn cart() -> ObjectReport {
+    ObjectReport {
+        kind: "Deployment".into(),
+        namespace: "shop".into(),
+        name: "cart".into(),
+        file: Some("shop.yaml".into()),
+        line: Some(1),
+        mesh: MeshReport {
+            state: MeshState::WillBeInjected,
+            why: "namespace shop has linkerd.io/inject: enabled".into(),
+            line: Some("2.18".into()),
+            pool_idle_timeout: Some(seconds(60_000)),
+            pool_idle_timeout_from: "default of Linkerd".into(),
+            cni: false,
+        },
+        containers: vec![
+            ContainerReport {
+                name: "web".into(),
+                server: "uvicorn".into(),
+                idle: IdleReport {
+                    kind: IdleKind::ClosesAfter,
+                    seconds: Some(seconds(5_000)),
+                    window_seconds: Some([seconds(5_000), seconds(6_500)]),
+                    evidence: "default of uvicorn 0.30 (uvicorn/config.py)".into(),
+                },
+            },
+            ContainerReport {
+                name: "log-shipper".into(),
+                server: "unknown".into(),
+                idle: IdleReport {
+                    kind: IdleKind::Unknown,
+                    seconds: None,
+                    window_seconds: None,
+                    evidence: "no server is recognised in /bin/ship".into(),
+                },
+            },
+        ],
+        probes: vec![
+            ProbeReport {
+                container: "web".into(),
+                probe: "liveness",
+                handler: "httpGet",
+                port: Some(8000),
+                period: seconds(5_000),
+                proxied: true,
+                why: "kubelet asks over the pod's network".into(),
+            },
+            ProbeReport {
+                container: "web".into(),
+                probe: "startup",
+                handler: "exec",
+                port: None,
+                period: seconds(10_000),
+                proxied: false,
+                why: "it runs inside the container".into(),
+            },
+        ],
+        close_wait: CloseWaitReport {
+            action: PlanAction::Patch,
+            seconds: Some(seconds(3_600_000)),
+            why: "nothing sets it".into(),
+        },
+        findings: vec![
+            finding(
+                RuleId::ProbeMatchesIdleTimeout,
+                Action::Reject,
+                "web: uvicorn closes idle connections after 5s (its default); the liveness probe on 8000 comes every 5s",
+                "pass --timeout-keep-alive 75",
+                vec![
+                    line(12, "          periodSeconds: 5"),
+                    line(9, "        command: [uvicorn]"),
+                    line(10, "        livenessProbe:"),
+                ],
+            ),
+            finding(
+                RuleId::CloseWaitUnset,
+                Action::Patch,
+                "nothing sets the close-wait timeout",
+                "",
+                vec![line(6, "spec:")],
+            ),
+            finding(RuleId::InvalidAnnotation, Action::Warn, "a \u{1b}[31mbad\n one", "mend it", vec![]),
+            finding(RuleId::CloseWaitBroken, Action::Ignore, "ignored", "", vec![]),
+        ],
+        remarks: Vec::new(),
+        verdict: Decision::Reject,
+        patch: serde_json::from_value(json!([
+            {"op": "add", "path": "/metadata/annotations/linkerd.io~1x", "value": "3600"},
+            {"op": "remove", "path": "/spec/a"},
+        ]))
+        .unwrap(),
+    }
+}
+
+fn quiet(name: &str) -> ObjectReport {
+    ObjectReport {
+        name: name.into(),
+        namespace: String::new(),
+        containers: vec![],
+        probes: vec![],
+        findings: vec![],
+        remarks: Vec::new(),
+        verdict: Decision::Admit,
+        patch: Patch::default(),
+        mesh: MeshReport {
+            state: MeshState::NotMeshed,
+            why: "linkerd.io/inject is disabled".into(),
+            line: None,
+            pool_idle_timeout: None,
+            pool_idle_timeout_from: String::new(),
+            cni: true,
+        },
+        close_wait: CloseWaitReport { action: PlanAction::None, seconds: None, why: "no proxy".into() },
+        ..cart()
+    }
+}
+
+fn broken() -> ErrorReport {
+    ErrorReport {
+        file: "x.yaml".into(),
+        line: Some(3),
+        column: Some(7),
+        message: "unclosed bracket".into(),
+        help: Some("close it".into()),
+    }
+}
+
+#[test]
+fn lint_shows_findings_as_a_compiler_does() {
+    let report = Report { objects: vec![cart(), quiet("b")], errors: vec![broken()] };
+    insta::assert_snapshot!(text::lint(&report, &Styles::plain()));
+}
+
+#[test]
+fn explain_shows_what_is_known() {
+    let report = Report { objects: vec![cart(), quiet("b")], errors: vec![] };
+    insta::assert_snapshot!(text::explain(&report, &Styles::plain()));
+}
+
+#[test]
+fn the_json_is_an_interface() {
+    let report = Report { objects: vec![cart(), quiet("b")], errors: vec![broken()] };
+    insta::assert_snapshot!(json::render(&report).unwrap());
+}
+
+#[test]
+fn a_clean_run_says_so_in_one_line() {
+    let lint = |objects| text::lint(&Report { objects, errors: vec![] }, &Styles::plain());
+    assert_eq!(lint(vec![quiet("a")]), "1 object, nothing found\n");
+    assert_eq!(lint(vec![]), "no object here runs pods\n");
+}
+
+#[test]
+fn colours_change_nothing_but_colours() {
+    let report = Report { objects: vec![cart(), quiet("b")], errors: vec![broken()] };
+    for render in [text::lint, text::explain] {
+        let colored = render(&report, &Styles::colored());
+        assert_ne!(colored, render(&report, &Styles::plain()));
+        assert_eq!(anstream::adapter::strip_str(&colored).to_string(), render(&report, &Styles::plain()));
+    }
+}
+
+#[test]
+fn an_error_says_where_what_and_how() {
+    let text = text::error(&broken(), &Styles::plain());
+    assert_eq!(text, "x.yaml:3:7: error: unclosed bracket\n  = help: close it\n");
+}
