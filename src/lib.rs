@@ -44,4 +44,8 @@ pub mod patch;
 pub mod report;
 pub mod review;
 // edges
+pub mod admin;
 pub mod apiserver;
+pub mod metrics;
+pub mod serve;
+pub mod shutdown;

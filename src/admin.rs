@@ -1,0 +1,137 @@
+//! The plain port: `/livez`, `/readyz` and `/metrics`.
+//!
+//! Nothing here changes anything, and nothing here is secret.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use axum::{
+    Router,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
+
+/// The media type of OpenMetrics text, by its specification 1.0.0.
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Whether the webhook port should get traffic.
+#[derive(Debug)]
+pub struct Readiness {
+    serving: AtomicBool,
+    stopping: CancellationToken,
+}
+
+/// The life of the server.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Phase {
+    /// Not everything is loaded and bound.
+    Starting,
+    /// Everything is.
+    Serving,
+    /// It still answers, and wants no new clients.
+    Stopping,
+}
+
+impl Phase {
+    /// Every phase, in their order.
+    pub const ALL: [Self; 3] = [Self::Starting, Self::Serving, Self::Stopping];
+
+    /// What `/readyz` says.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting: the webhook port does not answer yet",
+            Self::Serving => "ready",
+            Self::Stopping => "stopping: told to end, open requests are still answered",
+        }
+    }
+}
+
+impl Readiness {
+    /// Not ready, until [`Self::serve`] and not after `stopping` is cancelled.
+    pub fn new(stopping: CancellationToken) -> Self {
+        Self { serving: AtomicBool::new(false), stopping }
+    }
+
+    /// Says that everything is loaded and bound.
+    pub fn serve(&self) {
+        self.serving.store(true, Ordering::Release);
+    }
+
+    /// Where we are.
+    pub fn phase(&self) -> Phase {
+        match (self.stopping.is_cancelled(), self.serving.load(Ordering::Acquire)) {
+            (true, _) => Phase::Stopping,
+            (false, true) => Phase::Serving,
+            (false, false) => Phase::Starting,
+        }
+    }
+}
+
+/// The routes of the plain port. `connections` counts the open connections of the webhook port.
+pub fn router(
+    readiness: Arc<Readiness>,
+    metrics: Arc<Metrics>,
+    connections: impl Fn() -> usize + Clone + Send + Sync + 'static,
+) -> Router {
+    Router::new()
+        .route("/livez", get(async || "alive\n"))
+        .route("/readyz", get(async move || readyz(&readiness)))
+        .route(
+            "/metrics",
+            get(async move || {
+                metrics.connections(connections());
+                exposition(&metrics)
+            }),
+        )
+}
+
+fn readyz(readiness: &Readiness) -> Response {
+    let phase = readiness.phase();
+    let status = match phase {
+        Phase::Serving => StatusCode::OK,
+        Phase::Starting | Phase::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (status, format!("{}\n", phase.as_str())).into_response()
+}
+
+fn exposition(metrics: &Metrics) -> Response {
+    match metrics.encode() {
+        Ok(text) => ([(CONTENT_TYPE, OPENMETRICS)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("cannot print the metrics: {error}\n"))
+            .into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_lasts_from_serving_to_stopping() {
+        let stopping = CancellationToken::new();
+        let readiness = Readiness::new(stopping.clone());
+        assert_eq!(readiness.phase(), Phase::Starting);
+        readiness.serve();
+        assert_eq!(readiness.phase(), Phase::Serving);
+        stopping.cancel();
+        assert_eq!(readiness.phase(), Phase::Stopping);
+        for phase in Phase::ALL {
+            let readyz =
+                if phase == Phase::Serving { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+            let readiness = Readiness::new(CancellationToken::new());
+            if phase != Phase::Starting {
+                readiness.serve();
+            }
+            if phase == Phase::Stopping {
+                readiness.stopping.cancel();
+            }
+            assert_eq!(super::readyz(&readiness).status(), readyz);
+        }
+    }
+}

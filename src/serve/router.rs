@@ -1,0 +1,266 @@
+//! One HTTP request -> one review -> one HTTP answer, with its metric and its log line.
+//!
+//! What to answer is left to [`crate::review`]; sockets, TLS and time limits of connections to [`super`].
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, FromRequest, Request},
+    http::{
+        HeaderMap, HeaderValue, StatusCode, Version,
+        header::{CONNECTION, CONTENT_TYPE},
+    },
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::repeats::{Repeats, Turn};
+use crate::{
+    finding::{Action, RuleId},
+    metrics::{Metrics, Refusal},
+    policy::Policy,
+    review::{self, Door, Mode, NotAReview, Outcome, Record, Reviewed},
+    workload::Kind,
+};
+
+/// Longest body in bytes. A review holds the object and its old version, of up to 3 MiB each (apiserver
+/// `MaxRequestBodyBytes`); controller-runtime takes the same 7 MiB (`pkg/webhook/admission/http.go`).
+pub const LONGEST_BODY: usize = 7 * 1024 * 1024;
+
+/// Longest name in a log line, in characters: a DNS subdomain (RFC 1123).
+const LONGEST_NAME: usize = 253;
+
+/// The function that reviews: [`review::review`], or in tests another.
+pub type Review = fn(&[u8], Door, Mode, &Policy, Date) -> Result<Reviewed, NotAReview>;
+
+/// What all requests share.
+pub struct State {
+    policy: ArcSwap<Policy>,
+    metrics: Arc<Metrics>,
+    review: Review,
+    body_deadline: Duration,
+    stopping: CancellationToken,
+    repeats: Mutex<Repeats>,
+}
+
+impl State {
+    /// Reviews by `policy`; once `stopping` is cancelled, answers ask clients to connect elsewhere. A request body that
+    /// takes longer than `body_deadline` is refused.
+    pub fn new(
+        policy: Policy,
+        metrics: Arc<Metrics>,
+        review: Review,
+        body_deadline: Duration,
+        stopping: CancellationToken,
+    ) -> Self {
+        let (policy, repeats) = (ArcSwap::from_pointee(policy), Mutex::default());
+        Self { policy, metrics, review, body_deadline, stopping, repeats }
+    }
+
+    /// Where its reviews are counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Reviews by another policy from now on.
+    pub(crate) fn replace_policy(&self, policy: Policy) {
+        self.policy.store(Arc::new(policy));
+    }
+
+    /// Whether an event is new, or repeats one of the last minute.
+    pub(crate) fn turn(&self, key: impl std::hash::Hash) -> Turn {
+        self.repeats.lock().unwrap_or_else(PoisonError::into_inner).turn(key, Instant::now())
+    }
+}
+
+/// `POST /{mutate,validate}/{enforce,warn,audit}`: the mode is in the path, because the API server chooses it by the
+/// labels of the namespace, which a review does not hold.
+pub fn router(state: Arc<State>) -> Router {
+    let mut router = Router::new();
+    for door in Door::ALL {
+        for mode in Mode::ALL {
+            let state = Arc::clone(&state);
+            let reply = move |request| reply(Arc::clone(&state), door, mode, request);
+            router = router.route(&format!("/{}/{}", door.as_str(), mode.as_str()), post(reply));
+        }
+    }
+    router.layer(DefaultBodyLimit::max(LONGEST_BODY))
+}
+
+async fn reply(state: Arc<State>, door: Door, mode: Mode, request: Request) -> Response {
+    let closes = state.stopping.is_cancelled() && request.version() < Version::HTTP_2;
+    let mut response = match body(&state, request).await.and_then(|body| judge(&state, door, mode, &body)) {
+        Ok(answer) => {
+            ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], answer).into_response()
+        }
+        Err(refused) => refuse(&state, door, mode, &refused),
+    };
+    if closes {
+        // So that kept connections move to another replica before we close them under a request.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+fn refuse(state: &State, door: Door, mode: Mode, refused: &Refused) -> Response {
+    let Refused { reason, message } = refused;
+    state.metrics.refused(*reason);
+    // Unlike `%message`, a string is printed with its line ends escaped: parts of it are the client's.
+    let (door, mode, label, why) = (door.as_str(), mode.as_str(), reason.as_str(), short(message));
+    match state.turn((door, mode, label)) {
+        Turn::Say { withheld } => warn!(door, mode, reason = label, why, withheld, "refused"),
+        Turn::Withhold => debug!(door, mode, reason = label, why, "refused"),
+    }
+    (status(*reason), format!("{message}\n")).into_response()
+}
+
+/// A request that gets no review.
+struct Refused {
+    reason: Refusal,
+    message: String,
+}
+
+impl From<NotAReview> for Refused {
+    fn from(why: NotAReview) -> Self {
+        Self { reason: Refusal::NotAReview, message: why.to_string() }
+    }
+}
+
+/// Anything but 200 makes the API server apply the failure policy, so these only have to say what is wrong.
+const fn status(reason: Refusal) -> StatusCode {
+    match reason {
+        Refusal::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Refusal::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Refusal::TooSlow => StatusCode::REQUEST_TIMEOUT,
+        Refusal::Interrupted | Refusal::NotAReview => StatusCode::BAD_REQUEST,
+        Refusal::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+async fn body(state: &State, request: Request) -> Result<Bytes, Refused> {
+    if !is_json(request.headers()) {
+        let message = "the content type is not application/json".to_owned();
+        return Err(Refused { reason: Refusal::MediaType, message });
+    }
+    match timeout(state.body_deadline, Bytes::from_request(request, &())).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(error)) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(Refused {
+            reason: Refusal::TooLarge,
+            message: format!("the body is longer than {LONGEST_BODY} bytes"),
+        }),
+        Ok(Err(error)) => Err(Refused { reason: Refusal::Interrupted, message: error.body_text() }),
+        Err(_) => {
+            let message = format!("the body was not complete after {:?}", state.body_deadline);
+            Err(Refused { reason: Refusal::TooSlow, message })
+        }
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = media_type.split(';').next().unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case("application/json")
+}
+
+/// Reviews on this thread: that takes far less time than handing it to another.
+fn judge(state: &State, door: Door, mode: Mode, body: &[u8]) -> Result<Vec<u8>, Refused> {
+    let started = Instant::now();
+    let policy = state.policy.load();
+    let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
+    let reviewed = catch_unwind(AssertUnwindSafe(|| (state.review)(body, door, mode, &policy, today)))
+        .or_else(|_| catch_unwind(|| review::fall_open(body)))
+        .map_err(|_| Refused { reason: Refusal::Failed, message: "the review failed twice".to_owned() })??;
+    let took = started.elapsed();
+    state.metrics.reviewed(door, mode, &reviewed.record, took);
+    log(state, door, mode, &reviewed.record, took);
+    Ok(reviewed.body)
+}
+
+/// One event for each review; one that repeats another of the last minute only at debug level.
+fn log(state: &State, door: Door, mode: Mode, record: &Record, took: Duration) {
+    let finding = |(rule, action): &(RuleId, Action)| format!("{}={}", rule.as_str(), action.as_str());
+    let findings = record.findings.iter().map(finding).collect::<Vec<_>>().join(",");
+    macro_rules! event {
+        ($level:ident, $withheld:expr) => {
+            $level!(
+                uid = short(&record.uid),
+                kind = record.kind.map_or("", Kind::as_str),
+                namespace = short(&record.namespace),
+                name = short(&record.name),
+                operation = short(&record.operation),
+                door = door.as_str(),
+                mode = mode.as_str(),
+                dry_run = record.dry_run,
+                outcome = record.outcome.as_str(),
+                findings,
+                duration_seconds = took.as_secs_f64(),
+                withheld = $withheld,
+                "reviewed"
+            )
+        };
+    }
+    let key = (door, mode, record.kind, &record.namespace, without_ordinal(&record.name), record.outcome);
+    match (state.turn(key), record.outcome) {
+        (Turn::Withhold, _) => event!(debug, 0_u64),
+        (Turn::Say { withheld }, Outcome::Failed | Outcome::Unreadable) => event!(warn, withheld),
+        (Turn::Say { withheld }, _) => event!(info, withheld),
+    }
+}
+
+/// `db` of `db-0`, so that the pods of a StatefulSet count as one. Those of others have no name yet at admission.
+fn without_ordinal(name: &str) -> &str {
+    match name.rsplit_once('-') {
+        Some((set, ordinal)) if ordinal.bytes().all(|byte| byte.is_ascii_digit()) => set,
+        _ => name,
+    }
+}
+
+/// No more of a text than a name may have: anybody in the cluster can send us one of megabytes.
+fn short(text: &str) -> &str {
+    text.char_indices().nth(LONGEST_NAME).map_or(text, |(end, _)| &text[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ordinals_are_cut() {
+        for (name, set) in
+            [("db-0", "db"), ("db-main-12", "db-main"), ("web-5d9c*", "web-5d9c*"), ("web", "web")]
+        {
+            assert_eq!(without_ordinal(name), set);
+        }
+    }
+
+    #[test]
+    fn json_is_recognised_by_its_essence() {
+        for (value, expected) in [
+            ("application/json", true),
+            ("Application/JSON; charset=utf-8", true),
+            ("application/jsonl", false),
+            ("text/plain", false),
+        ] {
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))]);
+            assert_eq!(is_json(&headers), expected, "{value}");
+        }
+        assert!(!is_json(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn long_names_are_cut_between_characters() {
+        assert_eq!(short("web"), "web");
+        assert_eq!(short(&"ä".repeat(300)).chars().count(), LONGEST_NAME);
+    }
+}
