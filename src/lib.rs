@@ -49,3 +49,6 @@ pub mod apiserver;
 pub mod metrics;
 pub mod serve;
 pub mod shutdown;
+// entry
+pub mod cli;
+pub mod cmd;

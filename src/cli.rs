@@ -1,0 +1,50 @@
+//! The command line: the list of commands, nothing else.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::cmd;
+
+/// Ends the 500s and 502s that connection timeouts cause behind Linkerd.
+#[derive(Debug, Parser)]
+#[command(name = "linkerd-linger", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Find in manifests what the webhook would reject, patch or warn about
+    ///
+    /// Reads what `kubectl apply` would be given, and judges every pod in it as the webhook would. Namespaces and
+    /// ConfigMaps in the same input count: `linkerd.io/inject: enabled` on a namespace puts its pods into the mesh.
+    Lint(cmd::lint::Args),
+    /// Show what is known of each pod in manifests: its proxy, servers, probes and what follows
+    ///
+    /// Every number comes with its source: a field of the manifest, or the default of a version of a server.
+    Explain(cmd::explain::Args),
+    /// Answer the admission reviews of an API server
+    Serve(cmd::serve::Args),
+    /// Show on a few pods what the webhook does; needs no cluster
+    Demo(cmd::demo::Args),
+}
+
+impl Command {
+    /// Runs it; an error is one that kept it from doing its work.
+    ///
+    /// # Errors
+    ///
+    /// When it could not do its work.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Lint(args) => cmd::lint::run(&args),
+            Self::Explain(args) => cmd::explain::run(&args),
+            Self::Serve(args) => cmd::serve::run(args),
+            Self::Demo(args) => cmd::demo::run(&args),
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The commands: one `Args` and one `run` each. The only place where parts are wired.
+
+pub mod demo;
+pub mod explain;
+pub mod lint;
+mod manifests;
+pub mod serve;

@@ -1,0 +1,187 @@
+//! `demo`: the whole exchange with an API server, without a cluster.
+//!
+//! Starts the real server on loopback with a certificate of an authority made for it, plays the API server that calls
+//! it, and shows what becomes of each pod of `examples/pods`.
+
+use std::{fmt::Write as _, process::ExitCode};
+
+use anstyle::{AnsiColor, Color, Style};
+use anyhow::{Context as _, Result, anyhow};
+use serde_json::Value;
+use similar::{ChangeTag, TextDiff};
+
+use crate::{
+    apiserver::{self, Admission, Webhook},
+    manifest,
+    review::{Door, Mode},
+    serve::{self, Config},
+};
+
+/// Show on a few pods what the webhook does; needs no cluster.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {}
+
+/// A pod, the mode of its namespace, and what it shows.
+struct Scene {
+    file: &'static str,
+    text: &'static str,
+    mode: Mode,
+    title: &'static str,
+}
+
+/// The name in the server's certificate.
+const SERVER_NAME: &str = "localhost";
+
+const SCENES: [Scene; 5] = [
+    Scene {
+        file: "examples/pods/1-patched.yaml",
+        text: include_str!("../../examples/pods/1-patched.yaml"),
+        mode: Mode::Enforce,
+        title: "nothing sets its close-wait timeout",
+    },
+    Scene {
+        file: "examples/pods/2-rejected.yaml",
+        text: include_str!("../../examples/pods/2-rejected.yaml"),
+        mode: Mode::Enforce,
+        title: "its probe meets its server's idle timeout",
+    },
+    Scene {
+        file: "examples/pods/3-warned.yaml",
+        text: include_str!("../../examples/pods/3-warned.yaml"),
+        mode: Mode::Enforce,
+        title: "its server closes connections that the proxy still re-uses",
+    },
+    Scene {
+        file: "examples/pods/4-audited.yaml",
+        text: include_str!("../../examples/pods/4-audited.yaml"),
+        mode: Mode::Audit,
+        title: "the same mistake in a namespace that only audits",
+    },
+    Scene {
+        file: "examples/pods/5-repaired.yaml",
+        text: include_str!("../../examples/pods/5-repaired.yaml"),
+        mode: Mode::Enforce,
+        title: "its linkerd-init would crash-loop",
+    },
+];
+
+/// Plays every scene.
+///
+/// # Errors
+///
+/// When the server cannot be started, or an answer is not one that an API server takes.
+pub fn run(_: &Args) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    runtime.block_on(play())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn play() -> Result<()> {
+    let server = serve::start(Config::loopback()).await.context("cannot start the server")?;
+    let authority = server.authority().ok_or_else(|| anyhow!("the server has no authority of its own"))?;
+    let webhook = Webhook::new(server.addr(), SERVER_NAME, authority)?;
+    anstream::println!(
+        "Serving on https://{} with a certificate made for this run; playing the API server (HTTP/1.1 over TLS).",
+        server.addr()
+    );
+    for (number, scene) in (1..).zip(&SCENES) {
+        let told =
+            scene.play(&webhook, number).await.with_context(|| format!("cannot play {}", scene.file))?;
+        anstream::print!("\n{told}");
+    }
+    server.stop();
+    server.wait().await.context("the server did not stop well")
+}
+
+impl Scene {
+    async fn play(&self, webhook: &Webhook, number: usize) -> Result<String> {
+        let manifests = manifest::read(self.file, self.text);
+        let document = manifests.documents.first().ok_or_else(|| anyhow!("it holds no object"))?;
+        let sent: Value = serde_json::from_str(document.json())?;
+        let bold = Style::new().bold();
+        let mut told = format!("{bold}{number}. {}: {}{bold:#}\n", self.file, self.title);
+
+        let admission = self.call(webhook, Door::Mutate, &sent, number, &mut told).await?;
+        if !admission.allowed {
+            return Ok(told);
+        }
+        let patched = apiserver::patched(&sent, &admission.patch)?;
+        diff(&sent, &patched, &mut told)?;
+        self.call(webhook, Door::Validate, &patched, number, &mut told).await?;
+        Ok(told)
+    }
+
+    /// Posts the pod, and tells of the answer what kubectl or the audit log would show.
+    async fn call(
+        &self,
+        webhook: &Webhook,
+        door: Door,
+        pod: &Value,
+        number: usize,
+        told: &mut String,
+    ) -> Result<Admission> {
+        let path = format!("/{}/{}", door.as_str(), self.mode.as_str());
+        let uid = format!("00000000-0000-4000-8000-{number:012}");
+        let admission = webhook.call(door, &path, &apiserver::creation(pod, &uid)).await?;
+        let (word, color) =
+            match (admission.allowed, admission.patch.0.is_empty(), admission.warnings.is_empty()) {
+                (false, ..) => ("rejected", AnsiColor::Red),
+                (true, false, _) => ("patched", AnsiColor::Green),
+                (true, true, false) => ("admitted with warnings", AnsiColor::Yellow),
+                (true, true, true) => ("admitted", AnsiColor::Green),
+            };
+        let style = Style::new().fg_color(Some(Color::Ansi(color))).bold();
+        writeln!(told, "   POST {path:<18} {style}{word}{style:#}")?;
+        for warning in &admission.warnings {
+            writeln!(told, "     Warning: {warning}")?;
+        }
+        if !admission.allowed {
+            let name = "linger.linkerd.io";
+            let message = format!("admission webhook \"{name}\" denied the request: {}", admission.message);
+            for line in wrap(&message, 100) {
+                writeln!(told, "     {line}")?;
+            }
+        }
+        for (key, value) in &admission.audit {
+            writeln!(told, "     audit: {key}={value}")?;
+        }
+        Ok(admission)
+    }
+}
+
+/// The lines in which linkerd-init differs, as YAML.
+fn diff(before: &Value, after: &Value, told: &mut String) -> Result<()> {
+    let init = |pod: &Value| -> Result<String> {
+        let init = pod.pointer("/spec/initContainers/0").cloned().unwrap_or_default();
+        Ok(serde_saphyr::to_string(&init)?)
+    };
+    let (before, after) = (init(before)?, init(after)?);
+    let changes = TextDiff::from_lines(&before, &after);
+    for group in changes.grouped_ops(1) {
+        for change in group.iter().flat_map(|op| changes.iter_changes(op)) {
+            let (sign, color) = match change.tag() {
+                ChangeTag::Delete => ('-', Some(Color::Ansi(AnsiColor::Red))),
+                ChangeTag::Insert => ('+', Some(Color::Ansi(AnsiColor::Green))),
+                ChangeTag::Equal => (' ', None),
+            };
+            let style = Style::new().fg_color(color);
+            writeln!(told, "     {style}{sign} {}{style:#}", change.value().trim_end())?;
+        }
+    }
+    Ok(())
+}
+
+/// Breaks a text into lines of at most so many characters, at blanks.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}

@@ -1,0 +1,232 @@
+//! What `lint` and `explain` share: files and stdin -> a report.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    io::{self, IsTerminal, Read, Write},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use walkdir::WalkDir;
+
+use crate::{
+    finding::Finding,
+    judge::judge,
+    linkerd::Injection,
+    manifest::{self, Document, ManifestError, Manifests},
+    policy::Policy,
+    report::{
+        ErrorReport, LineReport, ObjectReport, Report,
+        text::{self, Styles},
+    },
+};
+
+/// What to read, and how to show what comes of it.
+#[derive(Args, Debug)]
+pub(crate) struct Inputs {
+    /// Files, directories, or - for stdin
+    ///
+    /// YAML with any number of documents, or JSON: one object, several, or one per line. Of a directory, every *.yaml,
+    /// *.yml and *.json below it, except in hidden directories. Without a PATH, stdin is read if it is a pipe.
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// How to print
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
+    pub(crate) output: Format,
+    /// The policy file: actions per rule, exemptions, servers of your own [default: the built-in policy]
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Judge every pod as if it were in the mesh
+    ///
+    /// For manifests that do not say so themselves, where the annotation is on a namespace that is not among them.
+    #[arg(long)]
+    assume_injected: bool,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+const STDIN: &str = "<stdin>";
+
+impl Inputs {
+    /// Reads everything, and judges each object that runs pods.
+    pub(crate) fn report(&self) -> anyhow::Result<Report> {
+        let policy = self.policy.as_deref().map(read_policy).transpose()?.unwrap_or_default();
+        let read = self.read()?;
+        if read.documents.is_empty() && read.errors.is_empty() {
+            let others = match read.others {
+                0 => String::new(),
+                count => format!("; {count} document(s) without a kind were skipped"),
+            };
+            bail!("no Kubernetes object in {}{others}", self.names());
+        }
+        Ok(self.judge(read, &policy, today()))
+    }
+
+    fn judge(&self, read: Manifests, policy: &Policy, today: Date) -> Report {
+        let surroundings = manifest::surroundings(&read.documents);
+        let mut errors = read.errors;
+        let mut objects = Vec::new();
+        for document in &read.documents {
+            match document.object() {
+                Ok(None) => {}
+                Ok(Some(object)) => {
+                    let injection =
+                        if self.assume_injected { Injection::Assumed } else { Injection::AsAnnotated };
+                    let namespace = object.namespace.as_deref().unwrap_or_default();
+                    let judgement = judge(&object, namespace, &surroundings, policy, today, injection);
+                    let (report, findings) = ObjectReport::of(&object, &judgement);
+                    objects.push(placed(report, &findings, document));
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        Report { objects, errors: errors.into_iter().map(ErrorReport::from).collect() }
+    }
+
+    fn read(&self) -> anyhow::Result<Manifests> {
+        let stdin = [PathBuf::from("-")];
+        let paths = match self.paths.as_slice() {
+            [] if io::stdin().is_terminal() => {
+                bail!("nothing to read: give files, directories, or - and something on stdin; see --help");
+            }
+            [] => &stdin,
+            paths => paths,
+        };
+        let mut all = Manifests::default();
+        for path in paths {
+            if path.as_os_str() == "-" {
+                let mut bytes = Vec::new();
+                let result = io::stdin().read_to_end(&mut bytes).map(|_| bytes);
+                add(&mut all, STDIN, result);
+            } else if path.is_dir() {
+                add_directory(&mut all, path);
+            } else {
+                add(&mut all, &path.to_string_lossy(), fs::read(path));
+            }
+        }
+        Ok(all)
+    }
+
+    fn names(&self) -> String {
+        let name =
+            |path: &PathBuf| if path.as_os_str() == "-" { STDIN.into() } else { path.display().to_string() };
+        let names: Vec<_> = self.paths.iter().map(name).collect();
+        if names.is_empty() { STDIN.to_owned() } else { names.join(", ") }
+    }
+}
+
+fn add_directory(all: &mut Manifests, directory: &Path) {
+    let hidden = |name: &OsStr| name.as_encoded_bytes().starts_with(b".");
+    let walk = WalkDir::new(directory)
+        .sort_by_file_name()
+        .into_iter()
+        .filter_entry(|entry| entry.depth() == 0 || !(entry.path().is_dir() && hidden(entry.file_name())));
+    for entry in walk {
+        match entry {
+            // A mounted ConfigMap's files are symbolic links.
+            Ok(entry) if is_manifest(entry.path()) && entry.path().is_file() => {
+                add(all, &entry.path().to_string_lossy(), fs::read(entry.path()));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                let file = error.path().unwrap_or(directory).to_string_lossy().into_owned();
+                all.errors.push(whole_file(&file, format!("cannot read it: {error}"), None));
+            }
+        }
+    }
+}
+
+fn is_manifest(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known))
+}
+
+fn add(all: &mut Manifests, file: &str, bytes: io::Result<Vec<u8>>) {
+    let bytes = match bytes {
+        Ok(bytes) => bytes,
+        Err(error) => return all.errors.push(whole_file(file, format!("cannot read it: {error}"), None)),
+    };
+    let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
+    match String::from_utf8(bytes) {
+        Ok(text) => {
+            let read = manifest::read(file, &text);
+            all.documents.extend(read.documents);
+            all.errors.extend(read.errors);
+            all.others += read.others;
+        }
+        Err(_) => {
+            let (found, help) = if utf16 {
+                (
+                    "it is UTF-16",
+                    "save it as UTF-8; PowerShell's `>` writes UTF-16, `| Out-File -Encoding utf8` does not",
+                )
+            } else {
+                ("it is not UTF-8 text", "give manifests in YAML or JSON")
+            };
+            all.errors.push(whole_file(file, found.to_owned(), Some(help)));
+        }
+    }
+}
+
+fn whole_file(file: &str, message: String, help: Option<&str>) -> ManifestError {
+    ManifestError { file: file.to_owned(), line: 0, column: None, message, help: help.map(str::to_owned) }
+}
+
+/// The report on an object with its place in its file, and the places of its findings.
+fn placed(mut report: ObjectReport, findings: &[Finding], document: &Document) -> ObjectReport {
+    report.file = Some(document.file().to_owned());
+    report.line = Some(document.line());
+    for (reported, finding) in report.findings.iter_mut().zip(findings) {
+        for pointer in &finding.at {
+            let line = document.line_of(pointer);
+            let text = document.line_text(line).to_owned();
+            let line = LineReport { file: document.file().to_owned(), line, text };
+            if !reported.lines.contains(&line) {
+                reported.lines.push(line);
+            }
+        }
+    }
+    report
+}
+
+/// Reads a policy file, telling all of its mistakes.
+pub(crate) fn read_policy(path: &Path) -> anyhow::Result<Policy> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Policy::parse(&text).map_err(|errors| {
+        let lines: Vec<_> = errors
+            .iter()
+            .map(|error| format!("  {}:{}: {}", path.display(), error.line, error.message))
+            .collect();
+        anyhow::anyhow!("cannot use the policy {}:\n{}", path.display(), lines.join("\n"))
+    })
+}
+
+/// Exemptions count through the end of their last day in UTC.
+fn today() -> Date {
+    Timestamp::now().to_zoned(TimeZone::UTC).date()
+}
+
+/// Prints to stdout; that a pager was closed is no failure.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = anstream::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("cannot write to stdout"),
+    }
+}
+
+/// Prints to stderr what could not be read.
+pub(crate) fn print_errors(report: &Report) {
+    for error in &report.errors {
+        anstream::eprint!("{}", text::error(error, &Styles::colored()));
+    }
+}

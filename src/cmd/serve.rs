@@ -1,0 +1,206 @@
+//! `serve`: the admission webhook.
+//!
+//! Turns flags into a [`serve::Config`], and signals into its end.
+
+use std::{
+    io::{IsTerminal, stderr},
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::Context;
+use clap::{ArgGroup, ValueEnum};
+use jiff::SignedDuration;
+use tracing::error;
+use tracing_subscriber::{Layer, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::{
+    review,
+    serve::{self, CertificateFiles, CertificateSource, TlsVersion, Waits},
+    shutdown::Signals,
+};
+
+/// Answer admission reviews of an API server.
+#[derive(Clone, Debug, clap::Args)]
+#[command(group = ArgGroup::new("certificate").args(["tls_cert", "self_signed"]).required(true))]
+pub struct Args {
+    /// Address of the webhook port, which speaks HTTPS.
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8443")]
+    listen: SocketAddr,
+
+    /// Address of the plain port with /livez, /readyz and /metrics.
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9990")]
+    admin_listen: SocketAddr,
+
+    /// Policy file; it is read again when it changes. Without one, the default policy holds.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+
+    /// Certificate chain in PEM, the server's first; it is read again when it changes.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+
+    /// Private key of the certificate, in PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert", conflicts_with = "self_signed")]
+    tls_key: Option<PathBuf>,
+
+    /// Make an authority and a certificate for localhost in memory, to try things out.
+    #[arg(long)]
+    self_signed: bool,
+
+    /// One more DNS name or IP address in the self-signed certificate; may be repeated.
+    #[arg(long, value_name = "NAME", requires = "self_signed", conflicts_with = "tls_cert")]
+    self_signed_name: Vec<String>,
+
+    /// Oldest TLS version to speak: 1.2 or 1.3.
+    #[arg(long, value_name = "VERSION", default_value = TlsVersion::default().as_str())]
+    tls_min: TlsVersion,
+
+    /// How long to serve on after SIGTERM, while endpoints notice that this pod is going.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    shutdown_delay: Duration,
+
+    /// Longest wait for open requests after that.
+    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = duration)]
+    drain: Duration,
+
+    /// How to print the log, which goes to standard error.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+
+    /// What to log: off, error, warn, info, debug or trace, also by module: info,linkerd_linger=debug.
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    log_level: Targets,
+}
+
+/// How to print the log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum LogFormat {
+    /// A line for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// Serves until a signal. Exits with 0 after SIGTERM or SIGINT, however long the drain took.
+///
+/// # Errors
+///
+/// When the server cannot start, or ends by itself.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    log_to_stderr(args.log_format, args.log_level.clone());
+    // The place only: a panic's message may quote what it choked on, such as a password in a pod's environment.
+    std::panic::set_hook(Box::new(|panic| {
+        let at = panic.location().map(ToString::to_string);
+        error!(at, "a bug of ours: please report it");
+    }));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the threads of the server")?;
+    let ended = runtime.block_on(serve(config(args)));
+    // Not waiting for a look at a file on a mount that hangs.
+    runtime.shutdown_background();
+    ended.map(|()| ExitCode::SUCCESS)
+}
+
+async fn serve(config: serve::Config) -> anyhow::Result<()> {
+    let signals = Signals::catch().context("cannot catch SIGTERM and SIGINT")?;
+    let running = serve::start(config).await?;
+    let signals = tokio::spawn(signals.drive(running.stop_token()));
+    let ended = running.wait().await;
+    signals.abort();
+    ended.context("the server ended by itself")
+}
+
+fn config(args: Args) -> serve::Config {
+    let certificate = match (args.tls_cert, args.tls_key) {
+        (Some(chain), Some(key)) => CertificateSource::Files(CertificateFiles { chain, key }),
+        _ => CertificateSource::SelfSigned { names: args.self_signed_name },
+    };
+    serve::Config {
+        listen: args.listen,
+        admin_listen: args.admin_listen,
+        certificate,
+        tls_min: args.tls_min,
+        policy: args.policy,
+        waits: Waits { shutdown_delay: args.shutdown_delay, drain: args.drain, ..Waits::default() },
+        review: review::review,
+    }
+}
+
+fn log_to_stderr(format: LogFormat, levels: Targets) {
+    let layer = fmt::layer().with_writer(stderr);
+    let layer = match format {
+        LogFormat::Text => layer.with_ansi(stderr().is_terminal()).boxed(),
+        LogFormat::Json => layer.json().boxed(),
+    };
+    // A second subscriber in one process would be an error; the first one stays.
+    let _ = tracing_subscriber::registry().with(layer.with_filter(levels)).try_init();
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let signed: SignedDuration =
+        text.parse().map_err(|error: jiff::Error| format!("{error}; try 30s or 1m30s"))?;
+    Duration::try_from(signed).map_err(|_| "a duration cannot be negative".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Program {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn parse(flags: &[&str]) -> Result<serve::Config, String> {
+        let words = ["linkerd-linger"].iter().chain(flags);
+        Program::try_parse_from(words).map(|program| config(program.args)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_flags_and_the_library_agree_on_the_defaults() {
+        let config = parse(&["--self-signed"]).unwrap();
+        assert_eq!(config.waits, Waits::default());
+        assert_eq!(config.tls_min, TlsVersion::V13);
+        assert_eq!(config.listen.port(), 8443);
+        assert_eq!(config.admin_listen.port(), 9990);
+    }
+
+    #[test]
+    fn an_idle_connection_outlives_that_of_the_api_server() {
+        assert!(Waits::default().idle >= Duration::from_secs(120));
+    }
+
+    #[test]
+    fn stopping_fits_the_default_grace_period() {
+        let waits = Waits::default();
+        assert!(waits.shutdown_delay + waits.drain < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn half_a_pair_is_refused_by_name() {
+        assert!(parse(&["--tls-cert", "tls.crt"]).unwrap_err().contains("--tls-key <FILE>"));
+        assert!(parse(&["--tls-key", "tls.key"]).unwrap_err().contains("--tls-cert <FILE>"));
+    }
+
+    #[test]
+    fn a_certificate_is_needed_and_only_one() {
+        assert!(parse(&[]).unwrap_err().contains("--tls-cert <FILE>|--self-signed"));
+        assert!(parse(&["--self-signed", "--tls-cert", "a", "--tls-key", "b"]).is_err());
+        assert!(parse(&["--tls-cert", "a", "--tls-key", "b", "--self-signed-name", "c"]).is_err());
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
+        assert!(duration("30").is_err());
+        assert_eq!(duration("-1s"), Err("a duration cannot be negative".to_owned()));
+    }
+}

@@ -1,0 +1,225 @@
+//! The binary as people and pipelines call it: output and exit codes.
+
+#![allow(clippy::unwrap_used, reason = "clippy takes only functions marked #[test] for tests")]
+
+use std::{
+    fs,
+    io::Write,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+use rstest::rstest;
+use tempfile::TempDir;
+
+const BAD: &str = "\
+apiVersion: v1
+kind: Pod
+metadata:
+  name: web
+  annotations:
+    linkerd.io/inject: enabled
+spec:
+  containers:
+  - name: web
+    image: example.com/web
+    command: [uvicorn, app:app, --port, '8000']
+    ports:
+    - containerPort: 8000
+    livenessProbe:
+      httpGet:
+        port: 8000
+      periodSeconds: 5
+";
+
+const QUIET: &str = "\
+apiVersion: v1
+kind: Pod
+metadata:
+  name: sleeper
+  annotations:
+    linkerd.io/inject: disabled
+spec:
+  containers:
+  - name: sleeper
+    image: example.com/sleeper
+";
+
+fn directory(files: &[(&str, &str)]) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = directory.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    directory
+}
+
+fn run(directory: &Path, args: &[&str], stdin: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_linkerd-linger"))
+        .args(args)
+        .current_dir(directory)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It may have given up before it reads.
+    let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
+}
+
+#[rstest]
+#[case::nothing_found(&["lint", "quiet.yaml"], 0)]
+#[case::rejected(&["lint", "bad.yaml"], 1)]
+#[case::one_of_many(&["lint", "quiet.yaml", "bad.yaml"], 1)]
+#[case::directory(&["lint", "."], 2)]
+#[case::below_a_directory(&["lint", "deep"], 1)]
+#[case::stdin(&["lint", "-"], 1)]
+#[case::stdin_by_default(&["lint"], 1)]
+#[case::warned(&["lint", "--policy", "warn.policy", "bad.yaml"], 0)]
+#[case::warning_fails(&["lint", "--policy", "warn.policy", "--fail-on", "warning", "bad.yaml"], 1)]
+#[case::ignored(&["lint", "--policy", "ignore.policy", "--fail-on", "warning", "bad.yaml"], 0)]
+#[case::no_such_file(&["lint", "none.yaml"], 2)]
+#[case::broken(&["lint", "broken.yaml"], 2)]
+#[case::no_objects(&["lint", "values.yaml"], 2)]
+#[case::no_such_flag(&["lint", "--none"], 2)]
+#[case::bad_policy(&["lint", "--policy", "bad.policy", "quiet.yaml"], 2)]
+#[case::explained(&["explain", "bad.yaml"], 0)]
+#[case::explained_in_part(&["explain", "bad.yaml", "broken.yaml"], 2)]
+fn exit_codes(#[case] args: &[&str], #[case] code: i32) {
+    let files = [
+        ("quiet.yaml", QUIET),
+        ("bad.yaml", BAD),
+        ("deep/er/bad.json", r#"{"kind":"List","apiVersion":"v1","items":[]}"#),
+        ("deep/er/bad.yml", BAD),
+        ("broken.yaml", "kind: [\n"),
+        ("values.yaml", "replicas: 3\n"),
+        ("warn.policy", "rules: {probe-matches-idle-timeout: warn}\n"),
+        (
+            "ignore.policy",
+            "rules: {probe-matches-idle-timeout: ignore, idle-timeout-below-proxy-pool: ignore, close-wait-unset: ignore, \
+             close-wait-unsupported: ignore}\n",
+        ),
+        ("bad.policy", "reject: never\ntolerance: 5\n"),
+    ];
+    let directory = directory(&files);
+    let output = run(directory.path(), args, BAD);
+    assert_eq!(output.status.code(), Some(code), "{}{}", stdout(&output), stderr(&output));
+}
+
+#[test]
+fn lint_points_at_the_lines() {
+    let directory = directory(&[("bad.yaml", BAD)]);
+    let output = run(directory.path(), &["lint", "bad.yaml"], "");
+    let text = stdout(&output);
+    assert!(text.contains("Pod web  error[probe-matches-idle-timeout]: web: "), "{text}");
+    assert!(text.contains("17 |       periodSeconds: 5\n"), "{text}");
+    assert!(text.contains("1 object, 1 would be rejected"), "{text}");
+    assert!(!text.contains('\u{1b}'), "{text}");
+}
+
+#[test]
+fn what_can_be_read_is_reported_all_the_same() {
+    let text = format!(
+        "{BAD}---\nkind: Pod\nmetadata: {{{{ .Values.meta }}}}\n---\napiVersion: v1\nkind: Pod\nspec: 3\n"
+    );
+    let directory = directory(&[("all.yaml", &text)]);
+    let output = run(directory.path(), &["lint", "all.yaml"], "");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stdout(&output).contains("1 would be rejected"), "{}", stdout(&output));
+    let errors = stderr(&output);
+    assert!(errors.contains("all.yaml:20:"), "{errors}");
+    assert!(errors.contains("= help: this is a Helm template"), "{errors}");
+    assert!(errors.contains("all.yaml:24: error: cannot read Pod: spec: "), "{errors}");
+}
+
+#[test]
+fn directories_are_read_in_order_and_hidden_ones_are_not() {
+    let files = [
+        ("b.yaml", QUIET),
+        ("a/z.yml", QUIET),
+        (".git/c.yaml", "kind: ["),
+        ("notes.txt", "kind: ["),
+        ("a/A.json", ""),
+    ];
+    let directory = directory(&files);
+    let output = run(directory.path(), &["lint", "-o", "json", "."], "");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let read: Vec<_> =
+        report["objects"].as_array().unwrap().iter().map(|object| object["file"].clone()).collect();
+    assert_eq!(read, ["./a/z.yml", "./b.yaml"]);
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn the_json_names_each_object() {
+    let directory = directory(&[]);
+    let output = run(directory.path(), &["explain", "-o", "json", "-"], BAD);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let object = &report["objects"][0];
+    assert_eq!((&object["kind"], &object["name"]), (&"Pod".into(), &"web".into()));
+    assert_eq!((&object["namespace"], &object["verdict"]), (&"".into(), &"reject".into()));
+    assert_eq!(object["file"], "<stdin>");
+    assert_eq!(object["findings"][0]["rule"], "probe-matches-idle-timeout");
+}
+
+#[test]
+fn a_policy_shows_all_of_its_mistakes() {
+    let directory = directory(&[("p.yaml", "reject: never\ntolerance: 5\n"), ("bad.yaml", BAD)]);
+    let output = run(directory.path(), &["lint", "--policy", "p.yaml", "bad.yaml"], "");
+    let expected = "\
+error: cannot use the policy p.yaml:
+  p.yaml:1: reject: no value is named \"never\"; there are always, reachable
+  p.yaml:2: tolerance: \"5\" is no duration: it has no unit; write it like 1h, 1m30s or 100ms
+";
+    assert_eq!(stderr(&output), expected);
+}
+
+#[test]
+fn a_namespace_in_the_same_input_counts() {
+    let pod = BAD
+        .replace("enabled", "x")
+        .replace("linkerd.io/inject", "other")
+        .replace("name: web\n  ann", "namespace: shop\n  name: web\n  ann");
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, annotations: {linkerd.io/inject: enabled}}\n";
+    let directory = directory(&[("pod.yaml", &pod), ("namespace.yaml", namespace)]);
+    assert_eq!(
+        run(directory.path(), &["lint", "--fail-on", "reject", "pod.yaml", "namespace.yaml"], "")
+            .status
+            .code(),
+        Some(1)
+    );
+    assert_eq!(run(directory.path(), &["lint", "--assume-injected", "pod.yaml"], "").status.code(), Some(1));
+}
+
+#[test]
+fn text_that_is_not_utf_8_is_named() {
+    let directory = directory(&[]);
+    let utf16: Vec<u8> =
+        [0xff, 0xfe].into_iter().chain("kind: Pod".encode_utf16().flat_map(u16::to_le_bytes)).collect();
+    fs::write(directory.path().join("a.yaml"), utf16).unwrap();
+    let output = run(directory.path(), &["lint", "a.yaml"], "");
+    assert!(
+        stderr(&output).starts_with("a.yaml: error: it is UTF-16\n  = help: save it as UTF-8"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn help_has_examples_and_exit_codes() {
+    for command in ["lint", "explain"] {
+        let output = run(Path::new("."), &[command, "--help"], "");
+        let help = stdout(&output);
+        assert!(help.contains("Examples:\n") && help.contains("Exit codes:\n"), "{help}");
+    }
+}

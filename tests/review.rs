@@ -1,0 +1,301 @@
+//! Reviews in, answers out, through the router: the recorded ones of a real API server, and the rules of the exchange.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{
+    body::{Body, to_bytes},
+    http::{Request, StatusCode, header::CONTENT_TYPE},
+};
+use linkerd_linger::{
+    apiserver::{self, Admission},
+    metrics::Metrics,
+    policy::Policy,
+    review::{self, Door, Mode},
+    serve::{self, State},
+};
+use rstest::rstest;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+const RECORDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/reviews");
+
+/// A webhook without a socket.
+struct Hook(Arc<State>);
+
+impl Hook {
+    fn with(policy: &str) -> Self {
+        let (metrics, stopping) = (Arc::new(Metrics::new()), CancellationToken::new());
+        let policy = Policy::parse(policy).unwrap();
+        Self(Arc::new(State::new(policy, metrics, review::review, Duration::from_secs(10), stopping)))
+    }
+
+    async fn post(&self, path: &str, body: impl Into<Body>) -> (StatusCode, Vec<u8>) {
+        let request = Request::post(path).header(CONTENT_TYPE, "application/json").body(body.into()).unwrap();
+        let response = serve::router(Arc::clone(&self.0)).oneshot(request).await.unwrap();
+        (response.status(), to_bytes(response.into_body(), usize::MAX).await.unwrap().to_vec())
+    }
+
+    /// Posts a review, and takes the answer as the API server would.
+    async fn admit(&self, door: Door, mode: Mode, review: &Value) -> Admission {
+        let path = format!("/{}/{}?timeout=5s", door.as_str(), mode.as_str());
+        let (status, body) = self.post(&path, review.to_string()).await;
+        assert_eq!(status, StatusCode::OK, "{}", String::from_utf8_lossy(&body));
+        let admission = apiserver::verify(door, review["request"]["uid"].as_str().unwrap(), &body).unwrap();
+        let told = serde_json::from_slice::<Value>(&body).unwrap();
+        let warnings = told["response"]["warnings"].as_array().map_or(0, Vec::len);
+        assert_eq!(warnings, admission.warnings.len(), "every warning is one that the API server delivers");
+        assert!(warnings <= 5 && admission.warnings.iter().all(|warning| warning.chars().count() <= 120));
+        if !admission.allowed {
+            assert_eq!((admission.code, warnings), (403, 0), "a denial is Forbidden, without warnings");
+            assert!(admission.message.chars().count() <= 900 && !admission.message.contains('\n'));
+        }
+        admission
+    }
+}
+
+fn read(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+fn recorded(name: &str) -> Value {
+    read(&Path::new(RECORDED).join(name))
+}
+
+/// Every recorded review, by its path below the fixtures.
+fn all_recorded() -> Vec<(String, PathBuf)> {
+    let mut all: Vec<_> = walkdir::WalkDir::new(RECORDED)
+        .into_iter()
+        .map(|entry| entry.unwrap().into_path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .map(|path| (path.strip_prefix(RECORDED).unwrap().to_str().unwrap().to_owned(), path))
+        .collect();
+    all.sort();
+    assert!(all.len() > 90, "the recorded reviews are there");
+    all
+}
+
+fn door_of(name: &str) -> Door {
+    if name.ends_with(".validate.json") { Door::Validate } else { Door::Mutate }
+}
+
+/// The answer in a line or a few.
+fn told(admission: &Admission) -> String {
+    let mut text = String::new();
+    for (key, value) in &admission.audit {
+        write!(text, " {key}={value}").unwrap();
+    }
+    for operation in &admission.patch.0 {
+        let operation = serde_json::to_value(operation).unwrap();
+        let (op, path) = (operation["op"].as_str().unwrap(), operation["path"].as_str().unwrap());
+        write!(text, "\n  {op} {path} {}", operation["value"]).unwrap();
+    }
+    for warning in &admission.warnings {
+        write!(text, "\n  warning: {warning}").unwrap();
+    }
+    if !admission.allowed {
+        write!(text, "\n  denied: {}", admission.message).unwrap();
+    }
+    text
+}
+
+#[tokio::test]
+async fn every_recorded_review_is_answered_as_its_line_needs() {
+    let hook = Hook::with("");
+    for mode in [Mode::Enforce, Mode::Warn] {
+        let mut told_all = String::new();
+        for (name, path) in all_recorded() {
+            let review = read(&path);
+            let admission = hook.admit(door_of(&name), mode, &review).await;
+            writeln!(told_all, "{name}:{}", told(&admission)).unwrap();
+        }
+        insta::assert_snapshot!(format!("recorded_{}", mode.as_str()), told_all);
+    }
+}
+
+#[tokio::test]
+async fn audit_changes_nothing_and_tells_all() {
+    let (hook, mut would) = (Hook::with(""), 0);
+    for (name, path) in all_recorded() {
+        let review = read(&path);
+        let audited = hook.admit(door_of(&name), Mode::Audit, &review).await;
+        assert!(audited.allowed && audited.patch.0.is_empty() && audited.warnings.is_empty(), "{name}");
+        let enforced = hook.admit(door_of(&name), Mode::Enforce, &review).await;
+        let find = |admission: &Admission, key| {
+            admission.audit.iter().find(|(k, _)| k == key).map(|(_, value)| value.clone())
+        };
+        assert_eq!(find(&audited, "findings"), find(&enforced, "findings"), "{name}");
+        let outcome = find(&audited, "outcome").unwrap_or_default();
+        if !enforced.allowed {
+            assert_eq!(outcome, "would_reject", "{name}");
+            would += 1;
+        } else if !enforced.patch.0.is_empty() {
+            assert_eq!(outcome, "would_patch", "{name}");
+            would += 1;
+        }
+    }
+    assert!(would > 40, "most of the recorded pods have something to be done, {would} had");
+}
+
+#[tokio::test]
+async fn every_patch_applies_helps_and_is_not_made_twice() {
+    let (hook, mut patched) = (Hook::with(""), 0);
+    for (name, path) in all_recorded() {
+        let mut review = read(&path);
+        if door_of(&name) == Door::Validate {
+            continue;
+        }
+        let admission = hook.admit(Door::Mutate, Mode::Warn, &review).await;
+        if admission.patch.0.is_empty() {
+            continue;
+        }
+        patched += 1;
+        review["request"]["object"] =
+            apiserver::patched(&review["request"]["object"], &admission.patch).unwrap();
+        let again = hook.admit(Door::Mutate, Mode::Warn, &review).await;
+        assert!(again.patch.0.is_empty(), "{name} is patched twice");
+        let last = hook.admit(Door::Validate, Mode::Warn, &review).await;
+        assert!(!told(&last).contains("close-wait"), "{name}: {}", told(&last));
+    }
+    assert!(patched > 40, "most of the recorded pods are patched, {patched} were");
+}
+
+#[rstest]
+#[case::not_json("hello", "the body is no AdmissionReview")]
+#[case::not_an_object("[]", "the body is no AdmissionReview")]
+#[case::another_kind(r#"{"apiVersion":"v1","kind":"Pod"}"#, "but \"Pod\" of \"v1\"")]
+#[case::an_old_version(r#"{"apiVersion":"admission.k8s.io/v1beta1","kind":"AdmissionReview"}"#, "v1beta1")]
+#[case::no_request(
+    r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}"#,
+    "no request with a uid"
+)]
+#[case::no_uid(
+    r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"kind":{}}}"#,
+    "no request with a uid"
+)]
+#[tokio::test]
+async fn what_is_no_review_falls_under_the_failure_policy(#[case] body: &'static str, #[case] reason: &str) {
+    let (status, body) = Hook::with("").post("/mutate/enforce", body).await;
+    let body = String::from_utf8(body).unwrap();
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(body.contains(reason), "{body}");
+}
+
+fn cart() -> Value {
+    recorded("real-injector/edge-24.11.8/cart-gunicorn.json")
+}
+
+#[rstest]
+#[case::service("/request/kind/kind", json!("Service"))]
+#[case::another_group("/request/kind/group", json!("example.com"))]
+#[case::deletion("/request/operation", json!("DELETE"))]
+#[case::connection("/request/operation", json!("CONNECT"))]
+#[case::subresource("/request/subResource", json!("ephemeralcontainers"))]
+#[case::no_object("/request/object", Value::Null)]
+#[case::mirror_pod("/request/object/metadata/annotations", json!({"kubernetes.io/config.mirror": "x"}))]
+#[tokio::test]
+async fn what_is_not_ours_is_admitted_without_a_word(#[case] pointer: &str, #[case] value: Value) {
+    let mut review = cart();
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    review.pointer_mut(parent).unwrap()[key] = value;
+    for door in Door::ALL {
+        let admission = Hook::with("").admit(door, Mode::Enforce, &review).await;
+        assert!(admission.allowed);
+        assert_eq!(told(&admission), "");
+    }
+}
+
+#[rstest]
+#[case::containers("/request/object/spec/containers", json!(3))]
+#[case::period("/request/object/spec/containers/1/livenessProbe/periodSeconds", json!("often"))]
+#[case::port("/request/object/spec/containers/1/ports/0/containerPort", json!(70_000))]
+#[tokio::test]
+async fn a_pod_that_we_cannot_read_is_admitted_with_a_warning(#[case] pointer: &str, #[case] value: Value) {
+    let mut review = cart();
+    *review.pointer_mut(pointer).unwrap() = value;
+    let admission = Hook::with("").admit(Door::Mutate, Mode::Enforce, &review).await;
+    assert!(admission.allowed);
+    assert_eq!(admission.warnings, ["linkerd-linger: cannot read this Pod, so it was not judged"]);
+    assert_eq!(admission.audit, [("outcome".to_owned(), "unreadable".to_owned())]);
+}
+
+#[tokio::test]
+async fn unknown_fields_and_their_order_do_not_matter() {
+    let (hook, mut review) = (Hook::with(""), cart());
+    let before = hook.admit(Door::Mutate, Mode::Enforce, &review).await;
+    review["request"]["object"]["spec"]["futureField"] = json!({"deep": [1, null, "x"]});
+    review["request"]["object"]["spec"]["containers"][1]["livenessProbe"]["futureField"] = json!(true);
+    review["request"]["futureField"] = json!([]);
+    let after = hook.admit(Door::Mutate, Mode::Enforce, &review).await;
+    assert_eq!(told(&after), told(&before));
+}
+
+#[tokio::test]
+async fn an_update_is_judged_only_when_it_changes_the_pod() {
+    let hook = Hook::with("");
+    let mut review = cart();
+    review["request"]["operation"] = json!("UPDATE");
+    let pod = review["request"]["object"].clone();
+    review["request"]["oldObject"] = pod;
+    review["request"]["object"]["metadata"]["labels"]["app"] = json!("cart2");
+    let same = hook.admit(Door::Validate, Mode::Enforce, &review).await;
+    assert_eq!((same.allowed, told(&same)), (true, String::new()));
+    review["request"]["oldObject"]["spec"]["containers"][1]["command"] = json!(["sleep", "1"]);
+    let changed = hook.admit(Door::Validate, Mode::Enforce, &review).await;
+    assert!(!changed.allowed);
+}
+
+#[rstest]
+#[case::unreachable_matches_may_pass("reject: reachable\n", "warned")]
+#[case::the_rule_may_only_warn("rules: {probe-matches-idle-timeout: warn}\n", "warned")]
+#[case::the_rule_may_be_off(
+    "rules: {probe-matches-idle-timeout: ignore, idle-timeout-below-proxy-pool: ignore}\n",
+    "patched"
+)]
+#[case::the_namespace_may_be_exempt(
+    "exemptions: [{namespace: i-edge-24-11-8, reason: known, until: 2999-12-31}]\n",
+    "admitted"
+)]
+#[case::workloads_only("rejectAt: workloads\n", "warned")]
+#[case::another_tolerance("tolerance: 0s\n", "rejected")]
+#[tokio::test]
+async fn the_policy_has_the_last_word(#[case] policy: &str, #[case] expected: &str) {
+    let admission = Hook::with(policy).admit(Door::Mutate, Mode::Enforce, &cart()).await;
+    let outcome = match (admission.allowed, admission.warnings.is_empty(), admission.patch.0.is_empty()) {
+        (false, ..) => "rejected",
+        (true, false, _) => "warned",
+        (true, true, false) => "patched",
+        (true, true, true) => "admitted",
+    };
+    assert_eq!(outcome, expected, "{}", told(&admission));
+}
+
+#[tokio::test]
+async fn a_pod_may_exempt_itself_for_a_while() {
+    let mut review = cart();
+    let key = "linkerd-linger.io/exempt";
+    let exempt = |until: &str| json!(format!("probe-matches-idle-timeout; until={until}; reason=OPS-12"));
+    review["request"]["object"]["metadata"]["annotations"][key] = exempt("2999-12-31");
+    let admission = Hook::with("").admit(Door::Mutate, Mode::Enforce, &review).await;
+    assert!(admission.allowed && !admission.patch.0.is_empty(), "{}", told(&admission));
+    assert!(told(&admission).contains("probe-matches-idle-timeout=exempt"));
+
+    let forbidden =
+        Hook::with("annotations: {exempt: forbid}\n").admit(Door::Mutate, Mode::Enforce, &review).await;
+    assert!(!forbidden.allowed);
+
+    review["request"]["object"]["metadata"]["annotations"][key] = exempt("2020-01-31");
+    let expired = Hook::with("").admit(Door::Mutate, Mode::Enforce, &review).await;
+    assert!(!expired.allowed);
+    let expired = Hook::with("").admit(Door::Mutate, Mode::Warn, &review).await;
+    let warning = "linkerd-linger: the exemption from probe-matches-idle-timeout ended on 2020-01-31";
+    assert!(expired.warnings.iter().any(|told| told == warning), "{}", told(&expired));
+}

@@ -1,0 +1,159 @@
+//! Requests through the routers without a socket: what is answered, counted and refused.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    body::{Body, Bytes, to_bytes},
+    http::{Method, Request, StatusCode, header::CONTENT_TYPE},
+};
+use jiff::civil::Date;
+use linkerd_linger::{
+    finding::{Action, RuleId},
+    metrics::Metrics,
+    policy::Policy,
+    review::{self, Door, Mode, NotAReview, Outcome, Record, Reviewed},
+    serve::{self, LONGEST_BODY, Review, State},
+    workload::Kind,
+};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use self::support::review_of_a_pod;
+
+struct Answered {
+    status: StatusCode,
+    content_type: String,
+    body: Bytes,
+    metrics: String,
+}
+
+async fn ask(
+    review: Review,
+    method: Method,
+    path: &str,
+    content_type: &str,
+    body: impl Into<Body>,
+) -> Answered {
+    let metrics = Arc::new(Metrics::new());
+    let stopping = CancellationToken::new();
+    let state =
+        State::new(Policy::default(), Arc::clone(&metrics), review, Duration::from_secs(10), stopping);
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(CONTENT_TYPE, content_type)
+        .body(body.into())
+        .unwrap();
+    let response = serve::router(Arc::new(state)).oneshot(request).await.unwrap();
+    let content_type =
+        response.headers().get(CONTENT_TYPE).map_or("", |value| value.to_str().unwrap()).to_owned();
+    let status = response.status();
+    let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    Answered { status, content_type, body, metrics: metrics.encode().unwrap() }
+}
+
+async fn post(review: Review, path: &str, body: impl Into<Body>) -> Answered {
+    ask(review, Method::POST, path, "application/json", body).await
+}
+
+/// Answers with the door and the mode.
+fn echo(body: &[u8], door: Door, mode: Mode, _: &Policy, today: Date) -> Result<Reviewed, NotAReview> {
+    assert!(today.year() >= 2026);
+    let record = Record {
+        uid: "7d2f".to_owned(),
+        kind: Some(Kind::Pod),
+        namespace: "shop".to_owned(),
+        name: "web-*".to_owned(),
+        operation: "CREATE".to_owned(),
+        dry_run: false,
+        outcome: Outcome::Rejected,
+        findings: vec![(RuleId::CloseWaitUnset, Action::Patch), (RuleId::CloseWaitBroken, Action::Ignore)],
+    };
+    Ok(Reviewed { body: format!("{} {} {}", door.as_str(), mode.as_str(), body.len()).into_bytes(), record })
+}
+
+fn panics(_: &[u8], _: Door, _: Mode, _: &Policy, _: Date) -> Result<Reviewed, NotAReview> {
+    panic!("a bug")
+}
+
+#[tokio::test]
+async fn each_door_and_mode_has_its_path() {
+    for door in Door::ALL {
+        for mode in Mode::ALL {
+            let (door, mode) = (door.as_str(), mode.as_str());
+            let answered = post(echo, &format!("/{door}/{mode}?timeout=10s"), "{}").await;
+            assert_eq!(answered.status, StatusCode::OK);
+            assert_eq!(answered.content_type, "application/json");
+            assert_eq!(answered.body, format!("{door} {mode} 2"));
+            let counted =
+                format!("linger_reviews_total{{door=\"{door}\",mode=\"{mode}\",outcome=\"rejected\"}} 1\n");
+            assert!(answered.metrics.contains(&counted));
+            assert!(answered.metrics.contains("{rule=\"close-wait-unset\",action=\"patch\"} 1\n"));
+            assert!(answered.metrics.contains("linger_review_duration_seconds_count 1\n"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn there_are_no_other_paths_and_methods() {
+    for path in
+        ["/", "/mutate", "/mutate/", "/mutate/enforce/", "/mutate/deny", "/Mutate/enforce", "/metrics"]
+    {
+        assert_eq!(post(echo, path, "{}").await.status, StatusCode::NOT_FOUND, "{path}");
+    }
+    for method in [Method::GET, Method::HEAD, Method::PUT, Method::DELETE] {
+        let answered = ask(echo, method.clone(), "/mutate/warn", "application/json", "{}").await;
+        assert_eq!(answered.status, StatusCode::METHOD_NOT_ALLOWED, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_review_is_not_answered_as_one() {
+    for body in ["", "not json", "[]", "{}", "\u{feff}{}"] {
+        let answered = post(review::review, "/validate/enforce", body).await;
+        assert_eq!(answered.status, StatusCode::BAD_REQUEST, "{body}");
+        assert!(answered.metrics.contains("{reason=\"not_a_review\"} 1\n"));
+        assert!(!answered.body.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn other_media_types_are_refused() {
+    for content_type in ["text/plain", "application/x-www-form-urlencoded", "application/yaml"] {
+        let answered = ask(echo, Method::POST, "/mutate/warn", content_type, "{}").await;
+        assert_eq!(answered.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        assert!(answered.metrics.contains("{reason=\"media_type\"} 1\n"));
+    }
+    let answered = ask(echo, Method::POST, "/mutate/warn", "application/json; charset=utf-8", "{}").await;
+    assert_eq!(answered.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_longest_body_is_read_and_one_byte_more_is_not() {
+    let answered = post(echo, "/mutate/warn", vec![b' '; LONGEST_BODY]).await;
+    assert_eq!(answered.body, format!("mutate warn {LONGEST_BODY}"));
+    let answered = post(echo, "/mutate/warn", vec![b' '; LONGEST_BODY + 1]).await;
+    assert_eq!(answered.status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert!(answered.metrics.contains("{reason=\"too_large\"} 1\n"));
+}
+
+#[tokio::test]
+async fn a_panic_admits_with_a_warning() {
+    let answered = post(panics, "/mutate/enforce", review_of_a_pod("7d2f")).await;
+    assert_eq!(answered.status, StatusCode::OK);
+    let answer: serde_json::Value = serde_json::from_slice(&answered.body).unwrap();
+    assert_eq!(answer["response"]["uid"], "7d2f");
+    assert_eq!(answer["response"]["allowed"], true);
+    assert_eq!(answer["response"]["warnings"].as_array().unwrap().len(), 1);
+    assert!(answered.metrics.contains("{door=\"mutate\",mode=\"enforce\",outcome=\"failed\"} 1\n"));
+}
+
+#[tokio::test]
+async fn a_panic_on_what_is_no_review_is_refused() {
+    let answered = post(panics, "/mutate/enforce", "not json").await;
+    assert_eq!(answered.status, StatusCode::BAD_REQUEST);
+}

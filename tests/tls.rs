@@ -1,0 +1,302 @@
+//! The webhook port on a real listener: certificates that change, and clients that are slow, silent or old.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::time::Duration;
+
+use jiff::civil::Date;
+use linkerd_linger::{
+    policy::Policy,
+    review::{self, Door, Mode, NotAReview, Reviewed},
+    serve::{self, CertificateSource, Config, LONGEST_BODY, Running, TlsVersion, Waits},
+};
+use rustls::version::TLS12;
+use tokio::{net::TcpStream, time::timeout};
+
+use self::support::{
+    Authority, Connection, Mount, eventually, get, head, metric, review_of_a_pod, until_closed, within,
+};
+
+const PATH: &str = "/validate/enforce?timeout=10s";
+/// Long enough for an honest client on a loaded machine.
+const SHORT: Duration = Duration::from_secs(1);
+const LONG: Duration = Duration::from_secs(60);
+
+async fn start(mount: &Mount, waits: Waits) -> Running {
+    let certificate = CertificateSource::Files(mount.files());
+    serve::start(Config { certificate, waits, ..Config::loopback() }).await.unwrap()
+}
+
+fn patient() -> Waits {
+    Waits { poll: Duration::from_millis(20), shutdown_delay: Duration::ZERO, ..Waits::default() }
+}
+
+#[tokio::test]
+async fn each_rotation_is_seen_by_new_connections_and_spares_the_old_ones() {
+    let authority = Authority::new();
+    let mut mount = Mount::new(&authority.issue());
+    let server = start(&mount, patient()).await;
+    let mut kept = Connection::open(server.addr(), &authority.pem()).await;
+    // A watch on a file survives one swap of the symlink above it, so it takes two to tell.
+    for _ in 0..2 {
+        let next = authority.issue();
+        mount.swap(&next.chain, &next.key);
+        eventually("new connections see the new certificate", async || {
+            Connection::open(server.addr(), &authority.pem()).await.certificate() == next.leaf
+        })
+        .await;
+        assert_eq!(kept.post(PATH, &review_of_a_pod("kept")).await.status, 200);
+    }
+    assert_eq!(metric(server.admin_addr(), "linger_certificate_reloads_total{result=\"ok\"}").await, 2.0);
+    assert_eq!(metric(server.admin_addr(), "linger_certificate_reloads_total{result=\"failed\"}").await, 0.0);
+}
+
+#[tokio::test]
+async fn a_bad_pair_leaves_the_last_good_one_and_a_good_one_mends_it() {
+    let authority = Authority::new();
+    let (first, other, last) = (authority.issue(), authority.issue(), authority.issue());
+    let mut mount = Mount::new(&first);
+    let server = start(&mount, patient()).await;
+    let failed = "linger_certificate_reloads_total{result=\"failed\"}";
+    let bad = [(&*first.chain, &*other.key), ("no certificate", &*first.key), (&*first.chain, "")];
+    for (count, (chain, key)) in (1..).zip(bad) {
+        mount.swap(chain, key);
+        eventually("the bad pair is counted", async || {
+            metric(server.admin_addr(), failed).await == f64::from(count)
+        })
+        .await;
+        let mut connection = Connection::open(server.addr(), &authority.pem()).await;
+        assert_eq!(connection.certificate(), first.leaf);
+        assert_eq!(connection.post(PATH, &review_of_a_pod("bad")).await.status, 200);
+    }
+    mount.swap(&last.chain, &last.key);
+    eventually("the good pair is used", async || {
+        Connection::open(server.addr(), &authority.pem()).await.certificate() == last.leaf
+    })
+    .await;
+    // Each was reported once, though it was looked at many times.
+    assert_eq!(metric(server.admin_addr(), failed).await, 3.0);
+}
+
+#[tokio::test]
+async fn the_server_does_not_start_with_the_key_of_another_certificate() {
+    let authority = Authority::new();
+    let (ours, other) = (authority.issue(), authority.issue());
+    let mut mount = Mount::new(&ours);
+    mount.swap(&ours.chain, &other.key);
+    let certificate = CertificateSource::Files(mount.files());
+    let error = serve::start(Config { certificate, ..Config::loopback() }).await.err().unwrap().to_string();
+    assert!(error.contains("tls.key does not belong to the first certificate in "), "{error}");
+}
+
+#[tokio::test]
+async fn the_end_of_the_certificate_is_measured() {
+    let server = serve::start(Config::loopback()).await.unwrap();
+    let ends = metric(server.admin_addr(), "linger_certificate_not_after_timestamp_seconds").await;
+    let years = (ends - jiff::Timestamp::now().as_second() as f64) / (365.25 * 86_400.0);
+    assert!((9.9..10.1).contains(&years), "{years}");
+}
+
+#[tokio::test]
+async fn a_self_signed_server_is_trusted_by_its_authority() {
+    let server = serve::start(Config::loopback()).await.unwrap();
+    let mut connection = Connection::open(server.addr(), server.authority().unwrap()).await;
+    let answer = connection.post(PATH, &review_of_a_pod("7d2f")).await;
+    assert_eq!(answer.json()["response"]["uid"], "7d2f");
+}
+
+#[tokio::test]
+async fn a_stalled_handshake_is_cut() {
+    let mount = Mount::new(&Authority::new().issue());
+    let server = start(&mount, Waits { handshake: SHORT, ..patient() }).await;
+    let mut silent = TcpStream::connect(server.addr()).await.unwrap();
+    // axum-server has a deadline of 10 s of its own: ours must come before.
+    timeout(Duration::from_secs(8), until_closed(&mut silent)).await.unwrap();
+    eventually("it is counted", async || {
+        metric(server.admin_addr(), "linger_tls_handshake_failures_total").await == 1.0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_that_sends_no_first_request_is_cut() {
+    let authority = Authority::new();
+    let mount = Mount::new(&authority.issue());
+    let server = start(&mount, Waits { first_request: SHORT, ..patient() }).await;
+    let mut silent = Connection::open(server.addr(), &authority.pem()).await;
+    let mut slow = Connection::open(server.addr(), &authority.pem()).await;
+    slow.send(b"POST /validate/enforce HTTP/1.1\r\nhost: loc").await;
+    silent.cut().await;
+    slow.cut().await;
+    eventually("nothing is left of them", async || {
+        metric(server.admin_addr(), "linger_connections").await == 0.0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_slow_body_is_answered_with_408() {
+    let authority = Authority::new();
+    let mount = Mount::new(&authority.issue());
+    let server = start(&mount, Waits { body: SHORT, ..patient() }).await;
+    let mut slow = Connection::open(server.addr(), &authority.pem()).await;
+    slow.send(&head(PATH, 1000)).await;
+    slow.send(b"{").await;
+    let answer = slow.answer().await;
+    assert_eq!(answer.status, 408);
+    assert_eq!(answer.body, "the body was not complete after 1s\n");
+    slow.cut().await;
+    assert_eq!(metric(server.admin_addr(), "linger_refused_requests_total{reason=\"too_slow\"}").await, 1.0);
+}
+
+/// Answers with more than the buffers of both sides hold.
+fn at_length(_: &[u8], door: Door, mode: Mode, policy: &Policy, today: Date) -> Result<Reviewed, NotAReview> {
+    let reviewed = review::review(review_of_a_pod("long").as_bytes(), door, mode, policy, today)?;
+    Ok(Reviewed { body: vec![b' '; 64 << 20], ..reviewed })
+}
+
+#[tokio::test]
+async fn a_client_that_reads_no_answer_is_cut() {
+    let config = Config::loopback();
+    let waits = Waits { stalled_write: SHORT, ..config.waits };
+    let server = serve::start(Config { waits, review: at_length, ..config }).await.unwrap();
+    let mut deaf = Connection::open(server.addr(), server.authority().unwrap()).await;
+    deaf.send(&head(PATH, 2)).await;
+    deaf.send(b"{}").await;
+    let reviewed = "linger_review_duration_seconds_count";
+    eventually("it is reviewed", async || metric(server.admin_addr(), reviewed).await == 1.0).await;
+    eventually("nothing is left of it", async || {
+        metric(server.admin_addr(), "linger_connections").await == 0.0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_dropped_server_leaves_nothing_behind() {
+    let server = serve::start(Config::loopback()).await.unwrap();
+    let (addr, admin_addr) = (server.addr(), server.admin_addr());
+    let mut kept = Connection::open(addr, server.authority().unwrap()).await;
+    assert_eq!(kept.post(PATH, &review_of_a_pod("kept")).await.status, 200);
+    drop(server);
+    kept.cut().await;
+    for addr in [addr, admin_addr] {
+        eventually("the port is free", async || TcpStream::connect(addr).await.is_err()).await;
+    }
+}
+
+#[tokio::test]
+async fn an_idle_connection_outlives_every_other_deadline() {
+    let authority = Authority::new();
+    let mount = Mount::new(&authority.issue());
+    let waits = Waits {
+        handshake: SHORT,
+        first_request: SHORT,
+        body: SHORT,
+        stalled_write: SHORT,
+        idle: LONG,
+        ..patient()
+    };
+    let server = start(&mount, waits).await;
+    let mut kept = Connection::open(server.addr(), &authority.pem()).await;
+    for _ in 0..3 {
+        assert_eq!(kept.post(PATH, &review_of_a_pod("kept")).await.status, 200);
+        // What a connection without a request may take has passed once this one is cut.
+        Connection::open(server.addr(), &authority.pem()).await.cut().await;
+    }
+    assert_eq!(kept.post(PATH, &review_of_a_pod("kept")).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_later_request_has_the_idle_time_for_its_headers() {
+    let authority = Authority::new();
+    let mount = Mount::new(&authority.issue());
+    let server = start(&mount, Waits { idle: SHORT, ..patient() }).await;
+    let mut slow = Connection::open(server.addr(), &authority.pem()).await;
+    assert_eq!(slow.post(PATH, &review_of_a_pod("first")).await.status, 200);
+    slow.send(b"POST /validate/enforce HTTP/1.1\r\nhost: loc").await;
+    slow.cut().await;
+}
+
+#[tokio::test]
+async fn a_body_of_one_byte_too_many_is_answered_with_413() {
+    let authority = Authority::new();
+    let mount = Mount::new(&authority.issue());
+    let server = start(&mount, patient()).await;
+    let mut connection = Connection::open(server.addr(), &authority.pem()).await;
+    assert_eq!(connection.post(PATH, &" ".repeat(LONGEST_BODY + 1)).await.status, 413);
+    let mut connection = Connection::open(server.addr(), &authority.pem()).await;
+    let mut review = review_of_a_pod("long");
+    review.push_str(&" ".repeat(LONGEST_BODY - review.len()));
+    assert_eq!(connection.post(PATH, &review).await.status, 200);
+}
+
+#[tokio::test]
+async fn tls_1_2_is_spoken_only_when_asked_for() {
+    let authority = Authority::new();
+    let mount = Mount::new(&authority.issue());
+    for (tls_min, spoken) in [(TlsVersion::V13, false), (TlsVersion::V12, true)] {
+        let certificate = CertificateSource::Files(mount.files());
+        let server = serve::start(Config { certificate, tls_min, ..Config::loopback() }).await.unwrap();
+        let opened = Connection::try_open(server.addr(), &authority.pem(), &[&TLS12]).await;
+        assert_eq!(opened.is_ok(), spoken, "tls-min {}", tls_min.as_str());
+    }
+}
+
+#[tokio::test]
+async fn http_2_is_preferred_and_http_1_1_is_enough() {
+    let server = serve::start(Config::loopback()).await.unwrap();
+    let cases: [(&[&str], Option<&[u8]>); 3] =
+        [(&["http/1.1", "h2"], Some(b"h2")), (&["http/1.1"], Some(b"http/1.1")), (&[], None)];
+    for (offered, chosen) in cases {
+        let authority = server.authority().unwrap();
+        let opened = Connection::negotiate(server.addr(), authority, rustls::ALL_VERSIONS, offered).await;
+        assert_eq!(opened.unwrap().protocol(), chosen, "{offered:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_trust_us_is_counted() {
+    let server = serve::start(Config::loopback()).await.unwrap();
+    let stranger = Authority::new().pem();
+    assert!(Connection::try_open(server.addr(), &stranger, rustls::ALL_VERSIONS).await.is_err());
+    eventually("it is counted", async || {
+        metric(server.admin_addr(), "linger_tls_handshake_failures_total").await == 1.0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn stopping_is_in_order() {
+    let authority = Authority::new();
+    let mount = Mount::new(&authority.issue());
+    let server = start(&mount, Waits { shutdown_delay: Duration::from_secs(3), ..patient() }).await;
+    let (addr, admin_addr) = (server.addr(), server.admin_addr());
+    let mut kept = Connection::open(addr, &authority.pem()).await;
+    assert!(!kept.post(PATH, &review_of_a_pod("kept")).await.headers.contains("connection: close"));
+    assert_eq!(get(admin_addr, "/readyz").await.status, 200);
+    server.stop();
+    let readyz = get(admin_addr, "/readyz").await;
+    assert_eq!((readyz.status, &readyz.body[..9]), (503, "stopping:"));
+    assert_eq!(get(admin_addr, "/livez").await.status, 200);
+    // Told to go elsewhere, the client cannot lose the race against the close at the end of the delay.
+    assert!(kept.post(PATH, &review_of_a_pod("kept")).await.headers.contains("connection: close"));
+    kept.cut().await;
+    within("the server has stopped", server.wait()).await.unwrap();
+    assert!(TcpStream::connect(addr).await.is_err());
+    assert!(TcpStream::connect(admin_addr).await.is_err());
+}
+
+#[tokio::test]
+async fn the_drain_ends_at_its_deadline() {
+    let authority = Authority::new();
+    let mount = Mount::new(&authority.issue());
+    let server = start(&mount, Waits { drain: SHORT, body: LONG, ..patient() }).await;
+    let mut stuck = Connection::open(server.addr(), &authority.pem()).await;
+    stuck.send(&head(PATH, 1000)).await;
+    eventually("it is open", async || metric(server.admin_addr(), "linger_connections").await == 1.0).await;
+    server.stop();
+    within("the server has stopped", server.wait()).await.unwrap();
+    stuck.cut().await;
+}
