@@ -21,6 +21,7 @@
 // nouns
 pub mod duration;
 pub mod finding;
+pub mod names;
 pub mod pod;
 pub mod surroundings;
 pub mod text;

@@ -1,0 +1,24 @@
+//! The names by which the parts of an installation find each other, and by which users find them.
+
+/// The namespace of the installation, and the name of most objects in it.
+pub const NAMESPACE: &str = "linkerd-linger";
+/// The name of the extension: the value of [`EXTENSION_LABEL`], and the word after `linkerd` on the command line.
+pub const EXTENSION: &str = "linger";
+/// The label by which the Linkerd CLI finds extensions.
+pub const EXTENSION_LABEL: &str = "linkerd.io/extension";
+/// The name of both webhook configurations. API servers call mutating webhooks in the byte order of these names, and
+/// ours must come after `linkerd-proxy-injector-webhook-config` and `linkerd-tap-injector-webhook-config`, whose
+/// containers it looks at.
+pub const WEBHOOK_CONFIGURATION: &str = "zz-linkerd-linger-webhook-config";
+/// The label of a namespace that chooses the mode: `enforce`, `warn`, `audit` or `off`.
+pub const MODE_LABEL: &str = "linkerd-linger.io/mode";
+/// The Service, Deployment and ServiceAccount of the webhook.
+pub const SERVER: &str = "linkerd-linger";
+/// The Secret with the CA and the serving certificate.
+pub const CERTIFICATE_SECRET: &str = "linkerd-linger-tls";
+/// The ConfigMap with the policy, under the key `policy.yaml`.
+pub const POLICY_CONFIG_MAP: &str = "linkerd-linger-policy";
+/// The field manager of what we apply.
+pub const FIELD_MANAGER: &str = "linkerd-linger";
+/// Our own init container, named so that neither Linkerd's injector nor its CNI plugin takes it for theirs.
+pub const INIT_CONTAINER: &str = "linger-close-wait";
