@@ -50,11 +50,6 @@ impl App<'_, '_> {
             self.server.and_then(servers::Server::knob).map(|knob| format!(" ({knob})")).unwrap_or_default();
         format!("{}'s idle timeout{knob}", self.server_name())
     }
-
-    /// Whether the server speaks HTTP/2 to the proxy, which then keeps one connection as long as it is open.
-    pub fn speaks_http2(&self) -> bool {
-        self.server.is_some_and(|server| server.http2)
-    }
 }
 
 /// A probe and the way that its requests take.

@@ -24,7 +24,7 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
         let Idle::ClosesAfter(window, how) = &app.idle else { continue };
         let ports = &app.container.ports;
         let pooled = ports.is_empty() || ports.iter().any(|port| port_way(proxy, port.number).is_none());
-        if window.from >= proxy.pool.timeout || !pooled || app.speaks_http2() {
+        if window.from >= proxy.pool.timeout || !pooled {
             continue;
         }
         let pool = seconds(proxy.pool.timeout);

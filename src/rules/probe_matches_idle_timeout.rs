@@ -103,9 +103,8 @@ impl Server<'_> {
         }
         for period in &self.case.survey.annotations.traffic_periods {
             if self.case.meets(*period, self.window) {
-                let way = if self.app.speaks_http2() { Way::Http2 } else { Way::Http1 };
                 let fact = format!("the declared traffic comes every {}", seconds(*period));
-                findings.push(self.finding(&fact, &[], way, *period));
+                findings.push(self.finding(&fact, &[], Way::Http1, *period));
             }
         }
     }
