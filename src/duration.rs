@@ -41,11 +41,15 @@ pub fn read(text: &str) -> Result<Duration, DurationError> {
     Ok(duration.into())
 }
 
-/// Writes a duration as people do: `1h`, `1m30s`, `1.5s`, `100ms`, `0s`.
+/// Writes a duration as people do: `1h`, `2m30s`, `90s`, `1.5s`, `100ms`, `0s`. Below two minutes it stays in seconds,
+/// the unit of probe periods and of most timeouts.
 pub fn show(duration: Duration) -> String {
     let seconds = duration.as_secs();
     if seconds == 0 && !duration.is_zero() {
         return format!("{duration:?}");
+    }
+    if seconds < 120 && seconds != 60 {
+        return format!("{}s", duration.as_secs_f64());
     }
     let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
     let rest = duration - Duration::from_secs(hours * 3600 + minutes * 60);
@@ -71,8 +75,9 @@ mod tests {
 
     #[rstest]
     #[case("1h", 3_600_000, "1h")]
-    #[case("90s", 90_000, "1m30s")]
-    #[case("1m30s", 90_000, "1m30s")]
+    #[case("90s", 90_000, "90s")]
+    #[case("150s", 150_000, "2m30s")]
+    #[case("1m30s", 90_000, "90s")]
     #[case("60m", 3_600_000, "1h")]
     #[case("100ms", 100, "100ms")]
     #[case("0.1s", 100, "100ms")]

@@ -81,6 +81,19 @@ pub(super) fn recognise<'c>(
     candidates.choose(&image, program)
 }
 
+/// The names of system properties in the variables that every JVM reads.
+fn jvm_options(launch: &Launch) -> Vec<String> {
+    let lines =
+        ["JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS"].into_iter().filter_map(|name| launch.environment.get(name));
+    let words = lines.flat_map(|line| shlex::split(line.prefix()).unwrap_or_default());
+    words
+        .filter_map(|word| {
+            let name = word.strip_prefix("-D")?;
+            Some(name.split('=').next().unwrap_or(name).to_owned())
+        })
+        .collect()
+}
+
 struct Candidates<'c> {
     catalog: &'c Catalog,
     list: Vec<Candidate>,
@@ -148,7 +161,8 @@ impl<'c> Candidates<'c> {
     /// that runs such a server, and not beside others.
     fn settings(&mut self, program: &Program, launch: &Launch) {
         let variables = launch.environment.names().into_iter().map(str::to_owned);
-        let names: Vec<String> = variables.chain(program.settings()).collect();
+        let options = if program.runtime == Some("java") { jvm_options(launch) } else { Vec::new() };
+        let names: Vec<String> = variables.chain(program.settings()).chain(options).collect();
         for name in names {
             for mark in self.catalog.marks(SignKind::Setting, &name) {
                 let Some(server) = self.catalog.server(mark.server) else { continue };

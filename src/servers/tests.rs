@@ -338,6 +338,7 @@ fn env(pairs: &[(&str, &str)]) -> Value {
 #[case::spring_each("java -jar app.jar", &[("SERVER_TOMCAT_MAX_KEEP_ALIVE_REQUESTS", "1")], "spring-boot-tomcat each response")]
 #[case::spring_requests("java -jar app.jar", &[("SERVER_TOMCAT_MAX_KEEP_ALIVE_REQUESTS", "100")], "spring-boot-tomcat 60s..61s")]
 #[case::spring_flag_beats_env("java -jar a.jar --server.tomcat.keep-alive-timeout=9s", &[("SERVER_TOMCAT_KEEP_ALIVE_TIMEOUT", "20s")], "spring-boot-tomcat 9s..10s")]
+#[case::spring_property_of_the_jvm("java -jar app.jar", &[("JAVA_TOOL_OPTIONS", "-Xmx1g -Dserver.netty.idle-timeout=30s")], "spring-boot-netty 30s")]
 #[case::spring_keep_alive_beats_connection("java -jar a.jar", &[("SERVER_TOMCAT_CONNECTION_TIMEOUT", "5s"), ("SERVER_TOMCAT_KEEP_ALIVE_TIMEOUT", "20s")], "spring-boot-tomcat 20s..21s")]
 #[case::spring_json_nested("java -jar a.jar", &[("SERVER_TOMCAT_BASEDIR", "x"), ("SPRING_APPLICATION_JSON", r#"{"server":{"tomcat":{"keep-alive-timeout":"7s"}}}"#)], "spring-boot-tomcat 7s..8s")]
 #[case::spring_json_dotted("java -jar a.jar", &[("SERVER_TOMCAT_BASEDIR", "x"), ("SPRING_APPLICATION_JSON", r#"{"server.tomcat":{"keep-alive-timeout":7000}}"#)], "spring-boot-tomcat 7s..8s")]

@@ -79,9 +79,10 @@ fn idle(idle: &IdleReport) -> String {
         IdleKind::ClosesAfter => {
             let after = idle.seconds.map(|timeout| format!(" after {}", show(timeout.0))).unwrap_or_default();
             let window = match idle.window_seconds {
-                Some([from, to]) if from != to || Some(from) != idle.seconds => {
+                Some([from, to]) if from != to => {
                     format!(", in practice between {} and {}", show(from.0), show(to.0))
                 }
+                Some([from, _]) if Some(from) != idle.seconds => format!(", in practice {}", show(from.0)),
                 Some(_) | None => String::new(),
             };
             format!("closes idle connections{after}{window}")
