@@ -100,19 +100,19 @@ impl FromStr for RejectWhen {
 pub enum RejectAt {
     /// Workloads, and pods by themselves.
     #[default]
-    Everywhere,
+    Both,
     /// Workloads only: their pods get warnings, so that no rollout stops half-way.
     Workloads,
 }
 
 impl RejectAt {
     /// Every value.
-    pub const ALL: [Self; 2] = [Self::Everywhere, Self::Workloads];
+    pub const ALL: [Self; 2] = [Self::Both, Self::Workloads];
 
     /// Its name in policies.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Everywhere => "everywhere",
+            Self::Both => "both",
             Self::Workloads => "workloads",
         }
     }

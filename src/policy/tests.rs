@@ -21,7 +21,7 @@ fn an_empty_file_is_the_default(#[case] text: &str) {
     let policy = policy(text);
     assert_eq!(policy.close_wait, CloseWait::default());
     assert_eq!((policy.tolerance, policy.annotation_exemptions), (Duration::from_millis(100), true));
-    assert_eq!((policy.reject, policy.reject_at), (RejectWhen::Always, RejectAt::Everywhere));
+    assert_eq!((policy.reject, policy.reject_at), (RejectWhen::Always, RejectAt::Both));
     for rule in RuleId::ALL {
         assert_eq!(policy.action(rule), rule.default_action());
     }
