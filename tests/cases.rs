@@ -1,0 +1,208 @@
+//! Whole behaviour, by example: `cases/<rule>/<case>.yaml` is what a user has, and `<case>.snap` beside it what is
+//! made of it. A line `# policy: {...}` in a case is the policy file under which it is judged.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+};
+
+use insta::Settings;
+use jiff::civil::{Date, date};
+use json_patch::{PatchOperation, jsonptr::PointerBuf};
+use linkerd_linger::{
+    finding::Action,
+    judge,
+    linkerd::Injection,
+    manifest::{self, Document},
+    policy::Policy,
+    report::{ContainerReport, FindingReport, ObjectReport, ProbeReport},
+    surroundings::Surroundings,
+    workload::Object,
+};
+use serde::Serialize;
+use serde_json::Value;
+
+const CASES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cases");
+const TODAY: Date = date(2026, 11, 23);
+
+/// The files of all cases with an extension, sorted.
+fn files(extension: &str) -> Vec<PathBuf> {
+    let mut files: Vec<_> = walkdir::WalkDir::new(CASES)
+        .into_iter()
+        .map(|entry| entry.unwrap().into_path())
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn every_case_is_judged_as_its_snapshot_says() {
+    let cases = files("yaml");
+    assert!(cases.len() >= 60, "the cases are there, not only {}", cases.len());
+    let differ: Vec<_> = cases
+        .iter()
+        .filter(|case| catch_unwind(AssertUnwindSafe(|| check(case))).is_err())
+        .map(|case| format!("\n  {}", case.strip_prefix(CASES).unwrap().display()))
+        .collect();
+    assert!(differ.is_empty(), "these differ from their snapshots, see above:{}", differ.concat());
+}
+
+#[test]
+fn no_snapshot_outlives_its_case() {
+    for snapshot in files("snap") {
+        assert!(snapshot.with_extension("yaml").exists(), "{} has no case", snapshot.display());
+    }
+}
+
+#[test]
+fn every_case_says_what_it_shows() {
+    for case in files("yaml") {
+        let text = fs::read_to_string(&case).unwrap();
+        assert!(text.starts_with("# "), "{} begins with no comment", case.display());
+    }
+}
+
+fn check(case: &Path) {
+    let text = fs::read_to_string(case).unwrap();
+    let policy = text.lines().find_map(|line| line.strip_prefix("# policy: ")).unwrap_or_default();
+    let policy = Policy::parse(policy).unwrap_or_else(|errors| panic!("the case's policy: {errors:?}"));
+    let read = manifest::read("", &text);
+    let surroundings = manifest::surroundings(&read.documents);
+    let objects: Vec<_> =
+        read.documents.iter().filter_map(|document| told(document, &surroundings, &policy)).collect();
+    let errors: Vec<_> = read.errors.iter().map(ToString::to_string).collect();
+    assert_eq!(errors, [""; 0], "a case can be read");
+    let mut settings = Settings::new();
+    settings.set_snapshot_path(case.parent().unwrap());
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    let name = case.file_stem().unwrap().to_str().unwrap();
+    settings.bind(|| insta::assert_snapshot!(name, serde_saphyr::to_string(&objects).unwrap()));
+}
+
+/// What is to be said of an object, without what no case turns on.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Told {
+    object: String,
+    mesh: String,
+    servers: BTreeMap<String, String>,
+    probes: Vec<String>,
+    close_wait: String,
+    findings: Vec<ToldFinding>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    remarks: Vec<String>,
+    verdict: &'static str,
+    patch: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct ToldFinding {
+    rule: &'static str,
+    action: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exempt: Option<String>,
+    message: String,
+    note: String,
+    help: String,
+    lines: Vec<String>,
+}
+
+fn told(document: &Document, surroundings: &Surroundings, policy: &Policy) -> Option<Told> {
+    let object = document.object().unwrap()?;
+    let (report, at) = judged(&object, surroundings, policy);
+    if !report.patch.0.is_empty() {
+        patched_once_for_all(document.json(), &report, surroundings, policy);
+    }
+    let servers = report.containers.iter().map(|container| (container.name.clone(), server(container)));
+    Some(Told {
+        object: format!("{} {}", report.kind, report.name),
+        mesh: mesh(&report),
+        servers: servers.collect(),
+        probes: report.probes.iter().map(probe).collect(),
+        close_wait: format!("{}: {}", report.close_wait.action.as_str(), report.close_wait.why),
+        findings: report.findings.iter().zip(at).map(|(found, at)| finding(found, &at, document)).collect(),
+        remarks: report.remarks.clone(),
+        verdict: report.verdict.as_str(),
+        patch: report.patch.0.iter().map(operation).collect(),
+    })
+}
+
+fn finding(finding: &FindingReport, at: &[PointerBuf], document: &Document) -> ToldFinding {
+    let line = |at: &PointerBuf| {
+        let line = document.line_of(at);
+        format!("{line}: {}", document.line_text(line).trim())
+    };
+    ToldFinding {
+        rule: finding.rule.as_str(),
+        action: finding.action.as_str(),
+        exempt: finding.exempt.clone(),
+        message: finding.message.clone(),
+        note: finding.note.clone(),
+        help: finding.help.clone(),
+        lines: at.iter().map(line).collect(),
+    }
+}
+
+fn operation(operation: &PatchOperation) -> String {
+    let operation = serde_json::to_value(operation).unwrap();
+    let (op, path) = (operation["op"].as_str().unwrap(), operation["path"].as_str().unwrap());
+    format!("{op} {path} {}", operation["value"])
+}
+
+fn mesh(report: &ObjectReport) -> String {
+    let mesh = &report.mesh;
+    let line = mesh.line.as_deref().unwrap_or("unknown line");
+    match mesh.pool_idle_timeout {
+        Some(pool) => {
+            let (state, pool) = (mesh.state.as_str(), pool.0.as_secs_f64());
+            format!("{state}, {line}, pool {pool}s ({})", mesh.pool_idle_timeout_from)
+        }
+        None => format!("{}: {}", mesh.state.as_str(), mesh.why),
+    }
+}
+
+fn server(container: &ContainerReport) -> String {
+    let idle = &container.idle;
+    let window = idle.window_seconds.map(|[from, to]| (from.0.as_secs_f64(), to.0.as_secs_f64()));
+    let closes = match window {
+        Some((from, to)) if from < to => format!("closes after {from}s to {to}s"),
+        Some((from, _)) => format!("closes after {from}s"),
+        None => serde_json::to_value(idle.kind).unwrap().as_str().unwrap().replace('-', " "),
+    };
+    format!("{}, {closes}: {}", container.server, idle.evidence)
+}
+
+fn probe(probe: &ProbeReport) -> String {
+    let port = probe.port.map(|port| format!(" on {port}")).unwrap_or_default();
+    let every = probe.period.0.as_secs();
+    format!("{} {} {}{port} every {every}s: {}", probe.container, probe.probe, probe.handler, probe.why)
+}
+
+fn judged(
+    object: &Object<'_>,
+    surroundings: &Surroundings,
+    policy: &Policy,
+) -> (ObjectReport, Vec<Vec<PointerBuf>>) {
+    let namespace = object.namespace.as_deref().unwrap_or_default();
+    let judgement = judge::judge(object, namespace, surroundings, policy, TODAY, Injection::AsAnnotated);
+    let (report, findings) = ObjectReport::of(object, &judgement);
+    (report, findings.into_iter().map(|finding| finding.at).collect())
+}
+
+/// A patch applies to the object as it was sent, mends what was found, and is not made twice.
+fn patched_once_for_all(json: &str, report: &ObjectReport, surroundings: &Surroundings, policy: &Policy) {
+    let mut object: Value = serde_json::from_str(json).unwrap();
+    json_patch::patch(&mut object, &report.patch).unwrap();
+    let json = object.to_string();
+    let object = Object::read(&json).unwrap().unwrap();
+    let (after, _) = judged(&object, surroundings, policy);
+    assert!(after.patch.0.is_empty(), "it is patched twice: {:?}", after.patch);
+    let left: Vec<_> = after.findings.iter().filter(|finding| finding.action == Action::Patch).collect();
+    assert!(left.is_empty(), "the patch leaves {left:?}");
+}
