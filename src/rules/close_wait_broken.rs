@@ -1,7 +1,7 @@
 //! linkerd-init is told to set the close-wait timeout, and will fail to: the pod crash-loops.
 
 use super::{Case, Rule};
-use crate::finding::{Change, Finding, RuleId};
+use crate::finding::{Change, Edit, Finding, RuleId};
 
 pub(super) const RULE: Rule = Rule {
     id: RuleId::CloseWaitBroken,
@@ -10,20 +10,21 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(case: &Case<'_>) -> Vec<Finding> {
-    let sets: Vec<_> = case
-        .plan
-        .edits
-        .iter()
-        .filter_map(|edit| match &edit.change {
-            Change::Set(value) | Change::Replace(value) => {
-                Some(format!("{} {value}", edit.at.last()?.decoded()))
-            }
-            Change::Append(_) => None,
-        })
-        .collect();
+    let sets: Vec<_> = case.plan.edits.iter().filter_map(words).collect();
     case.of_plan(
         RULE.id,
         "linkerd-init cannot set the close-wait timeout as it is told to, and crash-loops".to_owned(),
         format!("let the webhook repair the pod, or set on linkerd-init: {}", sets.join(", ")),
     )
+}
+
+/// An edit as a person would do it: `runAsUser 0`, `args[11] "3600"`.
+fn words(edit: &Edit) -> Option<String> {
+    let last = edit.at.last()?;
+    let field = last.decoded();
+    Some(match &edit.change {
+        Change::Set(value) => format!("{field} {value}"),
+        Change::Replace(value) => format!("args[{field}] {value}"),
+        Change::Append(value) => format!("{value} at the end of {field}"),
+    })
 }
