@@ -1,7 +1,7 @@
 //! The server closes idle connections that the proxy still re-uses: any request can meet the close.
 //!
 //! Measured: failures occur when a connection is re-used at the moment of the close, and none when the proxy drops it
-//! first.
+//! first. A server that can speak HTTP/2 is no exception: HTTP/1 requests reach it over the same pool as any other.
 
 use super::{Case, Rule, closes, evidence, seconds};
 use crate::{
