@@ -105,13 +105,13 @@ fn wanted(survey: &Survey<'_, '_>, policy: &Wish) -> Result<(u32, String), Strin
 
 fn unsupported(init: &ProxyInit<'_>, wanted: u32) -> Plan {
     let image = &init.container.image;
-    let why = if init.flags.is_empty() {
+    let why = if init.is_told() {
         format!(
-            "linkerd-init runs from {image} (2.20 and newer), which has no sysctl: the flag would crash-loop it"
+            "linkerd-init runs from {image} (2.20 and newer), which has no sysctl: its {FLAG} crash-loops it"
         )
     } else {
         format!(
-            "linkerd-init runs from {image} (2.20 and newer), which has no sysctl: its {FLAG} crash-loops it"
+            "linkerd-init runs from {image} (2.20 and newer), which has no sysctl: the flag would crash-loop it"
         )
     };
     Plan {

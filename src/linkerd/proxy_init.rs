@@ -105,6 +105,11 @@ impl<'p> ProxyInit<'p> {
         }
     }
 
+    /// Whether it is told to set something, be it possible or not: 0 is the same as nothing.
+    pub fn is_told(&self) -> bool {
+        !matches!(self.will_set(), Ok(None))
+    }
+
     /// The flag as it stands among the arguments.
     pub fn flag_text(&self, flag: &FlagAt) -> String {
         let argument = self.container.args.get(flag.value_at).map_or("", |argument| argument);

@@ -3,7 +3,7 @@
 use super::{Case, Rule};
 use crate::{
     finding::{Finding, RuleId},
-    linkerd::proxy_init::FLAG,
+    linkerd::proxy_init::{FLAG, ProxyInit},
 };
 
 pub(super) const RULE: Rule = Rule {
@@ -13,12 +13,7 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(case: &Case<'_>) -> Vec<Finding> {
-    let crashes = case
-        .survey
-        .pod
-        .init_containers
-        .iter()
-        .any(|init| init.args.iter().any(|argument| argument.starts_with(FLAG)));
+    let crashes = ProxyInit::find(case.survey.pod).is_some_and(|init| init.is_told());
     let (message, help) = if crashes {
         (
             format!("linkerd-init of Linkerd 2.20+ has no sysctl: {FLAG} crash-loops it"),
