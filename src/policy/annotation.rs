@@ -18,10 +18,15 @@ pub struct AnnotationExemption {
 
 /// A value of the annotation that cannot be read.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{reason}; write it like: probe-matches-idle-timeout; until=2027-01-31; reason=why")]
+#[error("{reason}; {}", Self::HELP)]
 pub struct AnnotationError {
     /// What is wrong.
     pub reason: String,
+}
+
+impl AnnotationError {
+    /// The way out.
+    pub const HELP: &'static str = "write it like: probe-matches-idle-timeout; until=2027-01-31; reason=why";
 }
 
 impl AnnotationExemption {

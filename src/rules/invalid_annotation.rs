@@ -1,7 +1,11 @@
 //! An annotation of ours cannot be read, so it does not count.
 
 use super::{Case, Rule};
-use crate::finding::{Finding, RuleId};
+use crate::{
+    annotations::{EXEMPT, Mistake},
+    finding::{Finding, RuleId},
+    policy::{AnnotationError, AnnotationExemption},
+};
 
 pub(super) const RULE: Rule = Rule {
     id: RuleId::InvalidAnnotation,
@@ -10,19 +14,25 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(case: &Case<'_>) -> Vec<Finding> {
-    case.survey
-        .annotations
-        .mistakes
-        .iter()
-        .map(|mistake| Finding {
-            rule: RULE.id,
-            reachable: true,
-            container: None,
-            at: vec![case.survey.pod.annotation_pointer(&mistake.key)],
-            message: format!("{}: {}", mistake.key, mistake.message),
-            note: "the annotation does not count".to_owned(),
-            help: mistake.help.clone(),
-            edits: Vec::new(),
-        })
-        .collect()
+    let mistakes = case.survey.annotations.mistakes.iter().cloned();
+    mistakes.chain(exemption(case)).map(|mistake| finding(case, mistake)).collect()
+}
+
+/// What is wrong with the exemption that the pod claims for itself.
+fn exemption(case: &Case<'_>) -> Option<Mistake> {
+    let error = AnnotationExemption::parse(case.survey.pod.annotations.get(EXEMPT)?).err()?;
+    Some(Mistake { key: EXEMPT.to_owned(), message: error.reason, help: AnnotationError::HELP.to_owned() })
+}
+
+fn finding(case: &Case<'_>, mistake: Mistake) -> Finding {
+    Finding {
+        rule: RULE.id,
+        reachable: true,
+        container: None,
+        at: vec![case.survey.pod.annotation_pointer(&mistake.key)],
+        message: format!("{}: {}", mistake.key, mistake.message),
+        note: "the annotation does not count".to_owned(),
+        help: mistake.help,
+        edits: Vec::new(),
+    }
 }
