@@ -129,16 +129,27 @@ pub struct Server {
 impl Server {
     /// The flag or variable by which a pod's spec sets the idle timeout, the strongest first; `None` where only a
     /// file or code does.
-    pub fn knob(&self) -> Option<&str> {
-        self.settings.iter().filter(|setting| matches!(setting.sets, Sets::Idle { .. })).find_map(|setting| {
-            match &setting.source {
-                Source::Flag { names, .. } => names.last().map(|flag| flag.full.as_str()),
-                Source::Argument(names) | Source::Env(names) | Source::Property(names) => {
-                    names.first().map(String::as_str)
-                }
-                Source::SpringJson(_) | Source::Mount(_) | Source::Subcommand => None,
-            }
-        })
+    pub fn knob(&self) -> Option<String> {
+        self.knobs().next()
+    }
+
+    /// The same for every flag and variable, the strongest first.
+    pub fn knobs(&self) -> impl Iterator<Item = String> {
+        self.settings.iter().filter(|setting| matches!(setting.sets, Sets::Idle { .. })).filter_map(
+            |setting| {
+                let name = match &setting.source {
+                    Source::Flag { names, .. } => names.last().map(|flag| flag.full.as_str()),
+                    Source::Argument(names) | Source::Env(names) | Source::Property(names) => {
+                        names.first().map(String::as_str)
+                    }
+                    Source::SpringJson(_) | Source::Mount(_) | Source::Subcommand => None,
+                }?;
+                Some(match &setting.directive {
+                    Some(directive) => format!("{name} {directive}"),
+                    None => name.to_owned(),
+                })
+            },
+        )
     }
 }
 
