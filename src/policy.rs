@@ -18,8 +18,9 @@ pub use self::{
 };
 use crate::{
     finding::{Action, RuleId, UnknownName},
-    linkerd::proxy_init::UPSTREAM_IMAGES,
+    linkerd::{Injection, proxy_init::UPSTREAM_IMAGES},
     servers::Catalog,
+    workload::Kind,
 };
 
 /// What to do about what the rules find.
@@ -159,6 +160,12 @@ impl Policy {
     /// What to do about a finding of a rule.
     pub fn action(&self, rule: RuleId) -> Action {
         self.rules.get(&rule).copied().unwrap_or_else(|| rule.default_action())
+    }
+
+    /// What to think of an object of this kind that has no proxy. Pods come with the annotations that count, their
+    /// namespace's left aside; of workloads the policy may know more.
+    pub fn injection(&self, kind: Kind) -> Injection {
+        if self.assume_injected && kind != Kind::Pod { Injection::Assumed } else { Injection::AsAnnotated }
     }
 
     /// Whether an exemption covers an object today.

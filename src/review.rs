@@ -345,9 +345,7 @@ fn answered<T>(
 ) -> Reviewed {
     let injection = match (door, object.kind) {
         (Door::Validate, Kind::Pod) => Injection::Over,
-        (_, Kind::Pod) => Injection::AsAnnotated,
-        _ if policy.assume_injected => Injection::Assumed,
-        _ => Injection::AsAnnotated,
+        (_, kind) => policy.injection(kind),
     };
     let alone = Surroundings::default();
     let mut verdict = judge::judge(object, &request.namespace, &alone, policy, today, injection).verdict;

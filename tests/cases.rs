@@ -16,7 +16,6 @@ use json_patch::{PatchOperation, jsonptr::PointerBuf};
 use linkerd_linger::{
     finding::Action,
     judge,
-    linkerd::Injection,
     manifest::{self, Document},
     policy::Policy,
     report::{ContainerReport, FindingReport, ObjectReport, ProbeReport},
@@ -190,7 +189,8 @@ fn judged(
     policy: &Policy,
 ) -> (ObjectReport, Vec<Vec<PointerBuf>>) {
     let namespace = object.namespace.as_deref().unwrap_or_default();
-    let judgement = judge::judge(object, namespace, surroundings, policy, TODAY, Injection::AsAnnotated);
+    let judgement =
+        judge::judge(object, namespace, surroundings, policy, TODAY, policy.injection(object.kind));
     let (report, findings) = ObjectReport::of(object, &judgement);
     (report, findings.into_iter().map(|finding| finding.at).collect())
 }

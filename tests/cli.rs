@@ -88,6 +88,7 @@ fn stderr(output: &Output) -> &str {
 #[case::warned(&["lint", "--policy", "warn.policy", "bad.yaml"], 0)]
 #[case::warning_fails(&["lint", "--policy", "warn.policy", "--fail-on", "warning", "bad.yaml"], 1)]
 #[case::ignored(&["lint", "--policy", "ignore.policy", "--fail-on", "warning", "bad.yaml"], 0)]
+#[case::injection_that_the_policy_assumes(&["lint", "--policy", "assume.policy", "silent.yaml"], 1)]
 #[case::no_such_file(&["lint", "none.yaml"], 2)]
 #[case::broken(&["lint", "broken.yaml"], 2)]
 #[case::no_objects(&["lint", "values.yaml"], 2)]
@@ -96,6 +97,8 @@ fn stderr(output: &Output) -> &str {
 #[case::explained(&["explain", "bad.yaml"], 0)]
 #[case::explained_in_part(&["explain", "bad.yaml", "broken.yaml"], 2)]
 fn exit_codes(#[case] args: &[&str], #[case] code: i32) {
+    let pod = BAD.lines().skip(6).fold(String::new(), |text, line| text + "    " + line + "\n");
+    let workload = format!("apiVersion: apps/v1\nkind: Deployment\nspec:\n  template:\n{pod}");
     let files = [
         ("quiet.yaml", QUIET),
         ("bad.yaml", BAD),
@@ -109,6 +112,8 @@ fn exit_codes(#[case] args: &[&str], #[case] code: i32) {
             "rules: {probe-matches-idle-timeout: ignore, idle-timeout-below-proxy-pool: ignore, close-wait-unset: ignore, \
              close-wait-unsupported: ignore}\n",
         ),
+        ("assume.policy", "assumeInjected: true\n"),
+        ("silent.yaml", &workload),
         ("bad.policy", "reject: never\ntolerance: 5\n"),
     ];
     let directory = directory(&files);

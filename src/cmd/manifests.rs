@@ -81,7 +81,7 @@ impl Inputs {
                 Ok(None) => {}
                 Ok(Some(object)) => {
                     let injection =
-                        if self.assume_injected { Injection::Assumed } else { Injection::AsAnnotated };
+                        if self.assume_injected { Injection::Assumed } else { policy.injection(object.kind) };
                     let namespace = object.namespace.as_deref().unwrap_or_default();
                     let judgement = judge(&object, namespace, &surroundings, policy, today, injection);
                     let (report, findings) = ObjectReport::of(&object, &judgement);
