@@ -11,7 +11,7 @@ use crate::{
     finding::{Change, Edit, RuleId},
     linkerd::{
         Mesh,
-        proxy_init::{self, FLAG, ProxyInit},
+        proxy_init::{FLAG, MAX_SECONDS, MIN_SECONDS, ProxyInit},
     },
     policy::CloseWait as Wish,
     survey::Survey,
@@ -96,7 +96,7 @@ fn wanted(survey: &Survey<'_, '_>, policy: &Wish) -> Result<(u32, String), Strin
         (Some((CloseWait::Off, key)), _) => Err(format!("switched off by the annotation {key}")),
         (None, Some(timeout)) => {
             // The policy's own check keeps the timeout within the range.
-            let seconds = u32::try_from(timeout.as_secs()).unwrap_or(proxy_init::MAX_SECONDS);
+            let seconds = u32::try_from(timeout.as_secs()).unwrap_or(MAX_SECONDS);
             Ok((seconds, format!("policy, closeWait.timeout {}", duration::show(timeout))))
         }
         (None, None) => Err("switched off by the policy, closeWait.timeout off".to_owned()),
@@ -153,11 +153,14 @@ fn with_sysctl(
             (PlanAction::Repair, *seconds, why)
         }
         Ok(None) => (PlanAction::Patch, wanted, format!("wanted by {from}")),
-        Err(flag) => (
-            PlanAction::Repair,
-            wanted,
-            format!("linkerd-init fails at {flag}; instead {wanted}s, wanted by {from}"),
-        ),
+        Err(flag) => {
+            let fails = if init.reads_its_flags() {
+                format!("{flag} is not within the {MIN_SECONDS}s to {MAX_SECONDS}s that work")
+            } else {
+                format!("linkerd-init fails at {flag}")
+            };
+            (PlanAction::Repair, wanted, format!("{fails}; instead {wanted}s, wanted by {from}"))
+        }
     };
     let mut edits = match &set {
         Ok(Some(_)) => Vec::new(),

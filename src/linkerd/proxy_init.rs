@@ -110,6 +110,11 @@ impl<'p> ProxyInit<'p> {
         !matches!(self.will_set(), Ok(None))
     }
 
+    /// Whether proxy-init reads all of its flags: then at most the kernel can object to one.
+    pub fn reads_its_flags(&self) -> bool {
+        self.flags.iter().all(|flag| flag.seconds.is_some())
+    }
+
     /// The flag as it stands among the arguments.
     pub fn flag_text(&self, flag: &FlagAt) -> String {
         let argument = self.container.args.get(flag.value_at).map_or("", |argument| argument);

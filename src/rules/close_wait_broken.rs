@@ -1,7 +1,10 @@
 //! linkerd-init is told to set the close-wait timeout, and will fail to: the pod crash-loops.
 
 use super::{Case, Rule};
-use crate::finding::{Change, Edit, Finding, RuleId};
+use crate::{
+    finding::{Change, Edit, Finding, RuleId},
+    linkerd::proxy_init::ProxyInit,
+};
 
 pub(super) const RULE: Rule = Rule {
     id: RuleId::CloseWaitBroken,
@@ -11,9 +14,17 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(case: &Case<'_>) -> Vec<Finding> {
     let sets: Vec<_> = case.plan.edits.iter().filter_map(words).collect();
+    // The kernel takes a negative number, and more on some machines than on others: no crash is certain then.
+    let runs = ProxyInit::find(case.survey.pod)
+        .is_some_and(|init| init.reads_its_flags() && init.missing_privileges().is_empty());
+    let message = if runs {
+        "linkerd-init is told to set a close-wait timeout that is out of range"
+    } else {
+        "linkerd-init cannot set the close-wait timeout as it is told to, and crash-loops"
+    };
     case.of_plan(
         RULE.id,
-        "linkerd-init cannot set the close-wait timeout as it is told to, and crash-loops".to_owned(),
+        message.to_owned(),
         format!("let the webhook repair the pod, or set on linkerd-init: {}", sets.join(", ")),
     )
 }
