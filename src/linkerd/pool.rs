@@ -104,6 +104,14 @@ impl PoolIdle {
     }
 }
 
+/// The variable that sets the pool's timeout in this version.
+pub fn knob(version: Option<Version>) -> &'static str {
+    match version.and_then(has_short_pool) {
+        Some(false) => ROUTER_MAX_IDLE_AGE,
+        Some(true) | None => POOL_IDLE_TIMEOUT,
+    }
+}
+
 /// Whether the pool's timeout is 3 s by default.
 fn has_short_pool(version: Version) -> Option<bool> {
     version.has((22, 9, 1), &[(12, 1), (11, 5)])

@@ -6,7 +6,7 @@
 use super::{Case, Rule, closes, evidence, seconds};
 use crate::{
     finding::{Finding, RuleId},
-    linkerd::pool::POOL_IDLE_TIMEOUT,
+    linkerd::pool,
     servers::Idle,
     survey::port_way,
 };
@@ -27,21 +27,22 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
         if window.from >= proxy.pool.timeout || !pooled {
             continue;
         }
-        let pool = seconds(proxy.pool.timeout);
+        let kept = seconds(proxy.pool.timeout);
         findings.push(Finding {
             rule: RULE.id,
             reachable: true,
             container: Some(app.container.name.to_string()),
             at: vec![case.survey.pod.container_pointer(app.container, [])],
             message: format!(
-                "{}: {}; the proxy re-uses them up to {pool}",
+                "{}: {}; the proxy re-uses them up to {kept}",
                 app.container.name,
                 closes(app, window)
             ),
             note: format!("{}; the pool's timeout is the {}", evidence(how), proxy.pool.from),
             help: format!(
-                "raise {} above {pool}, or set {POOL_IDLE_TIMEOUT} of linkerd-proxy below {}",
+                "raise {} above {kept}, or set {} of linkerd-proxy below {}",
                 app.idle_timeout_name(),
+                pool::knob(proxy.version),
                 seconds(window.from)
             ),
             edits: Vec::new(),

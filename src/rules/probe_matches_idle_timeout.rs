@@ -12,7 +12,7 @@ use std::{
 use super::{Case, Rule, closes, evidence, seconds};
 use crate::{
     finding::{Finding, RuleId},
-    linkerd::{Proxy, pool::POOL_IDLE_TIMEOUT},
+    linkerd::{Proxy, pool},
     pod::ProbeKind,
     servers::{Evidence, Idle, Window},
     survey::{App, ProbeUse, Way, port_way},
@@ -78,7 +78,7 @@ impl Server<'_> {
         for period in &matching {
             let of: Vec<_> = probes.iter().copied().filter(|used| used.probe.period == *period).collect();
             let comes = if of.len() == 1 { "comes" } else { "come" };
-            let fact = format!("{} on {port} {comes} every {}", name(&of), seconds(*period));
+            let fact = format!("{} on {port} {comes} every {}", self.name(&of), seconds(*period));
             findings.push(self.finding(&fact, &of, way, *period));
         }
         if !reachable {
@@ -90,7 +90,7 @@ impl Server<'_> {
             .filter(|idle| !matching.contains(idle) && self.case.meets(*idle, self.window))
             .collect();
         for idle in gaps {
-            let fact = format!("{} on {port} leave one idle for {}", name(probes), seconds(idle));
+            let fact = format!("{} on {port} leave one idle for {}", self.name(probes), seconds(idle));
             findings.push(self.finding(&fact, probes, way, idle));
         }
     }
@@ -141,7 +141,7 @@ impl Server<'_> {
         let kept = seconds(pool.timeout);
         match way {
             Way::Http2 => {
-                "reachable: the proxy re-uses an HTTP/2 connection as long as it is open".to_owned()
+                "reachable over HTTP/2: the proxy re-uses that connection as long as it is open".to_owned()
             }
             _ if self.reachable(way) => {
                 format!("reachable: the proxy re-uses idle connections up to {kept} ({})", pool.from)
@@ -154,7 +154,8 @@ impl Server<'_> {
         let mut ways = vec![format!("raise {} well above {}", self.app.idle_timeout_name(), seconds(idle))];
         if way == Way::Http1 && self.reachable(way) {
             ways.push(format!(
-                "set {POOL_IDLE_TIMEOUT} of linkerd-proxy below {}",
+                "set {} of linkerd-proxy below {}",
+                pool::knob(self.proxy.version),
                 seconds(self.window.from)
             ));
         }
@@ -166,14 +167,24 @@ impl Server<'_> {
         ));
         ways.join(", or ")
     }
-}
 
-/// `the liveness probe`, `the liveness and readiness probes`; of several containers each with its name.
-fn name(probes: &[&ProbeUse<'_>]) -> String {
-    let kinds: Vec<_> = probes.iter().map(|used| used.probe.kind.as_str()).collect();
-    match kinds.as_slice() {
-        [one] => format!("the {one} probe"),
-        [first @ .., last] => format!("the {} and {last} probes", first.join(", ")),
-        [] => String::new(),
+    /// `the liveness probe`, `the liveness and readiness probes`; one of another container as
+    /// `the front/liveness probe`.
+    fn name(&self, probes: &[&ProbeUse<'_>]) -> String {
+        let kinds: Vec<_> = probes.iter().map(|used| self.kind(used)).collect();
+        match kinds.as_slice() {
+            [one] => format!("the {one} probe"),
+            [first @ .., last] => format!("the {} and {last} probes", first.join(", ")),
+            [] => String::new(),
+        }
+    }
+
+    fn kind(&self, used: &ProbeUse<'_>) -> String {
+        let kind = used.probe.kind.as_str();
+        if used.container.name == self.app.container.name {
+            kind.to_owned()
+        } else {
+            format!("{}/{kind}", used.container.name)
+        }
     }
 }
