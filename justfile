@@ -1,0 +1,43 @@
+# What a person and CI both run.
+
+# Lists the recipes.
+default:
+    @just --list
+
+# Formats the code.
+fmt:
+    cargo fmt
+
+# Checks formatting, and lints all targets.
+lint:
+    cargo fmt --check
+    cargo clippy --all-targets --locked -- -D warnings
+
+# Runs all tests.
+test:
+    cargo test --locked
+
+# Writes the generated documents and snapshots anew: look at what changed before you commit it.
+update:
+    UPDATE_DOCS=1 cargo test --locked --test tables
+    INSTA_UPDATE=always cargo test --locked
+
+# Builds the documentation of the library.
+doc:
+    RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --locked
+
+# Checks licences, advisories, bans and duplicates.
+deny:
+    cargo deny --locked check
+
+# Measures how long a review takes, and how that grows with the catalog.
+bench:
+    cargo bench --locked --bench review
+
+# Builds the container image.
+image:
+    docker build -t linkerd-linger .
+
+# All checks.
+ci:
+    .ci/run

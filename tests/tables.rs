@@ -1,0 +1,287 @@
+//! What is listed in one place is documented and used in the others: rules, metrics, flags, servers, annotations.
+//!
+//! `docs/cli.md` and `docs/servers.md` are generated: `UPDATE_DOCS=1 cargo test --test tables` writes them anew.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    collections::BTreeSet,
+    env,
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use clap::CommandFactory;
+use linkerd_linger::{
+    annotations, cli::Cli, finding::RuleId, metrics::METRICS, rules::RULES, servers::Catalog,
+};
+use serde_json::Value;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| format!("{}: {error}", path.display()))
+}
+
+/// The part of a Markdown file under a heading of the second level.
+fn section<'t>(text: &'t str, heading: &str) -> Option<&'t str> {
+    let (_, rest) = text.split_once(&format!("\n## {heading}\n"))?;
+    Some(rest.split("\n## ").next().unwrap())
+}
+
+/// Compares a generated document, or writes it anew.
+fn compare(path: &str, generated: &str) {
+    if env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(root().join(path), generated).unwrap();
+    }
+    let same = read(path) == generated;
+    assert!(same, "{path} is not what the code says: run UPDATE_DOCS=1 cargo test --test tables");
+}
+
+#[test]
+fn each_rule_is_in_the_table_in_order() {
+    let ids: Vec<_> = RULES.iter().map(|rule| rule.id).collect();
+    assert_eq!(ids, RuleId::ALL);
+}
+
+#[test]
+fn each_rule_has_its_file_and_no_file_is_left_over() {
+    let rules: BTreeSet<_> = RuleId::ALL.iter().map(|rule| rule.as_str().replace('-', "_") + ".rs").collect();
+    let files: BTreeSet<_> = fs::read_dir(root().join("src/rules"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(files, rules);
+}
+
+#[test]
+fn each_rule_has_its_page_with_a_message_from_a_case() {
+    let page = read("docs/rules.md");
+    let headings: Vec<_> = page.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    assert_eq!(headings, RuleId::ALL.map(RuleId::as_str), "docs/rules.md lists the rules in their order");
+    for rule in RuleId::ALL {
+        let section = section(&page, rule.as_str()).unwrap();
+        let messages = messages(rule);
+        let shown = messages.iter().any(|message| section.contains(&format!("```text\n{message}\n```")));
+        assert!(shown, "docs/rules.md shows no message of {rule} that is in its cases, such as {messages:?}");
+        for part in ["**Why.**", "**Ways out**", "**Turn it down**"] {
+            assert!(section.contains(part), "docs/rules.md: {rule} has no {part}");
+        }
+    }
+}
+
+#[test]
+fn each_rule_has_cases_with_and_without_a_finding() {
+    for rule in RuleId::ALL {
+        let snapshots = snapshots(rule);
+        let found = snapshots.iter().filter(|objects| !found(objects, rule).is_empty()).count();
+        assert!(found > 0, "no case of {rule} shows a finding");
+        assert!(found < snapshots.len(), "no case of {rule} shows that there is none");
+    }
+    let folders = fs::read_dir(root().join("tests/cases")).unwrap().count();
+    assert_eq!(folders, RuleId::ALL.len(), "each folder of cases is a rule's");
+}
+
+/// What the cases of a rule say.
+fn snapshots(rule: RuleId) -> Vec<Value> {
+    let folder = root().join("tests/cases").join(rule.as_str());
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let snapshots = files.filter(|path: &PathBuf| path.extension().is_some_and(|found| found == "snap"));
+    snapshots
+        .map(|path| {
+            let text = fs::read_to_string(path).unwrap();
+            serde_saphyr::from_str(text.splitn(3, "---\n").nth(2).unwrap()).unwrap()
+        })
+        .collect()
+}
+
+fn found<'o>(objects: &'o Value, rule: RuleId) -> Vec<&'o Value> {
+    let objects = objects.as_array().unwrap().iter();
+    let findings = objects.flat_map(|object| object["findings"].as_array().unwrap());
+    findings.filter(|finding| finding["rule"] == rule.as_str()).collect()
+}
+
+fn messages(rule: RuleId) -> BTreeSet<String> {
+    let message = |finding: &Value| finding["message"].as_str().unwrap().to_owned();
+    snapshots(rule)
+        .iter()
+        .flat_map(|objects| found(objects, rule).into_iter().map(message).collect::<Vec<_>>())
+        .collect()
+}
+
+#[test]
+fn each_metric_is_documented_and_each_documented_one_exists() {
+    let page = read("docs/metrics.md");
+    for metric in METRICS {
+        let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        let row = format!("| `{}` | {} | {} |", metric.name, metric.kind.as_str(), labels.join(", "));
+        let row = row.replace("|  |", "| |");
+        assert!(page.contains(&row), "docs/metrics.md has no row {row}");
+        for label in metric.labels.iter().filter(|label| **label != "version") {
+            assert!(page.contains(&format!("\n| `{label}` | ")), "docs/metrics.md has no values of {label}");
+        }
+    }
+    let word = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
+    for name in page.split(word).filter(|word| word.starts_with("linger_")) {
+        assert!(METRICS.iter().any(|metric| metric.name == name), "docs/metrics.md invents {name}");
+    }
+}
+
+#[test]
+fn each_annotation_is_documented_and_each_documented_one_exists() {
+    let page = read("docs/annotations.md");
+    for annotation in annotations::ALL {
+        assert!(section(&page, annotation).is_some(), "docs/annotations.md has no section {annotation}");
+    }
+    for document in ["docs/annotations.md", "docs/rules.md", "docs/policy.md"] {
+        let text = read(document);
+        for (at, _) in text.match_indices(annotations::PREFIX) {
+            let rest = &text[at..];
+            let name = |c: char| !(c.is_ascii_lowercase() || matches!(c, '-' | '/' | '.'));
+            let key = rest.split(name).next().unwrap();
+            let known = key == annotations::PREFIX || annotations::ALL.contains(&key);
+            assert!(known, "{document} invents {key}");
+        }
+    }
+}
+
+#[test]
+fn each_rule_and_its_default_is_in_the_policys_page() {
+    let page = read("docs/policy.md");
+    for rule in RuleId::ALL {
+        let row = format!("| `{rule}` | `{}` |", rule.default_action().as_str());
+        assert!(page.contains(&row), "docs/policy.md has no row {row}");
+    }
+}
+
+#[test]
+fn the_command_line_is_documented() {
+    let mut cli = Cli::command().term_width(100);
+    cli.build();
+    let mut page = "# The command line\n\nGenerated from `--help`; `UPDATE_DOCS=1 cargo test --test tables` writes it anew.\n".to_owned();
+    let help = |command: &mut clap::Command| {
+        let help = command.clone().term_width(100).render_long_help().to_string();
+        help.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+    };
+    write!(page, "\n## linkerd-linger\n\n```text\n{}\n```\n", help(&mut cli)).unwrap();
+    for command in cli.get_subcommands_mut().filter(|command| command.get_name() != "help") {
+        let name = command.get_name().to_owned();
+        write!(page, "\n## {name}\n\n```text\n{}\n```\n", help(command)).unwrap();
+    }
+    compare("docs/cli.md", &page);
+}
+
+#[test]
+fn the_servers_are_documented() {
+    let catalog: Value = serde_saphyr::from_str(&read("src/servers/catalog.yaml")).unwrap();
+    let servers = catalog.as_array().unwrap();
+    let ids: Vec<_> = servers.iter().map(|server| server["id"].as_str().unwrap()).collect();
+    let known: Vec<_> = Catalog::builtin().servers().map(|server| server.id.as_str()).collect();
+    assert_eq!(ids, known);
+    let mut page = SERVERS.to_owned();
+    for server in servers {
+        page += &server_section(server);
+    }
+    compare("docs/servers.md", &page);
+}
+
+const SERVERS: &str = "\
+# Servers
+
+What the built-in catalog knows: how a server is recognised in a container, and what it does with idle connections. It is
+generated from `src/servers/catalog.yaml`, which also explains the schema; `UPDATE_DOCS=1 cargo test --test tables` writes
+it anew. A [policy](policy.md) can bring servers of its own.
+
+One reliable sign is proof, and so are two hints of different kinds. Whatever could change the timeout and cannot be read
+makes the answer unknown.
+";
+
+fn server_section(server: &Value) -> String {
+    let mut text = format!("\n## {}\n\n{}", server["id"].as_str().unwrap(), server["name"].as_str().unwrap());
+    text += if server["http2"] == true { ", which can speak HTTP/2.\n\n" } else { ".\n\n" };
+    for strength in ["reliable", "hints"] {
+        let Some(signs) = server[strength].as_object() else { continue };
+        let signs: Vec<_> = signs.iter().map(|(kind, signs)| format!("{kind} {}", names(signs))).collect();
+        writeln!(text, "* {strength}: {}", signs.join("; ")).unwrap();
+    }
+    let settings: Vec<_> = server["settings"].as_array().into_iter().flatten().map(setting).collect();
+    if !settings.is_empty() {
+        writeln!(text, "* settings, the strongest first: {}", settings.join("; ")).unwrap();
+    }
+    text += "\n| idle connections close | when | source |\n|---|---|---|\n";
+    for default in server["idle"].as_array().unwrap() {
+        writeln!(text, "| {} | {} | {} |", closes(default), when(default), source(default)).unwrap();
+    }
+    text
+}
+
+/// `` `a`, `b` ``.
+fn names(list: &Value) -> String {
+    let names = list.as_array().into_iter().flatten().map(|name| format!("`{}`", name.as_str().unwrap()));
+    names.collect::<Vec<_>>().join(", ")
+}
+
+fn setting(setting: &Value) -> String {
+    let places = ["flag", "argument", "env", "property", "mount"];
+    let mut text = places
+        .iter()
+        .filter(|place| setting[**place].is_array())
+        .map(|place| format!("{place} {}", names(&setting[*place])))
+        .collect::<String>();
+    if let Some(property) = setting["spring"].as_str() {
+        write!(text, "Spring property `{property}`").unwrap();
+    }
+    if let Some(directive) = setting["directive"].as_str() {
+        write!(text, " with `{directive}`").unwrap();
+    }
+    match setting["sets"].as_str() {
+        Some("file") => text += " (a file, so unknown)",
+        Some("doubt") => write!(text, " (unknown: {})", setting["why"].as_str().unwrap()).unwrap(),
+        _ => {}
+    }
+    text
+}
+
+fn closes(default: &Value) -> String {
+    let closes = default["closes"].as_str().unwrap();
+    match (closes, default["late"].as_str()) {
+        ("never" | "unknown", _) => closes.to_owned(),
+        ("each-response", _) => "after each response".to_owned(),
+        (_, Some(late)) => format!("after {closes}, up to {late} later"),
+        (_, None) => format!("after {closes}"),
+    }
+}
+
+fn when(default: &Value) -> String {
+    let mut when = Vec::new();
+    if let Some(versions) = default["versions"].as_str() {
+        let assumed = if default["assumed"] == true { ", assumed where it does not show" } else { "" };
+        when.push(format!("version `{}`{assumed}", versions.replace('|', "\\|")));
+    }
+    if default["modes"].is_array() {
+        when.push(format!("mode {}", names(&default["modes"])));
+    }
+    if default["own_image"] == true {
+        when.push("in the images above".to_owned());
+    }
+    when.join("; ")
+}
+
+fn source(default: &Value) -> String {
+    let text = default["source"].as_str().or_else(|| default["why"].as_str());
+    text.unwrap().replace('|', "\\|")
+}
+
+#[test]
+fn the_readme_and_ci_run_the_same_tests() {
+    let script = read(".ci/run");
+    let command = script.lines().find_map(|line| line.strip_prefix("TEST='")?.strip_suffix('\'')).unwrap();
+    assert_eq!(command, "cargo test --locked");
+    if root().join("README.md").exists() {
+        assert!(read("README.md").contains(command), "README.md does not say {command}");
+    }
+}
