@@ -99,7 +99,7 @@ fn snapshots(rule: RuleId) -> Vec<Value> {
         .collect()
 }
 
-fn found<'o>(objects: &'o Value, rule: RuleId) -> Vec<&'o Value> {
+fn found(objects: &Value, rule: RuleId) -> Vec<&Value> {
     let objects = objects.as_array().unwrap().iter();
     let findings = objects.flat_map(|object| object["findings"].as_array().unwrap());
     findings.filter(|finding| finding["rule"] == rule.as_str()).collect()
