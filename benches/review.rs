@@ -1,0 +1,91 @@
+//! What a review costs, and that it does not grow with the catalog: recognising a server is a look-up of its signs.
+
+#![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark has no users, and fails by panicking")]
+
+use std::{
+    borrow::Cow,
+    hint::black_box,
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
+
+use divan::{Bencher, counter::BytesCount};
+use jiff::civil::date;
+use linkerd_linger::{
+    policy::Policy,
+    review::{self, Door, Mode},
+    servers::{Catalog, RawServer},
+};
+use serde_json::Value;
+use serde_saphyr::Spanned;
+
+/// A pod with two probes that Linkerd 2.17 had injected, as a real API server sent it.
+const POD: &[u8] = include_bytes!("../tests/fixtures/reviews/real-injector/edge-24.11.8/cart-gunicorn.json");
+const CATALOG: &str = include_str!("../src/servers/catalog.yaml");
+const COPIES: usize = 99;
+
+static BUILTIN: LazyLock<Policy> = LazyLock::new(Policy::default);
+static LARGE: LazyLock<Policy> =
+    LazyLock::new(|| Policy { catalog: Cow::Owned(large_catalog()), ..Policy::default() });
+
+/// The built-in catalog, and copies of it under other names and signs.
+fn large_catalog() -> Catalog {
+    let servers: Vec<Value> = serde_saphyr::from_str(CATALOG).unwrap();
+    let mut copies = Vec::new();
+    for copy in 0..COPIES {
+        copies.extend(servers.iter().cloned().map(|mut server| {
+            for key in ["id", "refines"] {
+                if let Some(id) = server[key].as_str() {
+                    server[key] = format!("{id}-{copy}").into();
+                }
+            }
+            for strength in ["reliable", "hints"] {
+                let signs = server[strength].as_object_mut().into_iter().flat_map(|signs| signs.values_mut());
+                for sign in signs.flat_map(|signs| signs.as_array_mut().unwrap()) {
+                    *sign = format!("copy{copy}.{}", sign.as_str().unwrap()).into();
+                }
+            }
+            server
+        }));
+    }
+    let text = serde_saphyr::to_string(&copies).unwrap();
+    let copies: Vec<Spanned<RawServer>> = serde_saphyr::from_str(&text).unwrap();
+    let large = Catalog::builtin().with(copies).unwrap();
+    assert_eq!(large.servers().count(), (COPIES + 1) * servers.len());
+    large
+}
+
+fn review(policy: &Policy) {
+    let today = date(2026, 11, 23);
+    let reviewed = review::review(black_box(POD), Door::Mutate, Mode::Enforce, policy, today);
+    black_box(reviewed.unwrap());
+}
+
+#[divan::bench]
+fn builtin_catalog(bencher: Bencher<'_, '_>) {
+    bencher.counter(BytesCount::of_slice(POD)).bench(|| review(&BUILTIN));
+}
+
+#[divan::bench]
+fn catalog_of_100_times_the_size(bencher: Bencher<'_, '_>) {
+    bencher.counter(BytesCount::of_slice(POD)).bench(|| review(&LARGE));
+}
+
+/// The fastest of many rounds: what else the machine does only makes a round slower.
+fn fastest(policy: &Policy) -> Duration {
+    const REVIEWS: u32 = 20;
+    let round = || {
+        let start = Instant::now();
+        (0..REVIEWS).for_each(|_| review(policy));
+        start.elapsed() / REVIEWS
+    };
+    (0..200).map(|_| round()).min().unwrap()
+}
+
+fn main() {
+    divan::main();
+    let (builtin, large) = (fastest(&BUILTIN), fastest(&LARGE));
+    let rate = POD.len() as f64 / builtin.as_secs_f64() / 1e6;
+    println!("review of {} bytes: {builtin:?}, {rate:.0} MB/s", POD.len());
+    println!("with 100 times the catalog: {large:?}, {:.2} times as long", large.div_duration_f64(builtin));
+}
