@@ -102,8 +102,6 @@ pub struct Server {
     pub id: String,
     /// Its name for people.
     pub name: String,
-    /// It speaks HTTP/2 itself, gRPC among it.
-    pub http2: bool,
     /// The program that runs it: with it, a setting that only this server reads is proof enough.
     pub(super) runtime: Option<String>,
     /// A more general entry, which this one replaces where both are recognised.

@@ -74,7 +74,6 @@ impl Mistakes {
         Server {
             id: raw.id.value,
             name: raw.name,
-            http2: raw.http2,
             runtime: raw.runtime,
             refines: raw.refines.map(|refines| refines.value),
             doubt: raw.doubt,

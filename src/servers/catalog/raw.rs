@@ -14,8 +14,6 @@ pub struct RawServer {
     pub(super) id: Spanned<String>,
     pub(super) name: String,
     #[serde(default)]
-    pub(super) http2: bool,
-    #[serde(default)]
     pub(super) runtime: Option<String>,
     #[serde(default)]
     pub(super) refines: Option<Spanned<String>>,
