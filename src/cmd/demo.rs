@@ -136,7 +136,7 @@ impl Scene {
             writeln!(told, "     Warning: {warning}")?;
         }
         if !admission.allowed {
-            let name = "linger.linkerd.io";
+            let name = format!("{}.{}.linkerd-linger.io", self.mode.as_str(), door.as_str());
             let message = format!("admission webhook \"{name}\" denied the request: {}", admission.message);
             for line in wrap(&message, 100) {
                 writeln!(told, "     {line}")?;
