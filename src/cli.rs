@@ -31,6 +31,12 @@ pub enum Command {
     Serve(cmd::serve::Args),
     /// Show on a few pods what the webhook does; needs no cluster
     Demo(cmd::demo::Args),
+    /// Set how long this network namespace remembers half-closed connections; Linux only
+    ///
+    /// What the init container runs that the webhook adds where linkerd-init cannot do it. It writes
+    /// /proc/sys/net/netfilter/nf_conntrack_tcp_timeout_close_wait and reads it back, for which it needs uid 0 and a
+    /// privileged container.
+    SetCloseWait(cmd::set_close_wait::Args),
 }
 
 impl Command {
@@ -45,6 +51,7 @@ impl Command {
             Self::Explain(args) => cmd::explain::run(&args),
             Self::Serve(args) => cmd::serve::run(args),
             Self::Demo(args) => cmd::demo::run(&args),
+            Self::SetCloseWait(args) => cmd::set_close_wait::run(args),
         }
     }
 }

@@ -5,3 +5,4 @@ pub mod explain;
 pub mod lint;
 mod manifests;
 pub mod serve;
+pub mod set_close_wait;

@@ -1,0 +1,147 @@
+//! `set-close-wait`: seconds -> the close-wait timeout of the network namespace that it runs in.
+//!
+//! What our init container runs. It writes one file and ends; which pods get the container is left to `close_wait`.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, ErrorKind, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use crate::linkerd::proxy_init::{MAX_SECONDS, MIN_SECONDS};
+
+/// Where Linux keeps the timeout, in seconds, for the network namespace of whoever opens it: 60 in a new one, whatever
+/// its parent has (`nf_conntrack_tcp_init_net`).
+pub const SYSCTL_FILE: &str = "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_close_wait";
+
+/// The flags of `set-close-wait`.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Args {
+    /// The timeout in seconds
+    #[arg(value_parser = clap::value_parser!(u32).range(i64::from(MIN_SECONDS)..=i64::from(MAX_SECONDS)))]
+    seconds: u32,
+}
+
+/// Sets the timeout, and says what it was.
+///
+/// # Errors
+///
+/// When it cannot be set, or this is not Linux.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    anyhow::ensure!(
+        cfg!(target_os = "linux"),
+        "set-close-wait is for Linux only: it writes {SYSCTL_FILE}, which no other system has"
+    );
+    let before = set(Path::new(SYSCTL_FILE), args.seconds)?;
+    anstream::println!("{SYSCTL_FILE}: {} (was {before})", args.seconds);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Why the timeout was not set.
+#[derive(Debug, thiserror::Error)]
+pub enum SetError {
+    /// The file cannot be opened, read or written. The way out follows the reason, so the reason is told here and not
+    /// once more as a source.
+    #[error("cannot set {}: {error}; {}", path.display(), way_out(error))]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The kernel took the number, and has another one.
+    #[error("wrote {wrote} to {}, and read back {found:?}; another program sets it, too", path.display())]
+    Other {
+        /// The file.
+        path: PathBuf,
+        /// What was written.
+        wrote: u32,
+        /// What was found.
+        found: String,
+    },
+}
+
+/// Writes the seconds to the file, reads them back, and returns what was there before.
+///
+/// # Errors
+///
+/// When the file cannot be written, or does not hold the seconds afterwards.
+pub fn set(path: &Path, seconds: u32) -> Result<String, SetError> {
+    let fail = |error| SetError::File { path: path.to_owned(), error };
+    let before = fs::read_to_string(path).map_err(fail)?;
+    // The kernel takes one write as one number; opened so, a file that is missing is not made.
+    let mut file = OpenOptions::new().write(true).open(path).map_err(fail)?;
+    file.write_all(format!("{seconds}\n").as_bytes()).map_err(fail)?;
+    drop(file);
+    let found = fs::read_to_string(path).map_err(fail)?;
+    if found.trim() == seconds.to_string() {
+        return Ok(before.trim().to_owned());
+    }
+    Err(SetError::Other { path: path.to_owned(), wrote: seconds, found: found.trim().to_owned() })
+}
+
+/// What to do about an error, by what the kernel answers in each case (measured on Linux 6.18).
+fn way_out(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::ReadOnlyFilesystem => {
+            "/proc/sys is writable only in a container with securityContext.privileged: true"
+        }
+        ErrorKind::PermissionDenied => "it takes uid 0: set securityContext.runAsUser: 0",
+        ErrorKind::NotFound => {
+            "the kernel module nf_conntrack is not loaded on this node: run modprobe nf_conntrack there"
+        }
+        ErrorKind::InvalidInput => {
+            "the kernel takes at most INT_MAX / HZ seconds: 2147483 where HZ is 1000, more where it is less"
+        }
+        _ => "it takes uid 0, securityContext.privileged: true and the kernel module nf_conntrack",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    #[test]
+    fn it_is_written_and_read_back() {
+        let file = file("60\n");
+        assert_eq!(set(file.path(), 3600).unwrap(), "60");
+        assert_eq!(fs::read_to_string(file.path()).unwrap(), "3600\n");
+        assert_eq!(set(file.path(), 3600).unwrap(), "3600");
+    }
+
+    #[test]
+    fn what_is_read_back_must_be_what_was_written() {
+        let file = file("60 and more\n");
+        let error = set(file.path(), 3600).unwrap_err().to_string();
+        assert!(error.starts_with("wrote 3600 to ") && error.contains("and read back \"3600"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_file_is_not_made() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("nf_conntrack_tcp_timeout_close_wait");
+        let error = set(&path, 3600).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("cannot set {}: No such file", path.display())), "{error}");
+        assert!(error.ends_with("run modprobe nf_conntrack there"), "{error}");
+        assert!(!path.exists());
+    }
+
+    #[rstest]
+    #[case(ErrorKind::ReadOnlyFilesystem, "privileged: true")]
+    #[case(ErrorKind::PermissionDenied, "runAsUser: 0")]
+    #[case(ErrorKind::NotFound, "modprobe nf_conntrack")]
+    #[case(ErrorKind::InvalidInput, "2147483")]
+    #[case(ErrorKind::Unsupported, "nf_conntrack")]
+    fn each_error_has_a_way_out(#[case] kind: ErrorKind, #[case] words: &str) {
+        assert!(way_out(&kind.into()).contains(words));
+    }
+}
