@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 pub use self::document::Document;
 use self::lines::{Lines, Source};
 use crate::{
-    surroundings::Surroundings,
+    surroundings::{POD_SECURITY_LABEL, Surroundings, UNPRIVILEGED},
     text::{Text, nullable},
     yaml::{self, YamlError},
 };
@@ -97,6 +97,13 @@ pub fn surroundings<'d>(documents: impl IntoIterator<Item = &'d Document>) -> Su
         let Ok(object) = serde_json::from_str::<Surrounding<'_>>(document.json()) else { continue };
         let metadata = object.metadata;
         if document.kind() == "Namespace" {
+            let refuses = |(key, level): (&Text<'_>, &Option<Text<'_>>)| {
+                &**key == POD_SECURITY_LABEL
+                    && level.as_deref().is_some_and(|level| UNPRIVILEGED.contains(&level))
+            };
+            if metadata.labels.iter().any(refuses) {
+                surroundings.unprivileged.insert(metadata.name.to_string());
+            }
             let annotations = surroundings.namespaces.entry(metadata.name.to_string()).or_default();
             annotations.extend(strings(metadata.annotations));
         } else {
@@ -128,6 +135,8 @@ struct SurroundingMetadata<'a> {
     name: Text<'a>,
     #[serde(borrow, default, deserialize_with = "nullable")]
     namespace: Text<'a>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    labels: Strings<'a>,
     #[serde(borrow, default, deserialize_with = "nullable")]
     annotations: Strings<'a>,
 }

@@ -3,12 +3,14 @@
 //! Turns a request into an object for the judgement, and a verdict into an answer, as the door and its mode allow.
 
 mod answer;
+mod entry;
 mod wording;
 
 use jiff::civil::Date;
 use serde::Deserialize;
 
 use self::answer::Answer;
+pub use self::entry::Entry;
 use crate::{
     finding::{Action, RuleId},
     judge,
@@ -272,20 +274,14 @@ impl<T> Request<'_, T> {
 ///
 /// When the body is no AdmissionReview of a version that we read. Everything else is answered: what we cannot read is
 /// admitted with a warning.
-pub fn review(
-    body: &[u8],
-    door: Door,
-    mode: Mode,
-    policy: &Policy,
-    today: Date,
-) -> Result<Reviewed, NotAReview> {
+pub fn review(body: &[u8], entry: Entry, policy: &Policy, today: Date) -> Result<Reviewed, NotAReview> {
     let mut request = match Envelope::<Manifest<'_>>::read(body) {
         Ok(request) => request,
         Err(NotAReview::Json(_)) => return unreadable(body),
         Err(error) => return Err(error),
     };
     let Some(kind) =
-        request.kind().filter(|kind| is_judged(door, *kind, &request.operation, &request.sub_resource))
+        request.kind().filter(|kind| is_judged(entry.door, *kind, &request.operation, &request.sub_resource))
     else {
         return Ok(request.ignore());
     };
@@ -296,7 +292,7 @@ pub fn review(
     if unchanged || is_mirror(&object.pod) {
         return Ok(request.ignore());
     }
-    Ok(answered(&request, &object, door, mode, policy, today))
+    Ok(answered(&request, &object, entry, policy, today))
 }
 
 fn is_judged(door: Door, kind: Kind, operation: &str, sub_resource: &str) -> bool {
@@ -338,16 +334,18 @@ pub fn fall_open(body: &[u8]) -> Result<Reviewed, NotAReview> {
 fn answered<T>(
     request: &Request<'_, T>,
     object: &Object<'_>,
-    door: Door,
-    mode: Mode,
+    entry: Entry,
     policy: &Policy,
     today: Date,
 ) -> Reviewed {
-    let injection = match (door, object.kind) {
+    let injection = match (entry.door, object.kind) {
         (Door::Validate, Kind::Pod) => Injection::Over,
         (_, kind) => policy.injection(kind),
     };
-    let alone = Surroundings::default();
+    let mut alone = Surroundings::default();
+    if entry.unprivileged {
+        alone.unprivileged.insert(request.namespace.to_string());
+    }
     let mut verdict = judge::judge(object, &request.namespace, &alone, policy, today, injection).verdict;
     if object.kind != Kind::Pod {
         // The pods of a workload are patched when they are made.
@@ -357,7 +355,7 @@ fn answered<T>(
     record.name = object.display_name();
     record.findings =
         verdict.judged.iter().filter(|j| j.exempt.is_none()).map(|j| (j.finding.rule, j.action)).collect();
-    let (answer, outcome) = answer(&request.uid, object, door, mode, &verdict);
+    let (answer, outcome) = answer(&request.uid, object, entry, &verdict);
     record.outcome = outcome;
     let answer = answer.audit("outcome", outcome.as_str());
     let answer =
@@ -366,16 +364,10 @@ fn answered<T>(
 }
 
 /// What the door says of the verdict, as far as the mode lets it.
-fn answer<'u>(
-    uid: &'u str,
-    object: &Object<'_>,
-    door: Door,
-    mode: Mode,
-    verdict: &Verdict,
-) -> (Answer<'u>, Outcome) {
-    let edits = if door == Door::Mutate { verdict.edits() } else { Vec::new() };
+fn answer<'u>(uid: &'u str, object: &Object<'_>, entry: Entry, verdict: &Verdict) -> (Answer<'u>, Outcome) {
+    let edits = if entry.door == Door::Mutate { verdict.edits() } else { Vec::new() };
     let admit = Answer::admit(uid);
-    match mode {
+    match entry.mode {
         Mode::Audit if verdict.rejects() => (admit, Outcome::WouldReject),
         Mode::Audit if !edits.is_empty() => (admit, Outcome::WouldPatch),
         Mode::Audit if verdict.warns() => (admit, Outcome::WouldWarn),
@@ -385,7 +377,7 @@ fn answer<'u>(
         }
         Mode::Enforce | Mode::Warn => {
             let would_reject = verdict.rejects();
-            let warnings = wording::warnings(verdict, door, object.kind);
+            let warnings = wording::warnings(verdict, entry.door, object.kind);
             let warned = !warnings.is_empty();
             let answer = admit.warn(warnings);
             if edits.is_empty() {

@@ -1,8 +1,15 @@
 //! What else was in the same input: namespaces and ConfigMaps, by which a manifest says more than its pods do.
 //!
-//! Filled by `lint` and `explain` from the files they read, and empty at admission, where an object comes alone.
+//! Filled by `lint` and `explain` from the files they read. At admission an object comes alone, and the path that was
+//! called says whether its namespace is unprivileged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The label by which a namespace chooses what Pod Security refuses in it.
+pub const POD_SECURITY_LABEL: &str = "pod-security.kubernetes.io/enforce";
+/// Its values that refuse privileged containers, and sysctls that kubelets do not call safe (pod-security-admission
+/// `policy/check_privileged.go`, `check_sysctls.go`).
+pub const UNPRIVILEGED: [&str; 2] = ["baseline", "restricted"];
 
 /// Namespaces and ConfigMaps beside the pods that are judged.
 #[derive(Clone, Debug, Default)]
@@ -11,6 +18,8 @@ pub struct Surroundings {
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
     /// `data` of each ConfigMap, by namespace (empty where the manifest names none) and name.
     pub config_maps: BTreeMap<(String, String), BTreeMap<String, String>>,
+    /// The namespaces whose Pod Security lets no pod be privileged: those with `enforce` of `baseline` or `restricted`.
+    pub unprivileged: BTreeSet<String>,
 }
 
 impl Surroundings {

@@ -25,6 +25,8 @@ pub struct Survey<'p, 'c> {
     pub apps: Vec<App<'p, 'c>>,
     /// The probes of those.
     pub probes: Vec<ProbeUse<'p>>,
+    /// The namespace's Pod Security refuses privileged containers and unsafe sysctls.
+    pub unprivileged: bool,
 }
 
 /// A container with its server.
@@ -159,7 +161,8 @@ pub fn of<'p, 'c>(
             way: way(mesh.proxy(), probe),
         })
         .collect();
-    Survey { pod, mesh, annotations, apps, probes }
+    let unprivileged = surroundings.unprivileged.contains(namespace);
+    Survey { pod, mesh, annotations, apps, probes, unprivileged }
 }
 
 /// The idle timeout that the annotation declares; its evidence is the annotation.

@@ -15,7 +15,7 @@ use linkerd_linger::{
     finding::{Action, RuleId},
     metrics::Metrics,
     policy::Policy,
-    review::{self, Door, Mode, NotAReview, Outcome, Record, Reviewed},
+    review::{self, Entry, NotAReview, Outcome, Record, Reviewed},
     serve::{self, LONGEST_BODY, Review, State},
     workload::Kind,
 };
@@ -60,8 +60,8 @@ async fn post(review: Review, path: &str, body: impl Into<Body>) -> Answered {
     ask(review, Method::POST, path, "application/json", body).await
 }
 
-/// Answers with the door and the mode.
-fn echo(body: &[u8], door: Door, mode: Mode, _: &Policy, today: Date) -> Result<Reviewed, NotAReview> {
+/// Answers with the path of the entry.
+fn echo(body: &[u8], entry: Entry, _: &Policy, today: Date) -> Result<Reviewed, NotAReview> {
     assert!(today.year() >= 2026);
     let record = Record {
         uid: "7d2f".to_owned(),
@@ -73,36 +73,41 @@ fn echo(body: &[u8], door: Door, mode: Mode, _: &Policy, today: Date) -> Result<
         outcome: Outcome::Rejected,
         findings: vec![(RuleId::CloseWaitUnset, Action::Patch), (RuleId::CloseWaitBroken, Action::Ignore)],
     };
-    Ok(Reviewed { body: format!("{} {} {}", door.as_str(), mode.as_str(), body.len()).into_bytes(), record })
+    Ok(Reviewed { body: format!("{} {}", entry.path(), body.len()).into_bytes(), record })
 }
 
-fn panics(_: &[u8], _: Door, _: Mode, _: &Policy, _: Date) -> Result<Reviewed, NotAReview> {
+fn panics(_: &[u8], _: Entry, _: &Policy, _: Date) -> Result<Reviewed, NotAReview> {
     panic!("a bug")
 }
 
 #[tokio::test]
-async fn each_door_and_mode_has_its_path() {
-    for door in Door::ALL {
-        for mode in Mode::ALL {
-            let (door, mode) = (door.as_str(), mode.as_str());
-            let answered = post(echo, &format!("/{door}/{mode}?timeout=10s"), "{}").await;
-            assert_eq!(answered.status, StatusCode::OK);
-            assert_eq!(answered.content_type, "application/json");
-            assert_eq!(answered.body, format!("{door} {mode} 2"));
-            let counted =
-                format!("linger_reviews_total{{door=\"{door}\",mode=\"{mode}\",outcome=\"rejected\"}} 1\n");
-            assert!(answered.metrics.contains(&counted));
-            assert!(answered.metrics.contains("{rule=\"close-wait-unset\",action=\"patch\"} 1\n"));
-            assert!(answered.metrics.contains("linger_review_duration_seconds_count 1\n"));
-        }
+async fn each_entry_has_its_path() {
+    for entry in Entry::all() {
+        let (door, mode, path) = (entry.door.as_str(), entry.mode.as_str(), entry.path());
+        let answered = post(echo, &format!("{path}?timeout=10s"), "{}").await;
+        assert_eq!(answered.status, StatusCode::OK);
+        assert_eq!(answered.content_type, "application/json");
+        assert_eq!(answered.body, format!("{path} 2"));
+        let counted =
+            format!("linger_reviews_total{{door=\"{door}\",mode=\"{mode}\",outcome=\"rejected\"}} 1\n");
+        assert!(answered.metrics.contains(&counted));
+        assert!(answered.metrics.contains("{rule=\"close-wait-unset\",action=\"patch\"} 1\n"));
+        assert!(answered.metrics.contains("linger_review_duration_seconds_count 1\n"));
     }
 }
 
 #[tokio::test]
 async fn there_are_no_other_paths_and_methods() {
-    for path in
-        ["/", "/mutate", "/mutate/", "/mutate/enforce/", "/mutate/deny", "/Mutate/enforce", "/metrics"]
-    {
+    for path in [
+        "/",
+        "/mutate",
+        "/mutate/",
+        "/mutate/enforce/",
+        "/mutate/deny",
+        "/mutate/enforce/baseline",
+        "/Mutate/enforce",
+        "/metrics",
+    ] {
         assert_eq!(post(echo, path, "{}").await.status, StatusCode::NOT_FOUND, "{path}");
     }
     for method in [Method::GET, Method::HEAD, Method::PUT, Method::DELETE] {
@@ -135,7 +140,7 @@ async fn other_media_types_are_refused() {
 #[tokio::test]
 async fn the_longest_body_is_read_and_one_byte_more_is_not() {
     let answered = post(echo, "/mutate/warn", vec![b' '; LONGEST_BODY]).await;
-    assert_eq!(answered.body, format!("mutate warn {LONGEST_BODY}"));
+    assert_eq!(answered.body, format!("/mutate/warn {LONGEST_BODY}"));
     let answered = post(echo, "/mutate/warn", vec![b' '; LONGEST_BODY + 1]).await;
     assert_eq!(answered.status, StatusCode::PAYLOAD_TOO_LARGE);
     assert!(answered.metrics.contains("{reason=\"too_large\"} 1\n"));

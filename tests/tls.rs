@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::civil::Date;
 use linkerd_linger::{
     policy::Policy,
-    review::{self, Door, Mode, NotAReview, Reviewed},
+    review::{self, Entry, NotAReview, Reviewed},
     serve::{self, CertificateSource, Config, LONGEST_BODY, Running, TlsVersion, Waits},
 };
 use rustls::version::TLS12;
@@ -152,8 +152,8 @@ async fn a_slow_body_is_answered_with_408() {
 }
 
 /// Answers with more than the buffers of both sides hold.
-fn at_length(_: &[u8], door: Door, mode: Mode, policy: &Policy, today: Date) -> Result<Reviewed, NotAReview> {
-    let reviewed = review::review(review_of_a_pod("long").as_bytes(), door, mode, policy, today)?;
+fn at_length(_: &[u8], entry: Entry, policy: &Policy, today: Date) -> Result<Reviewed, NotAReview> {
+    let reviewed = review::review(review_of_a_pod("long").as_bytes(), entry, policy, today)?;
     Ok(Reviewed { body: vec![b' '; 64 << 20], ..reviewed })
 }
 

@@ -13,7 +13,7 @@ use similar::{ChangeTag, TextDiff};
 use crate::{
     apiserver::{self, Admission, Webhook},
     manifest,
-    review::{Door, Mode},
+    review::{Door, Entry, Mode},
     serve::{self, Config},
 };
 
@@ -120,7 +120,7 @@ impl Scene {
         number: usize,
         told: &mut String,
     ) -> Result<Admission> {
-        let path = format!("/{}/{}", door.as_str(), self.mode.as_str());
+        let path = Entry::new(door, self.mode).path();
         let uid = format!("00000000-0000-4000-8000-{number:012}");
         let admission = webhook.call(door, &path, &apiserver::creation(pod, &uid)).await?;
         let (word, color) =

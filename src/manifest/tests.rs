@@ -201,6 +201,19 @@ fn namespaces_and_config_maps_are_collected() {
 }
 
 #[test]
+fn namespaces_that_refuse_privilege_are_told_by_their_label() {
+    let namespace = |name: &str, level: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}, labels: {{\
+             pod-security.kubernetes.io/enforce: {level}}}}}\n"
+        )
+    };
+    let text = namespace("a", "baseline") + &namespace("b", "restricted") + &namespace("c", "privileged");
+    let surroundings = surroundings(&read("s.yaml", &text).documents);
+    assert_eq!(surroundings.unprivileged.into_iter().collect::<Vec<_>>(), ["a", "b"]);
+}
+
+#[test]
 fn aliases_cannot_blow_up_memory() {
     use std::fmt::Write;
     let mut text = format!("kind: X\na0: &a0 {}\n", "x".repeat(100));

@@ -30,7 +30,7 @@ use crate::{
     finding::{Action, RuleId},
     metrics::{Metrics, Refusal},
     policy::Policy,
-    review::{self, Door, Mode, NotAReview, Outcome, Record, Reviewed},
+    review::{self, Entry, NotAReview, Outcome, Record, Reviewed},
     workload::Kind,
 };
 
@@ -42,7 +42,7 @@ pub const LONGEST_BODY: usize = 7 * 1024 * 1024;
 const LONGEST_NAME: usize = 253;
 
 /// The function that reviews: [`review::review`], or in tests another.
-pub type Review = fn(&[u8], Door, Mode, &Policy, Date) -> Result<Reviewed, NotAReview>;
+pub type Review = fn(&[u8], Entry, &Policy, Date) -> Result<Reviewed, NotAReview>;
 
 /// What all requests share.
 pub struct State {
@@ -84,27 +84,26 @@ impl State {
     }
 }
 
-/// `POST /{mutate,validate}/{enforce,warn,audit}`: the mode is in the path, because the API server chooses it by the
-/// labels of the namespace, which a review does not hold.
+/// `POST /{mutate,validate}/{enforce,warn,audit}`, and the same with `/unprivileged` behind it: both are in the path,
+/// because the API server chooses them by the labels of the namespace, which a review does not hold. The latter is for
+/// namespaces with `pod-security.kubernetes.io/enforce in (baseline, restricted)`; the paths are [`Entry::path`]'s.
 pub fn router(state: Arc<State>) -> Router {
     let mut router = Router::new();
-    for door in Door::ALL {
-        for mode in Mode::ALL {
-            let state = Arc::clone(&state);
-            let reply = move |request| reply(Arc::clone(&state), door, mode, request);
-            router = router.route(&format!("/{}/{}", door.as_str(), mode.as_str()), post(reply));
-        }
+    for entry in Entry::all() {
+        let state = Arc::clone(&state);
+        let reply = move |request| reply(Arc::clone(&state), entry, request);
+        router = router.route(&entry.path(), post(reply));
     }
     router.layer(DefaultBodyLimit::max(LONGEST_BODY))
 }
 
-async fn reply(state: Arc<State>, door: Door, mode: Mode, request: Request) -> Response {
+async fn reply(state: Arc<State>, entry: Entry, request: Request) -> Response {
     let closes = state.stopping.is_cancelled() && request.version() < Version::HTTP_2;
-    let mut response = match body(&state, request).await.and_then(|body| judge(&state, door, mode, &body)) {
+    let mut response = match body(&state, request).await.and_then(|body| judge(&state, entry, &body)) {
         Ok(answer) => {
             ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], answer).into_response()
         }
-        Err(refused) => refuse(&state, door, mode, &refused),
+        Err(refused) => refuse(&state, entry, &refused),
     };
     if closes {
         // So that kept connections move to another replica before we close them under a request.
@@ -113,14 +112,14 @@ async fn reply(state: Arc<State>, door: Door, mode: Mode, request: Request) -> R
     response
 }
 
-fn refuse(state: &State, door: Door, mode: Mode, refused: &Refused) -> Response {
+fn refuse(state: &State, entry: Entry, refused: &Refused) -> Response {
     let Refused { reason, message } = refused;
     state.metrics.refused(*reason);
     // Unlike `%message`, a string is printed with its line ends escaped: parts of it are the client's.
-    let (door, mode, label, why) = (door.as_str(), mode.as_str(), reason.as_str(), short(message));
-    match state.turn((door, mode, label)) {
-        Turn::Say { withheld } => warn!(door, mode, reason = label, why, withheld, "refused"),
-        Turn::Withhold => debug!(door, mode, reason = label, why, "refused"),
+    let (path, label, why) = (entry.path(), reason.as_str(), short(message));
+    match state.turn((&path, label)) {
+        Turn::Say { withheld } => warn!(path, reason = label, why, withheld, "refused"),
+        Turn::Withhold => debug!(path, reason = label, why, "refused"),
     }
     (status(*reason), format!("{message}\n")).into_response()
 }
@@ -174,21 +173,21 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// Reviews on this thread: that takes far less time than handing it to another.
-fn judge(state: &State, door: Door, mode: Mode, body: &[u8]) -> Result<Vec<u8>, Refused> {
+fn judge(state: &State, entry: Entry, body: &[u8]) -> Result<Vec<u8>, Refused> {
     let started = Instant::now();
     let policy = state.policy.load();
     let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
-    let reviewed = catch_unwind(AssertUnwindSafe(|| (state.review)(body, door, mode, &policy, today)))
+    let reviewed = catch_unwind(AssertUnwindSafe(|| (state.review)(body, entry, &policy, today)))
         .or_else(|_| catch_unwind(|| review::fall_open(body)))
         .map_err(|_| Refused { reason: Refusal::Failed, message: "the review failed twice".to_owned() })??;
     let took = started.elapsed();
-    state.metrics.reviewed(door, mode, &reviewed.record, took);
-    log(state, door, mode, &reviewed.record, took);
+    state.metrics.reviewed(entry.door, entry.mode, &reviewed.record, took);
+    log(state, entry, &reviewed.record, took);
     Ok(reviewed.body)
 }
 
 /// One event for each review; one that repeats another of the last minute only at debug level.
-fn log(state: &State, door: Door, mode: Mode, record: &Record, took: Duration) {
+fn log(state: &State, entry: Entry, record: &Record, took: Duration) {
     let finding = |(rule, action): &(RuleId, Action)| format!("{}={}", rule.as_str(), action.as_str());
     let findings = record.findings.iter().map(finding).collect::<Vec<_>>().join(",");
     macro_rules! event {
@@ -199,8 +198,9 @@ fn log(state: &State, door: Door, mode: Mode, record: &Record, took: Duration) {
                 namespace = short(&record.namespace),
                 name = short(&record.name),
                 operation = short(&record.operation),
-                door = door.as_str(),
-                mode = mode.as_str(),
+                door = entry.door.as_str(),
+                mode = entry.mode.as_str(),
+                unprivileged = entry.unprivileged,
                 dry_run = record.dry_run,
                 outcome = record.outcome.as_str(),
                 findings,
@@ -210,7 +210,7 @@ fn log(state: &State, door: Door, mode: Mode, record: &Record, took: Duration) {
             )
         };
     }
-    let key = (door, mode, record.kind, &record.namespace, without_ordinal(&record.name), record.outcome);
+    let key = (entry, record.kind, &record.namespace, without_ordinal(&record.name), record.outcome);
     match (state.turn(key), record.outcome) {
         (Turn::Withhold, _) => event!(debug, 0_u64),
         (Turn::Say { withheld }, Outcome::Failed | Outcome::Unreadable) => event!(warn, withheld),

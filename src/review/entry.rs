@@ -1,0 +1,71 @@
+//! The entries of the webhook configurations: which door, which mode, and what the namespace lets a pod have.
+//!
+//! A review does not hold the labels of the namespace, so the API server chooses the entry by them, and each entry has
+//! a path. A path can hold no query, since each of its segments must be a DNS name (apiserver `pkg/util/webhook`,
+//! `ValidateWebhookService`), hence one more segment.
+
+use super::{Door, Mode};
+
+/// An entry of a webhook configuration: what is known of a request by its path.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Entry {
+    /// The webhook.
+    pub door: Door,
+    /// How much follows from a verdict.
+    pub mode: Mode,
+    /// The namespace enforces Pod Security `baseline` or `restricted`, which refuse what setting the timeout takes.
+    pub unprivileged: bool,
+}
+
+impl Entry {
+    /// The entry for namespaces that let pods be privileged.
+    pub const fn new(door: Door, mode: Mode) -> Self {
+        Self { door, mode, unprivileged: false }
+    }
+
+    /// The entry for namespaces with `pod-security.kubernetes.io/enforce in (baseline, restricted)`.
+    pub const fn unprivileged(door: Door, mode: Mode) -> Self {
+        Self { door, mode, unprivileged: true }
+    }
+
+    /// Every entry.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Door::ALL.into_iter().flat_map(|door| {
+            Mode::ALL
+                .into_iter()
+                .flat_map(move |mode| [Self::new(door, mode), Self::unprivileged(door, mode)])
+        })
+    }
+
+    /// Its path, for `clientConfig.service.path`: `/mutate/enforce`, `/mutate/enforce/unprivileged`.
+    pub fn path(self) -> String {
+        let path = format!("/{}/{}", self.door.as_str(), self.mode.as_str());
+        if self.unprivileged { path + "/unprivileged" } else { path }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_entry_has_a_path_of_its_own() {
+        let mut paths: Vec<_> = Entry::all().map(Entry::path).collect();
+        paths.sort();
+        let expected = [
+            "/mutate/audit",
+            "/mutate/audit/unprivileged",
+            "/mutate/enforce",
+            "/mutate/enforce/unprivileged",
+            "/mutate/warn",
+            "/mutate/warn/unprivileged",
+            "/validate/audit",
+            "/validate/audit/unprivileged",
+            "/validate/enforce",
+            "/validate/enforce/unprivileged",
+            "/validate/warn",
+            "/validate/warn/unprivileged",
+        ];
+        assert_eq!(paths, expected);
+    }
+}
