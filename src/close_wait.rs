@@ -3,30 +3,36 @@
 //!
 //! Turns a Survey and the policy's wish into a [`Plan`]. The rules make findings of it.
 
-use serde_json::Value;
+mod own_init;
+mod pod_sysctl;
+mod with_proxy_init;
 
+use self::own_init::Own;
+pub use self::own_init::read_image;
 use crate::{
     annotations::CloseWait,
     duration,
     finding::{Change, Edit, RuleId},
     linkerd::{
         Mesh,
-        proxy_init::{FLAG, MAX_SECONDS, MIN_SECONDS, ProxyInit},
+        proxy_init::{self, FLAG, MAX_SECONDS, MIN_SECONDS, ProxyInit},
     },
-    policy::CloseWait as Wish,
+    names::INIT_CONTAINER,
+    pod::Pod,
+    policy::{CloseWait as Wish, Via},
     survey::Survey,
 };
 
 /// What will be done about the close-wait timeout of a pod.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum PlanAction {
-    /// The flag and the privileges that it needs are added.
+    /// The flag and the privileges that it needs are added, or a sysctl of the pod.
     Patch,
     /// The pod does it already.
     Keep,
-    /// The flag is there and would fail: what is missing is added.
+    /// linkerd-init would fail: what is missing is added, or the flag taken out and the timeout set in another way.
     Repair,
-    /// Only an init container of our own could do it.
+    /// An init container of our own is added.
     InitContainer,
     /// Nothing.
     None,
@@ -56,37 +62,166 @@ pub struct Plan {
     pub why: String,
     /// The rule that has something to say about it.
     pub rule: Option<RuleId>,
-    /// How.
+    /// How the timeout is set, or why it cannot be.
+    pub way: Result<Way, Obstacle>,
+    /// The edits that set it.
     pub edits: Vec<Edit>,
+}
+
+/// The ways to set the timeout.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Way {
+    /// The flag of linkerd-init.
+    ProxyInit,
+    /// An init container of our own.
+    InitContainer,
+    /// `spec.securityContext.sysctls`.
+    PodSysctl,
+}
+
+/// Why the timeout cannot be set.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Obstacle {
+    /// Nothing is to be done: nobody wants it, or there is no proxy.
+    NotWanted,
+    /// Linkerd cannot do it, and we have no image for a container of our own.
+    NoImage,
+    /// Linkerd cannot do it, and the policy lets nobody else.
+    OnlyProxyInit,
+    /// The namespace's Pod Security would refuse the pod.
+    PodSecurity,
+    /// A container is not as its name says, so it must not be made privileged.
+    Untrusted {
+        /// Its name.
+        container: &'static str,
+    },
+}
+
+impl Obstacle {
+    /// The rule that tells of it.
+    const fn rule(self) -> Option<RuleId> {
+        match self {
+            Self::NotWanted => None,
+            Self::NoImage | Self::OnlyProxyInit | Self::PodSecurity => Some(RuleId::CloseWaitUnsupported),
+            Self::Untrusted { .. } => Some(RuleId::CloseWaitUntrusted),
+        }
+    }
 }
 
 impl Plan {
     fn nothing(why: impl Into<String>) -> Self {
-        Self { action: PlanAction::None, seconds: None, why: why.into(), rule: None, edits: Vec::new() }
+        Self::stopped(Obstacle::NotWanted, why)
+    }
+
+    fn stopped(obstacle: Obstacle, why: impl Into<String>) -> Self {
+        Self {
+            action: PlanAction::None,
+            seconds: None,
+            why: why.into(),
+            rule: obstacle.rule(),
+            way: Err(obstacle),
+            edits: Vec::new(),
+        }
+    }
+
+    fn keep(way: Way, seconds: u32) -> Self {
+        let why = match way {
+            Way::ProxyInit => format!("linkerd-init sets {seconds}s by itself"),
+            Way::InitContainer => {
+                format!(
+                    "the init container {INIT_CONTAINER} sets {seconds}s before any container opens connections"
+                )
+            }
+            Way::PodSysctl => format!("spec.securityContext.sysctls sets {seconds}s"),
+        };
+        let (action, seconds) = (PlanAction::Keep, Some(seconds));
+        Self { action, seconds, why, rule: None, way: Ok(way), edits: Vec::new() }
+    }
+}
+
+/// What a pod does by itself.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Now {
+    /// It runs with so many seconds.
+    Sets(Way, u32),
+    /// It runs with what the kernel starts a network namespace with: 60 seconds.
+    Unset,
+    /// It crash-loops, and this is why.
+    Fails(String),
+}
+
+/// What a pod does by itself. Whatever runs last counts: kubelet's sysctls, then init containers in their order. An
+/// init container of our name counts if it has our image, which without `image` is any.
+pub fn now(pod: &Pod<'_>, image: Option<&str>) -> Now {
+    let init = ProxyInit::find(pod);
+    match init.as_ref().map_or(Ok(None), working_flag) {
+        Err(why) => return Now::Fails(why),
+        Ok(Some(seconds)) => return Now::Sets(Way::ProxyInit, seconds),
+        Ok(None) => {}
+    }
+    if let Own::Ours(ours) = own_init::find(pod, image)
+        && let Some(seconds) = ours.seconds.filter(|_| ours.early)
+    {
+        return Now::Sets(Way::InitContainer, seconds);
+    }
+    pod_sysctl::seconds(pod).map_or(Now::Unset, |seconds| Now::Sets(Way::PodSysctl, seconds))
+}
+
+/// The seconds that linkerd-init sets, or why it fails.
+fn working_flag(init: &ProxyInit<'_>) -> Result<Option<u32>, String> {
+    let set = init.will_set();
+    if set == Ok(None) {
+        return Ok(None);
+    }
+    if init.combined {
+        let image = &init.container.image;
+        return Err(format!(
+            "linkerd-init runs from {image}, which has no sysctl: its {FLAG} crash-loops it"
+        ));
+    }
+    let seconds = set.map_err(|flag| {
+        if init.reads_its_flags() {
+            format!("{flag} is not within the {MIN_SECONDS}s to {MAX_SECONDS}s that work")
+        } else {
+            format!("linkerd-init fails at {flag}")
+        }
+    })?;
+    let missing = init.missing_privileges();
+    match seconds {
+        Some(seconds) if !missing.is_empty() => {
+            let fields = missing.iter().map(|(field, _)| *field).collect::<Vec<_>>().join(", ");
+            Err(format!("linkerd-init is told to set {seconds}s, and fails for want of {fields}"))
+        }
+        seconds => Ok(seconds),
     }
 }
 
 /// Plans the close-wait timeout of a pod.
 pub fn plan(survey: &Survey<'_, '_>, policy: &Wish) -> Plan {
-    let proxy = match &survey.mesh {
+    match &survey.mesh {
         Mesh::Not(why) => return Plan::nothing(why.to_string()),
         Mesh::WillBeInjected(_) => {
             return Plan::nothing("linkerd-init is not there yet; once it is injected, the pod is patched");
         }
-        Mesh::Injected(proxy) => proxy,
-    };
-    let Some(init) = ProxyInit::find(survey.pod) else {
-        debug_assert!(proxy.cni, "a proxy without linkerd-init is CNI mode");
-        return Plan::nothing(
-            "meshed through linkerd-cni, which cannot set it: the pod keeps the kernel's 60s unless an init \
-             container of its own sets more",
-        );
-    };
+        Mesh::Injected(_) => {}
+    }
     let (wanted, from) = match wanted(survey, policy) {
         Ok(wanted) => wanted,
         Err(off) => return Plan::nothing(off),
     };
-    if init.combined { unsupported(&init, wanted) } else { with_sysctl(survey, policy, &init, wanted, &from) }
+    let pod = survey.pod;
+    let image = policy.init_image.as_deref();
+    let (now, own, init) = (now(pod, image), own_init::find(pod, image), ProxyInit::find(pod));
+    let planner = Planner { survey, policy, init, own, now, wanted };
+    match (planner.way(), &planner.now) {
+        // What somebody else told the pod stays; what we told it follows the wish, if we may still say so.
+        (Ok(Way::InitContainer), Now::Sets(Way::InitContainer, seconds)) if *seconds != wanted => {
+            planner.plan(Way::InitContainer, &from)
+        }
+        (_, Now::Sets(way, seconds)) => Plan::keep(*way, *seconds),
+        (Ok(way), Now::Unset | Now::Fails(_)) => planner.plan(way, &from),
+        (Err((obstacle, why)), Now::Unset | Now::Fails(_)) => Plan::stopped(obstacle, why),
+    }
 }
 
 /// The wanted seconds and who wants them; or who wants none.
@@ -96,133 +231,167 @@ fn wanted(survey: &Survey<'_, '_>, policy: &Wish) -> Result<(u32, String), Strin
         (Some((CloseWait::Off, key)), _) => Err(format!("switched off by the annotation {key}")),
         (None, Some(timeout)) => {
             // The policy's own check keeps the timeout within the range.
-            let seconds = u32::try_from(timeout.as_secs()).unwrap_or(MAX_SECONDS);
+            let seconds = u32::try_from(timeout.as_secs()).unwrap_or(proxy_init::MAX_SECONDS);
             Ok((seconds, format!("policy, closeWait.timeout {}", duration::show(timeout))))
         }
         (None, None) => Err("switched off by the policy, closeWait.timeout off".to_owned()),
     }
 }
 
-fn unsupported(init: &ProxyInit<'_>, wanted: u32) -> Plan {
-    let image = &init.container.image;
-    let why = if init.is_told() {
-        format!(
-            "linkerd-init runs from {image} (2.20 and newer), which has no sysctl: its {FLAG} crash-loops it"
-        )
-    } else {
-        format!(
-            "linkerd-init runs from {image} (2.20 and newer), which has no sysctl: the flag would crash-loop it"
-        )
-    };
-    Plan {
-        action: PlanAction::InitContainer,
-        seconds: Some(wanted),
-        why,
-        rule: Some(RuleId::CloseWaitUnsupported),
-        edits: Vec::new(),
-    }
-}
-
-fn with_sysctl(
-    survey: &Survey<'_, '_>,
-    policy: &Wish,
-    init: &ProxyInit<'_>,
+/// All that a plan for a pod that does not do it by itself follows from.
+struct Planner<'p> {
+    survey: &'p Survey<'p, 'p>,
+    policy: &'p Wish,
+    init: Option<ProxyInit<'p>>,
+    own: Own<'p>,
+    now: Now,
     wanted: u32,
-    from: &str,
-) -> Plan {
-    let set = init.will_set();
-    let missing = init.missing_privileges();
-    if let (Ok(Some(seconds)), true) = (&set, missing.is_empty()) {
-        let why = format!("linkerd-init sets {seconds}s by itself");
-        return Plan {
-            action: PlanAction::Keep,
-            seconds: Some(*seconds),
-            why,
-            rule: None,
-            edits: Vec::new(),
+}
+
+impl Planner<'_> {
+    /// The way to take, or what is in it.
+    fn way(&self) -> Result<Way, (Obstacle, String)> {
+        let forged = self.forged();
+        let with_flag = match &self.init {
+            Some(init) if !init.combined => forged.clone().map_or(Ok(Way::ProxyInit), Err),
+            Some(_) | None => Err((Obstacle::OnlyProxyInit, self.why_not_linkerd())),
         };
-    }
-    if let Some(forged) = init.forged(survey.pod, &policy.images) {
-        let rule = Some(RuleId::CloseWaitUntrusted);
-        return Plan { rule, ..Plan::nothing(format!("linkerd-init gets no privilege from us: {forged}")) };
-    }
-    let fields = missing.iter().map(|(field, _)| *field).collect::<Vec<_>>().join(", ");
-    let (action, seconds, why) = match &set {
-        Ok(Some(seconds)) => {
-            let why = format!("linkerd-init is told to set {seconds}s, and fails for want of {fields}");
-            (PlanAction::Repair, *seconds, why)
-        }
-        Ok(None) => (PlanAction::Patch, wanted, format!("wanted by {from}")),
-        Err(flag) => {
-            let fails = if init.reads_its_flags() {
-                format!("{flag} is not within the {MIN_SECONDS}s to {MAX_SECONDS}s that work")
-            } else {
-                format!("linkerd-init fails at {flag}")
-            };
-            (PlanAction::Repair, wanted, format!("{fails}; instead {wanted}s, wanted by {from}"))
-        }
-    };
-    let mut edits = match &set {
-        Ok(Some(_)) => Vec::new(),
-        Ok(None) => add_flag(survey, init, wanted),
-        Err(_) => mend_flags(survey, init, wanted),
-    };
-    edits.extend(add_privileges(survey, init, missing));
-    let rule = match action {
-        PlanAction::Patch => RuleId::CloseWaitUnset,
-        _ => RuleId::CloseWaitBroken,
-    };
-    Plan { action, seconds: Some(seconds), why, rule: Some(rule), edits }
-}
-
-/// Two arguments more, as the injector writes them.
-fn add_flag(survey: &Survey<'_, '_>, init: &ProxyInit<'_>, seconds: u32) -> Vec<Edit> {
-    let at = survey.pod.container_pointer(init.container, ["args"]);
-    let (flag, value) = (Value::from(FLAG), Value::from(seconds.to_string()));
-    if init.container.args.is_empty() {
-        return vec![Edit { at, change: Change::Set(Value::Array(vec![flag, value])) }];
-    }
-    [flag, value].map(|value| Edit { at: at.clone(), change: Change::Append(value) }).into()
-}
-
-/// Each value at which proxy-init would fail, replaced by the wanted one.
-fn mend_flags(survey: &Survey<'_, '_>, init: &ProxyInit<'_>, seconds: u32) -> Vec<Edit> {
-    let args = |index: usize| {
-        let mut at = survey.pod.container_pointer(init.container, ["args"]);
-        at.push_back(index);
-        at
-    };
-    let last = init.flags.len().saturating_sub(1);
-    init.flags
-        .iter()
-        .enumerate()
-        .filter(|(index, flag)| *index == last || flag.seconds.is_none())
-        .map(|(_, flag)| {
-            if flag.value_at >= init.container.args.len() {
-                let at = survey.pod.container_pointer(init.container, ["args"]);
-                return Edit { at, change: Change::Append(seconds.to_string().into()) };
+        let stays_ours = matches!(self.own, Own::Ours(_)) && self.policy.init_image.is_some();
+        let way = match self.policy.via {
+            Via::ProxyInit => with_flag,
+            Via::PodSysctl => Ok(Way::PodSysctl),
+            Via::InitContainer => self.with_own(),
+            Via::Auto if with_flag.is_ok() && !stays_ours => with_flag,
+            Via::Auto if self.init.is_none() && !self.policy.cni => {
+                return Err((Obstacle::NotWanted, self.why_not_linkerd() + ", and closeWait.cni is false"));
             }
-            let value = if flag.joined { format!("{FLAG}={seconds}") } else { seconds.to_string() };
-            Edit { at: args(flag.value_at), change: Change::Replace(value.into()) }
-        })
-        .collect()
+            // Where we can add nothing, what is wrong with linkerd-init is the better news.
+            Via::Auto => self.with_own().map_err(|error| match (error.0, &forged) {
+                (Obstacle::NoImage, Some(forged)) => forged.clone(),
+                _ => error,
+            }),
+        };
+        if self.survey.unprivileged {
+            let why = "the namespace enforces Pod Security baseline or restricted, which refuse a privileged \
+                       container and this sysctl";
+            return Err((Obstacle::PodSecurity, why.to_owned()));
+        }
+        match (&self.now, forged) {
+            // Its arguments mean what they do to proxy-init only if it is proxy-init.
+            (Now::Fails(_), Some(forged)) => Err(forged),
+            _ => way,
+        }
+    }
+
+    /// That linkerd-init is not Linkerd's, where it would be made privileged.
+    fn forged(&self) -> Option<(Obstacle, String)> {
+        let init = self.init.as_ref().filter(|init| !init.combined)?;
+        let why = init.forged(self.survey.pod, &self.policy.images)?;
+        let container = proxy_init::NAME;
+        Some((Obstacle::Untrusted { container }, format!("{container} gets no privilege from us: {why}")))
+    }
+
+    fn with_own(&self) -> Result<Way, (Obstacle, String)> {
+        match (&self.policy.init_image, &self.own) {
+            (None, _) => Err((Obstacle::NoImage, self.why_not_linkerd())),
+            (Some(_), Own::Foreign(why)) => {
+                let container = INIT_CONTAINER;
+                Err((
+                    Obstacle::Untrusted { container },
+                    format!("{container} gets no privilege from us: {why}"),
+                ))
+            }
+            (Some(_), Own::Absent | Own::Ours(_)) => Ok(Way::InitContainer),
+        }
+    }
+
+    /// Why Linkerd itself does not do it.
+    fn why_not_linkerd(&self) -> String {
+        match (&self.now, &self.init) {
+            (Now::Fails(why), _) => why.clone(),
+            (Now::Sets(..) | Now::Unset, Some(init)) if init.combined => format!(
+                "linkerd-init runs from {} (2.20 and newer), which has no sysctl: its flag would crash-loop it",
+                init.container.image
+            ),
+            (Now::Sets(..) | Now::Unset, Some(_)) => "closeWait.via is init-container".to_owned(),
+            (Now::Sets(..) | Now::Unset, None) => {
+                "meshed through linkerd-cni, which cannot set it: the pod keeps the kernel's 60s".to_owned()
+            }
+        }
+    }
+
+    fn plan(&self, way: Way, from: &str) -> Plan {
+        let pod = self.survey.pod;
+        let told = self.told(way);
+        let mut edits = match (way, &self.init, &self.now) {
+            (Way::ProxyInit, Some(init), _) => with_proxy_init::put_in(pod, init, self.wanted),
+            (Way::InitContainer | Way::PodSysctl, Some(init), Now::Fails(_)) => {
+                with_proxy_init::take_out(pod, init)
+            }
+            _ => Vec::new(),
+        };
+        match way {
+            Way::InitContainer => edits.extend(self.own_edits()),
+            Way::PodSysctl if told.is_none() => {
+                edits.extend(pod_sysctl::edits(pod, self.wanted));
+            }
+            Way::PodSysctl | Way::ProxyInit => {}
+        }
+        let seconds = told.unwrap_or(self.wanted);
+        let (action, rule, why) = match (&self.now, way) {
+            (Now::Fails(why), _) => {
+                let instead = format!("; instead {seconds}s, wanted by {from}");
+                let why = if told.is_some() { why.clone() } else { why.clone() + &instead };
+                (PlanAction::Repair, RuleId::CloseWaitBroken, why)
+            }
+            (Now::Sets(..) | Now::Unset, Way::InitContainer) => {
+                let why = format!("{}; wanted by {from}", self.why_not_linkerd());
+                (PlanAction::InitContainer, RuleId::CloseWaitUnset, why)
+            }
+            (Now::Sets(..) | Now::Unset, Way::ProxyInit | Way::PodSysctl) => {
+                (PlanAction::Patch, RuleId::CloseWaitUnset, format!("wanted by {from}"))
+            }
+        };
+        Plan { action, seconds: Some(seconds), why, rule: Some(rule), way: Ok(way), edits }
+    }
+
+    /// The seconds that somebody else told the pod, where the way is only to make that work.
+    fn told(&self, way: Way) -> Option<u32> {
+        match (way, &self.own, &self.init) {
+            (Way::ProxyInit, _, Some(init)) => init.will_set().ok().flatten(),
+            (Way::PodSysctl, Own::Ours(ours), _) if ours.early && ours.seconds.is_some() => ours.seconds,
+            (Way::PodSysctl, ..) => pod_sysctl::seconds(self.survey.pod),
+            (Way::ProxyInit | Way::InitContainer, ..) => None,
+        }
+    }
+
+    /// Our container, first of all: any other init container could open connections. These edits come last, since they
+    /// move the containers that others point to.
+    fn own_edits(&self) -> Vec<Edit> {
+        let pod = self.survey.pod;
+        let Some(image) = &self.policy.init_image else { return Vec::new() };
+        let ours = own_init::container(pod, image, self.wanted);
+        let mut first = pod.pointer(["spec", "initContainers"]);
+        if pod.init_containers.is_empty() {
+            return vec![Edit { at: first, change: Change::Set(vec![ours].into()) }];
+        }
+        first.push_back(0_usize);
+        let insert = Edit { at: first, change: Change::Insert(ours.clone()) };
+        match &self.own {
+            Own::Ours(there) if there.early && there.seconds == Some(self.wanted) => Vec::new(),
+            Own::Ours(there) => {
+                let at = pod.container_pointer(there.container, []);
+                if there.early {
+                    // Replaced as a whole, so that nothing that somebody else wrote into it runs privileged.
+                    vec![Edit { at, change: Change::Replace(ours) }]
+                } else {
+                    vec![Edit { at, change: Change::Remove }, insert]
+                }
+            }
+            Own::Absent | Own::Foreign(_) => vec![insert],
+        }
+    }
 }
 
-fn add_privileges(
-    survey: &Survey<'_, '_>,
-    init: &ProxyInit<'_>,
-    missing: Vec<(&'static str, Value)>,
-) -> Vec<Edit> {
-    if init.container.security_context.is_none() {
-        let context = missing.into_iter().map(|(field, value)| (field.to_owned(), value)).collect();
-        let at = survey.pod.container_pointer(init.container, ["securityContext"]);
-        return vec![Edit { at, change: Change::Set(Value::Object(context)) }];
-    }
-    missing
-        .into_iter()
-        .map(|(field, value)| Edit {
-            at: survey.pod.container_pointer(init.container, ["securityContext", field]),
-            change: Change::Set(value),
-        })
-        .collect()
-}
+#[cfg(test)]
+mod tests;

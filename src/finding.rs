@@ -14,13 +14,13 @@ pub enum RuleId {
     ProbeMatchesIdleTimeout,
     /// The server closes idle connections that the proxy still re-uses.
     IdleTimeoutBelowProxyPool,
-    /// Nothing sets the close-wait timeout, and the proxy-init container could.
+    /// Nothing sets the close-wait timeout, and something could.
     CloseWaitUnset,
     /// The proxy-init container is told to set the close-wait timeout, and will fail to.
     CloseWaitBroken,
-    /// This line of Linkerd cannot set the close-wait timeout.
+    /// Linkerd cannot set the close-wait timeout here, and nothing else is allowed to.
     CloseWaitUnsupported,
-    /// The container named linkerd-init is not Linkerd's.
+    /// A container is not what its name says: linkerd-init not Linkerd's, or linger-close-wait not ours.
     CloseWaitUntrusted,
     /// One of our annotations cannot be read.
     InvalidAnnotation,
@@ -178,6 +178,10 @@ pub enum Change {
     Replace(Value),
     /// Appends to a list that is there.
     Append(Value),
+    /// Inserts before an item of a list that is there.
+    Insert(Value),
+    /// Removes an item of a list that is there.
+    Remove,
 }
 
 #[cfg(test)]

@@ -23,9 +23,9 @@ use crate::{
 /// The proxy's container, in whichever list it is.
 pub const PROXY: &str = "linkerd-proxy";
 /// The init container that takes linkerd-init's place in CNI mode since 2.13.
-const NETWORK_VALIDATOR: &str = "linkerd-network-validator";
+pub const NETWORK_VALIDATOR: &str = "linkerd-network-validator";
 /// The one that took it in 2.12.2 to 2.12.6.
-const NOOP: &str = "noop";
+pub const NOOP: &str = "noop";
 /// What the injector goes by.
 const INJECT: &str = "linkerd.io/inject";
 /// The only version string that the injector writes into a pod.

@@ -3,12 +3,12 @@
 //! Turns edits into operations of RFC 6902, and proves on the touched parts that they apply and bring what they
 //! promise: the API server refuses the pod when a patch does not apply, whatever the failure policy is.
 
-use json_patch::{AddOperation, Patch, PatchOperation, ReplaceOperation};
-use serde_json::{Value, json};
+use json_patch::{AddOperation, Patch, PatchOperation, RemoveOperation, ReplaceOperation};
+use serde_json::{Value, json, value::RawValue};
 
 use crate::{
+    close_wait::{self, Now},
     finding::{Change, Edit},
-    linkerd::proxy_init::ProxyInit,
     pod::{Container, Pod},
     workload::Object,
 };
@@ -22,13 +22,13 @@ pub enum PatchError {
     /// The patched parts cannot be read back.
     #[error("the patched object cannot be read back")]
     Read(#[source] serde_json::Error),
-    /// It applies, and linkerd-init still fails.
-    #[error("the patch does not mend linkerd-init: {0}")]
+    /// It applies, and the pod still does not set the timeout.
+    #[error("the patch does not help: {0}")]
     Useless(String),
 }
 
-/// Renders the edits of one object's pod, applies them to the parts that they touch, and checks that linkerd-init then
-/// sets the timeout.
+/// Renders the edits of one object's pod, applies them to the parts that they touch, and checks that these parts then
+/// set the timeout.
 ///
 /// # Errors
 ///
@@ -39,25 +39,22 @@ pub fn render(pod: &Pod<'_>, edits: &[Edit]) -> Result<Patch, PatchError> {
     json_patch::patch(&mut touched, &patch).map_err(PatchError::Apply)?;
     let json = touched.to_string();
     let object = Object::read(&json).map_err(PatchError::Read)?;
-    let init = object.as_ref().and_then(|object| ProxyInit::find(&object.pod));
-    let init = init.ok_or_else(|| PatchError::Useless("it is gone".to_owned()))?;
-    match init.will_set() {
-        Err(flag) => Err(PatchError::Useless(format!("it fails at {flag}"))),
-        Ok(None) => Err(PatchError::Useless("it sets nothing".to_owned())),
-        Ok(Some(_)) if !init.missing_privileges().is_empty() => {
-            Err(PatchError::Useless("it lacks privileges".to_owned()))
-        }
-        Ok(Some(_)) => Ok(patch),
+    let object = object.ok_or_else(|| PatchError::Useless("the pod is gone".to_owned()))?;
+    match close_wait::now(&object.pod, None) {
+        Now::Sets(..) => Ok(patch),
+        Now::Unset => Err(PatchError::Useless("nothing sets the timeout".to_owned())),
+        Now::Fails(why) => Err(PatchError::Useless(why)),
     }
 }
 
 /// `add` to a member replaces one that is there (RFC 6902, 4.1), so it never depends on what we believe of the object;
-/// `replace` is only for items of a list that we have read.
+/// `replace`, `remove` and `add` before an item are only for items of a list that we have read.
 fn operation(edit: &Edit) -> PatchOperation {
     match &edit.change {
-        Change::Set(value) => {
+        Change::Set(value) | Change::Insert(value) => {
             PatchOperation::Add(AddOperation { path: edit.at.clone(), value: value.clone() })
         }
+        Change::Remove => PatchOperation::Remove(RemoveOperation { path: edit.at.clone() }),
         Change::Replace(value) => {
             PatchOperation::Replace(ReplaceOperation { path: edit.at.clone(), value: value.clone() })
         }
@@ -69,10 +66,13 @@ fn operation(edit: &Edit) -> PatchOperation {
     }
 }
 
-/// The object with nothing but the init containers' fields that an edit can touch, as a Pod at the pod's place.
+/// The object with nothing but the fields that an edit can touch, as a Pod at the pod's place.
 fn touched(pod: &Pod<'_>) -> Value {
     let init: Vec<Value> = pod.init_containers.iter().map(container).collect();
     let mut object = json!({"spec": {"initContainers": init}});
+    if let Some(context) = pod.security_context.and_then(read) {
+        object["spec"]["securityContext"] = context;
+    }
     for token in pod.at.iter().rev() {
         object = json!({ *token: object });
     }
@@ -95,9 +95,16 @@ fn container(container: &Container<'_>) -> Value {
     if !container.args.is_empty() {
         value["args"] = texts(&container.args).into();
     }
-    // What is no JSON object cannot have been read as a securityContext by the API server either.
-    if let Some(context) = container.security_context.and_then(|raw| serde_json::from_str(raw.get()).ok()) {
+    if container.restart_always {
+        value["restartPolicy"] = "Always".into();
+    }
+    if let Some(context) = container.security_context.and_then(read) {
         value["securityContext"] = context;
     }
     value
+}
+
+/// What is no JSON cannot have been read by the API server either.
+fn read(raw: &RawValue) -> Option<Value> {
+    serde_json::from_str(raw.get()).ok()
 }

@@ -16,7 +16,7 @@ pub use self::probe::{Handler, PortRef, Probe, ProbeKind};
 use crate::text::{Text, nullable};
 
 /// A pod, or the pod template of a workload.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Pod<'a> {
     /// The tokens of the JSON pointer from the object's root to the pod: empty for a Pod,
     /// `["spec", "template"]` for a Deployment.
@@ -29,6 +29,8 @@ pub struct Pod<'a> {
     pub host_network: bool,
     /// `spec.serviceAccountName`.
     pub service_account: Option<Text<'a>>,
+    /// `spec.securityContext` as it was sent, unread.
+    pub security_context: Option<&'a RawValue>,
     /// `spec.initContainers`, native sidecars among them.
     pub init_containers: Vec<Container<'a>>,
     /// `spec.containers`.
@@ -128,6 +130,8 @@ pub struct Container<'a> {
     pub has_devices: bool,
     /// `securityContext` as it was sent, unread.
     pub security_context: Option<&'a RawValue>,
+    /// `resources` as they were sent, unread.
+    pub resources: Option<&'a RawValue>,
 }
 
 impl Container<'_> {
@@ -329,6 +333,8 @@ struct RawContainer<'a> {
     volume_devices: Vec<IgnoredAny>,
     #[serde(borrow, default)]
     security_context: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    resources: Option<&'a RawValue>,
 }
 
 #[derive(Default, Deserialize)]
@@ -367,11 +373,27 @@ impl<'a> From<RawContainer<'a>> for Container<'a> {
             has_lifecycle: raw.lifecycle.post_start.is_some() || raw.lifecycle.pre_stop.is_some(),
             has_devices: !raw.volume_devices.is_empty(),
             security_context: raw.security_context.filter(|raw| raw.get() != "null"),
+            resources: raw.resources.filter(|raw| raw.get() != "null"),
         }
     }
 }
 
 /// Two views are equal when no verdict could tell them apart; raw JSON is compared as text.
+impl PartialEq for Pod<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.at == other.at
+            && self.labels == other.labels
+            && self.annotations == other.annotations
+            && self.host_network == other.host_network
+            && self.service_account == other.service_account
+            && self.security_context.map(RawValue::get) == other.security_context.map(RawValue::get)
+            && self.init_containers == other.init_containers
+            && self.containers == other.containers
+            && self.volumes == other.volumes
+    }
+}
+
+/// The same; only what we add to a new pod goes by its resources.
 impl PartialEq for Container<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.list == other.list

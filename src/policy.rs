@@ -53,11 +53,52 @@ pub struct CloseWait {
     pub timeout: Option<Duration>,
     /// The repositories of proxy-init images, upstream's first.
     pub images: Vec<String>,
+    /// What is to set it.
+    pub via: Via,
+    /// Whether a pod that is meshed through linkerd-cni may get our init container, which is privileged.
+    pub cni: bool,
+    /// The image of our init container. No file says it: commands take it as a flag.
+    pub init_image: Option<String>,
+}
+
+/// What is to set the close-wait timeout.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Via {
+    /// linkerd-init where it can, else our init container.
+    #[default]
+    Auto,
+    /// linkerd-init and nothing else.
+    ProxyInit,
+    /// Our init container.
+    InitContainer,
+    /// `spec.securityContext.sysctls`, which kubelets must allow.
+    PodSysctl,
+}
+
+impl Via {
+    /// Every value.
+    pub const ALL: [Self; 4] = [Self::Auto, Self::ProxyInit, Self::InitContainer, Self::PodSysctl];
+
+    /// Its name in policies.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::ProxyInit => "proxy-init",
+            Self::InitContainer => "init-container",
+            Self::PodSysctl => "pod-sysctl",
+        }
+    }
 }
 
 impl Default for CloseWait {
     fn default() -> Self {
-        Self { timeout: Some(Duration::from_secs(3600)), images: UPSTREAM_IMAGES.map(str::to_owned).to_vec() }
+        Self {
+            timeout: Some(Duration::from_secs(3600)),
+            images: UPSTREAM_IMAGES.map(str::to_owned).to_vec(),
+            via: Via::default(),
+            cni: false,
+            init_image: None,
+        }
     }
 }
 

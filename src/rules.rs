@@ -13,9 +13,10 @@ mod probe_matches_idle_timeout;
 use std::{fmt::Write, time::Duration};
 
 use crate::{
-    close_wait::{self, Plan},
+    close_wait::{self, Obstacle, Plan},
     duration,
     finding::{Finding, RuleId},
+    linkerd::proxy_init,
     policy::Policy,
     servers::{Evidence, Window},
     survey::{App, Survey},
@@ -72,12 +73,11 @@ impl Case<'_> {
         if self.plan.rule != Some(rule) {
             return Vec::new();
         }
-        let init = self
-            .survey
-            .pod
-            .init_containers
-            .iter()
-            .find(|init| &*init.name == crate::linkerd::proxy_init::NAME);
+        let name = match self.plan.way {
+            Err(Obstacle::Untrusted { container }) => container,
+            Ok(_) | Err(_) => proxy_init::NAME,
+        };
+        let init = self.survey.pod.all_containers().find(|container| &*container.name == name);
         vec![Finding {
             rule,
             reachable: true,

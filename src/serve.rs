@@ -53,6 +53,8 @@ pub struct Config {
     pub tls_min: TlsVersion,
     /// The policy file; without one the default policy holds.
     pub policy: Option<PathBuf>,
+    /// The image of our init container; without one, none is added.
+    pub init_image: Option<String>,
     /// How long to wait for what.
     pub waits: Waits,
     /// The function that reviews.
@@ -69,6 +71,7 @@ impl Config {
             certificate: CertificateSource::SelfSigned { names: vec![] },
             tls_min: TlsVersion::default(),
             policy: None,
+            init_image: None,
             waits: Waits { shutdown_delay: Duration::ZERO, ..Waits::default() },
             review: review::review,
         }
@@ -191,10 +194,11 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let stop = CancellationToken::new();
     let metrics = Arc::new(Metrics::new());
     let readiness = Arc::new(Readiness::new(stop.clone()));
-    let (policy_on_disk, policy) = match config.policy.map(PolicyOnDisk::open).transpose()? {
+    let (policy_on_disk, mut policy) = match config.policy.map(PolicyOnDisk::open).transpose()? {
         Some((on_disk, policy)) => (Some(on_disk), policy),
         None => (None, Policy::default()),
     };
+    policy.close_wait.init_image = config.init_image;
     let (pair, credentials) = credentials(config.certificate, config.tls_min)?;
     let state = Arc::new(State::new(policy, Arc::clone(&metrics), config.review, waits.body, stop.clone()));
     report_certificate(&state, &credentials, "loaded the certificate pair");

@@ -4,6 +4,7 @@
 //! none of our business.
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::{
     pod::{Container, ContainerList, Kept, Pod, Volume},
@@ -209,6 +210,8 @@ struct Spec<'a> {
     host_network: bool,
     #[serde(borrow, default)]
     service_account_name: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    security_context: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "nullable")]
     init_containers: Vec<Container<'a>>,
     #[serde(borrow, default, deserialize_with = "nullable")]
@@ -241,6 +244,7 @@ impl<'a> Manifest<'a> {
             annotations,
             host_network: spec.host_network,
             service_account: spec.service_account_name,
+            security_context: spec.security_context.filter(|raw| raw.get() != "null"),
             init_containers: place(spec.init_containers, ContainerList::Init),
             containers: place(spec.containers, ContainerList::Regular),
             volumes: spec.volumes,

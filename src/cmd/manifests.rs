@@ -13,6 +13,7 @@ use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use walkdir::WalkDir;
 
 use crate::{
+    close_wait,
     finding::Finding,
     judge::judge,
     linkerd::Injection,
@@ -39,6 +40,11 @@ pub(crate) struct Inputs {
     /// The policy file: actions per rule, exemptions, servers of your own [default: the built-in policy]
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// The image that the webhook is given for its own init container
+    ///
+    /// Without it, pods that need such a container get a warning, as they would from a webhook without it.
+    #[arg(long, value_name = "IMAGE", value_parser = close_wait::read_image)]
+    init_image: Option<String>,
     /// Judge every pod as if it were in the mesh
     ///
     /// For manifests that do not say so themselves, where the annotation is on a namespace that is not among them.
@@ -60,7 +66,8 @@ const STDIN: &str = "<stdin>";
 impl Inputs {
     /// Reads everything, and judges each object that runs pods.
     pub(crate) fn report(&self) -> anyhow::Result<Report> {
-        let policy = self.policy.as_deref().map(read_policy).transpose()?.unwrap_or_default();
+        let mut policy = self.policy.as_deref().map(read_policy).transpose()?.unwrap_or_default();
+        policy.close_wait.init_image.clone_from(&self.init_image);
         let read = self.read()?;
         if read.documents.is_empty() && read.errors.is_empty() {
             let others = match read.others {

@@ -17,7 +17,7 @@ use tracing::error;
 use tracing_subscriber::{Layer, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::{
-    review,
+    close_wait, review,
     serve::{self, CertificateFiles, CertificateSource, TlsVersion, Waits},
     shutdown::Signals,
 };
@@ -37,6 +37,11 @@ pub struct Args {
     /// Policy file; it is read again when it changes. Without one, the default policy holds.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+
+    /// Image of the init container that is added to pods whose linkerd-init cannot set the close-wait timeout: this
+    /// program's own. Without one, such pods get a warning.
+    #[arg(long, value_name = "IMAGE", value_parser = close_wait::read_image)]
+    init_image: Option<String>,
 
     /// Certificate chain in PEM, the server's first; it is read again when it changes.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
@@ -126,6 +131,7 @@ fn config(args: Args) -> serve::Config {
         certificate,
         tls_min: args.tls_min,
         policy: args.policy,
+        init_image: args.init_image,
         waits: Waits { shutdown_delay: args.shutdown_delay, drain: args.drain, ..Waits::default() },
         review: review::review,
     }
@@ -195,6 +201,16 @@ mod tests {
         assert!(parse(&[]).unwrap_err().contains("--tls-cert <FILE>|--self-signed"));
         assert!(parse(&["--self-signed", "--tls-cert", "a", "--tls-key", "b"]).is_err());
         assert!(parse(&["--tls-cert", "a", "--tls-key", "b", "--self-signed-name", "c"]).is_err());
+    }
+
+    #[test]
+    fn an_image_is_a_reference_that_misleads_nobody() {
+        let image = "registry.example.com:5000/linkerd-linger@sha256:00";
+        let config = parse(&["--self-signed", "--init-image", image]).unwrap();
+        assert_eq!(config.init_image.as_deref(), Some(image));
+        for bad in ["", "a b", "https://registry.example.com/x", "cr.l5d.io/linkerd/proxy:edge-26.8.3"] {
+            assert!(parse(&["--self-signed", "--init-image", bad]).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -191,7 +191,7 @@ fn is_injected_mount(pod: &Pod<'_>, name: &str, path: &str) -> bool {
 }
 
 /// An image reference without its tag and digest.
-fn repository(image: &str) -> &str {
+pub(crate) fn repository(image: &str) -> &str {
     let image = image.split_once('@').map_or(image, |(image, _)| image);
     match image.rsplit_once(':') {
         Some((repository, tag)) if !tag.contains('/') => repository,

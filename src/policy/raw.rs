@@ -9,7 +9,7 @@ use serde::{
 use serde_saphyr::Spanned;
 
 use super::{
-    CloseWait, Policy, PolicyError, RejectAt, RejectWhen,
+    CloseWait, Policy, PolicyError, RejectAt, RejectWhen, Via,
     exemption::{Exemption, Pattern, RuleSet},
     read::{self, Field, Mistakes, Section},
 };
@@ -106,7 +106,7 @@ fn read_policy(mistakes: &mut Mistakes, whole: &Field<'_>, text: &str, policy: &
 }
 
 fn read_close_wait(mistakes: &mut Mistakes, field: &Field<'_>, close_wait: &mut CloseWait) {
-    let Some(section) = mistakes.section(field, &["timeout", "images"]) else { return };
+    let Some(section) = mistakes.section(field, &["timeout", "via", "cni", "images"]) else { return };
     if let Some(field) = section.get("timeout")
         && let Some(word) = mistakes.word(&field)
     {
@@ -124,6 +124,15 @@ fn read_close_wait(mistakes: &mut Mistakes, field: &Field<'_>, close_wait: &mut 
                 close_wait.timeout = Some(timeout);
             }
         }
+    }
+    if let Some(field) = section.get("via")
+        && let Some(via) = mistakes.one_of(&field, "value", &Via::ALL, Via::as_str)
+    {
+        close_wait.via = via;
+    }
+    if let Some(field) = section.get("cni") {
+        let word = mistakes.one_of(&field, "value", &["true", "false"], |word| word);
+        close_wait.cni = word == Some("true");
     }
     let Some(field) = section.get("images") else { return };
     for item in mistakes.list(&field) {

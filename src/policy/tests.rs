@@ -39,11 +39,12 @@ fn the_example_is_a_policy() {
 #[test]
 fn every_field_is_read() {
     let policy = policy(
-        "closeWait: {timeout: off, images: [r.example.com:5000/l/proxy-init]}\ntolerance: 0s\nreject: reachable\n\
+        "closeWait: {timeout: off, via: pod-sysctl, cni: true, images: [r.example.com:5000/l/proxy-init]}\ntolerance: 0s\nreject: reachable\n\
          rejectAt: workloads\nrules: {probe-matches-idle-timeout: warn, close-wait-unset: reject}\n\
          annotations: {exempt: forbid}\n",
     );
     assert_eq!(policy.close_wait.timeout, None);
+    assert_eq!((policy.close_wait.via, policy.close_wait.cni), (Via::PodSysctl, true));
     assert_eq!(policy.close_wait.images[3], "r.example.com:5000/l/proxy-init");
     assert_eq!((policy.tolerance, policy.annotation_exemptions), (Duration::ZERO, false));
     assert_eq!((policy.reject, policy.reject_at), (RejectWhen::Reachable, RejectAt::Workloads));
@@ -57,6 +58,8 @@ fn every_mistake_is_reported_at_once() {
 closewait: {}
 closeWait:
   timeout: 0s
+  via: sysctl
+  cni: allow
   images:
   - docker.io/linkerd/proxy-init:v2
   - https://x/y
@@ -82,25 +85,27 @@ tolerance: 1s
     let expected = "\
 line 1: no field is named \"closewait\"; did you mean closeWait?
 line 3: closeWait.timeout: 0s is not between 1s and 2147483s; or write off
-line 5: closeWait.images[0]: \"docker.io/linkerd/proxy-init:v2\" has a tag or a digest; write the repository alone, it stands for all of them
-line 6: closeWait.images[1]: \"https://x/y\" has a scheme; write the repository alone, like registry.example.com/linkerd/proxy-init
-line 8: reject: no value is named \"sometimes\"; there are always, reachable
-line 9: rejectAt: no value is named \"workload\"; did you mean workloads?
-line 11: rules: no rule is named \"probe-matches-idle-timout\"; did you mean probe-matches-idle-timeout?
-line 12: rules.probe-matches-idle-timeout: this rule knows no patch; use reject, warn or ignore
-line 13: rules.close-wait-unset: no action is named \"stop\"; there are ignore, warn, patch, reject
-line 15: exemptions[0]: it would exempt everything; give at least one of namespace, owner and serviceAccount
-line 15: exemptions[0]: until is missing; give the last day on which it counts, like 2027-01-31
-line 17: exemptions[1].owner: \"a/b/c\" is neither like Deployment/web nor like web-*
-line 18: exemptions[1].rules[0]: no rule is named \"close-wait-unst\"; did you mean close-wait-unset?
-line 19: exemptions[1].reason: it is empty
-line 20: exemptions[1].until: \"31.1.2027\" is no date of the form 2027-01-31
-line 21: exemptions[2].namespace: expected a word, found a list
-line 21: exemptions[2]: reason is missing; say why, for whoever reads this next
-line 21: exemptions[2]: until is missing; give the last day on which it counts, like 2027-01-31
-line 22: exemptions[2]: no field is named \"because\"; there are namespace, owner, serviceAccount, rules, reason, until
-line 23: annotations.exempt: no value is named \"maybe\"; there are allow, forbid
-line 24: tolerance: given before, on line 7; keep one of them";
+line 4: closeWait.via: no value is named \"sysctl\"; did you mean pod-sysctl?
+line 5: closeWait.cni: no value is named \"allow\"; there are true, false
+line 7: closeWait.images[0]: \"docker.io/linkerd/proxy-init:v2\" has a tag or a digest; write the repository alone, it stands for all of them
+line 8: closeWait.images[1]: \"https://x/y\" has a scheme; write the repository alone, like registry.example.com/linkerd/proxy-init
+line 10: reject: no value is named \"sometimes\"; there are always, reachable
+line 11: rejectAt: no value is named \"workload\"; did you mean workloads?
+line 13: rules: no rule is named \"probe-matches-idle-timout\"; did you mean probe-matches-idle-timeout?
+line 14: rules.probe-matches-idle-timeout: this rule knows no patch; use reject, warn or ignore
+line 15: rules.close-wait-unset: no action is named \"stop\"; there are ignore, warn, patch, reject
+line 17: exemptions[0]: it would exempt everything; give at least one of namespace, owner and serviceAccount
+line 17: exemptions[0]: until is missing; give the last day on which it counts, like 2027-01-31
+line 19: exemptions[1].owner: \"a/b/c\" is neither like Deployment/web nor like web-*
+line 20: exemptions[1].rules[0]: no rule is named \"close-wait-unst\"; did you mean close-wait-unset?
+line 21: exemptions[1].reason: it is empty
+line 22: exemptions[1].until: \"31.1.2027\" is no date of the form 2027-01-31
+line 23: exemptions[2].namespace: expected a word, found a list
+line 23: exemptions[2]: reason is missing; say why, for whoever reads this next
+line 23: exemptions[2]: until is missing; give the last day on which it counts, like 2027-01-31
+line 24: exemptions[2]: no field is named \"because\"; there are namespace, owner, serviceAccount, rules, reason, until
+line 25: annotations.exempt: no value is named \"maybe\"; there are allow, forbid
+line 26: tolerance: given before, on line 9; keep one of them";
     assert_eq!(mistakes(text).join("\n"), expected);
 }
 

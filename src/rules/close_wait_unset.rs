@@ -1,22 +1,36 @@
-//! Nothing sets the close-wait timeout, and linkerd-init could.
+//! Nothing sets the close-wait timeout, and something could.
 
 use super::{Case, Rule};
 use crate::{
+    close_wait::Way,
     finding::{Finding, RuleId},
     linkerd::proxy_init::FLAG,
+    names::INIT_CONTAINER,
 };
 
 pub(super) const RULE: Rule = Rule {
     id: RuleId::CloseWaitUnset,
-    help: "the kernel forgets half-closed connections after 60s, and linkerd-init is not told to set more",
+    help: "the kernel forgets half-closed connections after 60s, and nothing is told to set more",
     check,
 };
 
 fn check(case: &Case<'_>) -> Vec<Finding> {
     let seconds = case.plan.seconds.unwrap_or_default();
-    case.of_plan(
-        RULE.id,
-        "linkerd-init leaves the kernel's 60s, after which half-closed connections are forgotten".to_owned(),
-        format!("let the webhook patch the pod, or give linkerd-init {FLAG} {seconds} and make it privileged and root"),
-    )
+    let (message, otherwise) = match case.plan.way {
+        Ok(Way::ProxyInit) | Err(_) => (
+            "linkerd-init leaves the kernel's 60s, after which half-closed connections are forgotten",
+            format!("give linkerd-init {FLAG} {seconds} and make it privileged and root"),
+        ),
+        Ok(Way::InitContainer) => (
+            "nothing sets the close-wait timeout: half-closed connections are forgotten after 60s",
+            format!("put the init container {INIT_CONTAINER} before all others"),
+        ),
+        Ok(Way::PodSysctl) => (
+            "nothing sets the close-wait timeout: half-closed connections are forgotten after 60s",
+            format!(
+                "set net.netfilter.nf_conntrack_tcp_timeout_close_wait to {seconds} in the pod's sysctls"
+            ),
+        ),
+    };
+    case.of_plan(RULE.id, message.to_owned(), format!("let the webhook patch the pod, or {otherwise}"))
 }

@@ -1,29 +1,46 @@
-//! The pod's line of Linkerd cannot set the close-wait timeout.
+//! Linkerd cannot set the close-wait timeout of this pod, and nothing else may.
 
 use super::{Case, Rule};
 use crate::{
+    close_wait::Obstacle,
     finding::{Finding, RuleId},
     linkerd::proxy_init::{FLAG, ProxyInit},
 };
 
 pub(super) const RULE: Rule = Rule {
     id: RuleId::CloseWaitUnsupported,
-    help: "linkerd-init of Linkerd 2.20 and newer has no sysctl, so it cannot set the close-wait timeout",
+    help: "Linkerd cannot set the close-wait timeout of this pod, and nothing else is allowed to",
     check,
 };
 
 fn check(case: &Case<'_>) -> Vec<Finding> {
-    let crashes = ProxyInit::find(case.survey.pod).is_some_and(|init| init.is_told());
-    let (message, help) = if crashes {
-        (
-            format!("linkerd-init of Linkerd 2.20+ has no sysctl: {FLAG} crash-loops it"),
-            "unset proxyInit.closeWaitTimeoutSecs of Linkerd",
-        )
-    } else {
-        (
-            "linkerd-init of Linkerd 2.20+ has no sysctl to set the close-wait timeout: the kernel's 60s stay".to_owned(),
-            "set net.netfilter.nf_conntrack_tcp_timeout_close_wait from a privileged init container of your own",
-        )
+    // What Linkerd does here; each with what follows must fit a warning.
+    let linkerd = match ProxyInit::find(case.survey.pod) {
+        Some(init) if init.combined && init.will_set() != Ok(None) => {
+            format!("{FLAG} crash-loops linkerd-init of Linkerd 2.20+")
+        }
+        Some(init) if init.combined => {
+            "linkerd-init of Linkerd 2.20+ cannot set the close-wait timeout".to_owned()
+        }
+        Some(_) => "linkerd-init may not set the close-wait timeout".to_owned(),
+        None => "linkerd-cni cannot set the close-wait timeout".to_owned(),
+    };
+    let (message, help) = match case.plan.way {
+        Err(Obstacle::NoImage) => (
+            format!("{linkerd}, and the webhook has no --init-image"),
+            "give the webhook --init-image, so that an init container of its own sets it",
+        ),
+        Err(Obstacle::OnlyProxyInit) => (
+            format!("{linkerd}, and closeWait.via allows nothing else"),
+            "set closeWait.via of the policy to auto, or proxyInit.closeWaitTimeoutSecs of Linkerd to 0",
+        ),
+        Err(Obstacle::PodSecurity) => (
+            "the namespace's Pod Security refuses what sets the close-wait timeout: the kernel's 60s stay"
+                .to_owned(),
+            "label the namespace pod-security.kubernetes.io/enforce: privileged, or exempt it from \
+             close-wait-unsupported",
+        ),
+        Ok(_) | Err(Obstacle::NotWanted | Obstacle::Untrusted { .. }) => return Vec::new(),
     };
     case.of_plan(RULE.id, message, help.to_owned())
 }

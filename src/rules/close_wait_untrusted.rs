@@ -1,21 +1,30 @@
-//! A container is named linkerd-init and is not Linkerd's: whoever wrote it shall not be made root by us.
+//! A container is not what its name says: whoever wrote it shall not be made root by us.
 
 use super::{Case, Rule};
-use crate::finding::{Finding, RuleId};
+use crate::{
+    close_wait::Obstacle,
+    finding::{Finding, RuleId},
+    names::INIT_CONTAINER,
+};
 
 pub(super) const RULE: Rule = Rule {
     id: RuleId::CloseWaitUntrusted,
-    help: "linkerd-init is not as Linkerd's injector writes it, so it is given no privilege",
+    help: "linkerd-init is not as Linkerd's injector writes it, or linger-close-wait not ours: it gets no privilege",
     check,
 };
 
 fn check(case: &Case<'_>) -> Vec<Finding> {
-    case.of_plan(
-        RULE.id,
-        "linkerd-init is not as Linkerd's injector writes it: it is not made privileged, the kernel's 60s stay"
-            .to_owned(),
-        "if the image mirrors Linkerd's, add its repository to the policy's closeWait.images; else let Linkerd inject \
-         the container"
-            .to_owned(),
-    )
+    let (message, help) = match case.plan.way {
+        Err(Obstacle::Untrusted { container: INIT_CONTAINER }) => (
+            format!("{INIT_CONTAINER} is not our container: it is not made privileged, the kernel's 60s stay"),
+            "give that container another name",
+        ),
+        _ => (
+            "linkerd-init is not as Linkerd's injector writes it: it is not made privileged, the kernel's 60s stay"
+                .to_owned(),
+            "if the image mirrors Linkerd's, add its repository to the policy's closeWait.images; else let Linkerd \
+             inject the container",
+        ),
+    };
+    case.of_plan(RULE.id, message, help.to_owned())
 }

@@ -73,8 +73,9 @@ impl State {
         &self.metrics
     }
 
-    /// Reviews by another policy from now on.
-    pub(crate) fn replace_policy(&self, policy: Policy) {
+    /// Reviews by another policy from now on; what a flag said holds on.
+    pub(crate) fn replace_policy(&self, mut policy: Policy) {
+        policy.close_wait.init_image.clone_from(&self.policy.load().close_wait.init_image);
         self.policy.store(Arc::new(policy));
     }
 
