@@ -4,10 +4,12 @@
 
 use linkerd_linger::{
     apiserver,
+    close_wait::{self, Now, PlanAction},
     finding::RuleId,
     linkerd::{Injection, proxy_init::ProxyInit},
+    names::INIT_CONTAINER,
     patch,
-    policy::Policy,
+    policy::{Policy, Via},
     rules::{self, Inspected},
     surroundings::Surroundings,
     survey,
@@ -55,6 +57,8 @@ fn security_context() -> impl Strategy<Value = Value> {
             }
         };
         add("privileged", privileged.map(|value| json!(value)));
+        // The API server refuses a pod that has one and refuses the other.
+        let escalation = escalation.filter(|value| privileged != Some(Some(true)) || *value != Some(false));
         add("allowPrivilegeEscalation", escalation.map(|value| json!(value)));
         add("runAsNonRoot", non_root.map(|value| json!(value)));
         add("runAsUser", user.map(|value| json!(value)));
@@ -64,12 +68,15 @@ fn security_context() -> impl Strategy<Value = Value> {
     })
 }
 
-fn pods() -> impl Strategy<Value = Value> {
+const IMAGE: &str = "registry.example.com/linkerd-linger:1.0.0";
+
+fn linkerd_init() -> impl Strategy<Value = Value> {
     let image =
         select(vec!["cr.l5d.io/linkerd/proxy-init:v2.4.1", "ghcr.io/linkerd/proxy-init@sha256:00", "evil:1"]);
-    let command = option::weighted(0.1, select(vec!["/usr/lib/linkerd/linkerd2-proxy-init", "/bin/sh"]));
-    (arguments(), security_context(), image, command, 0..3_usize, any::<bool>(), any::<bool>()).prop_map(
-        |(args, context, image, command, before, native, null)| {
+    let combined = "/usr/lib/linkerd/linkerd2-proxy-init";
+    let command = option::weighted(0.4, select(vec![combined, combined, combined, "/bin/sh"]));
+    (arguments(), security_context(), image, command, any::<bool>(), option::of(resources())).prop_map(
+        |(args, context, image, command, null, resources)| {
             let mut init = json!({"name": "linkerd-init", "image": image, "securityContext": context});
             if !args.is_empty() || null {
                 init["args"] = if args.is_empty() { Value::Null } else { json!(args) };
@@ -77,23 +84,103 @@ fn pods() -> impl Strategy<Value = Value> {
             if let Some(command) = command {
                 init["command"] = json!([command]);
             }
-            let mut inits: Vec<Value> = (0..before)
-                .map(|index| json!({"name": format!("init-{index}"), "image": "busybox"}))
-                .collect();
-            inits.push(init);
-            let proxy = json!({"name": "linkerd-proxy", "image": "cr.l5d.io/linkerd/proxy:edge-24.11.8"});
-            let mut containers = vec![json!({"name": "web", "image": "nginx"})];
-            if native {
-                let mut sidecar = proxy;
-                sidecar["restartPolicy"] = "Always".into();
-                inits.push(sidecar);
-            } else {
-                containers.insert(0, proxy);
+            if let Some(resources) = resources {
+                init["resources"] = resources;
             }
-            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"},
-                   "spec": {"initContainers": inits, "containers": containers}})
+            init
         },
     )
+}
+
+fn resources() -> impl Strategy<Value = Value> {
+    select(vec![
+        json!({}),
+        json!({"limits": null, "requests": {"cpu": "10m", "nvidia.com/gpu": "1"}}),
+        json!({"limits": {"cpu": 1, "memory": "20Mi"}, "requests": {"cpu": "100m", "memory": "20Mi"}}),
+    ])
+}
+
+/// A container with the name of ours: as we write it, or as somebody else would.
+fn named_as_ours() -> impl Strategy<Value = Value> {
+    let root = json!({"privileged": true, "runAsUser": 0, "runAsNonRoot": false});
+    let image = select(vec![IMAGE, "registry.example.com/linkerd-linger@sha256:00", "evil:1"]);
+    let seconds = select(vec!["3600", "60", "0", "60s"]);
+    let context = select(vec![root, Value::Null, json!({"privileged": false})]);
+    let more = option::weighted(
+        0.3,
+        select(vec![
+            ("command", json!(["/evil"])),
+            ("args", json!(["serve"])),
+            ("restartPolicy", json!("Always")),
+            ("env", json!([{"name": "LD_PRELOAD", "value": "/evil"}])),
+        ]),
+    );
+    (image, seconds, context, more).prop_map(|(image, seconds, context, more)| {
+        let mut container = json!({"name": INIT_CONTAINER, "image": image, "securityContext": context,
+                                   "args": ["set-close-wait", seconds]});
+        if let Some((field, value)) = more {
+            container[field] = value;
+        }
+        container
+    })
+}
+
+fn pod_security_context() -> impl Strategy<Value = Option<Value>> {
+    let sysctl = |name: &str, value: &str| json!({"name": name, "value": value});
+    let ours = "net.netfilter.nf_conntrack_tcp_timeout_close_wait";
+    let sysctls = vec![sysctl("net.core.somaxconn", "9"), sysctl(ours, "90"), sysctl(ours, "x")];
+    let lists = vec(select(sysctls), 0..3).prop_map(|list| json!({"runAsNonRoot": true, "sysctls": list}));
+    option::of(prop_oneof![Just(Value::Null), Just(json!({"runAsNonRoot": true})), lists])
+}
+
+prop_compose! {
+    fn pods()(
+        init in option::weighted(0.8, linkerd_init()),
+        ours in option::weighted(0.3, (named_as_ours(), 0..4_usize, any::<bool>())),
+        before in 0..3_usize,
+        native in any::<bool>(),
+        null in any::<bool>(),
+        context in pod_security_context(),
+    ) -> Value {
+        let mut inits: Vec<Value> =
+            (0..before).map(|index| json!({"name": format!("init-{index}"), "image": "busybox"})).collect();
+        inits.extend(init);
+        let proxy = json!({"name": "linkerd-proxy", "image": "cr.l5d.io/linkerd/proxy:edge-24.11.8"});
+        let mut containers = vec![json!({"name": "web", "image": "nginx"})];
+        if native {
+            let mut sidecar = proxy;
+            sidecar["restartPolicy"] = "Always".into();
+            inits.push(sidecar);
+        } else {
+            containers.insert(0, proxy);
+        }
+        match ours {
+            Some((ours, _, true)) => containers.push(ours),
+            Some((ours, index, false)) => inits.insert(index.min(inits.len()), ours),
+            None => {}
+        }
+        let mut spec = json!({"containers": containers});
+        if !inits.is_empty() || null {
+            spec["initContainers"] = if inits.is_empty() { Value::Null } else { json!(inits) };
+        }
+        if let Some(context) = context {
+            spec["securityContext"] = context;
+        }
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"}, "spec": spec})
+    }
+}
+
+/// What a policy says of the timeout: `via`, `cni`, and whether there is an image.
+fn wishes() -> impl Strategy<Value = (Via, bool, bool)> {
+    (select(Via::ALL.to_vec()), any::<bool>(), any::<bool>())
+}
+
+fn policy((via, cni, image): (Via, bool, bool)) -> Policy {
+    let mut policy = Policy::default();
+    policy.close_wait.via = via;
+    policy.close_wait.cni = cni;
+    policy.close_wait.init_image = image.then(|| IMAGE.to_owned());
+    policy
 }
 
 fn inspect(pod: &Value, policy: &Policy) -> Inspected {
@@ -104,55 +191,100 @@ fn inspect(pod: &Value, policy: &Policy) -> Inspected {
     rules::inspect(&survey, policy)
 }
 
+/// The pod after the patch, if there is one.
+fn patched(pod: &Value, policy: &Policy) -> Option<(Inspected, Value)> {
+    let found = inspect(pod, policy);
+    let edits: Vec<_> = found.findings.iter().flat_map(|finding| finding.edits.clone()).collect();
+    if edits.is_empty() {
+        return None;
+    }
+    let json = pod.to_string();
+    let object = Object::read(&json).unwrap().unwrap();
+    let patch = patch::render(&object.pod, &edits).unwrap();
+    Some((found, apiserver::patched(pod, &patch).unwrap()))
+}
+
+/// The pod without what a patch may touch: the arguments and privileges of linkerd-init, our container, and our sysctl.
+fn untouched(pod: &Value) -> Value {
+    let mut pod = pod.clone();
+    let spec = pod["spec"].as_object_mut().unwrap();
+    if let Some(inits) = spec.get_mut("initContainers").and_then(Value::as_array_mut) {
+        inits.retain(|init| init["name"] != INIT_CONTAINER);
+        for init in inits.iter_mut().filter(|init| init["name"] == "linkerd-init") {
+            init.as_object_mut().unwrap().remove("args");
+            init.as_object_mut().unwrap().remove("securityContext");
+        }
+    }
+    if let Some(sysctls) = spec.get_mut("securityContext").and_then(|context| context.get_mut("sysctls")) {
+        let list = sysctls.as_array_mut().unwrap();
+        list.retain(|sysctl| !sysctl["name"].as_str().unwrap().contains("close_wait"));
+    }
+    // What was empty or null before may be a list without ours now.
+    let is_empty = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
+    if let Some(context) = spec.get_mut("securityContext").and_then(Value::as_object_mut) {
+        context.retain(|_, value| !is_empty(value));
+    }
+    let no_members = |value: &Value| value.as_object().is_some_and(Map::is_empty);
+    spec.retain(|_, value| !is_empty(value) && !no_members(value));
+    pod
+}
+
+fn container<'v>(pod: &'v Value, name: &str) -> Option<&'v Value> {
+    pod["spec"]["initContainers"].as_array()?.iter().find(|init| init["name"] == name)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn a_patch_applies_removes_its_finding_and_is_made_once(pod in pods()) {
-        let policy = Policy::default();
-        let found = inspect(&pod, &policy);
-        let edits: Vec<_> = found.findings.iter().flat_map(|finding| finding.edits.clone()).collect();
-        if edits.is_empty() {
-            return Ok(());
-        }
-        let json = pod.to_string();
-        let object = Object::read(&json).unwrap().unwrap();
-        let patch = patch::render(&object.pod, &edits).unwrap();
-        let patched = apiserver::patched(&pod, &patch).unwrap();
-
+    fn a_patch_applies_removes_its_finding_and_is_made_once(pod in pods(), wish in wishes()) {
+        let policy = policy(wish);
+        let Some((found, patched)) = patched(&pod, &policy) else { return Ok(()) };
         let again = inspect(&patched, &policy);
         let about_close_wait = |rule: RuleId| rule.as_str().starts_with("close-wait-");
         prop_assert!(!again.findings.iter().any(|finding| about_close_wait(finding.rule)), "{:?}", again.findings);
+        prop_assert_eq!((again.plan.action, again.plan.seconds), (PlanAction::Keep, found.plan.seconds));
+        prop_assert_eq!(untouched(&patched), untouched(&pod));
+
         let json = patched.to_string();
         let object = Object::read(&json).unwrap().unwrap();
-        let init = ProxyInit::find(&object.pod).unwrap();
-        prop_assert_eq!(init.will_set().ok().flatten(), again.plan.seconds);
-        prop_assert!(init.missing_privileges().is_empty());
-
-        // Nothing but the arguments and the privileges of linkerd-init has changed.
-        let mut undone = patched.clone();
-        let index = init.container.index;
-        for field in ["args", "securityContext"] {
-            let before = pod["spec"]["initContainers"][index].get(field).cloned();
-            let container = undone["spec"]["initContainers"][index].as_object_mut().unwrap();
-            match before {
-                Some(before) => container.insert(field.to_owned(), before),
-                None => container.remove(field),
-            };
-        }
-        prop_assert_eq!(undone, pod);
+        let now = close_wait::now(&object.pod, policy.close_wait.init_image.as_deref());
+        prop_assert!(matches!(now, Now::Sets(..)), "{:?}", now);
     }
 
     #[test]
-    fn nobody_else_is_made_privileged(pod in pods()) {
-        let found = inspect(&pod, &Policy::default());
-        let patches = found.findings.iter().any(|finding| !finding.edits.is_empty());
-        let json = pod.to_string();
-        let object = Object::read(&json).unwrap().unwrap();
-        let init = ProxyInit::find(&object.pod).unwrap();
-        let evil = init.container.args.iter().any(|arg| &**arg == "/evil")
-            || init.container.image.starts_with("evil")
-            || !init.container.command.is_empty();
-        prop_assert!(!(evil && patches));
+    fn nobody_else_is_made_privileged(pod in pods(), wish in wishes()) {
+        let policy = policy(wish);
+        let Some((_, patched)) = patched(&pod, &policy) else { return Ok(()) };
+        if let Some(after) = container(&patched, INIT_CONTAINER)
+            && Some(after) != container(&pod, INIT_CONTAINER)
+        {
+            // What is added or changed is ours from end to end.
+            let context = json!({"privileged": true, "readOnlyRootFilesystem": true, "runAsNonRoot": false, "runAsUser": 0});
+            prop_assert_eq!(&after["image"], IMAGE);
+            prop_assert_eq!(&after["args"], &json!(["set-close-wait", "3600"]));
+            prop_assert_eq!(&after["securityContext"], &context);
+            let known = ["name", "image", "args", "securityContext", "resources", "terminationMessagePolicy"];
+            prop_assert!(after.as_object().unwrap().keys().all(|key| known.contains(&key.as_str())), "{}", after);
+        }
+        let (before, after) = (container(&pod, "linkerd-init"), container(&patched, "linkerd-init"));
+        if before.map(|init| &init["securityContext"]) != after.map(|init| &init["securityContext"]) {
+            let json = pod.to_string();
+            let object = Object::read(&json).unwrap().unwrap();
+            let init = ProxyInit::find(&object.pod).unwrap();
+            prop_assert!(!init.container.args.iter().any(|arg| &**arg == "/evil"));
+            prop_assert!(!init.container.image.starts_with("evil") && init.container.command.is_empty());
+        }
+    }
+
+    #[test]
+    fn our_container_comes_before_all_that_could_open_connections(pod in pods(), wish in wishes()) {
+        let policy = policy(wish);
+        let Some((found, patched)) = patched(&pod, &policy) else { return Ok(()) };
+        if found.plan.way == Ok(close_wait::Way::InitContainer) {
+            let inits = patched["spec"]["initContainers"].as_array().unwrap();
+            let place = inits.iter().position(|init| init["name"] == INIT_CONTAINER).unwrap();
+            prop_assert!(inits[..place].iter().all(|init| init["name"] == "linkerd-init"), "{:?}", inits);
+        }
     }
 }

@@ -18,7 +18,7 @@ use linkerd_linger::{
     apiserver::{self, Admission},
     metrics::Metrics,
     policy::Policy,
-    review::{self, Door, Mode},
+    review::{self, Door, Entry, Mode},
     serve::{self, State},
 };
 use rstest::rstest;
@@ -33,8 +33,18 @@ struct Hook(Arc<State>);
 
 impl Hook {
     fn with(policy: &str) -> Self {
+        Self::of(Policy::parse(policy).unwrap())
+    }
+
+    /// One that may add its own init container.
+    fn with_image(policy: &str) -> Self {
+        let mut policy = Policy::parse(policy).unwrap();
+        policy.close_wait.init_image = Some("registry.example.com/linkerd-linger:1.0.0".to_owned());
+        Self::of(policy)
+    }
+
+    fn of(policy: Policy) -> Self {
         let (metrics, stopping) = (Arc::new(Metrics::new()), CancellationToken::new());
-        let policy = Policy::parse(policy).unwrap();
         Self(Arc::new(State::new(policy, metrics, review::review, Duration::from_secs(10), stopping)))
     }
 
@@ -46,10 +56,14 @@ impl Hook {
 
     /// Posts a review, and takes the answer as the API server would.
     async fn admit(&self, door: Door, mode: Mode, review: &Value) -> Admission {
-        let path = format!("/{}/{}?timeout=5s", door.as_str(), mode.as_str());
-        let (status, body) = self.post(&path, review.to_string()).await;
+        self.enter(Entry::new(door, mode), review).await
+    }
+
+    async fn enter(&self, entry: Entry, review: &Value) -> Admission {
+        let (status, body) = self.post(&format!("{}?timeout=5s", entry.path()), review.to_string()).await;
         assert_eq!(status, StatusCode::OK, "{}", String::from_utf8_lossy(&body));
-        let admission = apiserver::verify(door, review["request"]["uid"].as_str().unwrap(), &body).unwrap();
+        let admission =
+            apiserver::verify(entry.door, review["request"]["uid"].as_str().unwrap(), &body).unwrap();
         let told = serde_json::from_slice::<Value>(&body).unwrap();
         let warnings = told["response"]["warnings"].as_array().map_or(0, Vec::len);
         assert_eq!(warnings, admission.warnings.len(), "every warning is one that the API server delivers");
@@ -96,7 +110,8 @@ fn told(admission: &Admission) -> String {
     for operation in &admission.patch.0 {
         let operation = serde_json::to_value(operation).unwrap();
         let (op, path) = (operation["op"].as_str().unwrap(), operation["path"].as_str().unwrap());
-        write!(text, "\n  {op} {path} {}", operation["value"]).unwrap();
+        let value = operation.get("value").map(|value| format!(" {value}")).unwrap_or_default();
+        write!(text, "\n  {op} {path}{value}").unwrap();
     }
     for warning in &admission.warnings {
         write!(text, "\n  warning: {warning}").unwrap();
@@ -118,6 +133,109 @@ async fn every_recorded_review_is_answered_as_its_line_needs() {
             writeln!(told_all, "{name}:{}", told(&admission)).unwrap();
         }
         insta::assert_snapshot!(format!("recorded_{}", mode.as_str()), told_all);
+    }
+}
+
+/// Like the recorded ones of Linkerd 2.20, where it was told to set the timeout and to run as root, and crash-loops.
+fn crash_looping(mut review: Value) -> Value {
+    let inits = review["request"]["object"]["spec"]["initContainers"].as_array_mut().unwrap();
+    let init = inits.iter_mut().find(|init| init["name"] == "linkerd-init").unwrap();
+    init["args"].as_array_mut().unwrap().extend([json!("--timeout-close-wait-secs"), json!("3600")]);
+    let context = init["securityContext"].as_object_mut().unwrap();
+    for (field, value) in [
+        ("privileged", json!(true)),
+        ("allowPrivilegeEscalation", json!(true)),
+        ("runAsNonRoot", json!(false)),
+    ] {
+        context.insert(field.to_owned(), value);
+    }
+    context.insert("runAsUser".to_owned(), json!(0));
+    context.insert("runAsGroup".to_owned(), json!(0));
+    review
+}
+
+/// The recorded reviews of pods whose linkerd-init cannot set the timeout, and those of pods that have none.
+fn without_a_linkerd_that_can() -> Vec<(String, Value)> {
+    let mut all = Vec::new();
+    for (name, path) in all_recorded() {
+        let review = read(&path);
+        let spec = &review["request"]["object"]["spec"];
+        let find = |list: &str, name: &str| {
+            spec[list].as_array().into_iter().flatten().find(|container| container["name"] == name).cloned()
+        };
+        let meshed =
+            ["containers", "initContainers"].iter().any(|list| find(list, "linkerd-proxy").is_some());
+        let init = find("initContainers", "linkerd-init");
+        let combined = init.as_ref().is_some_and(|init| init["command"].is_array());
+        if door_of(&name) == Door::Mutate && meshed && (combined || init.is_none()) {
+            if combined {
+                all.push((format!("{name}, crash-looping"), crash_looping(review.clone())));
+            }
+            all.push((name, review));
+        }
+    }
+    all.sort_by(|(a, _), (b, _)| a.cmp(b));
+    all
+}
+
+#[tokio::test]
+async fn with_an_image_every_pod_gets_its_timeout() {
+    let hook = Hook::with_image("closeWait: {cni: true}\n");
+    let mut told_all = String::new();
+    let reviews = without_a_linkerd_that_can();
+    let of_2_20 = reviews.iter().filter(|(name, _)| name.contains("version-2.20")).count();
+    assert!(
+        of_2_20 > 30 && reviews.len() > of_2_20,
+        "2.20 and CNI are there: {of_2_20} of {}",
+        reviews.len()
+    );
+    for (name, mut review) in reviews {
+        let admission = hook.admit(Door::Mutate, Mode::Warn, &review).await;
+        writeln!(told_all, "{name}:{}", told(&admission)).unwrap();
+        let patched = apiserver::patched(&review["request"]["object"], &admission.patch).unwrap();
+        assert_eq!(patched["spec"]["initContainers"][0]["name"], "linger-close-wait", "{name}");
+        review["request"]["object"] = patched;
+        let again = hook.admit(Door::Mutate, Mode::Warn, &review).await;
+        assert!(again.patch.0.is_empty(), "{name} is patched twice");
+        let last = hook.admit(Door::Validate, Mode::Warn, &review).await;
+        assert!(!told(&last).contains("close-wait"), "{name}: {}", told(&last));
+    }
+    insta::assert_snapshot!("recorded_init_image", told_all);
+}
+
+#[tokio::test]
+async fn where_the_namespace_refuses_privilege_there_is_a_warning_and_none_is_given() {
+    let hook = Hook::with_image("closeWait: {cni: true}\n");
+    let expected = "linkerd-linger: the namespace's Pod Security refuses what sets the close-wait timeout: the kernel's \
+                    60s stay";
+    for (name, review) in without_a_linkerd_that_can() {
+        for door in Door::ALL {
+            let admission = hook.enter(Entry::unprivileged(door, Mode::Warn), &review).await;
+            assert!(admission.patch.0.is_empty(), "{name}");
+            assert!(admission.warnings.iter().any(|told| told == expected), "{name}: {}", told(&admission));
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_an_image_the_warning_says_so_to_its_end() {
+    for (name, review) in without_a_linkerd_that_can() {
+        let hook = Hook::with("closeWait: {cni: true}\n");
+        let admission = hook.admit(Door::Mutate, Mode::Warn, &review).await;
+        let ends = |warning: &String| warning.ends_with(", and the webhook has no --init-image");
+        assert!(
+            admission.patch.0.is_empty() && admission.warnings.iter().any(ends),
+            "{name}: {}",
+            told(&admission)
+        );
+        let hook = Hook::with_image("closeWait: {via: proxy-init}\n");
+        let admission = hook.admit(Door::Mutate, Mode::Warn, &review).await;
+        let ends = |warning: &String| warning.ends_with(", and closeWait.via allows nothing else");
+        assert!(
+            admission.patch.0.is_empty() && admission.warnings.iter().any(ends),
+            "{name}: {}",
+            told(&admission)
+        );
     }
 }
 

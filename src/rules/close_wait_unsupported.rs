@@ -17,7 +17,7 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
     // What Linkerd does here; each with what follows must fit a warning.
     let linkerd = match ProxyInit::find(case.survey.pod) {
         Some(init) if init.combined && init.will_set() != Ok(None) => {
-            format!("{FLAG} crash-loops linkerd-init of Linkerd 2.20+")
+            format!("{FLAG} crash-loops linkerd-init 2.20+")
         }
         Some(init) if init.combined => {
             "linkerd-init of Linkerd 2.20+ cannot set the close-wait timeout".to_owned()
