@@ -207,6 +207,32 @@ fn a_namespace_in_the_same_input_counts() {
 }
 
 #[test]
+fn the_image_of_the_webhook_shows_what_it_would_add() {
+    let pod = include_str!("../examples/pods/6-combined.yaml");
+    let directory = directory(&[("pod.yaml", pod)]);
+    let close_wait = |more: &[&str]| {
+        let output = run(directory.path(), &[&["explain", "-o", "json", "pod.yaml"], more].concat(), "");
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        report["objects"][0].clone()
+    };
+    let without = close_wait(&[]);
+    assert_eq!(without["closeWait"]["action"], "none");
+    assert_eq!(without["findings"][0]["rule"], "close-wait-unsupported");
+    let with = close_wait(&["--init-image", "registry.example.com/linkerd-linger:1.0.0"]);
+    assert_eq!(with["closeWait"]["action"], "repair");
+    assert_eq!(with["patch"][2]["value"]["name"], "linger-close-wait");
+
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {\
+                     pod-security.kubernetes.io/enforce: baseline}}\n---\n";
+    fs::write(directory.path().join("pod.yaml"), format!("{namespace}{pod}")).unwrap();
+    let refused = close_wait(&["--init-image", "registry.example.com/linkerd-linger:1.0.0"]);
+    assert_eq!(
+        (&refused["closeWait"]["action"], &refused["patch"]),
+        (&"none".into(), &serde_json::json!([]))
+    );
+}
+
+#[test]
 fn text_that_is_not_utf_8_is_named() {
     let directory = directory(&[]);
     let utf16: Vec<u8> =

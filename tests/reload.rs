@@ -6,9 +6,13 @@ mod support;
 
 use std::{path::Path, time::Duration};
 
-use linkerd_linger::serve::{self, Config, Waits};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use linkerd_linger::{
+    review::{Door, Entry, Mode},
+    serve::{self, Config, Waits},
+};
 
-use self::support::{eventually, metric};
+use self::support::{Connection, eventually, metric};
 
 /// In one step, so that nobody sees half of it.
 fn replace(path: &Path, text: &str) {
@@ -42,4 +46,25 @@ async fn a_bad_policy_leaves_the_last_good_one_and_a_good_one_mends_it() {
     // One report for each change, not for each look.
     assert_eq!(metric(admin, &of("ok")).await, 1.0);
     assert_eq!(metric(admin, "linger_policy_valid").await, 0.0);
+}
+
+#[tokio::test]
+async fn the_init_image_of_the_flag_outlives_the_policy() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("policy.yaml");
+    replace(&file, "");
+    let waits = Waits { poll: Duration::from_millis(20), ..Config::loopback().waits };
+    let (policy, init_image) = (Some(file.clone()), Some("registry.example.com/linger:1".to_owned()));
+    let server = serve::start(Config { policy, waits, init_image, ..Config::loopback() }).await.unwrap();
+    replace(&file, "closeWait: {timeout: 90s}\n");
+    let reloads = "linger_policy_reloads_total{result=\"ok\"}";
+    eventually("the policy is taken", async || metric(server.admin_addr(), reloads).await == 1.0).await;
+
+    let review = include_str!("fixtures/reviews/real-injector/version-2.20/front-nginx.json");
+    let mut connection = Connection::open(server.addr(), server.authority().unwrap()).await;
+    let answer = connection.post(&Entry::new(Door::Mutate, Mode::Enforce).path(), review).await.json();
+    let patch = STANDARD.decode(answer["response"]["patch"].as_str().unwrap()).unwrap();
+    let patch: serde_json::Value = serde_json::from_slice(&patch).unwrap();
+    assert_eq!(patch[0]["value"]["image"], "registry.example.com/linger:1");
+    assert_eq!(patch[0]["value"]["args"][1], "90");
 }

@@ -31,8 +31,10 @@ struct Scene {
 
 /// The name in the server's certificate.
 const SERVER_NAME: &str = "localhost";
+/// The image of the init container that is added; nothing pulls it.
+const INIT_IMAGE: &str = "registry.example.com/linkerd-linger:1.0.0";
 
-const SCENES: [Scene; 5] = [
+const SCENES: [Scene; 6] = [
     Scene {
         file: "examples/pods/1-patched.yaml",
         text: include_str!("../../examples/pods/1-patched.yaml"),
@@ -63,6 +65,12 @@ const SCENES: [Scene; 5] = [
         mode: Mode::Enforce,
         title: "its linkerd-init would crash-loop",
     },
+    Scene {
+        file: "examples/pods/6-combined.yaml",
+        text: include_str!("../../examples/pods/6-combined.yaml"),
+        mode: Mode::Enforce,
+        title: "its linkerd-init of Linkerd 2.20 cannot set the timeout at all",
+    },
 ];
 
 /// Plays every scene.
@@ -77,7 +85,8 @@ pub fn run(_: &Args) -> Result<ExitCode> {
 }
 
 async fn play() -> Result<()> {
-    let server = serve::start(Config::loopback()).await.context("cannot start the server")?;
+    let config = Config { init_image: Some(INIT_IMAGE.to_owned()), ..Config::loopback() };
+    let server = serve::start(config).await.context("cannot start the server")?;
     let authority = server.authority().ok_or_else(|| anyhow!("the server has no authority of its own"))?;
     let webhook = Webhook::new(server.addr(), SERVER_NAME, authority)?;
     anstream::println!(
@@ -149,10 +158,10 @@ impl Scene {
     }
 }
 
-/// The lines in which linkerd-init differs, as YAML.
+/// The lines in which the init containers differ, as YAML.
 fn diff(before: &Value, after: &Value, told: &mut String) -> Result<()> {
     let init = |pod: &Value| -> Result<String> {
-        let init = pod.pointer("/spec/initContainers/0").cloned().unwrap_or_default();
+        let init = pod.pointer("/spec/initContainers").cloned().unwrap_or_default();
         Ok(serde_saphyr::to_string(&init)?)
     };
     let (before, after) = (init(before)?, init(after)?);
