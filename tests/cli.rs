@@ -216,7 +216,7 @@ fn the_image_of_the_webhook_shows_what_it_would_add() {
         report["objects"][0].clone()
     };
     let without = close_wait(&[]);
-    assert_eq!(without["closeWait"]["action"], "none");
+    assert_eq!(without["closeWait"]["action"], "init-container");
     assert_eq!(without["findings"][0]["rule"], "close-wait-unsupported");
     let with = close_wait(&["--init-image", "registry.example.com/linkerd-linger:1.0.0"]);
     assert_eq!(with["closeWait"]["action"], "repair");
