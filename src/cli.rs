@@ -29,6 +29,14 @@ pub enum Command {
     Explain(cmd::explain::Args),
     /// Answer the admission reviews of an API server
     Serve(cmd::serve::Args),
+    /// Print what to install in a cluster
+    ///
+    /// For `kubectl apply -f -`. The same flags always print the same text, and no secret is in it.
+    Install(cmd::install::Args),
+    /// Print what to remove from a cluster
+    ///
+    /// For `kubectl delete --ignore-not-found -f -`: the cluster-scoped parts of any installation, and its namespace.
+    Uninstall(cmd::uninstall::Args),
     /// Show on a few pods what the webhook does; needs no cluster
     Demo(cmd::demo::Args),
     /// Set how long this network namespace remembers half-closed connections; Linux only
@@ -50,6 +58,8 @@ impl Command {
             Self::Lint(args) => cmd::lint::run(&args),
             Self::Explain(args) => cmd::explain::run(&args),
             Self::Serve(args) => cmd::serve::run(args),
+            Self::Install(args) => cmd::install::run(&args),
+            Self::Uninstall(args) => cmd::uninstall::run(&args),
             Self::Demo(args) => cmd::demo::run(&args),
             Self::SetCloseWait(args) => cmd::set_close_wait::run(args),
         }

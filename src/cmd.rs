@@ -2,7 +2,9 @@
 
 pub mod demo;
 pub mod explain;
+pub mod install;
 pub mod lint;
 mod manifests;
 pub mod serve;
 pub mod set_close_wait;
+pub mod uninstall;

@@ -49,8 +49,11 @@ pub mod review;
 pub mod admin;
 pub mod apiserver;
 pub mod metrics;
+mod pem;
 pub mod serve;
 pub mod shutdown;
+// installation
+pub mod install;
 // entry
 pub mod cli;
 pub mod cmd;

@@ -22,3 +22,26 @@ pub const POLICY_CONFIG_MAP: &str = "linkerd-linger-policy";
 pub const FIELD_MANAGER: &str = "linkerd-linger";
 /// Our own init container, named so that neither Linkerd's injector nor its CNI plugin takes it for theirs.
 pub const INIT_CONTAINER: &str = "linger-close-wait";
+/// The label that every namespace has, with its own name, put there by the API server.
+pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
+/// The namespaces that are never looked at: a cluster must be able to start, and Linkerd to be repaired, without us.
+pub const EXCLUDED_NAMESPACES: [&str; 8] = [
+    "kube-node-lease",
+    "kube-system",
+    "linkerd",
+    "linkerd-cni",
+    "linkerd-jaeger",
+    NAMESPACE,
+    "linkerd-multicluster",
+    "linkerd-viz",
+];
+/// The ServiceAccount, Role, Job and CronJob of `certs rotate`.
+pub const CERTIFICATE_KEEPER: &str = "linkerd-linger-certs";
+/// The field manager of `certs rotate`, which owns nothing but `caBundle`.
+pub const CERTIFICATE_FIELD_MANAGER: &str = CERTIFICATE_KEEPER;
+/// The names that the serving certificate must hold: API servers ask for the first (k8s.io/apiserver
+/// `pkg/util/webhook/client.go`), people in the cluster also for the second.
+pub const SERVICE_NAMES: [&str; 2] =
+    ["linkerd-linger.linkerd-linger.svc", "linkerd-linger.linkerd-linger.svc.cluster.local"];
+/// Where the image is, without its tag.
+pub const IMAGE_REPOSITORY: &str = "ghcr.io/linkerd-linger/linkerd-linger";

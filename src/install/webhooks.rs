@@ -1,0 +1,177 @@
+//! The two webhook configurations: one entry per mode, chosen by the API server from the namespace's labels.
+//!
+//! So the server needs no access to the API: the mode of a namespace arrives as the path of the request.
+
+use serde_json::{Value, json};
+
+use super::{FailurePolicy, Options, Tls, object, with};
+use crate::{
+    names,
+    review::{Door, Mode},
+};
+
+/// The word for no mode, which only the label knows.
+const OFF: &str = "off";
+/// How long the API server waits for an answer, which takes us less than a millisecond.
+const TIMEOUT_SECONDS: u32 = 5;
+/// The label by which Pod Security refuses pods.
+const POD_SECURITY_LABEL: &str = "pod-security.kubernetes.io/enforce";
+
+/// Whether a namespace admits privileged containers, which our patch may need.
+#[derive(Clone, Copy)]
+enum PodSecurity {
+    AdmitsPrivileged,
+    RefusesPrivileged,
+    /// Nothing is patched, so it does not matter.
+    Any,
+}
+
+impl PodSecurity {
+    /// What it adds to the name of an entry.
+    const fn suffix(self) -> &'static str {
+        match self {
+            Self::AdmitsPrivileged | Self::Any => "",
+            Self::RefusesPrivileged => "-unprivileged",
+        }
+    }
+
+    /// What it adds to the path of an entry.
+    const fn segment(self) -> &'static str {
+        match self {
+            Self::AdmitsPrivileged | Self::Any => "",
+            Self::RefusesPrivileged => "/unprivileged",
+        }
+    }
+
+    fn expression(self) -> Option<Value> {
+        let operator = match self {
+            Self::AdmitsPrivileged => "NotIn",
+            Self::RefusesPrivileged => "In",
+            Self::Any => return None,
+        };
+        Some(json!({"key": POD_SECURITY_LABEL, "operator": operator, "values": ["baseline", "restricted"]}))
+    }
+}
+
+/// The mutating one, then the validating one.
+pub(super) fn configurations(options: &Options) -> [Value; 2] {
+    [configuration(options, Door::Mutate), configuration(options, Door::Validate)]
+}
+
+fn configuration(options: &Options, door: Door) -> Value {
+    let kind = match door {
+        Door::Mutate => "MutatingWebhookConfiguration",
+        Door::Validate => "ValidatingWebhookConfiguration",
+    };
+    let variants: &[PodSecurity] = match door {
+        Door::Mutate => &[PodSecurity::AdmitsPrivileged, PodSecurity::RefusesPrivileged],
+        Door::Validate => &[PodSecurity::Any],
+    };
+    let mut configuration = object("admissionregistration.k8s.io/v1", kind, names::WEBHOOK_CONFIGURATION);
+    // AKS would rewrite our selectors, and every apply would put them back: https://github.com/Azure/AKS/issues/1771
+    let mut annotations = json!({"admissions.enforcer/disabled": "true"});
+    match &options.tls {
+        Tls::CertManager => {
+            let certificate = format!("{}/{}", names::NAMESPACE, names::CERTIFICATE_SECRET);
+            annotations["cert-manager.io/inject-ca-from"] = json!(certificate);
+        }
+        Tls::SelfSigned | Tls::Byo { .. } => {}
+    }
+    configuration["metadata"]["annotations"] = annotations;
+    let entries = Mode::ALL
+        .into_iter()
+        .flat_map(|mode| variants.iter().map(move |pods| entry(options, door, mode, *pods)))
+        .collect::<Vec<_>>();
+    with(configuration, json!({"webhooks": entries}))
+}
+
+fn entry(options: &Options, door: Door, mode: Mode, pods: PodSecurity) -> Value {
+    let (door_name, mode_name) = (door.as_str(), mode.as_str());
+    let entry = json!({
+        "name": format!("{mode_name}{}.{door_name}.linkerd-linger.io", pods.suffix()),
+        "admissionReviewVersions": ["v1"],
+        "clientConfig": client_config(options, &format!("/{door_name}/{mode_name}{}", pods.segment())),
+        "failurePolicy": failure_policy(options, mode).as_str(),
+        "matchPolicy": "Equivalent",
+        "namespaceSelector": {"matchExpressions": namespaces(options, mode, pods)},
+        // As Linkerd's injector leaves them out: its control plane must start before everything else.
+        "objectSelector": {
+            "matchExpressions": [{"key": "linkerd.io/control-plane-component", "operator": "DoesNotExist"}],
+        },
+        "rules": rules(door),
+        "sideEffects": "None",
+        "timeoutSeconds": TIMEOUT_SECONDS,
+    });
+    match door {
+        // The name puts us after Linkerd's injector; should another webhook inject later, we are asked again.
+        Door::Mutate => with(entry, json!({"reinvocationPolicy": "IfNeeded"})),
+        Door::Validate => entry,
+    }
+}
+
+/// Without `caBundle` unless it is the user's: who owns it would lose it with each apply.
+fn client_config(options: &Options, path: &str) -> Value {
+    let service = json!({"name": names::SERVER, "namespace": names::NAMESPACE, "path": path, "port": 443});
+    match &options.tls {
+        Tls::SelfSigned | Tls::CertManager => json!({"service": service}),
+        Tls::Byo { ca_bundle } => {
+            use base64::{Engine, engine::general_purpose::STANDARD};
+            json!({"service": service, "caBundle": STANDARD.encode(ca_bundle)})
+        }
+    }
+}
+
+/// Whoever only looks must not stop anything, whatever else was asked for.
+const fn failure_policy(options: &Options, mode: Mode) -> FailurePolicy {
+    match mode {
+        Mode::Enforce => options.failure_policy,
+        Mode::Warn | Mode::Audit => FailurePolicy::Ignore,
+    }
+}
+
+fn namespaces(options: &Options, mode: Mode, pods: PodSecurity) -> Vec<Value> {
+    let excluded = json!({
+        "key": names::NAMESPACE_NAME_LABEL,
+        "operator": "NotIn",
+        "values": names::EXCLUDED_NAMESPACES,
+    });
+    // `NotIn` also matches namespaces without the label, and those whose label is a word that we do not know.
+    let labelled = if options.default_mode == Some(mode) {
+        let others = Mode::ALL.into_iter().filter(|other| *other != mode).map(Mode::as_str);
+        let others: Vec<_> = others.chain([OFF]).collect();
+        json!({"key": names::MODE_LABEL, "operator": "NotIn", "values": others})
+    } else {
+        json!({"key": names::MODE_LABEL, "operator": "In", "values": [mode.as_str()]})
+    };
+    [excluded, labelled].into_iter().chain(pods.expression()).collect()
+}
+
+/// Pods are mutated when they are made, for later almost nothing of them may change. Workloads never are, so that no
+/// controller and no GitOps tool sees a difference; they are validated, because who applies them sees the answer.
+fn rules(door: Door) -> Value {
+    let rule = |group: &str, version: &str, resources: &[&str], operations: &[&str]| {
+        json!({
+            "apiGroups": [group],
+            "apiVersions": [version],
+            "operations": operations,
+            "resources": resources,
+            "scope": "Namespaced",
+        })
+    };
+    match door {
+        Door::Mutate => json!([rule("", "v1", &["pods"], &["CREATE"])]),
+        Door::Validate => {
+            let operations = ["CREATE", "UPDATE"];
+            json!([
+                rule("", "v1", &["pods", "podtemplates", "replicationcontrollers"], &operations),
+                rule(
+                    "apps",
+                    "v1",
+                    &["daemonsets", "deployments", "replicasets", "statefulsets"],
+                    &operations
+                ),
+                rule("batch", "v1", &["cronjobs", "jobs"], &operations),
+            ])
+        }
+    }
+}
