@@ -37,6 +37,8 @@ pub enum Command {
     ///
     /// For `kubectl delete --ignore-not-found -f -`: the cluster-scoped parts of any installation, and its namespace.
     Uninstall(cmd::uninstall::Args),
+    /// Make and renew the serving certificate
+    Certs(cmd::certs::Args),
     /// Show on a few pods what the webhook does; needs no cluster
     Demo(cmd::demo::Args),
     /// Set how long this network namespace remembers half-closed connections; Linux only
@@ -60,6 +62,7 @@ impl Command {
             Self::Serve(args) => cmd::serve::run(args),
             Self::Install(args) => cmd::install::run(&args),
             Self::Uninstall(args) => cmd::uninstall::run(&args),
+            Self::Certs(args) => cmd::certs::run(&args),
             Self::Demo(args) => cmd::demo::run(&args),
             Self::SetCloseWait(args) => cmd::set_close_wait::run(args),
         }

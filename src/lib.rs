@@ -48,6 +48,7 @@ pub mod review;
 // edges
 pub mod admin;
 pub mod apiserver;
+pub mod certs;
 pub mod metrics;
 mod pem;
 pub mod serve;

@@ -4,7 +4,9 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use rustls::pki_types::CertificateDer;
 
 /// Certificates in PEM, one after the other, with lines of 64 characters (RFC 7468, section 2).
-pub(crate) fn certificates<'a>(certificates: impl IntoIterator<Item = &'a CertificateDer<'a>>) -> String {
+pub(crate) fn certificates<'a, 'b: 'a>(
+    certificates: impl IntoIterator<Item = &'a CertificateDer<'b>>,
+) -> String {
     let mut text = String::new();
     for certificate in certificates {
         text.push_str("-----BEGIN CERTIFICATE-----\n");

@@ -137,7 +137,8 @@ fn config(args: Args) -> serve::Config {
     }
 }
 
-fn log_to_stderr(format: LogFormat, levels: Targets) {
+/// Sends the log of this process to standard error.
+pub(super) fn log_to_stderr(format: LogFormat, levels: Targets) {
     let layer = fmt::layer().with_writer(stderr);
     let layer = match format {
         LogFormat::Text => layer.with_ansi(stderr().is_terminal()).boxed(),

@@ -1,0 +1,202 @@
+//! Certificates and keys: text -> what can be asked of them.
+//!
+//! What cannot be read counts as not there: it is made anew.
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::SystemTime};
+
+use jiff::Timestamp;
+use rcgen::{Issuer, KeyPair, PublicKeyData};
+use rustls::{
+    RootCertStore,
+    client::{WebPkiServerVerifier, danger::ServerCertVerifier},
+    crypto::ring,
+    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::issue::IssueError;
+use crate::pem;
+
+/// The keys of the Secret. The server mounts the last two only.
+const AUTHORITIES: &str = "ca.crt";
+const AUTHORITY_KEY: &str = "ca.key";
+const CHAIN: &str = "tls.crt";
+const KEY: &str = "tls.key";
+
+/// A certificate that could be read.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Certificate {
+    der: CertificateDer<'static>,
+    not_before: Timestamp,
+    not_after: Timestamp,
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Certificate({}..{})", self.not_before, self.not_after)
+    }
+}
+
+impl Certificate {
+    /// Those certificates of a text in PEM that can be read.
+    pub fn read_all(text: &[u8]) -> Vec<Self> {
+        CertificateDer::pem_slice_iter(text).filter_map(|der| Self::read(der.ok()?)).collect()
+    }
+
+    /// A certificate.
+    pub(super) fn read(der: CertificateDer<'static>) -> Option<Self> {
+        let (_, parsed) = X509Certificate::from_der(&der).ok()?;
+        let moment = |time: x509_parser::time::ASN1Time| Timestamp::from_second(time.timestamp()).ok();
+        let (not_before, not_after) =
+            (moment(parsed.validity().not_before)?, moment(parsed.validity().not_after)?);
+        Some(Self { not_before, not_after, der })
+    }
+
+    /// Its bytes.
+    pub fn der(&self) -> &CertificateDer<'static> {
+        &self.der
+    }
+
+    /// When it ends.
+    pub fn not_after(&self) -> Timestamp {
+        self.not_after
+    }
+
+    /// Whether it can be used now.
+    pub fn is_valid(&self, now: Timestamp) -> bool {
+        self.not_before <= now && now <= self.not_after
+    }
+
+    /// Whether two thirds of its life have passed, whatever its length.
+    fn is_due(&self, now: Timestamp) -> bool {
+        let lifetime = self.not_after.duration_since(self.not_before);
+        now.duration_since(self.not_before) >= lifetime / 3 * 2
+    }
+
+    /// Whether a private key is its own.
+    fn owns(&self, key: &KeyPair) -> bool {
+        let parsed = X509Certificate::from_der(&self.der);
+        parsed.is_ok_and(|(_, parsed)| parsed.public_key().raw == key.subject_public_key_info())
+    }
+
+    /// Whether a client that trusts this authority accepts `leaf` for `name`.
+    pub fn vouches_for(&self, leaf: &Self, name: &str, now: Timestamp) -> bool {
+        let mut roots = RootCertStore::empty();
+        let provider = Arc::new(ring::default_provider());
+        let trusting = roots.add(self.der.clone()).map(|()| Arc::new(roots));
+        let verifier =
+            trusting.map(|roots| WebPkiServerVerifier::builder_with_provider(roots, provider).build());
+        let now = SystemTime::from(now).duration_since(SystemTime::UNIX_EPOCH);
+        let (Ok(Ok(verifier)), Ok(name), Ok(now)) = (verifier, ServerName::try_from(name), now) else {
+            return false;
+        };
+        verifier.verify_server_cert(&leaf.der, &[], &name, &[], UnixTime::since_unix_epoch(now)).is_ok()
+    }
+}
+
+/// A serving certificate and its key.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Leaf {
+    /// The certificate.
+    pub certificate: Certificate,
+    /// Its private key in PEM.
+    pub key: String,
+}
+
+impl fmt::Debug for Leaf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Leaf").field("certificate", &self.certificate).finish_non_exhaustive()
+    }
+}
+
+/// An authority and its key.
+pub struct Authority {
+    /// The certificate.
+    pub certificate: Certificate,
+    /// Its private key in PEM.
+    pub key: String,
+}
+
+/// The content of the Secret.
+#[derive(Clone, Default, Eq, PartialEq)]
+pub struct Stored {
+    /// The authorities, the one that issues first.
+    pub authorities: Vec<Certificate>,
+    /// The private key of the first, in PEM.
+    authority_key: Option<String>,
+    /// The serving certificate.
+    pub leaf: Option<Leaf>,
+}
+
+impl fmt::Debug for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stored")
+            .field("authorities", &self.authorities)
+            .field("leaf", &self.leaf)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Stored {
+    /// Reads what there is.
+    pub fn read<'a>(data: impl Fn(&str) -> Option<&'a [u8]>) -> Self {
+        let text = |key: &str| String::from_utf8(data(key)?.to_vec()).ok();
+        let certificate = data(CHAIN).and_then(|chain| Certificate::read_all(chain).into_iter().next());
+        Self {
+            authorities: data(AUTHORITIES).map(Certificate::read_all).unwrap_or_default(),
+            authority_key: text(AUTHORITY_KEY),
+            leaf: certificate.zip(text(KEY)).map(|(certificate, key)| Leaf { certificate, key }),
+        }
+    }
+
+    /// What to write.
+    pub fn write(&self) -> BTreeMap<&'static str, Vec<u8>> {
+        let mut data = BTreeMap::new();
+        let authorities = pem::certificates(self.authorities.iter().map(Certificate::der));
+        data.insert(AUTHORITIES, authorities.into_bytes());
+        if let Some(key) = &self.authority_key {
+            data.insert(AUTHORITY_KEY, key.clone().into_bytes());
+        }
+        if let Some(leaf) = &self.leaf {
+            data.insert(CHAIN, pem::certificates([leaf.certificate.der()]).into_bytes());
+            data.insert(KEY, leaf.key.clone().into_bytes());
+        }
+        data
+    }
+
+    /// The authority that issues.
+    pub fn issuing(&self) -> Option<&Certificate> {
+        self.authorities.first()
+    }
+
+    /// Puts a new authority before the others, less those that have expired.
+    pub(super) fn replace_authority(&mut self, new: Authority, now: Timestamp) {
+        self.authorities.retain(|authority| authority.is_valid(now));
+        self.authorities.insert(0, new.certificate);
+        self.authority_key = Some(new.key);
+    }
+
+    /// Whether its authority is the one to issue with, rather than a new one.
+    pub(super) fn can_issue(&self, now: Timestamp) -> bool {
+        let (Some(issuing), Some(key)) = (self.issuing(), &self.authority_key) else { return false };
+        issuing.is_valid(now)
+            && !issuing.is_due(now)
+            && KeyPair::from_pem(key).is_ok_and(|key| issuing.owns(&key))
+    }
+
+    /// What signs.
+    pub(super) fn issuer(&self) -> Result<Issuer<'static, KeyPair>, IssueError> {
+        let (Some(issuing), Some(key)) = (self.issuing(), &self.authority_key) else {
+            return Err(IssueError::NoAuthority);
+        };
+        Ok(Issuer::from_ca_cert_der(issuing.der(), KeyPair::from_pem(key)?)?)
+    }
+
+    /// Whether the serving certificate is by the authority that issues, holds every name, and is not due.
+    pub(super) fn leaf_is_good(&self, names: &[&str], now: Timestamp) -> bool {
+        let (Some(issuing), Some(leaf)) = (self.issuing(), &self.leaf) else { return false };
+        !leaf.certificate.is_due(now)
+            && KeyPair::from_pem(&leaf.key).is_ok_and(|key| leaf.certificate.owns(&key))
+            && names.iter().all(|name| issuing.vouches_for(&leaf.certificate, name, now))
+    }
+}

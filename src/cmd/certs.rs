@@ -1,0 +1,126 @@
+//! `certs`: makes and renews the serving certificate, in a cluster or in files.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use clap::Subcommand;
+use jiff::{SignedDuration, Timestamp};
+use kube::{Client, Config};
+use tracing_subscriber::filter::Targets;
+
+use crate::{
+    certs::{Certificate, issue, rotate},
+    duration, names, pem,
+};
+
+/// Make and renew the serving certificate
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Command {
+    /// Make or renew the authority and the certificate of the installation in a cluster
+    ///
+    /// Needs a Secret and the two webhook configurations, and touches of them only what the certificate is about. Does
+    /// nothing when nothing is due.
+    Rotate(RotateArgs),
+    /// Make a certificate in files, by an authority that can issue no other
+    Issue(IssueArgs),
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct RotateArgs {
+    /// Longest time for all of it
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration::read)]
+    timeout: Duration,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct IssueArgs {
+    /// Directory for ca.crt, tls.crt and tls.key, none of which may be there yet
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+
+    /// DNS name or IP address of the server; may be repeated [default: the names of the installed Service]
+    #[arg(long, value_name = "NAME")]
+    name: Vec<String>,
+
+    /// For how many days
+    #[arg(long, value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u16).range(1..=3650))]
+    days: u16,
+}
+
+/// How long the API server may take to answer one request.
+const REQUEST: Duration = Duration::from_secs(20);
+
+/// Runs the subcommand.
+///
+/// # Errors
+///
+/// When the API server refuses or is silent, or files cannot be written.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    match &args.command {
+        Command::Rotate(args) => run_rotate(args),
+        Command::Issue(args) => run_issue(args),
+    }
+}
+
+fn run_rotate(args: &RotateArgs) -> Result<ExitCode> {
+    super::serve::log_to_stderr(
+        super::serve::LogFormat::Text,
+        Targets::new().with_default(tracing::Level::INFO),
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let waits = rotate::Waits { deadline: args.timeout, ..rotate::Waits::default() };
+    let steps = runtime.block_on(async {
+        let mut config = Config::infer().await.context("cannot find out how to reach the API server")?;
+        config.connect_timeout = Some(REQUEST);
+        config.read_timeout = Some(REQUEST);
+        config.write_timeout = Some(REQUEST);
+        let client = Client::try_from(config).context("cannot set up a client of the API server")?;
+        anyhow::Ok(rotate::rotate(client, Timestamp::now, waits).await?)
+    })?;
+    tracing::info!(steps = steps.len(), "the certificates are as they should be");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_issue(args: &IssueArgs) -> Result<ExitCode> {
+    let ours = || names::SERVICE_NAMES.map(str::to_owned).to_vec();
+    let names = if args.name.is_empty() { ours() } else { args.name.clone() };
+    let lifetime = SignedDuration::from_hours(24 * i64::from(args.days));
+    let (authority, leaf) = issue::once(&names, lifetime, Timestamp::now())
+        .with_context(|| format!("cannot make a certificate for {}", names.join(", ")))?;
+    fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
+    let text = |certificate: &Certificate| pem::certificates([certificate.der()]);
+    write(&args.out.join("ca.crt"), &text(&authority), 0o644)?;
+    write(&args.out.join("tls.crt"), &text(&leaf.certificate), 0o644)?;
+    write(&args.out.join("tls.key"), &leaf.key, 0o600)?;
+    let until = leaf.certificate.not_after();
+    anstream::println!(
+        "ca.crt, tls.crt and tls.key in {} are for {}, until {until}",
+        args.out.display(),
+        names.join(", ")
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a new file: an old one may be a key that is in use.
+fn write(path: &Path, text: &str, mode: u32) -> Result<()> {
+    let what = || format!("cannot write {}", path.display());
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(mode).open(path).with_context(what)?;
+    file.write_all(text.as_bytes()).with_context(what)
+}
