@@ -2,6 +2,8 @@
 //!
 //! Nothing here changes anything, and nothing here is secret.
 
+mod dial;
+
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
@@ -15,6 +17,7 @@ use axum::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use self::dial::SelfDial;
 use crate::metrics::Metrics;
 
 /// The media type of OpenMetrics text, by its specification 1.0.0.
@@ -73,15 +76,16 @@ impl Readiness {
     }
 }
 
-/// The routes of the plain port. `connections` counts the open connections of the webhook port.
+/// The routes of the plain port. `dial` calls the webhook port, `connections` counts the open connections of the webhook port.
 pub fn router(
     readiness: Arc<Readiness>,
+    dial: Arc<SelfDial>,
     metrics: Arc<Metrics>,
     connections: impl Fn() -> usize + Clone + Send + Sync + 'static,
 ) -> Router {
     Router::new()
         .route("/livez", get(async || "alive\n"))
-        .route("/readyz", get(async move || readyz(&readiness)))
+        .route("/readyz", get(async move || readyz(&readiness, &dial).await))
         .route(
             "/metrics",
             get(async move || {
@@ -91,13 +95,21 @@ pub fn router(
         )
 }
 
-fn readyz(readiness: &Readiness) -> Response {
+async fn readyz(readiness: &Readiness, dial: &SelfDial) -> Response {
     let phase = readiness.phase();
-    let status = match phase {
-        Phase::Serving => StatusCode::OK,
-        Phase::Starting | Phase::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+    let answers = match phase {
+        Phase::Serving => dial.check().await,
+        Phase::Starting | Phase::Stopping => Ok(()),
     };
-    (status, format!("{}\n", phase.as_str())).into_response()
+    let status = match (phase, &answers) {
+        (Phase::Serving, Ok(())) => StatusCode::OK,
+        (Phase::Serving, Err(_)) | (Phase::Starting | Phase::Stopping, _) => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let text = match answers {
+        Ok(()) => phase.as_str().to_owned(),
+        Err(problem) => format!("failing: the webhook port does not set up TLS: {problem}"),
+    };
+    (status, format!("{text}\n")).into_response()
 }
 
 fn exposition(metrics: &Metrics) -> Response {
@@ -121,9 +133,13 @@ mod tests {
         assert_eq!(readiness.phase(), Phase::Serving);
         stopping.cancel();
         assert_eq!(readiness.phase(), Phase::Stopping);
+    }
+
+    #[tokio::test]
+    async fn ready_is_only_who_serves_and_answers() {
+        // Nobody listens here.
+        let dial = SelfDial::new(([127, 0, 0, 1], 0).into());
         for phase in Phase::ALL {
-            let readyz =
-                if phase == Phase::Serving { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
             let readiness = Readiness::new(CancellationToken::new());
             if phase != Phase::Starting {
                 readiness.serve();
@@ -131,7 +147,8 @@ mod tests {
             if phase == Phase::Stopping {
                 readiness.stopping.cancel();
             }
-            assert_eq!(super::readyz(&readiness).status(), readyz);
+            assert_eq!(readiness.phase(), phase);
+            assert_eq!(readyz(&readiness, &dial).await.status(), StatusCode::SERVICE_UNAVAILABLE);
         }
     }
 }

@@ -2,13 +2,21 @@
 //!
 //! Turns a [`Config`] into a [`Running`] server. Routes are in [`router`], the plain port in [`crate::admin`].
 
+mod clients;
 mod credentials;
 mod reload;
 mod repeats;
 mod router;
 mod stall;
 
-use std::{error::Error, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    io,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use axum_server::{
     Handle, Server,
@@ -23,6 +31,7 @@ use tokio_util::{
 use tracing::{debug, info, warn};
 
 pub use self::{
+    clients::Clients,
     credentials::{CertificateFiles, CertificateSource, CredentialsError, TlsVersion, UnknownTlsVersion},
     reload::PolicyFileError,
     router::{LONGEST_BODY, Review, State, router},
@@ -34,7 +43,7 @@ use self::{
     stall::StallAcceptor,
 };
 use crate::{
-    admin::{self, Readiness},
+    admin::{self, Readiness, SelfDial},
     metrics::Metrics,
     policy::Policy,
     review,
@@ -208,9 +217,11 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let (admin_listener, admin_addr) = listen(config.admin_listen).await?;
     let (handle, admin_handle) = (Handle::new(), Handle::new());
     let open = handle.clone();
-    let admin_routes = admin::router(Arc::clone(&readiness), metrics, move || open.connection_count());
+    let dial = Arc::new(SelfDial::new(addr));
+    let admin_routes =
+        admin::router(Arc::clone(&readiness), Arc::clone(&dial), metrics, move || open.connection_count());
     let unusable = |address| move |source| StartError::Listen { address, source };
-    let webhook = webhook(listener, tls.clone(), waits, &state).map_err(unusable(addr))?;
+    let webhook = webhook(listener, tls.clone(), waits, &state, dial.source()).map_err(unusable(addr))?;
     let plain = with_waits(axum_server::from_tcp(admin_listener).map_err(unusable(admin_addr))?, waits);
     let reloader = Reloader { pair, policy: policy_on_disk, tls, state: Arc::clone(&state) };
     let parts = Parts {
@@ -264,14 +275,25 @@ fn webhook(
     tls: RustlsConfig,
     waits: Waits,
     state: &Arc<State>,
+    ourselves: IpAddr,
 ) -> io::Result<Server<SocketAddr, RustlsAcceptor<StallAcceptor>>> {
     let stall = StallAcceptor { limit: waits.stalled_write };
     let server =
         from_tcp_rustls(listener, tls)?.map(|tls| tls.handshake_timeout(waits.handshake).acceptor(stall));
     let state = Arc::clone(state);
-    let on_error =
-        move |peer: Option<&SocketAddr>, error: &io::Error| report_failed_connection(&state, peer, error);
+    let on_error = move |peer: Option<&SocketAddr>, error: &io::Error| {
+        let from_here = peer.is_some_and(|peer| peer.ip() == ourselves);
+        // Readiness has no client certificate to show, and has seen what it wanted to see.
+        if !(from_here && shows_no_certificate(error)) {
+            report_failed_connection(&state, peer, error);
+        }
+    };
     Ok(with_waits(server, waits).accept_error_handler(on_error))
+}
+
+fn shows_no_certificate(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(inner, Some(rustls::Error::NoCertificatesPresented))
 }
 
 fn with_waits<A>(mut server: Server<SocketAddr, A>, waits: Waits) -> Server<SocketAddr, A> {

@@ -18,7 +18,7 @@ use tracing_subscriber::{Layer, filter::Targets, fmt, layer::SubscriberExt, util
 
 use crate::{
     close_wait, review,
-    serve::{self, CertificateFiles, CertificateSource, TlsVersion, Waits},
+    serve::{self, CertificateFiles, CertificateSource, Clients, TlsVersion, Waits},
     shutdown::Signals,
 };
 
@@ -58,6 +58,14 @@ pub struct Args {
     /// One more DNS name or IP address in the self-signed certificate; may be repeated.
     #[arg(long, value_name = "NAME", requires = "self_signed", conflicts_with = "tls_cert")]
     self_signed_name: Vec<String>,
+
+    /// Answer only clients with a certificate by an authority in this file; it is read again when it changes.
+    #[arg(long, value_name = "FILE", requires = "tls_cert", conflicts_with = "self_signed")]
+    client_ca: Option<PathBuf>,
+
+    /// Of those, answer only clients with this common name, DNS name or URI; may be repeated.
+    #[arg(long, value_name = "NAME", requires = "client_ca")]
+    client_name: Vec<String>,
 
     /// Oldest TLS version to speak: 1.2 or 1.3.
     #[arg(long, value_name = "VERSION", default_value = TlsVersion::default().as_str())]
@@ -122,7 +130,10 @@ async fn serve(config: serve::Config) -> anyhow::Result<()> {
 
 fn config(args: Args) -> serve::Config {
     let certificate = match (args.tls_cert, args.tls_key) {
-        (Some(chain), Some(key)) => CertificateSource::Files(CertificateFiles { chain, key }),
+        (Some(chain), Some(key)) => {
+            let clients = args.client_ca.map(|authorities| Clients { authorities, names: args.client_name });
+            CertificateSource::Files(CertificateFiles { chain, key, clients })
+        }
         _ => CertificateSource::SelfSigned { names: args.self_signed_name },
     };
     serve::Config {

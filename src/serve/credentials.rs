@@ -17,10 +17,13 @@ use rustls::{
     ServerConfig, SupportedProtocolVersion,
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject},
+    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
     sign::{CertifiedKey, SingleCertAndKey},
     version::{TLS12, TLS13},
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::clients::{self, Clients};
 
 /// Where the certificate pair comes from.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -41,6 +44,8 @@ pub struct CertificateFiles {
     pub chain: PathBuf,
     /// Its private key in PEM.
     pub key: PathBuf,
+    /// Who may ask; everybody, if nothing is said.
+    pub clients: Option<Clients>,
 }
 
 /// The oldest TLS version that is spoken.
@@ -127,6 +132,14 @@ pub enum CredentialsError {
         /// The file with the chain.
         chain: PathBuf,
     },
+    /// The authorities of clients cannot be used.
+    #[error("cannot use the client authorities in {}: {problem}", path.display())]
+    Clients {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, without the file's content.
+        problem: String,
+    },
     /// A certificate could not be made.
     #[error("cannot make a self-signed certificate")]
     Make(#[from] rcgen::Error),
@@ -135,11 +148,12 @@ pub enum CredentialsError {
     Tls(#[from] rustls::Error),
 }
 
-/// The bytes of both files. No `Debug`: one of them is secret.
+/// The bytes of all files. No `Debug`: one of them is secret.
 #[derive(Eq, PartialEq)]
 pub(crate) struct PairBytes {
     chain: Vec<u8>,
     key: Vec<u8>,
+    clients: Option<Vec<u8>>,
 }
 
 /// A checked pair, ready to serve with.
@@ -153,7 +167,7 @@ pub(crate) struct Credentials {
 }
 
 impl CertificateFiles {
-    /// Reads both files as they are at one moment.
+    /// Reads all files as they are at one moment.
     pub(crate) fn read(&self) -> Result<PairBytes, CredentialsError> {
         self.read_by(|path| std::fs::read(path))
     }
@@ -165,7 +179,8 @@ impl CertificateFiles {
             file(path).map_err(|source| CredentialsError::Read { path: path.to_owned(), source })
         };
         for _ in 0..3 {
-            let found = PairBytes { chain: read(&self.chain)?, key: read(&self.key)? };
+            let clients = self.clients.as_ref().map(|clients| read(&clients.authorities)).transpose()?;
+            let found = PairBytes { chain: read(&self.chain)?, key: read(&self.key)?, clients };
             if read(&self.chain)? == found.chain {
                 return Ok(found);
             }
@@ -198,7 +213,22 @@ impl CertificateFiles {
         certified
             .keys_match()
             .map_err(|_| CredentialsError::NotAPair { key: self.key.clone(), chain: self.chain.clone() })?;
-        Ok(Credentials { tls: server_config(certified, provider, oldest)?, not_after, authority: None })
+        let clients = self.clients(pair, &provider)?;
+        Ok(Credentials {
+            tls: server_config(certified, clients, provider, oldest)?,
+            not_after,
+            authority: None,
+        })
+    }
+
+    fn clients(
+        &self,
+        pair: &PairBytes,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Option<Arc<dyn ClientCertVerifier>>, CredentialsError> {
+        let Some((clients, text)) = self.clients.as_ref().zip(pair.clients.as_ref()) else { return Ok(None) };
+        let problem = |problem| CredentialsError::Clients { path: clients.authorities.clone(), problem };
+        clients::verifier(clients, text, provider).map(Some).map_err(problem)
     }
 }
 
@@ -223,7 +253,7 @@ pub(crate) fn self_signed(
     let key =
         PrivateKeyDer::try_from(key.serialize_der()).map_err(|why| rustls::Error::General(why.to_owned()))?;
     let certified = CertifiedKey::from_der(vec![certificate], key, &provider)?;
-    let tls = server_config(certified, provider, oldest)?;
+    let tls = server_config(certified, None, provider, oldest)?;
     Ok(Credentials { tls, not_after, authority: Some(authority.pem()) })
 }
 
@@ -254,12 +284,13 @@ fn provider() -> Arc<CryptoProvider> {
 
 fn server_config(
     certified: CertifiedKey,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
     provider: Arc<CryptoProvider>,
     oldest: TlsVersion,
 ) -> Result<Arc<ServerConfig>, rustls::Error> {
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&oldest.and_newer())?
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients.unwrap_or_else(WebPkiClientVerifier::no_client_auth))
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     // API servers offer http/1.1 only, except to localhost (k8s.io/apiserver pkg/util/webhook/client.go).
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -273,7 +304,7 @@ fn end_of(certificate: &CertificateDer<'_>) -> Result<i64, String> {
 }
 
 /// Says what is wrong with PEM. Its own messages print bytes of the file, which may be those of a key.
-fn problem_in_pem(error: &pem::Error) -> String {
+pub(super) fn problem_in_pem(error: &pem::Error) -> String {
     match error {
         pem::Error::NoItemsFound => "there is none in PEM",
         pem::Error::MissingSectionEnd { .. } => "a PEM section has no end line",
@@ -293,13 +324,13 @@ mod tests {
     use super::*;
 
     fn files() -> CertificateFiles {
-        CertificateFiles { chain: PathBuf::from("tls.crt"), key: PathBuf::from("tls.key") }
+        CertificateFiles { chain: PathBuf::from("tls.crt"), key: PathBuf::from("tls.key"), clients: None }
     }
 
     fn pair() -> PairBytes {
         let key = KeyPair::generate().unwrap();
         let chain = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
-        PairBytes { chain: chain.pem().into_bytes(), key: key.serialize_pem().into_bytes() }
+        PairBytes { chain: chain.pem().into_bytes(), key: key.serialize_pem().into_bytes(), clients: None }
     }
 
     fn refusal(pair: &PairBytes) -> String {
@@ -315,10 +346,14 @@ mod tests {
     fn a_chain_may_hold_issuers_but_the_first_must_own_the_key() {
         let (ours, other) = (pair(), pair());
         let chain = [ours.chain.clone(), other.chain.clone()].concat();
-        assert!(files().certify(&PairBytes { chain, key: ours.key.clone() }, TlsVersion::V12).is_ok());
+        assert!(
+            files()
+                .certify(&PairBytes { chain, key: ours.key.clone(), clients: None }, TlsVersion::V12)
+                .is_ok()
+        );
         let chain = [other.chain, ours.chain].concat();
         assert_eq!(
-            refusal(&PairBytes { chain, key: ours.key }),
+            refusal(&PairBytes { chain, key: ours.key, clients: None }),
             "the private key in tls.key does not belong to the first certificate in tls.crt",
         );
     }
@@ -351,20 +386,27 @@ mod tests {
     fn what_is_no_pem_is_refused_without_its_content() {
         let good = pair();
         let cases = [
-            (PairBytes { chain: vec![], key: good.key.clone() }, "cannot find a certificate in tls.crt"),
             (
-                PairBytes { chain: good.key.clone(), key: good.key.clone() },
+                PairBytes { chain: vec![], key: good.key.clone(), clients: None },
                 "cannot find a certificate in tls.crt",
             ),
-            (PairBytes { chain: good.chain.clone(), key: vec![] }, "cannot use the private key in tls.key"),
             (
-                PairBytes { chain: good.chain.clone(), key: good.chain.clone() },
+                PairBytes { chain: good.key.clone(), key: good.key.clone(), clients: None },
+                "cannot find a certificate in tls.crt",
+            ),
+            (
+                PairBytes { chain: good.chain.clone(), key: vec![], clients: None },
+                "cannot use the private key in tls.key",
+            ),
+            (
+                PairBytes { chain: good.chain.clone(), key: good.chain.clone(), clients: None },
                 "cannot use the private key in tls.key",
             ),
             (
                 PairBytes {
                     chain: good.chain,
                     key: b"-----BEGIN PRIVATE KEY-----\nhunter2!\n-----END PRIVATE KEY-----\n".to_vec(),
+                    clients: None,
                 },
                 "cannot use the private key in tls.key",
             ),

@@ -13,11 +13,11 @@ use std::{
 };
 
 use linkerd_linger::serve::CertificateFiles;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::{
     ClientConfig, RootCertStore, SupportedProtocolVersion,
     crypto::ring,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
 use tempfile::TempDir;
 use tokio::{
@@ -63,8 +63,14 @@ impl Authority {
     }
 
     pub(crate) fn issue(&self) -> Pair {
+        self.issue_to("rcgen self signed cert", &["localhost", "127.0.0.1"])
+    }
+
+    pub(crate) fn issue_to(&self, common_name: &str, names: &[&str]) -> Pair {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.distinguished_name.push(DnType::CommonName, common_name);
         let leaf = params.signed_by(&key, &self.0).unwrap();
         let chain = format!("{}{}", leaf.pem(), self.0.pem());
         Pair { chain, key: key.serialize_pem(), leaf: leaf.der().clone() }
@@ -96,7 +102,7 @@ impl Mount {
     }
 
     pub(crate) fn files(&self) -> CertificateFiles {
-        CertificateFiles { chain: self.path("tls.crt"), key: self.path("tls.key") }
+        CertificateFiles { chain: self.path("tls.crt"), key: self.path("tls.key"), clients: None }
     }
 
     /// Writes a new version beside the old one, renames a symlink over `..data`, removes the old version: what
@@ -155,13 +161,30 @@ impl Connection {
         versions: &[&'static SupportedProtocolVersion],
         protocols: &[&str],
     ) -> std::io::Result<Self> {
+        Self::introduce(addr, authority, versions, protocols, None).await
+    }
+
+    /// Connects with a certificate of its own.
+    pub(crate) async fn introduce(
+        addr: SocketAddr,
+        authority: &str,
+        versions: &[&'static SupportedProtocolVersion],
+        protocols: &[&str],
+        identity: Option<&Pair>,
+    ) -> std::io::Result<Self> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(authority.as_bytes()).unwrap()).unwrap();
-        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(versions)
             .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let mut config = match identity {
+            None => config.with_no_client_auth(),
+            Some(pair) => {
+                let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
+                config.with_client_auth_cert(vec![pair.leaf.clone()], key).unwrap()
+            }
+        };
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         let tcp = TcpStream::connect(addr).await?;
         let name = ServerName::try_from("localhost").unwrap();
@@ -195,6 +218,17 @@ impl Connection {
     /// Reads one answer.
     pub(crate) async fn answer(&mut self) -> Answer {
         within("an answer came", read_answer(&mut self.stream)).await
+    }
+
+    /// Whether a review gets an answer, rather than an alert.
+    pub(crate) async fn is_answered(&mut self, path: &str, body: &str) -> bool {
+        let request = [&*head(path, body.len()), body.as_bytes()].concat();
+        let answered = async {
+            self.stream.write_all(&request).await.ok()?;
+            self.stream.flush().await.ok()?;
+            self.stream.read_u8().await.ok()
+        };
+        within("an answer came", answered).await.is_some()
     }
 
     /// Waits until the server ends the connection without an answer.

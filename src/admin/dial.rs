@@ -1,0 +1,174 @@
+//! Calls our own webhook port, as an API server would, up to the end of the handshake.
+//!
+//! A bound port is not yet one that answers: a runtime that is stuck, or TLS that cannot be set up, shows only here.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use rustls::{
+    ClientConfig, DigitallySignedStruct, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime},
+};
+use tokio::{
+    io::AsyncWriteExt,
+    net::TcpStream,
+    sync::Mutex,
+    time::{Instant, timeout},
+};
+use tokio_rustls::TlsConnector;
+
+/// For TCP and TLS together: on loopback that takes a millisecond, and a kubelet waits three seconds for the answer.
+const DEADLINE: Duration = Duration::from_secs(2);
+/// For how long an answer holds, so that nobody can make us dial more often than this.
+const FRESH: Duration = Duration::from_secs(2);
+
+/// Calls the webhook port.
+pub struct SelfDial {
+    addr: SocketAddr,
+    tls: Option<TlsConnector>,
+    last: Mutex<Option<(Instant, Result<(), String>)>>,
+}
+
+impl SelfDial {
+    /// Will call the port that listens here.
+    pub fn new(listens: SocketAddr) -> Self {
+        let addr = SocketAddr::new(reachable(listens.ip()), listens.port());
+        Self { addr, tls: connector().ok(), last: Mutex::new(None) }
+    }
+
+    /// The address from which its calls come, for they are calls from here to here.
+    pub fn source(&self) -> IpAddr {
+        self.addr.ip()
+    }
+
+    /// Whether the port has just set up TLS; if not, why.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong.
+    pub async fn check(&self) -> Result<(), String> {
+        let mut last = self.last.lock().await;
+        if let Some((when, result)) = &*last
+            && when.elapsed() < FRESH
+        {
+            return result.clone();
+        }
+        let result = match timeout(DEADLINE, self.call()).await {
+            Ok(result) => result,
+            Err(_) => Err(format!("no TLS after {DEADLINE:?}")),
+        };
+        *last = Some((Instant::now(), result.clone()));
+        result
+    }
+
+    async fn call(&self) -> Result<(), String> {
+        let tls = self.tls.as_ref().ok_or("TLS cannot be set up")?;
+        let tcp = TcpStream::connect(self.addr).await.map_err(|error| error.to_string())?;
+        let name = ServerName::from(self.addr.ip());
+        let mut stream = tls.connect(name, tcp).await.map_err(|error| error.to_string())?;
+        // A goodbye, or it would count as a failed connection; that the port has closed before is no failure of ours.
+        let _ = stream.shutdown().await;
+        Ok(())
+    }
+}
+
+/// Where to reach what listens on every address.
+fn reachable(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    }
+}
+
+fn connector() -> Result<TlsConnector, rustls::Error> {
+    let provider = Arc::new(ring::default_provider());
+    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(rustls::ALL_VERSIONS)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// Takes any certificate whose key the server has. Whom to trust, and until when, is for API servers to say: a server
+/// with an expired certificate must go on answering, or their message would be that the connection was refused.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_that_only_accepts_is_not_ready() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let dial = SelfDial::new(listener.local_addr().unwrap());
+        let check = tokio::spawn(async move {
+            let first = dial.check().await;
+            (first, dial)
+        });
+        drop(listener.accept().await.unwrap());
+        let (first, dial) = check.await.unwrap();
+        assert!(first.is_err());
+        // From memory, for nobody accepts any more.
+        assert_eq!(dial.check().await, first);
+    }
+
+    #[tokio::test]
+    async fn a_port_that_is_silent_is_not_ready_after_the_deadline() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let dial = SelfDial::new(listener.local_addr().unwrap());
+        assert_eq!(dial.check().await, Err("no TLS after 2s".to_owned()));
+    }
+
+    #[test]
+    fn what_listens_everywhere_is_reached_on_loopback() {
+        for (listens, expected) in [("0.0.0.0:1", "127.0.0.1"), ("[::]:1", "::1"), ("10.0.0.7:1", "10.0.0.7")]
+        {
+            assert_eq!(SelfDial::new(listens.parse().unwrap()).source().to_string(), expected);
+        }
+    }
+}
