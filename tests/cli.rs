@@ -5,10 +5,12 @@
 use std::{
     fs,
     io::Write,
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Output, Stdio},
 };
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use rstest::rstest;
 use tempfile::TempDir;
 
@@ -248,9 +250,52 @@ fn text_that_is_not_utf_8_is_named() {
 
 #[test]
 fn help_has_examples_and_exit_codes() {
-    for command in ["lint", "explain"] {
+    for command in ["lint", "explain", "install", "uninstall"] {
         let output = run(Path::new("."), &[command, "--help"], "");
         let help = stdout(&output);
         assert!(help.contains("Examples:\n") && help.contains("Exit codes:\n"), "{help}");
     }
+}
+
+#[test]
+fn install_prints_manifests_and_names_the_mistakes_of_a_policy() {
+    let directory = directory(&[("bad.policy", "reject: never\n"), ("good.policy", "tolerance: 50ms\n")]);
+    let output = run(directory.path(), &["install", "--set-policy", "good.policy"], "");
+    assert_eq!(output.status.code(), Some(0));
+    assert!(stdout(&output).contains("    tolerance: 50ms\n"));
+    let output = run(directory.path(), &["install", "--set-policy", "bad.policy"], "");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("  bad.policy:1: reject: "), "{}", stderr(&output));
+    assert_eq!(stdout(&output), "");
+}
+
+#[test]
+fn a_certificate_of_ones_own_is_installed_without_its_key() {
+    let directory = directory(&[]);
+    let issued = run(directory.path(), &["certs", "issue", "--out", "mine"], "");
+    assert_eq!(issued.status.code(), Some(0), "{}", stderr(&issued));
+    let mode = fs::metadata(directory.path().join("mine/tls.key")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    // Both in one file, as some tools write it.
+    let read = |name: &str| fs::read_to_string(directory.path().join("mine").join(name)).unwrap();
+    fs::write(directory.path().join("all.pem"), read("tls.key") + &read("ca.crt")).unwrap();
+    let output = run(directory.path(), &["install", "--tls", "byo", "--ca-bundle", "all.pem"], "");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let bundle = STANDARD.encode(read("ca.crt"));
+    assert_eq!(stdout(&output).matches(&bundle).count(), 9);
+    assert!(!stdout(&output).contains(&STANDARD.encode(&read("tls.key")[..60])));
+    // A key that may be in use is not written over.
+    let again = run(directory.path(), &["certs", "issue", "--out", "mine"], "");
+    assert_eq!(again.status.code(), Some(2));
+    assert!(stderr(&again).contains("cannot write mine/ca.crt"), "{}", stderr(&again));
+}
+
+#[rstest]
+#[case::byo_without_bundle(&["install", "--tls", "byo"])]
+#[case::bundle_without_byo(&["install", "--ca-bundle", "ca.crt"])]
+#[case::no_certificate(&["install", "--tls", "byo", "--ca-bundle", "none.crt"])]
+#[case::no_such_mode(&["install", "--default-mode", "on"])]
+fn install_refuses(#[case] args: &[&str]) {
+    let directory = directory(&[("ca.crt", ""), ("none.crt", "nothing")]);
+    assert_eq!(run(directory.path(), args, "").status.code(), Some(2));
 }

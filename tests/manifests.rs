@@ -355,3 +355,19 @@ fn overlays_build_to_what_install_prints() {
         assert_eq!(built, printed, "{layer}");
     }
 }
+
+#[test]
+fn the_image_is_what_the_manifests_expect() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let dockerfile = fs::read_to_string(root.join("Dockerfile")).unwrap();
+    let deployment = find(&Options::default(), "Deployment");
+    let user = &deployment["spec"]["template"]["spec"]["securityContext"]["runAsUser"];
+    assert!(dockerfile.contains(&format!("\nUSER {user}:{user}\n")));
+    let toolchain = fs::read_to_string(root.join("rust-toolchain.toml")).unwrap();
+    let version =
+        toolchain.lines().find_map(|line| line.strip_prefix("channel = \"")?.strip_suffix('"')).unwrap();
+    assert!(dockerfile.contains(&format!("rust:{version}-alpine\n")));
+    let command = dockerfile.lines().find_map(|line| line.strip_prefix("CMD ")).unwrap();
+    let words: Vec<String> = serde_json::from_str(command).unwrap();
+    Cli::try_parse_from(["linkerd-linger".to_owned()].into_iter().chain(words)).unwrap();
+}

@@ -66,4 +66,37 @@ mod tests {
                     data:\n  text: |\n    a: 1\n    b: 2\nspec:\n  ports:\n  - name: https\n    port: 443\n";
         assert_eq!(print(&[object]).unwrap(), text);
     }
+    #[test]
+    fn every_text_is_read_back() {
+        let long = format!("# {}\n", "a policy with a long comment ".repeat(10));
+        let texts = [
+            "",
+            " ",
+            "\n",
+            "a: 1  \n",
+            "\ta\n",
+            "a\r\nb\r\n",
+            "  b: 1\na: 2\n",
+            "a\n\n\n",
+            "no",
+            "1e3",
+            "~",
+            "a: b",
+            "# a",
+            "- a",
+            "\u{feff}a: 1\n",
+            "a\u{2028}b\n",
+            "a # b",
+            &long,
+            long.trim_end(),
+            "\n\n  a\n b\n",
+            "---\na\n...\n",
+        ];
+        for text in texts {
+            let object = json!({"data": {"policy.yaml": text}, "list": [text]});
+            let printed = print(std::slice::from_ref(&object)).unwrap();
+            let read: Value = serde_saphyr::from_str(&printed).unwrap();
+            assert_eq!(read, object, "{printed}");
+        }
+    }
 }
