@@ -372,7 +372,7 @@ fn unasked(port: &str, ended: Result<io::Result<()>, tokio::task::JoinError>) ->
 }
 
 /// An error and its causes in one line.
-fn describe(error: &dyn Error) -> String {
+pub(crate) fn describe(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -268,7 +268,10 @@ async fn a_refusal_ends_it_and_says_of_what() {
     let cluster = Cluster::applied();
     let error =
         cluster.rotate(TODAY, Box::new(|method, _, _| (method == "POST").then_some(422))).await.unwrap_err();
-    assert_eq!(error.to_string(), "the API server refuses to write the Secret linkerd-linger-tls");
+    assert_eq!(
+        error.to_string(),
+        "the API server refuses to write the Secret linkerd-linger-tls: 422 InternalError: no"
+    );
 }
 
 #[tokio::test(start_paused = true)]

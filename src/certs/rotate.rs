@@ -25,7 +25,7 @@ use super::{
     Certificate, Configuration, Observed, PROPAGATION, Published, Step, Stored, Trust, issue::IssueError,
     next, renewed, watch,
 };
-use crate::{names, pem};
+use crate::{names, pem, serve::describe};
 
 /// What cert-manager writes on Secrets of its own.
 const CERT_MANAGER: &str = "cert-manager.io/certificate-name";
@@ -55,12 +55,12 @@ impl Default for Waits {
 #[derive(Debug, thiserror::Error)]
 pub enum RotateError {
     /// The API server answers, and does not let us.
-    #[error("the API server refuses to {what}")]
+    #[error("the API server refuses to {what}: {why}")]
     Refused {
         /// What we tried.
         what: String,
         /// Why.
-        source: Box<kube::Error>,
+        why: String,
     },
     /// It took too long.
     #[error("gave up after {after:?}, when we could not {what}")]
@@ -177,12 +177,20 @@ impl Run {
     /// Waits after an error that may pass.
     async fn or_later(&mut self, error: kube::Error) -> Result<(), RotateError> {
         if !passes(&error) {
-            return Err(RotateError::Refused { what: self.trying.clone(), source: Box::new(error) });
+            return Err(RotateError::Refused { what: self.trying.clone(), why: brief(&error) });
         }
-        warn!(%error, "could not {}; trying again", self.trying);
-        self.trying = format!("{} ({error})", self.trying);
+        warn!(error = brief(&error), "could not {}; trying again", self.trying);
+        self.trying = format!("{} ({})", self.trying, brief(&error));
         sleep(self.waits.retry).await;
         Ok(())
+    }
+}
+
+/// What the API server says, or else what is between it and us. kube's own text says it three times.
+fn brief(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("{} {}: {}", status.code, status.reason, status.message),
+        _ => describe(error),
     }
 }
 
