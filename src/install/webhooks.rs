@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{FailurePolicy, Options, Tls, object, with};
 use crate::{
     names,
-    review::{Door, Mode},
+    review::{Door, Entry, Mode},
 };
 
 /// The word for no mode, which only the label knows.
@@ -16,42 +16,6 @@ const OFF: &str = "off";
 const TIMEOUT_SECONDS: u32 = 5;
 /// The label by which Pod Security refuses pods.
 const POD_SECURITY_LABEL: &str = "pod-security.kubernetes.io/enforce";
-
-/// Whether a namespace admits privileged containers, which our patch may need.
-#[derive(Clone, Copy)]
-enum PodSecurity {
-    AdmitsPrivileged,
-    RefusesPrivileged,
-    /// Nothing is patched, so it does not matter.
-    Any,
-}
-
-impl PodSecurity {
-    /// What it adds to the name of an entry.
-    const fn suffix(self) -> &'static str {
-        match self {
-            Self::AdmitsPrivileged | Self::Any => "",
-            Self::RefusesPrivileged => "-unprivileged",
-        }
-    }
-
-    /// What it adds to the path of an entry.
-    const fn segment(self) -> &'static str {
-        match self {
-            Self::AdmitsPrivileged | Self::Any => "",
-            Self::RefusesPrivileged => "/unprivileged",
-        }
-    }
-
-    fn expression(self) -> Option<Value> {
-        let operator = match self {
-            Self::AdmitsPrivileged => "NotIn",
-            Self::RefusesPrivileged => "In",
-            Self::Any => return None,
-        };
-        Some(json!({"key": POD_SECURITY_LABEL, "operator": operator, "values": ["baseline", "restricted"]}))
-    }
-}
 
 /// The mutating one, then the validating one.
 pub(super) fn configurations(options: &Options) -> [Value; 2] {
@@ -62,10 +26,6 @@ fn configuration(options: &Options, door: Door) -> Value {
     let kind = match door {
         Door::Mutate => "MutatingWebhookConfiguration",
         Door::Validate => "ValidatingWebhookConfiguration",
-    };
-    let variants: &[PodSecurity] = match door {
-        Door::Mutate => &[PodSecurity::AdmitsPrivileged, PodSecurity::RefusesPrivileged],
-        Door::Validate => &[PodSecurity::Any],
     };
     let mut configuration = object("admissionregistration.k8s.io/v1", kind, names::WEBHOOK_CONFIGURATION);
     // AKS would rewrite our selectors, and every apply would put them back: https://github.com/Azure/AKS/issues/1771
@@ -78,22 +38,21 @@ fn configuration(options: &Options, door: Door) -> Value {
         Tls::SelfSigned | Tls::Byo { .. } => {}
     }
     configuration["metadata"]["annotations"] = annotations;
-    let entries = Mode::ALL
-        .into_iter()
-        .flat_map(|mode| variants.iter().map(move |pods| entry(options, door, mode, *pods)))
-        .collect::<Vec<_>>();
+    let entries: Vec<_> =
+        Entry::all().filter(|of| of.door == door).map(|of| entry(options, of)).collect();
     with(configuration, json!({"webhooks": entries}))
 }
 
-fn entry(options: &Options, door: Door, mode: Mode, pods: PodSecurity) -> Value {
-    let (door_name, mode_name) = (door.as_str(), mode.as_str());
+fn entry(options: &Options, of: Entry) -> Value {
+    let Entry { door, mode, unprivileged } = of;
+    let suffix = if unprivileged { "-unprivileged" } else { "" };
     let entry = json!({
-        "name": format!("{mode_name}{}.{door_name}.linkerd-linger.io", pods.suffix()),
+        "name": format!("{}{suffix}.{}.linkerd-linger.io", mode.as_str(), door.as_str()),
         "admissionReviewVersions": ["v1"],
-        "clientConfig": client_config(options, &format!("/{door_name}/{mode_name}{}", pods.segment())),
+        "clientConfig": client_config(options, &of.path()),
         "failurePolicy": failure_policy(options, mode).as_str(),
         "matchPolicy": "Equivalent",
-        "namespaceSelector": {"matchExpressions": namespaces(options, mode, pods)},
+        "namespaceSelector": {"matchExpressions": namespaces(options, mode, unprivileged)},
         // As Linkerd's injector leaves them out: its control plane must start before everything else.
         "objectSelector": {
             "matchExpressions": [{"key": "linkerd.io/control-plane-component", "operator": "DoesNotExist"}],
@@ -129,7 +88,7 @@ const fn failure_policy(options: &Options, mode: Mode) -> FailurePolicy {
     }
 }
 
-fn namespaces(options: &Options, mode: Mode, pods: PodSecurity) -> Vec<Value> {
+fn namespaces(options: &Options, mode: Mode, unprivileged: bool) -> Vec<Value> {
     let excluded = json!({
         "key": names::NAMESPACE_NAME_LABEL,
         "operator": "NotIn",
@@ -143,7 +102,12 @@ fn namespaces(options: &Options, mode: Mode, pods: PodSecurity) -> Vec<Value> {
     } else {
         json!({"key": names::MODE_LABEL, "operator": "In", "values": [mode.as_str()]})
     };
-    [excluded, labelled].into_iter().chain(pods.expression()).collect()
+    let pod_security = json!({
+        "key": POD_SECURITY_LABEL,
+        "operator": if unprivileged { "In" } else { "NotIn" },
+        "values": ["baseline", "restricted"],
+    });
+    vec![excluded, labelled, pod_security]
 }
 
 /// Pods are mutated when they are made, for later almost nothing of them may change. Workloads never are, so that no
