@@ -47,6 +47,12 @@ pub enum Command {
     /// /proc/sys/net/netfilter/nf_conntrack_tcp_timeout_close_wait and reads it back, for which it needs uid 0 and a
     /// privileged container.
     SetCloseWait(cmd::set_close_wait::Args),
+    /// Check an installation, and what would fail in silence around it
+    /// Reads only. What it may not read it names, and goes on.
+    Check(cmd::check::Args),
+    /// What the Linkerd CLI asks extensions
+    #[command(name = "_extension-metadata", hide = true)]
+    ExtensionMetadata(cmd::extension_metadata::Args),
 }
 
 impl Command {
@@ -65,6 +71,8 @@ impl Command {
             Self::Certs(args) => cmd::certs::run(&args),
             Self::Demo(args) => cmd::demo::run(&args),
             Self::SetCloseWait(args) => cmd::set_close_wait::run(args),
+            Self::Check(args) => cmd::check::run(&args),
+            Self::ExtensionMetadata(args) => cmd::extension_metadata::run(args),
         }
     }
 }

@@ -14,6 +14,8 @@
 //!
 //! Verdict -review::answer, patch::render-> bytes                serve
 //! Verdict -report::{text,json}-----------> text and exit code   lint, explain
+//!
+//! Cluster -check::{installed,pre,..}-> Vec<CheckResult> -check::output-> text and exit code   check
 //! ```
 //!
 //! Modules import from their own group or from those above it; up to *words* nothing touches I/O, a clock or async.
@@ -41,6 +43,7 @@ pub mod policy;
 pub mod rules;
 pub mod verdict;
 // words
+pub mod check;
 pub mod manifest;
 pub mod patch;
 pub mod report;
@@ -49,6 +52,7 @@ pub mod review;
 pub mod admin;
 pub mod apiserver;
 pub mod certs;
+pub mod cluster;
 pub mod metrics;
 mod pem;
 pub mod serve;

@@ -122,6 +122,15 @@ impl<'a> Object<'a> {
         serde_json::from_str::<Manifest<'a>>(json).map(|manifest| Some(manifest.into_object(kind)))
     }
 
+    /// Reads an object whose kind is known: the items of a list do not name theirs.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read`].
+    pub fn read_as(kind: Kind, json: &'a str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str::<Manifest<'a>>(json).map(|manifest| manifest.into_object(kind))
+    }
+
     /// The name for messages: `metadata.name`, else `generateName` with an asterisk, else `(unnamed)`.
     pub fn display_name(&self) -> String {
         match (&self.name, &self.generate_name) {

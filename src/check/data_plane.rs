@@ -1,0 +1,234 @@
+//! The injected pods that run now: what their init containers set, and which are older than the webhook.
+//!
+//! Pods come a page at a time, and of each only a [`PodSeen`] is kept.
+
+use std::collections::BTreeMap;
+
+use jiff::civil::Date;
+use serde::Deserialize;
+
+use super::{CheckId, CheckResult, Outcome, Read, Snapshot, count, dry_run, namespaces};
+use crate::{
+    close_wait::PlanAction,
+    finding::{Action, RuleId},
+    judge::judge,
+    linkerd::{Injection, proxy_init::ProxyInit},
+    policy::Policy,
+    review::Mode,
+    surroundings::Surroundings,
+    workload::{Kind, Object},
+};
+
+/// The label that a Deployment gives its ReplicaSets and their pods.
+const TEMPLATE_HASH: &str = "pod-template-hash";
+
+/// What is to be known of a pod.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PodSeen {
+    namespace: String,
+    owner: Workload,
+    close_wait: CloseWait,
+    /// Why it would be rejected, if it were created again.
+    rejected: Option<String>,
+}
+
+/// What a pod's init containers do about the close-wait timeout.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum CloseWait {
+    /// One sets so many seconds.
+    Sets(u32),
+    /// One tries, and fails.
+    Fails(String),
+    /// None does, and the webhook would change that.
+    Lacks(String),
+    /// None does, and none will.
+    Leaves(String),
+}
+
+/// What a pod belongs to.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Workload {
+    kind: String,
+    name: String,
+}
+
+#[derive(Default, Deserialize)]
+struct Labelled {
+    #[serde(default)]
+    metadata: Labels,
+}
+
+#[derive(Default, Deserialize)]
+struct Labels {
+    #[serde(default)]
+    labels: Option<BTreeMap<String, String>>,
+}
+
+/// What pods are judged by.
+#[derive(Debug)]
+pub struct Judge {
+    policy: Policy,
+    surroundings: Surroundings,
+    today: Date,
+}
+
+impl Judge {
+    /// By the policy of the installation, or the default one while that cannot be read.
+    pub fn of(snapshot: &Snapshot, today: Date) -> Self {
+        let policy = snapshot.policy_in_force().unwrap_or_default();
+        Self { policy, surroundings: dry_run::surroundings(snapshot), today }
+    }
+
+    /// Judges a Pod's JSON; `None` where it has no proxy.
+    pub fn see(&self, json: &str) -> Option<PodSeen> {
+        let object = Object::read_as(Kind::Pod, json).ok()?;
+        let namespace = object.namespace.as_deref().unwrap_or_default();
+        let judgement =
+            judge(&object, namespace, &self.surroundings, &self.policy, self.today, Injection::Over);
+        judgement.survey.mesh.proxy()?;
+        let crashes =
+            ProxyInit::find(&object.pod).is_some_and(|init| init.combined && !init.flags.is_empty());
+        let plan = &judgement.plan;
+        let why = plan.why.clone();
+        let close_wait = match (plan.action, plan.seconds) {
+            (PlanAction::Keep, Some(seconds)) => CloseWait::Sets(seconds),
+            (PlanAction::Repair, _) => CloseWait::Fails(why),
+            (PlanAction::InitContainer, _) if crashes => CloseWait::Fails(why),
+            (PlanAction::Patch | PlanAction::InitContainer, _) => CloseWait::Lacks(why),
+            (PlanAction::Keep | PlanAction::None, _) => CloseWait::Leaves(why),
+        };
+        let rejected = judgement
+            .verdict
+            .that(Action::Reject)
+            .find(|finding| finding.rule == RuleId::ProbeMatchesIdleTimeout)
+            .map(|finding| finding.message.clone());
+        Some(PodSeen { namespace: namespace.to_owned(), owner: owner(&object, json), close_wait, rejected })
+    }
+}
+
+/// The Deployment behind a ReplicaSet, else the controller, else the pod itself.
+fn owner(object: &Object<'_>, json: &str) -> Workload {
+    let Some(owner) = &object.owner else {
+        return Workload { kind: "pod".to_owned(), name: object.display_name() };
+    };
+    let (kind, name) = (owner.kind.to_lowercase(), owner.name.to_string());
+    if kind == "replicaset" {
+        let labels = serde_json::from_str::<Labelled>(json).unwrap_or_default().metadata.labels;
+        let hash = labels.as_ref().and_then(|labels| labels.get(TEMPLATE_HASH));
+        let deployment = hash.and_then(|hash| name.strip_suffix(hash.as_str())?.strip_suffix('-'));
+        if let Some(deployment) = deployment {
+            return Workload { kind: "deployment".to_owned(), name: deployment.to_owned() };
+        }
+    }
+    Workload { kind, name }
+}
+
+/// The checks of `--proxy`.
+pub fn checks(snapshot: &Snapshot, pods: &Read<Vec<PodSeen>>) -> Vec<CheckResult> {
+    let pods = match pods {
+        Ok(pods) => pods,
+        Err(error) => return vec![CheckResult::unread(CheckId::CloseWait, error)],
+    };
+    let no_namespaces = Vec::new();
+    let all = snapshot.namespaces.as_ref().unwrap_or(&no_namespaces);
+    let acting: Vec<_> = namespaces::opted_in(snapshot, all)
+        .into_iter()
+        .filter(|it| it.mode != Mode::Audit)
+        .map(|it| it.name)
+        .collect();
+    let acted_on: Vec<_> = pods.iter().filter(|pod| acting.contains(&pod.namespace.as_str())).collect();
+    vec![values(pods), fails(pods), restarts(&acted_on), races(&acted_on)]
+}
+
+/// What is set, and in how many pods.
+fn values(pods: &[PodSeen]) -> CheckResult {
+    let id = CheckId::CloseWait;
+    let (mut set, mut unset) = (BTreeMap::<u32, usize>::new(), 0);
+    for pod in pods {
+        match pod.close_wait {
+            CloseWait::Sets(seconds) => *set.entry(seconds).or_default() += 1,
+            CloseWait::Fails(_) | CloseWait::Lacks(_) | CloseWait::Leaves(_) => unset += 1,
+        }
+    }
+    let mut parts: Vec<_> =
+        set.iter().map(|(seconds, number)| format!("{seconds}s in {}", count(*number, "pod"))).collect();
+    if unset > 0 {
+        parts.push(format!("the kernel's own in {}", count(unset, "pod")));
+    }
+    if parts.is_empty() {
+        parts.push("there are no such pods".to_owned());
+    }
+    CheckResult::good(id, format!("{}: {}", id.description(), parts.join(", ")))
+}
+
+fn fails(pods: &[PodSeen]) -> CheckResult {
+    let items = by_owner(pods.iter().filter_map(|pod| match &pod.close_wait {
+        CloseWait::Fails(why) => Some((pod, why.as_str())),
+        CloseWait::Sets(_) | CloseWait::Lacks(_) | CloseWait::Leaves(_) => None,
+    }));
+    let items: Vec<_> = items
+        .iter()
+        .map(|(place, (number, why))| format!("{} ({}): {why}", place.shown(), count(*number, "pod")))
+        .collect();
+    CheckResult::of(CheckId::CloseWaitFails, Outcome::fail_of("these do not start", &items))
+}
+
+fn restarts(pods: &[&PodSeen]) -> CheckResult {
+    let items = by_owner(pods.iter().filter_map(|pod| match &pod.close_wait {
+        CloseWait::Fails(why) | CloseWait::Lacks(why) => Some((*pod, why.as_str())),
+        CloseWait::Sets(_) | CloseWait::Leaves(_) => None,
+    }));
+    let items: Vec<_> = items.iter().map(|(place, (number, _))| place.restart(*number)).collect();
+    CheckResult::of(
+        CheckId::Restarts,
+        Outcome::warn_of("these run without what the webhook adds, until they are created again", &items),
+    )
+}
+
+fn races(pods: &[&PodSeen]) -> CheckResult {
+    let items = by_owner(pods.iter().filter_map(|pod| Some((*pod, pod.rejected.as_deref()?))));
+    let items: Vec<_> = items
+        .iter()
+        .map(|(place, (number, why))| format!("{} ({}): {why}", place.shown(), count(*number, "pod")))
+        .collect();
+    CheckResult::of(
+        CheckId::ProbeRaces,
+        Outcome::warn_of("these run, and would be rejected or warned of when they are created again", &items),
+    )
+}
+
+#[derive(Eq, Ord, PartialEq, PartialOrd)]
+struct Place<'a> {
+    namespace: &'a str,
+    owner: &'a Workload,
+}
+
+impl Place<'_> {
+    fn shown(&self) -> String {
+        format!("{} {}/{}", self.namespace, self.owner.kind, self.owner.name)
+    }
+
+    /// The command that has the pods created again, where there is one.
+    fn restart(&self, number: usize) -> String {
+        let Workload { kind, name } = self.owner;
+        let pods = count(number, "pod");
+        match kind.as_str() {
+            "deployment" | "statefulset" | "daemonset" => {
+                format!("kubectl rollout restart -n {} {kind}/{name}  # {pods}", self.namespace)
+            }
+            _ => format!("{} ({pods}): to be created again by its owner", self.shown()),
+        }
+    }
+}
+
+/// Pods by what they belong to, with their number and what is to be said of the first.
+fn by_owner<'a>(
+    pods: impl Iterator<Item = (&'a PodSeen, &'a str)>,
+) -> BTreeMap<Place<'a>, (usize, &'a str)> {
+    let mut owners = BTreeMap::new();
+    for (pod, why) in pods {
+        let place = Place { namespace: &pod.namespace, owner: &pod.owner };
+        owners.entry(place).or_insert((0, why)).0 += 1;
+    }
+    owners
+}

@@ -1,0 +1,353 @@
+//! A cluster's API server: read objects, ask for permissions, create pods for show.
+//!
+//! Turns answers into the types of `check`, with an end to every wait. What they mean is left to that module.
+
+mod gather;
+
+use std::{error::Error as _, path::PathBuf, time::Duration};
+
+use http_body_util::BodyExt;
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
+use kube::{
+    Client, Config,
+    api::{ListParams, PostParams},
+    client::Body,
+    config::{KubeConfigOptions, Kubeconfig},
+    core::Request,
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, value::RawValue};
+use tokio::time::timeout;
+
+use crate::{
+    check::{Read, ReadError, dry_run::Answer, pre::Permission},
+    names,
+};
+
+/// The longest wait for one answer, as long as Linkerd's own checks wait (linkerd2 `RequestTimeout`).
+const ANSWER: Duration = Duration::from_secs(30);
+/// How many objects to ask for at once: kubectl's `--chunk-size`.
+const PAGE: u32 = 500;
+/// The status of an expired continue token.
+const GONE: u16 = 410;
+
+/// Which cluster, and as whom.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Target {
+    /// The kubeconfig; else `$KUBECONFIG`, `~/.kube/config` or the pod's own.
+    pub kubeconfig: Option<PathBuf>,
+    /// The context in it; else the current one.
+    pub context: Option<String>,
+    /// The user to impersonate.
+    pub user: Option<String>,
+    /// The groups to impersonate.
+    pub groups: Vec<String>,
+}
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Impersonation needs a user.
+    #[error("--as-group needs --as: there are no groups without a user")]
+    GroupsWithoutUser,
+    /// The kubeconfig cannot be used.
+    #[error("cannot use the kubeconfig")]
+    Kubeconfig(#[from] kube::config::KubeconfigError),
+    /// TLS or the credentials cannot be set up.
+    #[error("cannot set up the client")]
+    Client(#[from] kube::Error),
+}
+
+impl ConnectError {
+    /// The message with its causes.
+    pub fn told(&self) -> String {
+        let source = self.source();
+        source.map_or_else(|| self.to_string(), |source| format!("{self}: {}", chain(source)))
+    }
+}
+
+/// A cluster's API server.
+#[derive(Clone)]
+pub struct Cluster {
+    client: Client,
+}
+
+/// What the API server says of itself.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerVersion {
+    /// `1`.
+    pub major: String,
+    /// `31`, or `31+`.
+    pub minor: String,
+    /// `v1.31.4-gke.1`.
+    pub git_version: String,
+}
+
+#[derive(Deserialize)]
+struct Page<T> {
+    #[serde(default)]
+    metadata: PageMetadata,
+    items: Option<Vec<T>>,
+}
+
+#[derive(Default, Deserialize)]
+struct PageMetadata {
+    #[serde(default, rename = "continue")]
+    token: Option<String>,
+}
+
+impl Cluster {
+    /// A client; nothing is sent yet, except by the commands that a kubeconfig may name for credentials.
+    ///
+    /// # Errors
+    ///
+    /// When the kubeconfig cannot be used.
+    pub async fn connect(target: &Target) -> Result<Self, ConnectError> {
+        if target.user.is_none() && !target.groups.is_empty() {
+            return Err(ConnectError::GroupsWithoutUser);
+        }
+        let mut config = config(target).await?;
+        config.connect_timeout = Some(ANSWER);
+        config.read_timeout = Some(ANSWER);
+        if let Some(user) = &target.user {
+            config.auth_info.impersonate = Some(user.clone());
+            config.auth_info.impersonate_groups = Some(target.groups.clone());
+        }
+        Ok(Self { client: Client::try_from(config)? })
+    }
+
+    /// The version of the API server.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer, or not with that.
+    pub async fn version(&self) -> Read<ServerVersion> {
+        self.read("ask the API server for its version", hyper::Request::get("/version").body(Vec::new())).await
+    }
+
+    /// An object, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read; `what` is what was tried.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str, what: &str) -> Read<Option<T>> {
+        match self.ask(what, hyper::Request::get(path).body(Vec::new())).await? {
+            Ok(text) => parse(what, &text).map(Some),
+            Err(status) if status.code == 404 => Ok(None),
+            Err(status) => Err(refused(what, &status)),
+        }
+    }
+
+    /// All objects below a path.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be read.
+    pub async fn list<T: DeserializeOwned>(&self, path: &str, what: &str) -> Read<Vec<T>> {
+        let mut all = Vec::new();
+        self.pages(path, ListParams::default(), what, |items| all.extend(items)).await?;
+        Ok(all)
+    }
+
+    /// The JSON of objects below a path, page by page.
+    ///
+    /// # Errors
+    ///
+    /// When a page cannot be read.
+    pub async fn pages<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        params: ListParams,
+        what: &str,
+        mut each: impl FnMut(Vec<T>),
+    ) -> Read<()> {
+        let mut params = params.limit(PAGE);
+        loop {
+            let token = match self.ask(what, Request::new(path).list(&params)).await? {
+                Ok(text) => {
+                    let page: Page<T> = parse(what, &text)?;
+                    each(page.items.unwrap_or_default());
+                    page.metadata.token
+                }
+                // etcd has dropped the old revision; with this token the list goes on with newer objects.
+                Err(status) if status.code == GONE && params.continue_token.is_some() => {
+                    let fresh = status.metadata.as_ref().and_then(|metadata| metadata.continue_.clone());
+                    if fresh.is_none() || fresh == params.continue_token {
+                        return Err(refused(what, &status));
+                    }
+                    fresh
+                }
+                Err(status) => return Err(refused(what, &status)),
+            };
+            match token.filter(|token| !token.is_empty()) {
+                Some(token) => params.continue_token = Some(token),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Whether the user may create objects.
+    ///
+    /// # Errors
+    ///
+    /// When the API server does not say.
+    pub async fn may_create(&self, permission: &Permission) -> Read<bool> {
+        let what = "ask the API server for one's permissions";
+        let attributes = ResourceAttributes {
+            verb: Some("create".to_owned()),
+            group: Some(permission.group.to_owned()),
+            resource: Some(permission.resource.to_owned()),
+            namespace: permission.namespaced.then(|| names::NAMESPACE.to_owned()),
+            ..ResourceAttributes::default()
+        };
+        let review = SelfSubjectAccessReview {
+            spec: SelfSubjectAccessReviewSpec {
+                resource_attributes: Some(attributes),
+                ..SelfSubjectAccessReviewSpec::default()
+            },
+            ..SelfSubjectAccessReview::default()
+        };
+        let body = serde_json::to_vec(&review)
+            .map_err(|error| ReadError::Failed { what: what.to_owned(), why: error.to_string() })?;
+        let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+        let request = Request::new(path).create(&PostParams::default(), body);
+        let answer: SelfSubjectAccessReview = self.read(what, request).await?;
+        Ok(answer.status.is_some_and(|status| status.allowed))
+    }
+
+    /// Creates a pod for show: it passes all of admission, and is not stored.
+    pub async fn create_for_show(&self, namespace: &str, pod: &Value) -> Answer {
+        let what = format!("create pods in the namespace {namespace}, be it only for show");
+        let params = PostParams { dry_run: true, ..PostParams::default() };
+        let path = format!("/api/v1/namespaces/{namespace}/pods");
+        let request = Request::new(path).create(&params, pod.to_string().into_bytes());
+        match self.send(&what, request).await {
+            Err(error) => Answer::Unasked(error),
+            Ok(Reply { code, body, warnings }) if (200..300).contains(&code) => {
+                Answer::Admitted { pod: body, warnings }
+            }
+            Ok(Reply { code, body, .. }) => {
+                let status = status(code, &body);
+                // The authorizer's words; admission plugins answer 403 as well.
+                if code == 403 && status.message.contains("cannot create resource") {
+                    Answer::Unasked(ReadError::Forbidden { what })
+                } else {
+                    Answer::Refused(status.message)
+                }
+            }
+        }
+    }
+
+    async fn read<T: DeserializeOwned, E: std::error::Error + 'static>(
+        &self,
+        what: &str,
+        request: Result<hyper::Request<Vec<u8>>, E>,
+    ) -> Read<T> {
+        match self.ask(what, request).await? {
+            Ok(text) => parse(what, &text),
+            Err(status) => Err(refused(what, &status)),
+        }
+    }
+
+    /// The text of an answer, or the status in its place.
+    async fn ask<E: std::error::Error + 'static>(
+        &self,
+        what: &str,
+        request: Result<hyper::Request<Vec<u8>>, E>,
+    ) -> Read<Result<String, Box<kube::core::Status>>> {
+        let Reply { code, body, .. } = self.send(what, request).await?;
+        Ok(if (200..300).contains(&code) { Ok(body) } else { Err(status(code, &body)) })
+    }
+
+    async fn send<E: std::error::Error + 'static>(
+        &self,
+        what: &str,
+        request: Result<hyper::Request<Vec<u8>>, E>,
+    ) -> Read<Reply> {
+        let failed = |why: String| ReadError::Failed { what: what.to_owned(), why };
+        let request = request.map_err(|error| failed(chain(&error)))?.map(Body::from);
+        let exchange = async {
+            let response = self.client.send(request).await.map_err(|error| failed(cause(&error)))?;
+            let (head, body) = response.into_parts();
+            let body = body.collect().await.map_err(|error| failed(cause(&error)))?.to_bytes();
+            let warnings = head.headers.get_all("warning").iter();
+            let warnings = warnings.filter_map(|value| value.to_str().ok().map(str::to_owned)).collect();
+            let body = String::from_utf8_lossy(&body).into_owned();
+            Ok(Reply { code: head.status.as_u16(), body, warnings })
+        };
+        let late = |_| failed(format!("no answer within {}s", ANSWER.as_secs()));
+        timeout(ANSWER, exchange).await.map_err(late)?
+    }
+}
+
+struct Reply {
+    code: u16,
+    body: String,
+    warnings: Vec<String>,
+}
+
+/// As kubectl finds it: the flag, the environment, the home directory, and in a pod its ServiceAccount.
+async fn config(target: &Target) -> Result<Config, kube::config::KubeconfigError> {
+    let options = KubeConfigOptions { context: target.context.clone(), ..KubeConfigOptions::default() };
+    if let Some(path) = &target.kubeconfig {
+        return Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await;
+    }
+    match Config::from_kubeconfig(&options).await {
+        Err(_) if target.context.is_none() && std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() => {
+            Config::incluster().or(Config::from_kubeconfig(&options).await)
+        }
+        found => found,
+    }
+}
+
+fn parse<T: DeserializeOwned>(what: &str, text: &str) -> Read<T> {
+    serde_json::from_str(text).map_err(|error| ReadError::Failed {
+        what: what.to_owned(),
+        why: format!("the answer cannot be read: {error}"),
+    })
+}
+
+/// The status in an answer, or one in place of what a proxy answered.
+fn status(code: u16, body: &str) -> Box<kube::core::Status> {
+    let parsed = serde_json::from_str::<kube::core::Status>(body).ok().filter(|it| !it.message.is_empty());
+    let text: String = body.trim().chars().take(200).collect();
+    let mut status = parsed.unwrap_or_else(|| kube::core::Status::failure(&text, ""));
+    status.code = code;
+    status.boxed()
+}
+
+fn refused(what: &str, status: &kube::core::Status) -> ReadError {
+    let what = what.to_owned();
+    match status.code {
+        403 => ReadError::Forbidden { what },
+        code => ReadError::Failed { what, why: format!("the API server answers {code}: {}", status.message) },
+    }
+}
+
+/// kube's own words for its variants say nothing to a user.
+fn cause(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Service(source) => chain(&**source),
+        other => other.source().map_or_else(|| other.to_string(), chain),
+    }
+}
+
+/// A message with its causes, each said once.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let more = source.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        next = source.source();
+    }
+    text
+}
+
+/// A Pod's JSON, as it came.
+type RawPod = Box<RawValue>;

@@ -1,0 +1,86 @@
+//! The objects that the checks look at, read at one moment.
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::ListParams;
+
+use super::{Cluster, RawPod};
+use crate::{
+    check::{
+        Read, Snapshot,
+        data_plane::{Judge, PodSeen},
+        pre::{PERMISSIONS, Permission},
+    },
+    names,
+};
+
+/// The key of the policy in its ConfigMap.
+const POLICY_KEY: &str = "policy.yaml";
+/// The label of every pod that Linkerd's injector has been at.
+const INJECTED: &str = "linkerd.io/control-plane-ns";
+/// Pods that are over keep their settings, and do nothing.
+const RUNNING: &str = "status.phase!=Succeeded,status.phase!=Failed";
+
+impl Cluster {
+    /// Reads the objects of an installation, and of Linkerd in `linkerd`.
+    pub async fn snapshot(&self, linkerd: &str) -> Snapshot {
+        let own = |what: &str| format!("get {what} in the namespace {}", names::NAMESPACE);
+        let injector = format!("/apis/apps/v1/namespaces/{linkerd}/deployments/linkerd-proxy-injector");
+        let injector_what = format!("get the deployment linkerd-proxy-injector in the namespace {linkerd}");
+        let deployment =
+            format!("/apis/apps/v1/namespaces/{}/deployments/{}", names::NAMESPACE, names::SERVER);
+        let deployment_what = own(&format!("the deployment {}", names::SERVER));
+        let secret = format!("/api/v1/namespaces/{}/secrets/{}", names::NAMESPACE, names::CERTIFICATE_SECRET);
+        let secret_what = own(&format!("the secret {}", names::CERTIFICATE_SECRET));
+        const ADMISSION: &str = "/apis/admissionregistration.k8s.io/v1";
+        let mutating = format!("{ADMISSION}/mutatingwebhookconfigurations");
+        let validating = format!("{ADMISSION}/validatingwebhookconfigurations");
+        let (mutating, validating, namespaces, server, certificate, policy, injector) = tokio::join!(
+            self.list(&mutating, "list mutatingwebhookconfigurations"),
+            self.list(&validating, "list validatingwebhookconfigurations"),
+            self.list("/api/v1/namespaces", "list namespaces"),
+            self.get(&deployment, &deployment_what),
+            self.get(&secret, &secret_what),
+            self.policy(),
+            self.get(&injector, &injector_what),
+        );
+        Snapshot { mutating, validating, namespaces, server, certificate, policy, injector }
+    }
+
+    async fn policy(&self) -> Read<Option<String>> {
+        let path = format!("/api/v1/namespaces/{}/configmaps/{}", names::NAMESPACE, names::POLICY_CONFIG_MAP);
+        let what =
+            format!("get the configmap {} in the namespace {}", names::POLICY_CONFIG_MAP, names::NAMESPACE);
+        let found: Option<ConfigMap> = self.get(&path, &what).await?;
+        Ok(found.and_then(|map| map.data).unwrap_or_default().remove(POLICY_KEY))
+    }
+
+    /// Judges the injected pods of a namespace, or of all.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be listed.
+    pub async fn pods(&self, namespace: Option<&str>, judge: &Judge) -> Read<Vec<PodSeen>> {
+        let (path, what) = match namespace {
+            Some(name) => {
+                (format!("/api/v1/namespaces/{name}/pods"), format!("list pods in the namespace {name}"))
+            }
+            None => ("/api/v1/pods".to_owned(), "list pods".to_owned()),
+        };
+        let params = ListParams::default().labels(INJECTED).fields(RUNNING);
+        let mut seen = Vec::new();
+        self.pages(&path, params, &what, |pods: Vec<RawPod>| {
+            seen.extend(pods.iter().filter_map(|pod| judge.see(pod.get())));
+        })
+        .await?;
+        Ok(seen)
+    }
+
+    /// Whether the user may create each part of an installation.
+    pub async fn access(&self) -> Vec<(Permission, Read<bool>)> {
+        let mut access = Vec::new();
+        for permission in PERMISSIONS {
+            access.push((permission, self.may_create(&permission).await));
+        }
+        access
+    }
+}

@@ -1,0 +1,164 @@
+//! `check`: an installation and what fails in silence around it, in the format of `linkerd check`.
+
+use std::{
+    io::{IsTerminal, stderr},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use clap::{ArgAction, ValueEnum};
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use tokio::time::{Instant, sleep};
+
+use super::{connection::Connection, manifests::print};
+use crate::{
+    check::{self, CheckId, CheckResult, Outcome, Snapshot, data_plane, dry_run, output, pre},
+    cluster::Cluster,
+    duration,
+};
+
+/// How long to wait before things are looked at again.
+const PAUSE: Duration = Duration::from_secs(2);
+/// The longest `--wait`: it must end.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+
+const EXAMPLES: &str = "\
+Examples:
+  # before installing
+  linkerd linger check --pre
+  # after installing; waits until the webhook answers
+  linkerd linger check
+  # and what the init containers of running pods set
+  linkerd linger check --proxy --namespace shop
+  # as `linkerd check` calls it
+  linkerd linger check --wait=0s --output=json
+
+Exit codes:
+  0  all is well, or there are only warnings
+  1  a check failed
+  2  the command line cannot be understood";
+
+/// The flags of `check`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Only check whether linkerd-linger can be installed
+    #[arg(long, conflicts_with = "proxy", value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1,
+          require_equals = true, default_value_t = false, default_missing_value = "true",
+          hide_possible_values = true)]
+    pre: bool,
+    /// Also check what the init containers of injected pods set
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1,
+          require_equals = true, default_value_t = false, default_missing_value = "true",
+          hide_possible_values = true)]
+    proxy: bool,
+    /// The namespace for --proxy [default: all]
+    #[arg(short, long, value_name = "NAMESPACE")]
+    namespace: Option<String>,
+    /// How to print
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Table)]
+    output: Format,
+    /// How long to wait for what may still become well, such as a server that starts
+    #[arg(long, value_name = "DURATION", default_value = "5m0s", value_parser = duration::read)]
+    wait: Duration,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Format {
+    /// Every check
+    #[value(alias = "basic")]
+    Table,
+    /// For programs, and for `linkerd check`
+    Json,
+    /// Only what is not well
+    Short,
+}
+
+/// Runs it.
+///
+/// # Errors
+///
+/// When stdout is gone.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    args.connection.log();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let results = runtime.block_on(results(args));
+    let text = match args.output {
+        Format::Table => output::table(&results),
+        Format::Json => output::json(&results)?,
+        Format::Short => output::short(&results),
+    };
+    print(&text)?;
+    Ok(if output::success(&results) { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+async fn results(args: &Args) -> Vec<CheckResult> {
+    let deadline = Instant::now() + args.wait.min(LONGEST_WAIT);
+    let cluster = match Cluster::connect(&args.connection.target()).await {
+        Ok(cluster) => cluster,
+        Err(error) => return vec![CheckResult::of(CheckId::ApiClient, Outcome::Error(error.told()))],
+    };
+    let mut results = vec![CheckResult::of(CheckId::ApiClient, Outcome::Good)];
+    match cluster.version().await {
+        Err(error) => {
+            results.push(CheckResult::of(CheckId::ApiQuery, Outcome::Error(error.to_string())));
+            return results;
+        }
+        Ok(version) => {
+            results.push(CheckResult::of(CheckId::ApiQuery, Outcome::Good));
+            results.push(pre::version(&version.major, &version.minor, &version.git_version));
+        }
+    }
+    if args.pre {
+        let snapshot = cluster.snapshot(&args.connection.linkerd_namespace).await;
+        results.extend(pre::checks(&snapshot, &cluster.access().await));
+        return results;
+    }
+    let (snapshot, installed) = until_well(&cluster, args, deadline).await;
+    results.extend(installed);
+    if args.proxy {
+        let judge = data_plane::Judge::of(&snapshot, today());
+        let namespace = args.namespace.as_deref().filter(|name| !name.is_empty());
+        let pods = cluster.pods(namespace, &judge).await;
+        results.extend(data_plane::checks(&snapshot, &pods));
+    }
+    results
+}
+
+/// Looks again until nothing is left that may become well by itself, or the deadline comes.
+async fn until_well(cluster: &Cluster, args: &Args, deadline: Instant) -> (Snapshot, Vec<CheckResult>) {
+    let mut told = None;
+    loop {
+        let snapshot = cluster.snapshot(&args.connection.linkerd_namespace).await;
+        let mut results = check::installed(&snapshot, Timestamp::now());
+        if snapshot.is_installed() {
+            let (trials, instead) = dry_run::trials(&snapshot, today());
+            for trial in &trials {
+                let answer = cluster.create_for_show(&trial.namespace, &trial.pod).await;
+                results.push(dry_run::result(trial, &answer));
+            }
+            results.extend(instead);
+        }
+        let waits_for = results.iter().find(|result| result.may_heal());
+        let Some(result) = waits_for.filter(|_| Instant::now() + PAUSE <= deadline) else {
+            return (snapshot, results);
+        };
+        if told != Some(result.id) && args.output != Format::Json && stderr().is_terminal() {
+            anstream::eprintln!("waiting: {}", result.id.description());
+            told = Some(result.id);
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// Exemptions count through the end of their last day in UTC.
+fn today() -> Date {
+    Timestamp::now().to_zoned(TimeZone::UTC).date()
+}

@@ -1,0 +1,120 @@
+//! The flags of Linkerd's extension model that choose a cluster: `linkerd check` passes them to every extension.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args};
+use tracing_subscriber::{Layer, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::cluster::Target;
+
+/// Which cluster, and as whom. As `linkerd check` does, each may be given as `--flag=value`, switches too.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Cluster")]
+pub(crate) struct Connection {
+    /// The kubeconfig to use
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig to use
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+    /// The user to impersonate
+    #[arg(long = "as", value_name = "USER")]
+    user: Option<String>,
+    /// A group to impersonate; may be repeated
+    #[arg(long = "as-group", value_name = "GROUP")]
+    groups: Vec<String>,
+    /// Taken and not used: Linkerd passes it to extensions, and it is the address of a server that we do not ask
+    #[arg(long, value_name = "ADDRESS")]
+    api_addr: Option<String>,
+    /// The namespace of Linkerd's control plane
+    #[arg(
+        short = 'L',
+        long,
+        value_name = "NAMESPACE",
+        env = "LINKERD_NAMESPACE",
+        default_value = "linkerd"
+    )]
+    pub(crate) linkerd_namespace: String,
+    /// Tell on stderr what is asked of the API server
+    #[arg(
+        long,
+        value_name = "BOOL",
+        action = ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_value_t = false,
+        default_missing_value = "true",
+        hide_possible_values = true
+    )]
+    verbose: bool,
+}
+
+impl Connection {
+    /// The cluster that the flags choose.
+    pub(crate) fn target(&self) -> Target {
+        let some = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        Target {
+            kubeconfig: self.kubeconfig.clone().filter(|path| !path.as_os_str().is_empty()),
+            context: some(&self.context),
+            user: some(&self.user),
+            groups: self.groups.iter().flat_map(|group| groups(group)).collect(),
+        }
+    }
+
+    /// Logs if that was asked for.
+    pub(crate) fn log(&self) {
+        if self.verbose {
+            let levels = Targets::new()
+                .with_target("kube_client", tracing::Level::DEBUG)
+                .with_target("linkerd_linger", tracing::Level::DEBUG);
+            let layer = fmt::layer().with_writer(std::io::stderr).with_filter(levels);
+            // A second subscriber in one process would be an error; the first one stays.
+            let _ = tracing_subscriber::registry().with(layer).try_init();
+        }
+    }
+}
+
+/// `linkerd check` passes all groups at once as Go prints a list, `[a,b]`, and `[]` when there are none (linkerd2
+/// `getExtensionCheckFlags`, pflag `stringArrayValue.String`).
+fn groups(text: &str) -> Vec<String> {
+    match text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+        Some(list) => list
+            .split(',')
+            .map(|group| group.trim_matches('"').to_owned())
+            .filter(|group| !group.is_empty())
+            .collect(),
+        None => vec![text.to_owned()],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Program {
+        #[command(flatten)]
+        connection: Connection,
+    }
+
+    fn parse(flags: &[&str]) -> Connection {
+        Program::try_parse_from(["linkerd-linger"].iter().chain(flags)).unwrap().connection
+    }
+
+    #[test]
+    fn groups_are_read_as_linkerd_passes_them() {
+        let groups = |flags: &[&str]| parse(flags).target().groups;
+        assert_eq!(groups(&["--as-group=[]"]), Vec::<String>::new());
+        assert_eq!(groups(&["--as-group=[system:masters,dev]"]), ["system:masters", "dev"]);
+        assert_eq!(groups(&["--as-group", "a", "--as-group", "b"]), ["a", "b"]);
+    }
+
+    #[test]
+    fn switches_take_a_value_as_linkerd_passes_them() {
+        assert!(!parse(&["--verbose=false"]).verbose);
+        assert!(parse(&["--verbose=true"]).verbose);
+        assert!(parse(&["--verbose"]).verbose);
+    }
+}
