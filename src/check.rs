@@ -144,10 +144,9 @@ pub struct Snapshot {
 impl Snapshot {
     /// Whether anything of ours is there, so that looking further makes sense.
     pub fn is_installed(&self) -> bool {
-        let namespace = self.namespaces.as_ref().is_ok_and(|all| namespaces::own(all).is_some());
         // What could not be read may be there.
-        let unknown = self.mutating.is_err() && self.namespaces.is_err();
-        namespace || unknown || !hooks::ours(self).is_empty()
+        let namespace = self.namespaces.as_ref().map_or(true, |all| namespaces::own(all).is_some());
+        namespace || !hooks::ours(self).is_empty()
     }
 
     /// The policy that the server reviews by: the default one where there is none, or it cannot be read.

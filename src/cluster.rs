@@ -110,8 +110,6 @@ impl Cluster {
             return Err(ConnectError::GroupsWithoutUser);
         }
         let mut config = config(target).await?;
-        config.connect_timeout = Some(ANSWER);
-        config.read_timeout = Some(ANSWER);
         if let Some(user) = &target.user {
             config.auth_info.impersonate = Some(user.clone());
             config.auth_info.impersonate_groups = Some(target.groups.clone());
@@ -125,7 +123,8 @@ impl Cluster {
     ///
     /// When it does not answer, or not with that.
     pub async fn version(&self) -> Read<ServerVersion> {
-        self.read("ask the API server for its version", hyper::Request::get("/version").body(Vec::new())).await
+        self.read("ask the API server for its version", hyper::Request::get("/version").body(Vec::new()))
+            .await
     }
 
     /// An object, if it is there.
@@ -296,9 +295,7 @@ async fn config(target: &Target) -> Result<Config, kube::config::KubeconfigError
         return Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await;
     }
     match Config::from_kubeconfig(&options).await {
-        Err(_) if target.context.is_none() && std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() => {
-            Config::incluster().or(Config::from_kubeconfig(&options).await)
-        }
+        Err(error) if target.context.is_none() => Config::incluster().map_err(|_| error),
         found => found,
     }
 }

@@ -76,7 +76,11 @@ pub(super) fn checks(snapshot: &Snapshot, now: Timestamp) -> Vec<CheckResult> {
 
 fn chain(secret: &Secret) -> Result<Vec<CertificateDer<'static>>, String> {
     let place = format!("{CHAIN} of the Secret {}", names::CERTIFICATE_SECRET);
-    let bytes = secret.data.as_ref().and_then(|data| data.get(CHAIN)).ok_or(format!("there is no {place}"))?;
+    let bytes = secret
+        .data
+        .as_ref()
+        .and_then(|data| data.get(CHAIN))
+        .ok_or_else(|| format!("there is no {place}"))?;
     match certificates(&bytes.0) {
         Some(chain) if !chain.is_empty() => Ok(chain),
         _ => Err(format!("{place} holds no certificate in PEM")),
@@ -114,7 +118,8 @@ fn verify(
     }
     let Some((leaf, rest)) = chain.split_first() else { return Ok(()) };
     let server = ServerName::try_from(name).map_err(|_| format!("{name:?} is no name of a server"))?;
-    let time = UnixTime::since_unix_epoch(Duration::from_secs(now.as_second().try_into().unwrap_or_default()));
+    let time =
+        UnixTime::since_unix_epoch(Duration::from_secs(now.as_second().try_into().unwrap_or_default()));
     let provider = Arc::new(ring::default_provider());
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider)
         .build()
@@ -129,7 +134,10 @@ fn verify(
 fn told(error: &CertificateError, name: &str) -> String {
     match error {
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            format!("no authority in its caBundle has signed the chain in the Secret {}", names::CERTIFICATE_SECRET)
+            format!(
+                "no authority in its caBundle has signed the chain in the Secret {}",
+                names::CERTIFICATE_SECRET
+            )
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             format!("the serving certificate is not for {name}")

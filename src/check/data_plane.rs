@@ -28,6 +28,8 @@ pub struct PodSeen {
     namespace: String,
     owner: Workload,
     close_wait: CloseWait,
+    /// Whether the webhook would patch it, if it were created again.
+    mended: bool,
     /// Why it would be rejected, if it were created again.
     rejected: Option<String>,
 }
@@ -39,10 +41,8 @@ enum CloseWait {
     Sets(u32),
     /// One tries, and fails.
     Fails(String),
-    /// None does, and the webhook would change that.
-    Lacks(String),
-    /// None does, and none will.
-    Leaves(String),
+    /// None does.
+    Leaves,
 }
 
 /// What a pod belongs to.
@@ -89,20 +89,22 @@ impl Judge {
         let crashes =
             ProxyInit::find(&object.pod).is_some_and(|init| init.combined && !init.flags.is_empty());
         let plan = &judgement.plan;
-        let why = plan.why.clone();
         let close_wait = match (plan.action, plan.seconds) {
             (PlanAction::Keep, Some(seconds)) => CloseWait::Sets(seconds),
-            (PlanAction::Repair, _) => CloseWait::Fails(why),
-            (PlanAction::InitContainer, _) if crashes => CloseWait::Fails(why),
-            (PlanAction::Patch | PlanAction::InitContainer, _) => CloseWait::Lacks(why),
-            (PlanAction::Keep | PlanAction::None, _) => CloseWait::Leaves(why),
+            (PlanAction::Repair, _) => CloseWait::Fails(plan.why.clone()),
+            (PlanAction::InitContainer, _) if crashes => CloseWait::Fails(plan.why.clone()),
+            (PlanAction::Keep | PlanAction::Patch | PlanAction::InitContainer | PlanAction::None, _) => {
+                CloseWait::Leaves
+            }
         };
+        let mended = !judgement.verdict.edits().is_empty();
         let rejected = judgement
             .verdict
             .that(Action::Reject)
             .find(|finding| finding.rule == RuleId::ProbeMatchesIdleTimeout)
             .map(|finding| finding.message.clone());
-        Some(PodSeen { namespace: namespace.to_owned(), owner: owner(&object, json), close_wait, rejected })
+        let owner = owner(&object, json);
+        Some(PodSeen { namespace: namespace.to_owned(), owner, close_wait, mended, rejected })
     }
 }
 
@@ -137,34 +139,48 @@ pub fn checks(snapshot: &Snapshot, pods: &Read<Vec<PodSeen>>) -> Vec<CheckResult
         .map(|it| it.name)
         .collect();
     let acted_on: Vec<_> = pods.iter().filter(|pod| acting.contains(&pod.namespace.as_str())).collect();
-    vec![values(pods), fails(pods), restarts(&acted_on), races(&acted_on)]
+    let mut results = values(pods);
+    results.extend([fails(pods), restarts(&acted_on), races(&acted_on)]);
+    results
 }
 
-/// What is set, and in how many pods.
-fn values(pods: &[PodSeen]) -> CheckResult {
+/// What is set in each namespace, and by whose pods.
+fn values(pods: &[PodSeen]) -> Vec<CheckResult> {
     let id = CheckId::CloseWait;
-    let (mut set, mut unset) = (BTreeMap::<u32, usize>::new(), 0);
+    type Owners<'a> = BTreeMap<&'a Workload, usize>;
+    let mut namespaces: BTreeMap<&str, BTreeMap<Option<u32>, Owners<'_>>> = BTreeMap::new();
     for pod in pods {
-        match pod.close_wait {
-            CloseWait::Sets(seconds) => *set.entry(seconds).or_default() += 1,
-            CloseWait::Fails(_) | CloseWait::Lacks(_) | CloseWait::Leaves(_) => unset += 1,
-        }
+        let seconds = match pod.close_wait {
+            CloseWait::Sets(seconds) => Some(seconds),
+            CloseWait::Fails(_) | CloseWait::Leaves => None,
+        };
+        let values = namespaces.entry(&pod.namespace).or_default();
+        *values.entry(seconds).or_default().entry(&pod.owner).or_default() += 1;
     }
-    let mut parts: Vec<_> =
-        set.iter().map(|(seconds, number)| format!("{seconds}s in {}", count(*number, "pod"))).collect();
-    if unset > 0 {
-        parts.push(format!("the kernel's own in {}", count(unset, "pod")));
+    if namespaces.is_empty() {
+        return vec![CheckResult::good(id, format!("{}: there are no such pods", id.description()))];
     }
-    if parts.is_empty() {
-        parts.push("there are no such pods".to_owned());
-    }
-    CheckResult::good(id, format!("{}: {}", id.description(), parts.join(", ")))
+    let told = |(seconds, owners): (&Option<u32>, &Owners<'_>)| {
+        let value = seconds.map_or_else(|| "the kernel's own".to_owned(), |seconds| format!("{seconds}s"));
+        let owners: Vec<_> = owners
+            .iter()
+            .map(|(owner, number)| format!("{}/{} ({})", owner.kind, owner.name, count(*number, "pod")))
+            .collect();
+        format!("{value} in {}", owners.join(", "))
+    };
+    namespaces
+        .iter()
+        .map(|(name, values)| {
+            let values: Vec<_> = values.iter().rev().map(told).collect();
+            CheckResult::good(id, format!("{} in {name}: {}", id.description(), values.join("; ")))
+        })
+        .collect()
 }
 
 fn fails(pods: &[PodSeen]) -> CheckResult {
     let items = by_owner(pods.iter().filter_map(|pod| match &pod.close_wait {
         CloseWait::Fails(why) => Some((pod, why.as_str())),
-        CloseWait::Sets(_) | CloseWait::Lacks(_) | CloseWait::Leaves(_) => None,
+        CloseWait::Sets(_) | CloseWait::Leaves => None,
     }));
     let items: Vec<_> = items
         .iter()
@@ -174,10 +190,7 @@ fn fails(pods: &[PodSeen]) -> CheckResult {
 }
 
 fn restarts(pods: &[&PodSeen]) -> CheckResult {
-    let items = by_owner(pods.iter().filter_map(|pod| match &pod.close_wait {
-        CloseWait::Fails(why) | CloseWait::Lacks(why) => Some((*pod, why.as_str())),
-        CloseWait::Sets(_) | CloseWait::Leaves(_) => None,
-    }));
+    let items = by_owner(pods.iter().filter(|pod| pod.mended).map(|pod| (*pod, "")));
     let items: Vec<_> = items.iter().map(|(place, (number, _))| place.restart(*number)).collect();
     CheckResult::of(
         CheckId::Restarts,
@@ -222,9 +235,7 @@ impl Place<'_> {
 }
 
 /// Pods by what they belong to, with their number and what is to be said of the first.
-fn by_owner<'a>(
-    pods: impl Iterator<Item = (&'a PodSeen, &'a str)>,
-) -> BTreeMap<Place<'a>, (usize, &'a str)> {
+fn by_owner<'a>(pods: impl Iterator<Item = (&'a PodSeen, &'a str)>) -> BTreeMap<Place<'a>, (usize, &'a str)> {
     let mut owners = BTreeMap::new();
     for (pod, why) in pods {
         let place = Place { namespace: &pod.namespace, owner: &pod.owner };

@@ -175,7 +175,9 @@ pub fn result(trial: &Trial, answer: &Answer) -> CheckResult {
     let fails = |why: String| CheckResult::of(id, Outcome::Error(why));
     match (answer, &trial.expected) {
         (Answer::Unasked(error), _) => CheckResult::unread(id, error),
-        (Answer::Refused(message), Expected::Refused) if denied_by_us(message) => good("refused, as it must be"),
+        (Answer::Refused(message), Expected::Refused) if denied_by_us(message) => {
+            good("refused, as it must be")
+        }
         (Answer::Refused(message), _) if speaks_of_us(message) => {
             fails(format!("the API server says in {namespace}: {message}"))
         }
@@ -192,7 +194,9 @@ pub fn result(trial: &Trial, answer: &Answer) -> CheckResult {
             Err(why) => fails(format!("in {namespace} its linkerd-init would fail: {why}")),
         },
         (Answer::Admitted { .. }, Expected::Refused) => fails(silent(namespace, "was admitted")),
-        (Answer::Admitted { warnings, .. }, Expected::Warned) if !warnings.iter().any(|it| it.contains(OURS)) => {
+        (Answer::Admitted { warnings, .. }, Expected::Warned)
+            if !warnings.iter().any(|it| it.contains(OURS)) =>
+        {
             fails(silent(namespace, "was admitted without a warning"))
         }
         (Answer::Admitted { .. }, Expected::Warned) => good("admitted with a warning, as its mode is warn"),

@@ -130,8 +130,8 @@ fn policy(snapshot: &Snapshot) -> CheckResult {
 /// Both configurations with an entry for every mode: a mode without one does nothing, and says nothing.
 fn configurations(snapshot: &Snapshot) -> CheckResult {
     let id = CheckId::Configurations;
-    let unread = snapshot.mutating.as_ref().err().or(snapshot.validating.as_ref().err());
-    if let Some(error) = unread {
+    let unread = [snapshot.mutating.as_ref().err(), snapshot.validating.as_ref().err()];
+    if let Some(error) = unread.into_iter().flatten().next() {
         return CheckResult::unread(id, error);
     }
     let entries = hooks::ours(snapshot);

@@ -93,13 +93,15 @@ fn label_problem(key: &str, value: &str, opted_in: bool) -> Option<String> {
         let known = known.join(", ");
         return Some(format!("{key} is {value:?}, which is none of {known}{}", near.unwrap_or_default()));
     }
-    (value != OFF && !opted_in).then(|| format!("{key} is {value}, but the webhooks leave this namespace out"))
+    (value != OFF && !opted_in)
+        .then(|| format!("{key} is {value}, but the webhooks leave this namespace out"))
 }
 
 fn modes(opted_in: &[OptedIn<'_>]) -> CheckResult {
     let id = CheckId::OptedIn;
     if opted_in.is_empty() {
-        let why = format!("none does: nothing is patched or rejected; label one with {}=warn", names::MODE_LABEL);
+        let why =
+            format!("none does: nothing is patched or rejected; label one with {}=warn", names::MODE_LABEL);
         return CheckResult::of(id, Outcome::Warning(why));
     }
     let counts: Vec<_> = Mode::ALL
@@ -108,7 +110,8 @@ fn modes(opted_in: &[OptedIn<'_>]) -> CheckResult {
         .filter(|(_, number)| *number > 0)
         .map(|(mode, number)| format!("{number} {}", mode.as_str()))
         .collect();
-    let text = format!("{} ({}: {})", id.description(), count(opted_in.len(), "namespace"), counts.join(", "));
+    let text =
+        format!("{} ({}: {})", id.description(), count(opted_in.len(), "namespace"), counts.join(", "));
     CheckResult::good(id, text)
 }
 

@@ -8,8 +8,7 @@ use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use super::{CheckId, CheckResult, Outcome, Snapshot, hooks};
 
 /// Linkerd's own configurations: the injector, and what linkerd-viz puts into the proxy.
-const LINKERDS: [&str; 2] =
-    ["linkerd-proxy-injector-webhook-config", "linkerd-tap-injector-webhook-config"];
+const LINKERDS: [&str; 2] = ["linkerd-proxy-injector-webhook-config", "linkerd-tap-injector-webhook-config"];
 /// How the names of Linkerd's entries end, whatever the configuration is called.
 const LINKERDS_ENTRIES: &str = ".linkerd.io";
 
@@ -26,7 +25,8 @@ fn order(all: &[MutatingWebhookConfiguration], ours: &str) -> CheckResult {
     let id = CheckId::Order;
     let linkerds: Vec<_> = all.iter().filter(|it| is_linkerds(it)).map(name).collect();
     if linkerds.is_empty() {
-        let why = "no configuration of Linkerd's injector is there: nothing is injected, and nothing to patch";
+        let why =
+            "no configuration of Linkerd's injector is there: nothing is injected, and nothing to patch";
         return CheckResult::of(id, Outcome::Warning(why.to_owned()));
     }
     let late: Vec<_> = linkerds.iter().filter(|theirs| **theirs > ours).map(ToString::to_string).collect();

@@ -78,8 +78,11 @@ pub fn checks(snapshot: &Snapshot, access: &[(Permission, Read<bool>)]) -> Vec<C
         let outcome = match allowed {
             Ok(true) => Outcome::Good,
             Ok(false) => {
-                let group =
-                    if permission.group.is_empty() { String::new() } else { format!(".{}", permission.group) };
+                let group = if permission.group.is_empty() {
+                    String::new()
+                } else {
+                    format!(".{}", permission.group)
+                };
                 Outcome::Error(format!("missing permission: create {}{group}", permission.resource))
             }
             Err(error) => error.into(),
@@ -99,7 +102,8 @@ fn fresh(snapshot: &Snapshot) -> CheckResult {
     }
     let mut found = Vec::new();
     for namespace in snapshot.namespaces.iter().flatten() {
-        let label = namespace.metadata.labels.iter().flatten().find(|(key, _)| *key == names::EXTENSION_LABEL);
+        let label =
+            namespace.metadata.labels.iter().flatten().find(|(key, _)| *key == names::EXTENSION_LABEL);
         let name = namespace.metadata.name.as_deref().unwrap_or_default();
         if label.is_some_and(|(_, value)| value == names::EXTENSION) || name == names::NAMESPACE {
             found.push(format!("Namespace {name}"));

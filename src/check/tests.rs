@@ -170,102 +170,102 @@ fn ours(snapshot: &mut Snapshot) -> &mut MutatingWebhookConfiguration {
 
 #[rstest]
 #[case::not_installed(
-    |it| { it.namespaces = Ok(vec![]); it.mutating = Ok(vec![]); it.validating = Ok(vec![]); },
+    |it: &mut Snapshot| { it.namespaces = Ok(vec![]); it.mutating = Ok(vec![]); it.validating = Ok(vec![]); },
     CheckId::Namespace, "error", "is not installed"
 )]
 #[case::no_label(
-    |it| it.namespaces.as_mut().unwrap()[0].metadata.labels = None,
+    |it: &mut Snapshot| it.namespaces.as_mut().unwrap()[0].metadata.labels = None,
     CheckId::ExtensionLabel, "error", "it is missing"
 )]
 #[case::other_label(
-    |it| it.namespaces.as_mut().unwrap()[0] =
+    |it: &mut Snapshot| it.namespaces.as_mut().unwrap()[0] =
         namespace("linkerd-linger", json!({"linkerd.io/extension": "linkerd-linger"}), json!({})),
     CheckId::ExtensionLabel, "error", "is \"linkerd-linger\""
 )]
-#[case::no_linkerd(|it| it.injector = Ok(None), CheckId::LinkerdInjector, "warning", "--linkerd-namespace")]
-#[case::no_deployment(|it| it.server = Ok(None), CheckId::Server, "error", "no Deployment")]
+#[case::no_linkerd(|it: &mut Snapshot| it.injector = Ok(None), CheckId::LinkerdInjector, "warning", "--linkerd-namespace")]
+#[case::no_deployment(|it: &mut Snapshot| it.server = Ok(None), CheckId::Server, "error", "no Deployment")]
 #[case::no_pod_ready(
-    |it| it.server = Ok(Some(deployment("linger:1", 0))),
+    |it: &mut Snapshot| it.server = Ok(Some(deployment("linger:1", 0))),
     CheckId::Server, "error", "0 of 2 pods are available"
 )]
 #[case::some_pods_ready(
-    |it| it.server = Ok(Some(deployment("linger:1", 1))),
+    |it: &mut Snapshot| it.server = Ok(Some(deployment("linger:1", 1))),
     CheckId::Server, "warning", "1 of 2 pods are available"
 )]
 #[case::rollout_not_seen(
-    |it| it.server.as_mut().unwrap().as_mut().unwrap().metadata.generation = Some(2),
+    |it: &mut Snapshot| it.server.as_mut().unwrap().as_mut().unwrap().metadata.generation = Some(2),
     CheckId::Server, "error", "not rolled out yet"
 )]
-#[case::bad_policy(|it| it.policy = Ok(Some("reject: never".into())), CheckId::Policy, "error", "line 1: reject")]
+#[case::bad_policy(|it: &mut Snapshot| it.policy = Ok(Some("reject: never".into())), CheckId::Policy, "error", "line 1: reject")]
 #[case::no_validating(
-    |it| it.validating = Ok(vec![]),
+    |it: &mut Snapshot| it.validating = Ok(vec![]),
     CheckId::Configurations, "error", "ValidatingWebhookConfiguration zz-linkerd-linger-webhook-config is not there"
 )]
 #[case::a_mode_is_missing(
-    |it| { ours(it).webhooks.as_mut().unwrap().remove(0); },
+    |it: &mut Snapshot| { ours(it).webhooks.as_mut().unwrap().remove(0); },
     CheckId::Configurations, "error", "has no entry for enforce"
 )]
 #[case::called_too_early(
-    |it| ours(it).metadata.name = Some("linger".into()),
+    |it: &mut Snapshot| ours(it).metadata.name = Some("linger".into()),
     CheckId::Order, "error", "linger is called before these, so their containers are not there yet:\n\t* linkerd-proxy"
 )]
 #[case::bytes_count_not_letters(
-    |it| ours(it).metadata.name = Some("Zz-linger".into()),
+    |it: &mut Snapshot| ours(it).metadata.name = Some("Zz-linger".into()),
     CheckId::Order, "error", "Zz-linger is called before"
 )]
 #[case::injector_under_another_name(
-    |it| it.mutating.as_mut().unwrap()[1] = other("zzz-mesh", "linkerd-proxy-injector.linkerd.io"),
+    |it: &mut Snapshot| it.mutating.as_mut().unwrap()[1] = other("zzz-mesh", "linkerd-proxy-injector.linkerd.io"),
     CheckId::Order, "error", "zzz-mesh"
 )]
 #[case::nothing_injects(
-    |it| { it.mutating.as_mut().unwrap().pop(); },
+    |it: &mut Snapshot| { it.mutating.as_mut().unwrap().pop(); },
     CheckId::Order, "warning", "nothing is injected"
 )]
 #[case::later_webhook_and_never_again(
-    |it| {
+    |it: &mut Snapshot| {
         ours(it).webhooks.as_mut().unwrap()[0].reinvocation_policy = None;
         it.mutating.as_mut().unwrap().push(other("zzz-late", "late.example.com"));
     },
     CheckId::Reinvocation, "warning", "enforce.mutate.linkerd-linger.io is not IfNeeded, and these come later"
 )]
 #[case::later_webhook_and_again(
-    |it| it.mutating.as_mut().unwrap().push(other("zzz-late", "late.example.com")),
+    |it: &mut Snapshot| it.mutating.as_mut().unwrap().push(other("zzz-late", "late.example.com")),
     CheckId::Reinvocation, "good", ""
 )]
 #[case::earlier_webhook_and_never_again(
-    |it| {
+    |it: &mut Snapshot| {
         ours(it).webhooks.as_mut().unwrap()[0].reinvocation_policy = None;
         it.mutating.as_mut().unwrap().push(other("early", "early.example.com"));
     },
     CheckId::Reinvocation, "good", ""
 )]
 #[case::typo_in_the_mode(
-    |it| it.namespaces.as_mut().unwrap().push(labelled("till", "Enforced")),
+    |it: &mut Snapshot| it.namespaces.as_mut().unwrap().push(labelled("till", "Enforced")),
     CheckId::ModeLabels, "warning", "till: linkerd-linger.io/mode is \"Enforced\", which is none of enforce, warn, \
                                      audit, off; did you mean enforce?"
 )]
 #[case::word_like_no_mode(
-    |it| it.namespaces.as_mut().unwrap().push(labelled("till", "disabled")),
+    |it: &mut Snapshot| it.namespaces.as_mut().unwrap().push(labelled("till", "disabled")),
     CheckId::ModeLabels, "warning", "which is none of enforce, warn, audit, off"
 )]
 #[case::typo_in_the_key(
-    |it| it.namespaces.as_mut().unwrap().push(namespace("till", json!({"linkerd-linger.io/mod": "warn"}), json!({}))),
+    |it: &mut Snapshot| it.namespaces.as_mut().unwrap().push(namespace("till", json!({"linkerd-linger.io/mod": "warn"}), json!({}))),
     CheckId::ModeLabels, "warning", "no label is named linkerd-linger.io/mod"
 )]
 #[case::annotation(
-    |it| it.namespaces.as_mut().unwrap().push(namespace("till", json!({}), json!({"linkerd-linger.io/mode": "warn"}))),
+    |it: &mut Snapshot| it.namespaces.as_mut().unwrap().push(namespace("till", json!({}), json!({"linkerd-linger.io/mode": "warn"}))),
     CheckId::ModeLabels, "warning", "is an annotation"
 )]
 #[case::left_out(
-    |it| it.namespaces.as_mut().unwrap()[1] = labelled("kube-system", "enforce"),
+    |it: &mut Snapshot| it.namespaces.as_mut().unwrap()[1] = labelled("kube-system", "enforce"),
     CheckId::ModeLabels, "warning", "the webhooks leave this namespace out"
 )]
 #[case::nobody(
-    |it| it.namespaces.as_mut().unwrap().truncate(2),
+    |it: &mut Snapshot| it.namespaces.as_mut().unwrap().truncate(2),
     CheckId::OptedIn, "warning", "none does"
 )]
 #[case::baseline(
-    |it| it.namespaces.as_mut().unwrap()[2] = namespace(
+    |it: &mut Snapshot| it.namespaces.as_mut().unwrap()[2] = namespace(
         "shop",
         json!({"linkerd-linger.io/mode": "enforce", "pod-security.kubernetes.io/enforce": "baseline"}),
         json!({}),
@@ -273,7 +273,7 @@ fn ours(snapshot: &mut Snapshot) -> &mut MutatingWebhookConfiguration {
     CheckId::PodSecurity, "warning", "\n\t* shop"
 )]
 #[case::baseline_and_only_audited(
-    |it| it.namespaces.as_mut().unwrap()[2] = namespace(
+    |it: &mut Snapshot| it.namespaces.as_mut().unwrap()[2] = namespace(
         "shop",
         json!({"linkerd-linger.io/mode": "audit", "pod-security.kubernetes.io/enforce": "baseline"}),
         json!({}),
@@ -295,13 +295,18 @@ fn what_is_wrong_is_told(
 fn missing_permissions_are_named_and_the_rest_is_checked() {
     let forbidden = |what: &str| ReadError::Forbidden { what: what.to_owned() };
     let mut snapshot = healthy();
-    snapshot.certificate = Err(forbidden("get the secret linkerd-linger-tls in the namespace linkerd-linger"));
+    snapshot.certificate =
+        Err(forbidden("get the secret linkerd-linger-tls in the namespace linkerd-linger"));
     snapshot.namespaces = Err(forbidden("list namespaces"));
     let told = outcome_of(&snapshot, CheckId::CaBundle);
     assert_outcome(&told, "warning", "not checked: no permission to get the secret linkerd-linger-tls");
-    assert_outcome(&outcome_of(&snapshot, CheckId::ModeLabels), "warning", "no permission to list namespaces");
+    assert_outcome(
+        &outcome_of(&snapshot, CheckId::ModeLabels),
+        "warning",
+        "no permission to list namespaces",
+    );
     assert_eq!(outcome_of(&snapshot, CheckId::Order), Outcome::Good);
-    assert!(output::success(&installed(&snapshot, now())));
+    assert!(super::output::success(&installed(&snapshot, now())));
 }
 
 #[test]

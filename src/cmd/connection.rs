@@ -27,13 +27,7 @@ pub(crate) struct Connection {
     #[arg(long, value_name = "ADDRESS")]
     api_addr: Option<String>,
     /// The namespace of Linkerd's control plane
-    #[arg(
-        short = 'L',
-        long,
-        value_name = "NAMESPACE",
-        env = "LINKERD_NAMESPACE",
-        default_value = "linkerd"
-    )]
+    #[arg(short = 'L', long, value_name = "NAMESPACE", env = "LINKERD_NAMESPACE", default_value = "linkerd")]
     pub(crate) linkerd_namespace: String,
     /// Tell on stderr what is asked of the API server
     #[arg(

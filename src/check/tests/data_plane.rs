@@ -41,12 +41,10 @@ fn values_are_counted() {
     let results = check(&[set.clone(), set, pod(PATCHED, "shop", "old"), none]);
     assert_eq!(
         results[0].description,
-        "close-wait timeouts of injected pods: 600s in 2 pods, the kernel's own in 1 pod"
+        "close-wait timeouts of injected pods in shop: 600s in deployment/front (2 pods); the kernel's own in \
+         deployment/old (1 pod)"
     );
-    assert_eq!(
-        check(&[])[0].description,
-        "close-wait timeouts of injected pods: there are no such pods"
-    );
+    assert_eq!(check(&[])[0].description, "close-wait timeouts of injected pods: there are no such pods");
 }
 
 #[test]

@@ -41,5 +41,9 @@ fn another_installation_is_found_under_any_name() {
     snapshot.namespaces = Ok(vec![namespace("mesh", json!({"linkerd.io/extension": "linger"}), json!({}))]);
     ours(&mut snapshot).metadata.name = Some("own-name".to_owned());
     let told = &checks(&snapshot, &[])[1].outcome;
-    assert_outcome(told, "error", "\n\t* Namespace mesh\n\t* webhook configuration own-name\n\t* webhook conf");
+    assert_outcome(
+        told,
+        "error",
+        "\n\t* Namespace mesh\n\t* webhook configuration own-name\n\t* webhook conf",
+    );
 }

@@ -1,0 +1,233 @@
+//! `check` as the binary, against a server that plays an API server of few words.
+
+#![allow(clippy::unwrap_used, reason = "clippy takes only functions marked #[test] for tests")]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    process::{Command, Output},
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Answers by method and path; what is not there is 404.
+type Answers = BTreeMap<&'static str, (u16, Value)>;
+
+struct ApiServer {
+    address: SocketAddr,
+    /// The request lines and headers, in lower case but for the paths.
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl ApiServer {
+    fn start(answers: Answers) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let (answers, seen) = (Arc::new(answers), Arc::clone(&requests));
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (answers, seen) = (Arc::clone(&answers), Arc::clone(&seen));
+                thread::spawn(move || serve(stream.unwrap(), &answers, &seen));
+            }
+        });
+        Self { address, requests }
+    }
+
+    fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
+    }
+}
+
+fn serve(mut stream: TcpStream, answers: &Answers, seen: &Mutex<Vec<String>>) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    loop {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            if reader.read_line(&mut head).unwrap_or(0) == 0 {
+                return;
+            }
+        }
+        let length =
+            head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        let mut body = vec![0; length.unwrap_or(0)];
+        reader.read_exact(&mut body).unwrap();
+        let line = head.lines().next().unwrap().trim_end_matches(" HTTP/1.1").to_owned();
+        seen.lock().unwrap().push(head);
+        let found = answers.iter().filter(|(key, _)| line.starts_with(*key)).max_by_key(|(key, _)| key.len());
+        let missing = (404, json!({"kind": "Status", "message": "not found", "code": 404}));
+        let (code, body) = found.map_or(&missing, |(_, answer)| answer);
+        let body = body.to_string();
+        let answer = format!(
+            "HTTP/1.1 {code} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        if stream.write_all(answer.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+fn kubeconfig(address: SocketAddr) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let text = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "none",
+        "clusters": [{"name": "c", "cluster": {"server": format!("http://{address}")}}],
+        "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "test", "context": {"cluster": "c", "user": "u"}}],
+    });
+    fs::write(directory.path().join("config"), text.to_string()).unwrap();
+    directory
+}
+
+fn run(server: &ApiServer, args: &[&str]) -> Output {
+    let directory = kubeconfig(server.address);
+    let kubeconfig = format!("--kubeconfig={}", directory.path().join("config").display());
+    Command::new(env!("CARGO_BIN_EXE_linkerd-linger"))
+        .args(["check", &kubeconfig, "--context=test", "--wait=0s"])
+        .args(args)
+        .env_remove("HTTPS_PROXY")
+        .env_remove("https_proxy")
+        .env_remove("LINKERD_NAMESPACE")
+        .output()
+        .unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).map_err(|error| format!("{error}: {output:?}")).unwrap()
+}
+
+fn find<'a>(report: &'a Value, category: &str, description: &str) -> &'a Value {
+    let categories = report["categories"].as_array().unwrap();
+    let category = categories.iter().find(|it| it["categoryName"] == category).unwrap();
+    let checks = category["checks"].as_array().unwrap();
+    checks.iter().find(|it| it["description"].as_str().unwrap().starts_with(description)).unwrap()
+}
+
+fn list(items: &Value) -> (u16, Value) {
+    (200, json!({"kind": "List", "metadata": {}, "items": items}))
+}
+
+/// An API server without Linkerd and without us.
+fn empty() -> Answers {
+    BTreeMap::from([
+        ("GET /version", (200, json!({"major": "1", "minor": "31", "gitVersion": "v1.31.4"}))),
+        ("GET /api/v1/namespaces?", list(&json!([{"metadata": {"name": "default"}}]))),
+        ("GET /apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations", list(&json!(null))),
+        ("GET /apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations", list(&json!([]))),
+    ])
+}
+
+#[test]
+fn the_flags_that_linkerd_passes_are_taken() {
+    let server = ApiServer::start(empty());
+    let output = run(
+        &server,
+        &[
+            "--api-addr=localhost:8085",
+            "--as=jane",
+            "--as-group=[dev,ops]",
+            "--linkerd-namespace=mesh",
+            "--verbose=false",
+            "--namespace=shop",
+            "--proxy=false",
+            "--output=json",
+        ],
+    );
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    let report = json(&output);
+    assert_eq!(report["success"], false);
+    let missing = find(&report, "linkerd-linger", "linkerd-linger Namespace exists");
+    assert_eq!(missing["result"], "error");
+    assert!(missing["hint"].as_str().unwrap().ends_with("docs/check.md#namespace"), "{missing}");
+    let requests = server.requests();
+    let injector = "/apis/apps/v1/namespaces/mesh/deployments/linkerd-proxy-injector";
+    assert!(requests.iter().any(|head| head.contains(injector)), "{requests:?}");
+    for head in &requests {
+        for header in ["impersonate-user: jane", "impersonate-group: dev", "impersonate-group: ops"] {
+            assert!(head.contains(header), "{head}");
+        }
+    }
+}
+
+#[test]
+fn permissions_that_are_missing_are_named() {
+    let mut answers = empty();
+    let forbidden =
+        (403, json!({"kind": "Status", "message": "namespaces is forbidden: User ...", "code": 403}));
+    answers.insert("GET /api/v1/namespaces?", forbidden);
+    let report = json(&run(&ApiServer::start(answers), &["-o", "json"]));
+    let namespace = find(&report, "linkerd-linger", "linkerd-linger Namespace exists");
+    assert_eq!(namespace["result"], "warning");
+    assert_eq!(namespace["error"], "not checked: no permission to list namespaces");
+}
+
+#[test]
+fn an_empty_cluster_passes_pre() {
+    let mut answers = empty();
+    let allowed = (201, json!({"spec": {}, "status": {"allowed": true}}));
+    answers.insert("POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews", allowed);
+    let output = run(&ApiServer::start(answers), &["--pre"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(
+        text.starts_with("kubernetes-api\n--------------\n\u{221a} can initialize the client\n"),
+        "{text}"
+    );
+    assert!(text.contains("\u{221a} can create MutatingWebhookConfigurations\n"), "{text}");
+    assert!(text.ends_with("\n\nStatus check results are \u{221a}\n"), "{text}");
+}
+
+#[test]
+fn pods_come_page_by_page() {
+    let pod = |name: &str| json!({"metadata": {"name": name, "namespace": "shop"}, "spec": {"containers": [{"name": "linkerd-proxy"}]}});
+    let mut answers = empty();
+    let first = json!({"metadata": {"continue": "next"}, "items": [pod("a"), pod("b")]});
+    answers.insert("GET /api/v1/namespaces/shop/pods?", (200, first));
+    let second = json!({"metadata": {"continue": ""}, "items": [pod("c")]});
+    let page = "GET /api/v1/namespaces/shop/pods?&fieldSelector=status.phase%21%3DSucceeded%2Cstatus.phase%21%3DFailed\
+                &labelSelector=linkerd.io%2Fcontrol-plane-ns&limit=500&continue=next";
+    answers.insert(page, (200, second));
+    let server = ApiServer::start(answers);
+    let report = json(&run(&server, &["--proxy", "-n", "shop", "-o", "json"]));
+    let values = find(&report, "linkerd-linger-data-plane", "close-wait timeouts of injected pods");
+    let expected = "close-wait timeouts of injected pods in shop: the kernel's own in pod/a (1 pod), pod/b (1 pod), pod/c (1 pod)";
+    assert_eq!(values["description"], expected, "{:?}", server.requests());
+}
+
+#[test]
+fn a_server_that_is_not_there_is_a_result() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let server = ApiServer { address, requests: Arc::default() };
+    let output = run(&server, &["-o", "json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let report = json(&output);
+    let query = find(&report, "kubernetes-api", "can query the Kubernetes API");
+    assert!(query["error"].as_str().unwrap().contains("Connection refused"), "{query}");
+}
+
+#[test]
+fn a_kubeconfig_that_is_not_there_is_a_result() {
+    let output = Command::new(env!("CARGO_BIN_EXE_linkerd-linger"))
+        .args(["check", "--kubeconfig", "/nowhere/config", "-o", "short"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("\u{d7} can initialize the client\n    cannot use the kubeconfig: "), "{text}");
+    assert!(text.contains("/nowhere/config"), "{text}");
+}
+
+#[test]
+fn linkerd_learns_that_the_label_decides() {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_linkerd-linger")).arg("_extension-metadata").output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(json(&output), json!({"name": "linkerd-linger", "checks": "cluster"}));
+}
