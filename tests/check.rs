@@ -202,6 +202,86 @@ fn pods_come_page_by_page() {
 }
 
 #[test]
+fn a_list_goes_on_where_the_api_server_says_when_its_token_has_expired() {
+    let pod = |name: &str| json!({"metadata": {"name": name, "namespace": "shop"}, "spec": {"containers": [{"name": "linkerd-proxy"}]}});
+    let page = |token: &str| {
+        format!(
+            "GET /api/v1/pods?&fieldSelector=status.phase%21%3DSucceeded%2Cstatus.phase%21%3DFailed\
+             &labelSelector=linkerd.io%2Fcontrol-plane-ns&limit=500&continue={token}"
+        )
+    };
+    let gone = json!({"kind": "Status", "code": 410, "reason": "Expired", "message": "too old",
+                      "metadata": {"continue": "fresh"}});
+    let (old, fresh) = (page("old"), page("fresh"));
+    let mut answers = empty();
+    answers.insert("GET /api/v1/pods?", (200, json!({"metadata": {"continue": "old"}, "items": [pod("a")]})));
+    answers.insert(old.leak(), (410, gone));
+    answers.insert(fresh.leak(), (200, json!({"metadata": {}, "items": [pod("b")]})));
+    let report = json(&run(&ApiServer::start(answers), &["--proxy", "-o", "json"]));
+    let values = find(&report, "linkerd-linger-data-plane", "close-wait timeouts of injected pods");
+    let expected =
+        "close-wait timeouts of injected pods in shop: the kernel's own in pod/a (1 pod), pod/b (1 pod)";
+    assert_eq!(values["description"], expected);
+}
+
+/// A namespace that opts in, and webhook configurations that cover it.
+fn opted_in() -> Answers {
+    let entry = |door: &str| {
+        json!({
+            "name": format!("enforce.{door}.linkerd-linger.io"), "admissionReviewVersions": ["v1"],
+            "sideEffects": "None", "reinvocationPolicy": "IfNeeded",
+            "clientConfig": {"url": format!("https://linger.example.com:8443/{door}/enforce")},
+            "namespaceSelector": {"matchLabels": {"linkerd-linger.io/mode": "enforce"}},
+        })
+    };
+    let configuration =
+        |door: &str| list(&json!([{"metadata": {"name": "zz-linkerd-linger"}, "webhooks": [entry(door)]}]));
+    let mut answers = empty();
+    let shop = json!({"metadata": {"name": "shop", "labels": {"linkerd-linger.io/mode": "enforce"}}});
+    answers.insert("GET /api/v1/namespaces?", list(&json!([shop])));
+    let path = "GET /apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
+    answers.insert(path, configuration("mutate"));
+    let path = "GET /apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
+    answers.insert(path, configuration("validate"));
+    answers
+}
+
+#[test]
+fn pods_are_created_for_show_only() {
+    let mut answers = opted_in();
+    let message =
+        "admission webhook \"enforce.validate.linkerd-linger.io\" denied the request: linkerd-linger: no";
+    let denied = (403, json!({"kind": "Status", "code": 403, "message": message}));
+    answers.insert("POST /api/v1/namespaces/shop/pods", denied);
+    let server = ApiServer::start(answers);
+    let report = json(&run(&server, &["-o", "json"]));
+    let rejected = find(&report, "linkerd-linger-dry-run", "a pod is rejected");
+    assert_eq!(rejected["result"], "success", "{rejected}");
+    let patched = find(&report, "linkerd-linger-dry-run", "a pod is patched");
+    assert!(patched["error"].as_str().unwrap().contains("denied the request"), "{patched}");
+    let requests = server.requests();
+    let writes: Vec<_> = requests.iter().filter(|head| !head.starts_with("GET ")).collect();
+    assert_eq!(writes.len(), 2, "{writes:?}");
+    assert!(
+        writes.iter().all(|head| head.contains("/api/v1/namespaces/shop/pods?&dryRun=All ")),
+        "{writes:?}"
+    );
+}
+
+#[test]
+fn who_may_not_create_pods_learns_what_was_not_proved() {
+    let mut answers = opted_in();
+    let message = "pods is forbidden: User \"jane\" cannot create resource \"pods\" in API group \"\" in the namespace \"shop\"";
+    let denied = (403, json!({"kind": "Status", "code": 403, "message": message}));
+    answers.insert("POST /api/v1/namespaces/shop/pods", denied);
+    let report = json(&run(&ApiServer::start(answers), &["-o", "json"]));
+    let patched = find(&report, "linkerd-linger-dry-run", "a pod is patched");
+    assert_eq!(patched["result"], "warning");
+    let expected = "not checked: no permission to create pods in the namespace shop, be it only for show";
+    assert_eq!(patched["error"], expected);
+}
+
+#[test]
 fn a_server_that_is_not_there_is_a_result() {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let server = ApiServer { address, requests: Arc::default() };

@@ -46,12 +46,12 @@ pub struct Args {
     /// Only check whether linkerd-linger can be installed
     #[arg(long, conflicts_with = "proxy", value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1,
           require_equals = true, default_value_t = false, default_missing_value = "true",
-          hide_possible_values = true)]
+          hide_possible_values = true, hide_default_value = true)]
     pre: bool,
     /// Also check what the init containers of injected pods set
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1,
           require_equals = true, default_value_t = false, default_missing_value = "true",
-          hide_possible_values = true)]
+          hide_possible_values = true, hide_default_value = true)]
     proxy: bool,
     /// The namespace for --proxy [default: all]
     #[arg(short, long, value_name = "NAMESPACE")]

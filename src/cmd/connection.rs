@@ -38,6 +38,7 @@ pub(crate) struct Connection {
         require_equals = true,
         default_value_t = false,
         default_missing_value = "true",
+        hide_default_value = true,
         hide_possible_values = true
     )]
     verbose: bool,
