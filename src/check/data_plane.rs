@@ -52,16 +52,20 @@ struct Workload {
     name: String,
 }
 
+/// What of a pod's metadata only we read.
 #[derive(Default, Deserialize)]
-struct Labelled {
+struct Rest {
     #[serde(default)]
-    metadata: Labels,
+    metadata: Metadata,
 }
 
 #[derive(Default, Deserialize)]
-struct Labels {
+#[serde(rename_all = "camelCase")]
+struct Metadata {
     #[serde(default)]
     labels: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    deletion_timestamp: Option<String>,
 }
 
 /// What pods are judged by.
@@ -79,8 +83,12 @@ impl Judge {
         Self { policy, surroundings: dry_run::surroundings(snapshot), today }
     }
 
-    /// Judges a Pod's JSON; `None` where it has no proxy.
+    /// Judges a Pod's JSON; `None` where it has no proxy, or is on its way out.
     pub fn see(&self, json: &str) -> Option<PodSeen> {
+        let Rest { metadata } = serde_json::from_str(json).ok()?;
+        if metadata.deletion_timestamp.is_some() {
+            return None;
+        }
         let object = Object::read_as(Kind::Pod, json).ok()?;
         let namespace = object.namespace.as_deref().unwrap_or_default();
         let judgement =
@@ -103,20 +111,19 @@ impl Judge {
             .that(Action::Reject)
             .find(|finding| finding.rule == RuleId::ProbeMatchesIdleTimeout)
             .map(|finding| finding.message.clone());
-        let owner = owner(&object, json);
+        let owner = owner(&object, &metadata);
         Some(PodSeen { namespace: namespace.to_owned(), owner, close_wait, mended, rejected })
     }
 }
 
 /// The Deployment behind a ReplicaSet, else the controller, else the pod itself.
-fn owner(object: &Object<'_>, json: &str) -> Workload {
+fn owner(object: &Object<'_>, metadata: &Metadata) -> Workload {
     let Some(owner) = &object.owner else {
         return Workload { kind: "pod".to_owned(), name: object.display_name() };
     };
     let (kind, name) = (owner.kind.to_lowercase(), owner.name.to_string());
     if kind == "replicaset" {
-        let labels = serde_json::from_str::<Labelled>(json).unwrap_or_default().metadata.labels;
-        let hash = labels.as_ref().and_then(|labels| labels.get(TEMPLATE_HASH));
+        let hash = metadata.labels.as_ref().and_then(|labels| labels.get(TEMPLATE_HASH));
         let deployment = hash.and_then(|hash| name.strip_suffix(hash.as_str())?.strip_suffix('-'));
         if let Some(deployment) = deployment {
             return Workload { kind: "deployment".to_owned(), name: deployment.to_owned() };

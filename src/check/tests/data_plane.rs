@@ -38,7 +38,9 @@ fn values_are_counted() {
     init["securityContext"] = json!({"privileged": true, "allowPrivilegeEscalation": true, "runAsUser": 0,
                                      "runAsNonRoot": false});
     let none = json!({"metadata": {"name": "job"}, "spec": {"containers": [{"name": "job"}]}});
-    let results = check(&[set.clone(), set, pod(PATCHED, "shop", "old"), none]);
+    let mut going = pod(PATCHED, "shop", "going");
+    going["metadata"]["deletionTimestamp"] = "2026-06-01T00:00:00Z".into();
+    let results = check(&[set.clone(), set, pod(PATCHED, "shop", "old"), none, going]);
     assert_eq!(
         results[0].description,
         "close-wait timeouts of injected pods in shop: 600s in deployment/front (2 pods); the kernel's own in \
