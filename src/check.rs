@@ -1,7 +1,8 @@
 //! What `check` proves: a snapshot of a cluster's objects -> results, each with a way out.
 //!
-//! Every function here is pure, so that what fails in silence in a cluster can be played in a table. Reading the
-//! objects is left to `cluster`, the words of each format to [`output`].
+//! Every function here is pure, so that what fails in silence in a cluster can be played in a table; it stands among
+//! the edges for the crate that verifies certificates. Reading the objects is left to `cluster`, the words of each
+//! format to [`output`].
 
 pub mod certificate;
 pub mod data_plane;

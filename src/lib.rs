@@ -43,7 +43,6 @@ pub mod policy;
 pub mod rules;
 pub mod verdict;
 // words
-pub mod check;
 pub mod manifest;
 pub mod patch;
 pub mod report;
@@ -52,6 +51,7 @@ pub mod review;
 pub mod admin;
 pub mod apiserver;
 pub mod certs;
+pub mod check;
 pub mod cluster;
 pub mod metrics;
 mod pem;

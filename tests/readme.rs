@@ -18,7 +18,9 @@ fn run(arguments: &str) -> String {
     let text = String::from_utf8(output.stdout).unwrap() + std::str::from_utf8(&output.stderr).unwrap();
     // The demo takes any free port.
     let ports = |line: &str| match line.split_once("https://127.0.0.1:") {
-        Some((head, tail)) => format!("{head}https://127.0.0.1:PORT{}", tail.trim_start_matches(|c: char| c.is_ascii_digit())),
+        Some((head, tail)) => {
+            format!("{head}https://127.0.0.1:PORT{}", tail.trim_start_matches(|c: char| c.is_ascii_digit()))
+        }
         None => line.to_owned(),
     };
     text.lines().map(|line| ports(line).trim_end().to_owned() + "\n").collect()
@@ -55,5 +57,8 @@ fn its_examples_are_what_the_program_prints() {
         fs::write(README, told).unwrap();
         return;
     }
-    assert!(told == readme, "README.md is not what the program prints: run UPDATE_DOCS=1 cargo test --test readme");
+    assert!(
+        told == readme,
+        "README.md is not what the program prints: run UPDATE_DOCS=1 cargo test --test readme"
+    );
 }
