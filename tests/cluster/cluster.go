@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+)
+
+// patience is longer than any start takes on a loaded machine.
+const patience = 2 * time.Minute
+
+// ready is what is printed once the cluster is.
+type ready struct {
+	Server     string `json:"server"`
+	CAFile     string `json:"caFile"`
+	Kubeconfig string `json:"kubeconfig"`
+	Token      string `json:"token"`
+}
+
+// runCluster starts the parts one after the other and waits for the end of standard input, a signal, or the failure of a
+// part. Nothing in dir is of use afterwards, so no part is stopped in order: the process ends.
+func runCluster(dir, services string) error {
+	ctx, end := context.WithCancelCause(context.Background())
+	go watchTheEnd(end)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	files, err := writeFiles(dir)
+	if err != nil {
+		return err
+	}
+	etcdURL, err := startEtcd(filepath.Join(dir, "etcd"), end)
+	if err != nil {
+		return fmt.Errorf("etcd: %w", err)
+	}
+	server, err := startAPIServer(files, etcdURL, services, end)
+	if err != nil {
+		return fmt.Errorf("kube-apiserver: %w", err)
+	}
+	if err := writeKubeconfig(files, server); err != nil {
+		return err
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", files.kubeconfig)
+	if err != nil {
+		return err
+	}
+	client, err := kubernetes.NewForConfig(rest.AddUserAgent(config, "cluster"))
+	if err != nil {
+		return err
+	}
+	if err := eventually(ctx, func(ctx context.Context) error { return apiServerIsReady(ctx, client) }); err != nil {
+		return fmt.Errorf("kube-apiserver: %w", err)
+	}
+	if err := startControllers(files, end); err != nil {
+		return fmt.Errorf("kube-controller-manager: %w", err)
+	}
+	if err := eventually(ctx, func(ctx context.Context) error { return controllersAreReady(ctx, client) }); err != nil {
+		return fmt.Errorf("kube-controller-manager: %w", err)
+	}
+	line := ready{Server: server, CAFile: files.ca, Kubeconfig: files.kubeconfig, Token: files.token}
+	if err := json.NewEncoder(os.Stdout).Encode(line); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	if cause := context.Cause(ctx); !errors.Is(cause, errEnded) {
+		return cause
+	}
+	return removeAll(dir)
+}
+
+// removeAll removes dir, into which etcd may be writing just now.
+func removeAll(dir string) error {
+	err := os.RemoveAll(dir)
+	for attempt := 0; err != nil && attempt < 10; attempt++ {
+		time.Sleep(10 * time.Millisecond)
+		err = os.RemoveAll(dir)
+	}
+	return err
+}
+
+// errEnded says that the cluster was told to end.
+var errEnded = errors.New("told to end")
+
+// watchTheEnd waits for the end of standard input, which also comes when the process that started this one dies.
+func watchTheEnd(end context.CancelCauseFunc) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		<-signals
+		end(errEnded)
+	}()
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	end(errEnded)
+}
+
+// eventually polls until there is no error.
+func eventually(ctx context.Context, attempt func(context.Context) error) error {
+	deadline, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := attempt(deadline)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-deadline.Done():
+			return fmt.Errorf("not ready after %s: %w", patience, err)
+		case <-tick.C:
+		}
+	}
+}
+
+func apiServerIsReady(ctx context.Context, client kubernetes.Interface) error {
+	return client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
+}
+
+// controllersAreReady looks for the ServiceAccount that every pod needs, and the ConfigMap that it mounts.
+func controllersAreReady(ctx context.Context, client kubernetes.Interface) error {
+	_, err := client.CoreV1().ServiceAccounts("default").Get(ctx, "default", metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	_, err = client.CoreV1().ConfigMaps("default").Get(ctx, "kube-root-ca.crt", metav1.GetOptions{})
+	return err
+}
+
+func writeKubeconfig(files files, server string) error {
+	config := clientcmdapi.NewConfig()
+	config.Clusters["test"] = &clientcmdapi.Cluster{Server: server, CertificateAuthority: files.ca}
+	config.AuthInfos["admin"] = &clientcmdapi.AuthInfo{Token: files.token}
+	config.Contexts["test"] = &clientcmdapi.Context{Cluster: "test", AuthInfo: "admin", Namespace: "default"}
+	config.CurrentContext = "test"
+	return clientcmd.WriteToFile(*config, files.kubeconfig)
+}
