@@ -52,7 +52,7 @@ pub(crate) struct Pair {
     pub(crate) leaf: CertificateDer<'static>,
 }
 
-/// An authority that issues pairs for `localhost`.
+/// An authority that issues pairs, for `localhost` unless told otherwise.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {

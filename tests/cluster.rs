@@ -1,0 +1,614 @@
+//! The webhook as users meet it: behind a real API server, by what `kubectl` prints and what is stored.
+//!
+//! Services have loopback addresses, on which the server listens itself: there is no node to run it as a pod.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+#[path = "support/cluster/mod.rs"]
+mod cluster;
+mod support;
+
+use std::{
+    env,
+    net::{IpAddr, SocketAddr},
+    ops::Deref,
+    path::Path,
+    sync::{
+        LazyLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use k8s_openapi::api::core::v1::{Event, Pod};
+use kube::{Api, api::ListParams};
+use linkerd_linger::{
+    names,
+    serve::{self, CertificateSource, Config, Running, Waits},
+};
+use serde_json::{Value, json};
+use tokio::{
+    runtime::Runtime,
+    sync::{OnceCell, RwLock, RwLockReadGuard},
+};
+
+use self::{
+    cluster::{Cluster, NotRun, Told, say, webhook},
+    support::{Authority, Mount, eventually},
+};
+
+/// Linkerd's edge release whose injected pods the tests start from.
+const INJECTED: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/reviews/real-injector/edge-24.11.8");
+/// Before the labels of namespaces that ask for the webhooks of others.
+const OTHERS: &str = "tests.linkerd-linger.io/";
+
+/// What the tests of this file share: a cluster with one installation.
+struct Bed {
+    cluster: Cluster,
+    installed: Installed,
+    /// Locked for writing by who stops it.
+    server: RwLock<Running>,
+}
+
+struct Installed {
+    address: SocketAddr,
+    mount: Mount,
+}
+
+/// Outlives the runtime of each test.
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+static BED: OnceCell<Result<Bed, NotRun>> = OnceCell::const_new();
+
+/// The test bed, with its server running until this is dropped.
+struct InUse {
+    bed: &'static Bed,
+    _server: RwLockReadGuard<'static, Running>,
+}
+
+impl Deref for InUse {
+    type Target = Bed;
+
+    fn deref(&self) -> &Bed {
+        self.bed
+    }
+}
+
+async fn bed() -> Option<InUse> {
+    let bed = any_bed().await?;
+    Some(InUse { bed, _server: bed.server.read().await })
+}
+
+/// As [`bed`], with controllers.
+async fn bed_with_controllers() -> Option<InUse> {
+    let bed = bed().await?;
+    if !bed.cluster.has_controllers() {
+        say("not run: there is no kube-controller-manager");
+        return None;
+    }
+    Some(bed)
+}
+
+/// The test bed, or nothing on a machine that cannot run it, which is a failure only in CI.
+async fn any_bed() -> Option<&'static Bed> {
+    match BED.get_or_init(Bed::start).await {
+        Ok(bed) => Some(bed),
+        Err(NotRun(why)) => {
+            assert!(env::var_os("CI").is_none(), "not run: {why}");
+            say(&format!("{}: not run: {why}", std::thread::current().name().unwrap_or_default()));
+            None
+        }
+    }
+}
+
+impl Bed {
+    async fn start() -> Result<Self, NotRun> {
+        let cluster = tokio::task::spawn_blocking(Cluster::start).await.unwrap()?;
+        let authority = Authority::new();
+        let mount =
+            Mount::new(&authority.issue_for(&[&format!("{}.{}.svc", names::SERVER, names::NAMESPACE)]));
+        let port = webhook_port();
+        for manifest in manifests(port, &authority.pem()) {
+            cluster.kubectl_with(&["apply", "-f", "-"], &manifest.to_string()).await.ok();
+        }
+        let service =
+            ["get", "service", names::SERVER, "-n", names::NAMESPACE, "-o", "jsonpath={.spec.clusterIP}"];
+        let ip: IpAddr = cluster.kubectl(&service).await.ok().stdout.parse().unwrap();
+        let installed = Installed { address: SocketAddr::new(ip, port), mount };
+        let server = RwLock::new(installed.serve().await);
+        for other in OTHER_WEBHOOKS {
+            let manifest = other.manifest(&RUNTIME.spawn(webhook::serve(other.mutate)).await.unwrap());
+            cluster.kubectl_with(&["apply", "-f", "-"], &manifest.to_string()).await.ok();
+        }
+        let bed = Self { cluster, installed, server };
+        bed.is_in_force().await;
+        Ok(bed)
+    }
+
+    /// Waits until the API server knows of all webhooks.
+    async fn is_in_force(&self) {
+        let rejected = injected("cart-gunicorn");
+        let pod = pod_of(&template(GUNICORN, 7));
+        let namespace = self.namespace("enforce", &[]).await;
+        eventually("the webhooks are called", async || {
+            !self.create(&namespace, &rejected, &["--dry-run=server"]).await.success
+        })
+        .await;
+        for other in OTHER_WEBHOOKS {
+            let namespace = self.namespace("off", &[other.key]).await;
+            eventually("the webhooks of others are called", async || {
+                let told = self.create(&namespace, &pod, &["--dry-run=server", "-o", "json"]).await.ok();
+                containers(&told.json(), "containers").len() > 1
+            })
+            .await;
+        }
+    }
+
+    /// A new namespace, ready for pods, for which these webhooks of others are called.
+    async fn namespace(&self, mode: &str, others: &[&str]) -> String {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("{mode}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        self.named_namespace(&name, mode, others).await;
+        name
+    }
+
+    async fn named_namespace(&self, name: &str, mode: &str, others: &[&str]) {
+        let mut labels = json!({});
+        if mode != "unlabelled" {
+            labels[names::MODE_LABEL] = mode.into();
+        }
+        for other in others {
+            labels[Other::label(other)] = "called".into();
+        }
+        let manifest =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
+        self.cluster.kubectl_with(&["create", "-f", "-"], &manifest.to_string()).await.ok();
+        if self.cluster.has_controllers() {
+            let account = ["get", "serviceaccount/default", "-n", name];
+            eventually("it has a ServiceAccount", async || self.cluster.kubectl(&account).await.success)
+                .await;
+        }
+    }
+
+    /// `kubectl create` of an object.
+    async fn create(&self, namespace: &str, object: &Value, args: &[&str]) -> Told {
+        let args = [&["create", "-n", namespace, "-f", "-"], args].concat();
+        self.cluster.kubectl_with(&args, &object.to_string()).await
+    }
+
+    /// Creates a pod and returns it as it is stored.
+    async fn stored(&self, namespace: &str, pod: &Value) -> Value {
+        self.create(namespace, pod, &["-o", "json"]).await.ok().json()
+    }
+
+    async fn pods(&self, namespace: &str) -> Vec<Pod> {
+        let pods: Api<Pod> = Api::namespaced(self.cluster.client().await, namespace);
+        pods.list(&ListParams::default()).await.unwrap().items
+    }
+}
+
+impl Installed {
+    /// Plays the Deployment.
+    async fn serve(&self) -> Running {
+        let config = Config {
+            listen: self.address,
+            certificate: CertificateSource::Files(self.mount.files()),
+            waits: Waits { shutdown_delay: std::time::Duration::ZERO, ..Waits::default() },
+            ..Config::loopback()
+        };
+        RUNTIME.spawn(serve::start(config)).await.unwrap().unwrap()
+    }
+}
+
+/// That of the Service, or one above those which only root may have.
+fn webhook_port() -> u16 {
+    match std::net::TcpListener::bind("127.0.0.1:443") {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => 8443,
+        Ok(_) | Err(_) => 443,
+    }
+}
+
+/// What an installation puts into the cluster but the Deployment.
+fn manifests(port: u16, authority: &str) -> Vec<Value> {
+    let bundle = STANDARD.encode(authority);
+    let webhook = |door: &str, mode: &str, rules: Value| {
+        let mut webhook = json!({
+            "name": format!("{mode}.{door}.linkerd-linger.io"),
+            "clientConfig": {
+                "service": {
+                    "namespace": names::NAMESPACE, "name": names::SERVER, "port": port, "path": format!("/{door}/{mode}"),
+                },
+                "caBundle": bundle,
+            },
+            "namespaceSelector": {"matchLabels": {names::MODE_LABEL: mode}},
+            "rules": rules,
+            "failurePolicy": "Ignore",
+            "matchPolicy": "Equivalent",
+            "sideEffects": "None",
+            "timeoutSeconds": 5,
+            "admissionReviewVersions": ["v1"],
+        });
+        if door == "mutate" {
+            webhook["reinvocationPolicy"] = "IfNeeded".into();
+        }
+        webhook
+    };
+    let rule = |groups: &str, operations: &[&str], resources: &[&str]| {
+        json!({
+            "apiGroups": [groups], "apiVersions": ["v1"], "operations": operations, "resources": resources,
+            "scope": "Namespaced",
+        })
+    };
+    let pods = json!([rule("", &["CREATE"], &["pods"])]);
+    let either = ["CREATE", "UPDATE"];
+    let workloads = json!([
+        rule("", &either, &["pods", "podtemplates", "replicationcontrollers"]),
+        rule("apps", &either, &["daemonsets", "deployments", "replicasets", "statefulsets"]),
+        rule("batch", &either, &["cronjobs", "jobs"]),
+    ]);
+    let configuration = |kind: &str, door: &str, rules: &Value| {
+        let webhooks: Vec<_> =
+            ["enforce", "warn", "audit"].map(|mode| webhook(door, mode, rules.clone())).into();
+        json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": kind,
+            "metadata": {"name": names::WEBHOOK_CONFIGURATION},
+            "webhooks": webhooks,
+        })
+    };
+    vec![
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": names::NAMESPACE}}),
+        json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": names::SERVER, "namespace": names::NAMESPACE},
+            "spec": {"ports": [{"name": "https", "port": port}], "selector": {"app.kubernetes.io/name": names::SERVER}},
+        }),
+        configuration("MutatingWebhookConfiguration", "mutate", &pods),
+        configuration("ValidatingWebhookConfiguration", "validate", &workloads),
+    ]
+}
+
+/// A mutating webhook of someone else, called for pods of the namespaces that ask for it.
+struct Other {
+    /// The label by which a namespace asks for it is [`OTHERS`] with this.
+    key: &'static str,
+    configuration: &'static str,
+    mutate: webhook::Mutate,
+}
+
+const OTHER_WEBHOOKS: [Other; 4] = [
+    Other { key: "injector", configuration: "linkerd-proxy-injector-webhook-config", mutate: inject },
+    Other { key: "late-injector", configuration: "zzz-injector", mutate: inject },
+    Other { key: "late-server", configuration: "zzz-server", mutate: add_server },
+    Other { key: "late-logger", configuration: "zzz-logger", mutate: add_logger },
+];
+
+impl Other {
+    fn label(key: &str) -> String {
+        format!("{OTHERS}{key}")
+    }
+
+    fn manifest(&self, client_config: &Value) -> Value {
+        json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "MutatingWebhookConfiguration",
+            "metadata": {"name": self.configuration},
+            "webhooks": [{
+                "name": format!("{}.tests.linkerd-linger.io", self.key),
+                "clientConfig": client_config,
+                "namespaceSelector": {"matchLabels": {Self::label(self.key): "called"}},
+                "rules": [{
+                    "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"],
+                }],
+                "failurePolicy": "Fail",
+                "sideEffects": "None",
+                "admissionReviewVersions": ["v1"],
+            }],
+        })
+    }
+}
+
+/// Does what Linkerd's injector did to a recorded pod.
+fn inject(pod: &Value) -> Vec<Value> {
+    if containers(pod, "containers").contains_key("linkerd-proxy") {
+        return vec![];
+    }
+    let injected = injected("front-nginx");
+    let mut patch = vec![];
+    for (list, empty) in [
+        ("/metadata/annotations", json!({})),
+        ("/spec/volumes", json!([])),
+        ("/spec/initContainers", json!([])),
+    ] {
+        if pod.pointer(list).is_none() {
+            patch.push(json!({"op": "add", "path": list, "value": empty}));
+        }
+    }
+    for (key, value) in injected["metadata"]["annotations"].as_object().unwrap() {
+        let path = format!("/metadata/annotations/{}", key.replace('/', "~1"));
+        patch.push(json!({"op": "add", "path": path, "value": value}));
+    }
+    for volume in injected["spec"]["volumes"].as_array().unwrap() {
+        patch.push(json!({"op": "add", "path": "/spec/volumes/-", "value": volume}));
+    }
+    let init = &containers(&injected, "initContainers")["linkerd-init"];
+    patch.push(json!({"op": "add", "path": "/spec/initContainers/-", "value": init}));
+    let proxy = &containers(&injected, "containers")["linkerd-proxy"];
+    patch.push(json!({"op": "add", "path": "/spec/containers/0", "value": proxy}));
+    patch
+}
+
+fn add_server(pod: &Value) -> Vec<Value> {
+    add(
+        pod,
+        json!({
+            "name": "sidecar",
+            "image": "registry.example.com/sidecar:1",
+            "command": ["uvicorn", "sidecar:app", "--port", "7000"],
+            "ports": [{"containerPort": 7000}],
+            "readinessProbe": {"httpGet": {"path": "/ready", "port": 7000}, "periodSeconds": 5},
+        }),
+    )
+}
+
+fn add_logger(pod: &Value) -> Vec<Value> {
+    add(pod, json!({"name": "logger", "image": "registry.example.com/logger:1"}))
+}
+
+fn add(pod: &Value, container: Value) -> Vec<Value> {
+    if containers(pod, "containers").contains_key(container["name"].as_str().unwrap()) {
+        return vec![];
+    }
+    vec![json!({"op": "add", "path": "/spec/containers/-", "value": container})]
+}
+
+/// A recorded pod as the injector left it, without what the API server and controllers had added.
+fn injected(name: &str) -> Value {
+    let review: Value =
+        serde_json::from_slice(&std::fs::read(Path::new(INJECTED).join(format!("{name}.json"))).unwrap())
+            .unwrap();
+    let mut pod = review["request"]["object"].clone();
+    let metadata = &review["request"]["object"]["metadata"];
+    pod["metadata"] = json!({
+        "generateName": format!("{name}-"), "labels": metadata["labels"], "annotations": metadata["annotations"],
+    });
+    let is_api_access = |part: &Value| part["name"].as_str().unwrap().starts_with("kube-api-access-");
+    pod["spec"]["volumes"].as_array_mut().unwrap().retain(|volume| !is_api_access(volume));
+    for list in ["initContainers", "containers"] {
+        for container in pod["spec"][list].as_array_mut().unwrap() {
+            if let Some(mounts) = container["volumeMounts"].as_array_mut() {
+                mounts.retain(|mount| !is_api_access(mount));
+            }
+        }
+    }
+    pod
+}
+
+/// A pod template before injection.
+fn template(command: &[&str], period: u32) -> Value {
+    json!({
+        "metadata": {"labels": {"app": "cart"}},
+        "spec": {"containers": [{
+            "name": "cart",
+            "image": "registry.example.com/shop/cart:4.1.0",
+            "command": command,
+            "ports": [{"name": "http", "containerPort": 8000}],
+            "livenessProbe": {"httpGet": {"path": "/healthz", "port": "http"}, "periodSeconds": period},
+        }]},
+    })
+}
+
+const GUNICORN: &[&str] =
+    &["gunicorn", "--threads", "8", "--keep-alive", "10", "--bind", "0.0.0.0:8000", "cart:app"];
+
+fn pod_of(template: &Value) -> Value {
+    let mut pod = template.clone();
+    pod["apiVersion"] = "v1".into();
+    pod["kind"] = "Pod".into();
+    pod["metadata"]["generateName"] = "cart-".into();
+    pod
+}
+
+fn deployment(template: &Value) -> Value {
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "cart"},
+        "spec": {"selector": {"matchLabels": {"app": "cart"}}, "template": template},
+    })
+}
+
+/// The containers of a list by their names.
+fn containers(pod: &Value, list: &str) -> serde_json::Map<String, Value> {
+    let containers = pod["spec"][list].as_array().into_iter().flatten();
+    containers.map(|container| (container["name"].as_str().unwrap().to_owned(), container.clone())).collect()
+}
+
+fn init(pod: &Value) -> Value {
+    containers(pod, "initContainers")["linkerd-init"].clone()
+}
+
+fn assert_patched(pod: &Value) {
+    let init = init(pod);
+    let args = init["args"].as_array().unwrap();
+    assert_eq!(args.iter().filter(|arg| *arg == "--timeout-close-wait-secs").count(), 1, "{init}");
+    assert_eq!(args[args.len() - 2..], ["--timeout-close-wait-secs", "3600"], "{init}");
+    let context = &init["securityContext"];
+    assert_eq!((&context["runAsUser"], &context["runAsGroup"]), (&json!(0), &json!(0)), "{init}");
+    assert_eq!((&context["privileged"], &context["runAsNonRoot"]), (&json!(true), &json!(false)), "{init}");
+}
+
+const REASON: &str =
+    "cart: Gunicorn closes idle connections after 10s to 11s; the liveness probe on 8000 comes every 10s";
+
+#[tokio::test]
+async fn enforce_an_injected_pod_is_stored_patched() {
+    let Some(bed) = bed().await else { return };
+    let namespace = bed.namespace("enforce", &[]).await;
+    let pod = injected("front-nginx");
+    let stored = bed.stored(&namespace, &pod).await;
+    assert_patched(&stored);
+    assert!(stored["metadata"]["name"].as_str().unwrap().starts_with("front-nginx-"), "by generateName");
+    for list in ["initContainers", "containers"] {
+        assert!(containers(&stored, list).keys().eq(containers(&pod, list).keys()), "nothing else is added");
+    }
+}
+
+#[tokio::test]
+async fn enforce_what_kubectl_prints_for_a_rejected_pod() {
+    let Some(bed) = bed().await else { return };
+    bed.named_namespace("shop", "enforce", &[]).await;
+    let told = bed.cluster.kubectl(&["apply", "-f", "examples/pods/2-rejected.yaml"]).await;
+    assert!(!told.success && told.stdout.is_empty(), "{told:?}");
+    insta::assert_snapshot!("kubectl_rejected_pod", told.stderr);
+    assert!(bed.pods("shop").await.is_empty());
+}
+
+#[tokio::test]
+async fn enforce_what_kubectl_prints_for_a_rejected_deployment() {
+    let Some(bed) = bed().await else { return };
+    let namespace = bed.namespace("enforce", &[]).await;
+    let mut template = template(GUNICORN, 10);
+    template["metadata"]["annotations"] = json!({"linkerd.io/inject": "enabled"});
+    let told = bed.create(&namespace, &deployment(&template), &[]).await;
+    assert!(!told.success && told.stdout.is_empty(), "{told:?}");
+    insta::assert_snapshot!("kubectl_rejected_deployment", told.stderr);
+}
+
+#[tokio::test]
+async fn enforce_a_deployment_says_why_it_has_no_pods() {
+    let Some(bed) = bed_with_controllers().await else { return };
+    let namespace = bed.namespace("enforce", &["injector"]).await;
+    // That the namespace is injected is not told to a webhook for the Deployment, only to the injector.
+    bed.create(&namespace, &deployment(&template(GUNICORN, 10)), &[]).await.ok();
+    let failure = "jsonpath={.status.conditions[?(@.type==\"ReplicaFailure\")].message}";
+    let get = ["get", "deployment", "cart", "-n", &namespace, "-o", failure];
+    eventually("the Deployment says why", async || {
+        bed.cluster.kubectl(&get).await.ok().stdout.contains(REASON)
+    })
+    .await;
+    insta::assert_snapshot!("kubectl_replica_failure", bed.cluster.kubectl(&get).await.ok().stdout);
+    let events: Api<Event> = Api::namespaced(bed.cluster.client().await, &namespace);
+    let failed = ListParams::default().fields("reason=FailedCreate");
+    eventually("there is an event", async || {
+        let events = events.list(&failed).await.unwrap();
+        events.items.iter().any(|event| event.message.as_deref().unwrap_or_default().contains(REASON))
+    })
+    .await;
+    assert!(bed.pods(&namespace).await.is_empty());
+}
+
+#[tokio::test]
+async fn enforce_a_deployment_gets_its_pod_patched() {
+    let Some(bed) = bed_with_controllers().await else { return };
+    let namespace = bed.namespace("enforce", &["injector"]).await;
+    bed.create(&namespace, &deployment(&template(GUNICORN, 7)), &[]).await.ok();
+    eventually("there is a pod", async || !bed.pods(&namespace).await.is_empty()).await;
+    assert_patched(&serde_json::to_value(&bed.pods(&namespace).await[0]).unwrap());
+}
+
+#[tokio::test]
+async fn warn_what_kubectl_prints() {
+    let Some(bed) = bed().await else { return };
+    let namespace = bed.namespace("warn", &[]).await;
+    let told = bed.create(&namespace, &injected("cart-gunicorn"), &["-o", "json"]).await.ok();
+    insta::assert_snapshot!("kubectl_warned_pod", told.stderr);
+    assert_patched(&told.json());
+}
+
+#[tokio::test]
+async fn audit_changes_and_says_nothing() {
+    let Some(bed) = bed().await else { return };
+    for mode in ["audit", "off", "unlabelled"] {
+        let namespace = bed.namespace(mode, &[]).await;
+        for name in ["cart-gunicorn", "front-nginx"] {
+            let told = bed.create(&namespace, &injected(name), &["-o", "json"]).await.ok();
+            assert_eq!(told.stderr, "", "{mode}");
+            assert_eq!(init(&told.json())["args"], init(&injected(name))["args"], "{mode}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_dry_run_tells_the_same_and_stores_nothing() {
+    let Some(bed) = bed().await else { return };
+    let namespace = bed.namespace("enforce", &[]).await;
+    let told =
+        bed.create(&namespace, &injected("front-nginx"), &["--dry-run=server", "-o", "json"]).await.ok();
+    assert_patched(&told.json());
+    let told = bed.create(&namespace, &injected("cart-gunicorn"), &["--dry-run=server"]).await;
+    assert!(!told.success && told.stderr.contains(REASON), "{told:?}");
+    assert!(bed.pods(&namespace).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_mirror_pod_is_left_alone() {
+    let Some(bed) = bed().await else { return };
+    let namespace = bed.namespace("enforce", &[]).await;
+    let mut pod = injected("cart-gunicorn");
+    let metadata = pod["metadata"].as_object_mut().unwrap();
+    metadata.remove("generateName");
+    metadata.insert("name".to_owned(), "cart-node".into());
+    metadata["annotations"]["kubernetes.io/config.mirror"] = "0a1b".into();
+    let spec = pod["spec"].as_object_mut().unwrap();
+    spec.insert("nodeName".to_owned(), "node".into());
+    // A mirror pod must not use a ServiceAccount.
+    spec.retain(|field, _| !field.starts_with("serviceAccount"));
+    let without_token = |part: &Value| part["name"] != "linkerd-identity-token";
+    spec["volumes"].as_array_mut().unwrap().retain(without_token);
+    for container in spec["containers"].as_array_mut().unwrap() {
+        container["volumeMounts"].as_array_mut().unwrap().retain(without_token);
+    }
+    let told = bed.create(&namespace, &pod, &["-o", "json"]).await.ok();
+    assert_eq!(told.stderr, "");
+    assert_eq!(init(&told.json())["args"], init(&pod)["args"]);
+}
+
+#[tokio::test]
+async fn without_the_server_pods_pass_as_they_are() {
+    let Some(bed) = any_bed().await else { return };
+    let namespace = bed.namespace("enforce", &[]).await;
+    let mut server = bed.server.write().await;
+    server.stop();
+    let address = server.addr();
+    eventually("nobody listens", async || tokio::net::TcpStream::connect(address).await.is_err()).await;
+    let told = bed.create(&namespace, &injected("cart-gunicorn"), &["-o", "json"]).await.ok();
+    assert_eq!(init(&told.json())["args"], init(&injected("cart-gunicorn"))["args"]);
+    *server = bed.installed.serve().await;
+    let told = bed.create(&namespace, &injected("cart-gunicorn"), &[]).await;
+    assert!(!told.success, "and from its return on it is asked again");
+}
+
+#[tokio::test]
+async fn the_injector_comes_first() {
+    let Some(bed) = bed().await else { return };
+    let namespace = bed.namespace("enforce", &["injector"]).await;
+    assert_patched(&bed.stored(&namespace, &pod_of(&template(GUNICORN, 7))).await);
+    let told = bed.create(&namespace, &pod_of(&template(GUNICORN, 10)), &[]).await;
+    assert!(!told.success && told.stderr.contains(REASON), "{told:?}");
+}
+
+#[tokio::test]
+async fn an_injector_that_comes_later_leads_to_another_call() {
+    let Some(bed) = bed().await else { return };
+    let namespace = bed.namespace("enforce", &["late-injector"]).await;
+    assert_patched(&bed.stored(&namespace, &pod_of(&template(GUNICORN, 7))).await);
+    let told = bed.create(&namespace, &pod_of(&template(GUNICORN, 10)), &[]).await;
+    assert!(!told.success && told.stderr.contains(REASON), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_container_that_is_added_later_is_judged_too() {
+    let Some(bed) = bed().await else { return };
+    let namespace = bed.namespace("enforce", &["injector", "late-server"]).await;
+    let told = bed.create(&namespace, &pod_of(&template(GUNICORN, 7)), &[]).await;
+    assert!(
+        !told.success && told.stderr.contains("sidecar: Uvicorn closes idle connections after 5s"),
+        "{told:?}"
+    );
+    let namespace = bed.namespace("enforce", &["injector", "late-logger"]).await;
+    let stored = bed.stored(&namespace, &pod_of(&template(GUNICORN, 7))).await;
+    assert_patched(&stored);
+    assert!(containers(&stored, "containers").contains_key("logger"));
+}
