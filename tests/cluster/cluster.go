@@ -30,11 +30,20 @@ type ready struct {
 	Token      string `json:"token"`
 }
 
-// runCluster starts the parts one after the other and waits for the end of standard input, a signal, or the failure of a
-// part. Nothing in dir is of use afterwards, so no part is stopped in order: the process ends.
+// runCluster runs a cluster until the end of standard input, a signal, or the failure of a part. Nothing in dir is of use
+// afterwards, so no part is stopped in order: the process ends. After a failure dir stays, for whoever asks why.
 func runCluster(dir, services string) error {
 	ctx, end := context.WithCancelCause(context.Background())
 	go watchTheEnd(end)
+	err := serve(ctx, end, dir, services)
+	if errors.Is(err, errEnded) {
+		return removeAll(dir)
+	}
+	return err
+}
+
+// serve starts the parts one after the other, says that they are ready, and returns the cause of the end.
+func serve(ctx context.Context, end context.CancelCauseFunc, dir, services string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
@@ -75,10 +84,7 @@ func runCluster(dir, services string) error {
 		return err
 	}
 	<-ctx.Done()
-	if cause := context.Cause(ctx); !errors.Is(cause, errEnded) {
-		return cause
-	}
-	return removeAll(dir)
+	return context.Cause(ctx)
 }
 
 // removeAll removes dir, into which etcd may be writing just now.
@@ -118,9 +124,10 @@ func eventually(ctx context.Context, attempt func(context.Context) error) error 
 			return nil
 		}
 		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
 		case <-deadline.Done():
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
 			return fmt.Errorf("not ready after %s: %w", patience, err)
 		case <-tick.C:
 		}

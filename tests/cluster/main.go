@@ -41,7 +41,7 @@ func usage() {
 
 func run(args []string) error {
 	flags := flag.NewFlagSet("cluster run", flag.ExitOnError)
-	dir := flags.String("dir", "", "the `directory` of everything that it writes; removed with all it holds when a cluster that was ready ends")
+	dir := flags.String("dir", "", "the `directory` of everything that it writes; at the end, unless by a failure, it is removed with all that it holds")
 	services := flags.String("service-cluster-ip-range", "127.128.0.0/16",
 		"the `CIDR` of Services; those of the loopback network are reached without a kube-proxy, by who listens on them")
 	if err := flags.Parse(args); err != nil {

@@ -9,13 +9,12 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{NotRun, say};
+use super::{CACHE, NotRun, say};
 
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster");
-const CACHE: &str = env!("CARGO_TARGET_TMPDIR");
 /// How often a build says that it is not stuck.
 const PROGRESS: Duration = Duration::from_secs(15);
-/// When a program that other sources were built to is taken for forgotten.
+/// When a program of other sources, or what a killed cluster left, is taken for forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// The program, built unless it is there. Whoever comes while it is built waits.
@@ -86,16 +85,17 @@ fn build(program: &Path) -> Result<(), NotRun> {
     Ok(())
 }
 
-/// Removes the programs of other sources, unless they are so young that another checkout may be using them.
+/// Removes what no one uses, unless it is so young that another checkout may.
 fn remove_forgotten(program: &Path) {
     for entry in fs::read_dir(CACHE).unwrap().flatten() {
-        let is_ours = entry.file_name().to_string_lossy().starts_with("cluster-") && entry.path() != program;
+        let path = entry.path();
+        let is_ours = entry.file_name().to_string_lossy().starts_with("cluster-") && path != program;
         let age = entry
             .metadata()
             .and_then(|metadata| metadata.modified())
             .map(|at| SystemTime::now().duration_since(at));
         if is_ours && matches!(age, Ok(Ok(age)) if age > FORGOTTEN) {
-            let _ = fs::remove_file(entry.path());
+            let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
         }
     }
 }

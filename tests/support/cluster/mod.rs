@@ -26,6 +26,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 
+/// Where programs and running clusters have their files.
+const CACHE: &str = env!("CARGO_TARGET_TMPDIR");
 /// Longer than any start on a loaded machine.
 const START: Duration = Duration::from_secs(120);
 /// Longer than its end takes: nothing is saved.
@@ -48,7 +50,7 @@ impl Cluster {
     pub(crate) fn start() -> Result<Self, NotRun> {
         // Services on loopback addresses that hardly another cluster uses at the same time.
         let services = format!("127.{}.0.0/16", 64 + std::process::id() % 128);
-        let dir = tempfile::Builder::new().prefix("linger-cluster-").tempdir().unwrap();
+        let dir = tempfile::Builder::new().prefix("cluster-run-").tempdir_in(CACHE).unwrap();
         let cluster = match env::var_os("KUBEBUILDER_ASSETS") {
             Some(assets) => assets::start(Path::new(&assets), dir, &services)?,
             None => start(&build::program()?, dir, &services),
