@@ -15,7 +15,7 @@ use std::{
     path::Path,
     sync::{
         LazyLock,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -103,6 +103,11 @@ async fn any_bed() -> Option<&'static Bed> {
 
 impl Bed {
     async fn start() -> Result<Self, NotRun> {
+        static TRIED: AtomicBool = AtomicBool::new(false);
+        assert!(
+            !TRIED.swap(true, Ordering::Relaxed),
+            "the test bed did not start: the test that started it tells why"
+        );
         let cluster = tokio::task::spawn_blocking(Cluster::start).await.unwrap()?;
         let authority = Authority::new();
         let mount =
@@ -389,13 +394,17 @@ fn injected(name: &str) -> Value {
 fn template(command: &[&str], period: u32) -> Value {
     json!({
         "metadata": {"labels": {"app": "cart"}},
-        "spec": {"containers": [{
-            "name": "cart",
-            "image": "registry.example.com/shop/cart:4.1.0",
-            "command": command,
-            "ports": [{"name": "http", "containerPort": 8000}],
-            "livenessProbe": {"httpGet": {"path": "/healthz", "port": "http"}, "periodSeconds": period},
-        }]},
+        "spec": {
+            // Set by an admission plugin that is off where no controller makes ServiceAccounts.
+            "serviceAccountName": "default",
+            "containers": [{
+                "name": "cart",
+                "image": "registry.example.com/shop/cart:4.1.0",
+                "command": command,
+                "ports": [{"name": "http", "containerPort": 8000}],
+                "livenessProbe": {"httpGet": {"path": "/healthz", "port": "http"}, "periodSeconds": period},
+            }],
+        },
     })
 }
 
@@ -611,4 +620,17 @@ async fn a_container_that_is_added_later_is_judged_too() {
     let stored = bed.stored(&namespace, &pod_of(&template(GUNICORN, 7))).await;
     assert_patched(&stored);
     assert!(containers(&stored, "containers").contains_key("logger"));
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_dropped_ends_and_leaves_nothing() {
+    // After the others have theirs: two starts at a time take longer than one after the other.
+    let Some(bed) = bed().await else { return };
+    let other = tokio::task::spawn_blocking(Cluster::start).await.unwrap().unwrap();
+    let kubeconfig = other.kubeconfig();
+    assert_ne!(kubeconfig, bed.cluster.kubeconfig());
+    assert!(other.kubectl(&["get", "--raw=/readyz"]).await.success);
+    drop(other);
+    let dir = kubeconfig.parent().unwrap();
+    assert!(!dir.exists(), "{} is left", dir.display());
 }

@@ -21,7 +21,7 @@ const SUPERVISOR: &str = r#"
   --listen-client-urls="http://127.0.0.1:$ETCD" --advertise-client-urls="http://127.0.0.1:$ETCD" \
   --listen-peer-urls=http://127.0.0.1:0 --initial-advertise-peer-urls=http://127.0.0.1:0 \
   --initial-cluster=default=http://127.0.0.1:0 >&2 &
-all=$!
+etcd=$!
 without=
 [ -x "$ASSETS/kube-controller-manager" ] || without=--disable-admission-plugins=ServiceAccount
 "$ASSETS/kube-apiserver" --advertise-address=127.0.0.1 --endpoint-reconciler-type=none --allow-privileged=true \
@@ -30,11 +30,12 @@ without=
   --service-account-signing-key-file="$DIR/service-account.key" --service-cluster-ip-range="$SERVICES" \
   --tls-cert-file="$DIR/apiserver.crt" --tls-private-key-file="$DIR/apiserver.key" \
   --token-auth-file="$DIR/tokens.csv" $without >&2 &
-all="$all $!"
+apiserver=$!
+controllers=
 if [ -z "$without" ]; then
   # It ends when there is no API server yet.
   (
-    trap 'kill $! 2>/dev/null; exit' TERM
+    trap 'kill -KILL $!; exit' TERM
     while :; do
       "$ASSETS/kube-controller-manager" --kubeconfig="$DIR/kubeconfig" --leader-elect=false --secure-port=0 \
         --root-ca-file="$DIR/ca.crt" --service-account-private-key-file="$DIR/service-account.key" \
@@ -42,10 +43,12 @@ if [ -z "$without" ]; then
       wait $!
     done
   ) &
-  all="$all $!"
+  controllers=$!
 fi
 read -r _
-kill $all
+# There is nothing to be saved, and the API server would look for etcd for a minute.
+[ -z "$controllers" ] || kill "$controllers"
+kill -KILL "$apiserver" "$etcd"
 wait
 rm -rf "$DIR"
 "#;
