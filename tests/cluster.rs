@@ -12,7 +12,6 @@ use std::{
     env,
     net::{IpAddr, SocketAddr},
     ops::Deref,
-    path::Path,
     sync::{
         LazyLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -33,15 +32,14 @@ use tokio::{
 };
 
 use self::{
-    cluster::{Cluster, NotRun, Told, say, webhook},
+    cluster::{
+        Cluster, NotRun, Told,
+        others::{OTHER_WEBHOOKS, Other},
+        pods::{GUNICORN, assert_patched, containers, deployment, init, injected, pod_of, template},
+        say, webhook,
+    },
     support::{Authority, Mount, eventually},
 };
-
-/// Linkerd's edge release whose injected pods the tests start from.
-const INJECTED: &str =
-    concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/reviews/real-injector/edge-24.11.8");
-/// Before the labels of namespaces that ask for the webhooks of others.
-const OTHERS: &str = "tests.linkerd-linger.io/";
 
 /// What the tests of this file share: a cluster with one installation.
 struct Bed {
@@ -272,180 +270,6 @@ fn manifests(port: u16, authority: &str) -> Vec<Value> {
         configuration("MutatingWebhookConfiguration", "mutate", &pods),
         configuration("ValidatingWebhookConfiguration", "validate", &workloads),
     ]
-}
-
-/// A mutating webhook of someone else, called for pods of the namespaces that ask for it.
-struct Other {
-    /// The label by which a namespace asks for it is [`OTHERS`] with this.
-    key: &'static str,
-    configuration: &'static str,
-    mutate: webhook::Mutate,
-}
-
-const OTHER_WEBHOOKS: [Other; 4] = [
-    Other { key: "injector", configuration: "linkerd-proxy-injector-webhook-config", mutate: inject },
-    Other { key: "late-injector", configuration: "zzz-injector", mutate: inject },
-    Other { key: "late-server", configuration: "zzz-server", mutate: add_server },
-    Other { key: "late-logger", configuration: "zzz-logger", mutate: add_logger },
-];
-
-impl Other {
-    fn label(key: &str) -> String {
-        format!("{OTHERS}{key}")
-    }
-
-    fn manifest(&self, client_config: &Value) -> Value {
-        json!({
-            "apiVersion": "admissionregistration.k8s.io/v1",
-            "kind": "MutatingWebhookConfiguration",
-            "metadata": {"name": self.configuration},
-            "webhooks": [{
-                "name": format!("{}.tests.linkerd-linger.io", self.key),
-                "clientConfig": client_config,
-                "namespaceSelector": {"matchLabels": {Self::label(self.key): "called"}},
-                "rules": [{
-                    "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"],
-                }],
-                "failurePolicy": "Fail",
-                "sideEffects": "None",
-                "admissionReviewVersions": ["v1"],
-            }],
-        })
-    }
-}
-
-/// Does what Linkerd's injector did to a recorded pod.
-fn inject(pod: &Value) -> Vec<Value> {
-    if containers(pod, "containers").contains_key("linkerd-proxy") {
-        return vec![];
-    }
-    let injected = injected("front-nginx");
-    let mut patch = vec![];
-    for (list, empty) in [
-        ("/metadata/annotations", json!({})),
-        ("/spec/volumes", json!([])),
-        ("/spec/initContainers", json!([])),
-    ] {
-        if pod.pointer(list).is_none() {
-            patch.push(json!({"op": "add", "path": list, "value": empty}));
-        }
-    }
-    for (key, value) in injected["metadata"]["annotations"].as_object().unwrap() {
-        let path = format!("/metadata/annotations/{}", key.replace('/', "~1"));
-        patch.push(json!({"op": "add", "path": path, "value": value}));
-    }
-    for volume in injected["spec"]["volumes"].as_array().unwrap() {
-        patch.push(json!({"op": "add", "path": "/spec/volumes/-", "value": volume}));
-    }
-    let init = &containers(&injected, "initContainers")["linkerd-init"];
-    patch.push(json!({"op": "add", "path": "/spec/initContainers/-", "value": init}));
-    let proxy = &containers(&injected, "containers")["linkerd-proxy"];
-    patch.push(json!({"op": "add", "path": "/spec/containers/0", "value": proxy}));
-    patch
-}
-
-fn add_server(pod: &Value) -> Vec<Value> {
-    add(
-        pod,
-        json!({
-            "name": "sidecar",
-            "image": "registry.example.com/sidecar:1",
-            "command": ["uvicorn", "sidecar:app", "--port", "7000"],
-            "ports": [{"containerPort": 7000}],
-            "readinessProbe": {"httpGet": {"path": "/ready", "port": 7000}, "periodSeconds": 5},
-        }),
-    )
-}
-
-fn add_logger(pod: &Value) -> Vec<Value> {
-    add(pod, json!({"name": "logger", "image": "registry.example.com/logger:1"}))
-}
-
-fn add(pod: &Value, container: Value) -> Vec<Value> {
-    if containers(pod, "containers").contains_key(container["name"].as_str().unwrap()) {
-        return vec![];
-    }
-    vec![json!({"op": "add", "path": "/spec/containers/-", "value": container})]
-}
-
-/// A recorded pod as the injector left it, without what the API server and controllers had added.
-fn injected(name: &str) -> Value {
-    let review: Value =
-        serde_json::from_slice(&std::fs::read(Path::new(INJECTED).join(format!("{name}.json"))).unwrap())
-            .unwrap();
-    let mut pod = review["request"]["object"].clone();
-    let metadata = &review["request"]["object"]["metadata"];
-    pod["metadata"] = json!({
-        "generateName": format!("{name}-"), "labels": metadata["labels"], "annotations": metadata["annotations"],
-    });
-    let is_api_access = |part: &Value| part["name"].as_str().unwrap().starts_with("kube-api-access-");
-    pod["spec"]["volumes"].as_array_mut().unwrap().retain(|volume| !is_api_access(volume));
-    for list in ["initContainers", "containers"] {
-        for container in pod["spec"][list].as_array_mut().unwrap() {
-            if let Some(mounts) = container["volumeMounts"].as_array_mut() {
-                mounts.retain(|mount| !is_api_access(mount));
-            }
-        }
-    }
-    pod
-}
-
-/// A pod template before injection.
-fn template(command: &[&str], period: u32) -> Value {
-    json!({
-        "metadata": {"labels": {"app": "cart"}},
-        "spec": {
-            // Set by an admission plugin that is off where no controller makes ServiceAccounts.
-            "serviceAccountName": "default",
-            "containers": [{
-                "name": "cart",
-                "image": "registry.example.com/shop/cart:4.1.0",
-                "command": command,
-                "ports": [{"name": "http", "containerPort": 8000}],
-                "livenessProbe": {"httpGet": {"path": "/healthz", "port": "http"}, "periodSeconds": period},
-            }],
-        },
-    })
-}
-
-const GUNICORN: &[&str] =
-    &["gunicorn", "--threads", "8", "--keep-alive", "10", "--bind", "0.0.0.0:8000", "cart:app"];
-
-fn pod_of(template: &Value) -> Value {
-    let mut pod = template.clone();
-    pod["apiVersion"] = "v1".into();
-    pod["kind"] = "Pod".into();
-    pod["metadata"]["generateName"] = "cart-".into();
-    pod
-}
-
-fn deployment(template: &Value) -> Value {
-    json!({
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": "cart"},
-        "spec": {"selector": {"matchLabels": {"app": "cart"}}, "template": template},
-    })
-}
-
-/// The containers of a list by their names.
-fn containers(pod: &Value, list: &str) -> serde_json::Map<String, Value> {
-    let containers = pod["spec"][list].as_array().into_iter().flatten();
-    containers.map(|container| (container["name"].as_str().unwrap().to_owned(), container.clone())).collect()
-}
-
-fn init(pod: &Value) -> Value {
-    containers(pod, "initContainers")["linkerd-init"].clone()
-}
-
-fn assert_patched(pod: &Value) {
-    let init = init(pod);
-    let args = init["args"].as_array().unwrap();
-    assert_eq!(args.iter().filter(|arg| *arg == "--timeout-close-wait-secs").count(), 1, "{init}");
-    assert_eq!(args[args.len() - 2..], ["--timeout-close-wait-secs", "3600"], "{init}");
-    let context = &init["securityContext"];
-    assert_eq!((&context["runAsUser"], &context["runAsGroup"]), (&json!(0), &json!(0)), "{init}");
-    assert_eq!((&context["privileged"], &context["runAsNonRoot"]), (&json!(true), &json!(false)), "{init}");
 }
 
 const REASON: &str =

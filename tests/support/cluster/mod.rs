@@ -6,6 +6,8 @@
 
 mod assets;
 mod build;
+pub(crate) mod others;
+pub(crate) mod pods;
 pub(crate) mod webhook;
 
 use std::{
