@@ -13,7 +13,7 @@ use divan::{Bencher, counter::BytesCount};
 use jiff::civil::date;
 use linkerd_linger::{
     policy::Policy,
-    review::{self, Door, Mode},
+    review::{self, Door, Entry, Mode},
     servers::{Catalog, RawServer},
 };
 use serde_json::Value;
@@ -57,7 +57,7 @@ fn large_catalog() -> Catalog {
 
 fn review(policy: &Policy) {
     let today = date(2026, 11, 23);
-    let reviewed = review::review(black_box(POD), Door::Mutate, Mode::Enforce, policy, today);
+    let reviewed = review::review(black_box(POD), Entry::new(Door::Mutate, Mode::Enforce), policy, today);
     black_box(reviewed.unwrap());
 }
 

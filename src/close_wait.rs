@@ -221,11 +221,9 @@ pub fn plan(survey: &Survey<'_, '_>, policy: &Wish) -> Plan {
         (_, Now::Sets(way, seconds)) => Plan::keep(*way, *seconds),
         (Ok(way), Now::Unset | Now::Fails(_)) => planner.plan(way, &from),
         // What it would take, though nobody can do it yet.
-        (Err((obstacle @ Obstacle::NoImage, why)), Now::Unset | Now::Fails(_)) => Plan {
-            action: PlanAction::InitContainer,
-            seconds: Some(wanted),
-            ..Plan::stopped(obstacle, why)
-        },
+        (Err((obstacle @ Obstacle::NoImage, why)), Now::Unset | Now::Fails(_)) => {
+            Plan { action: PlanAction::InitContainer, seconds: Some(wanted), ..Plan::stopped(obstacle, why) }
+        }
         (Err((obstacle, why)), Now::Unset | Now::Fails(_)) => Plan::stopped(obstacle, why),
     }
 }

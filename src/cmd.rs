@@ -1,12 +1,12 @@
 //! The commands: one `Args` and one `run` each. The only place where parts are wired.
 
 pub mod certs;
-pub mod demo;
-pub mod explain;
-pub mod install;
 pub mod check;
 mod connection;
+pub mod demo;
+pub mod explain;
 pub mod extension_metadata;
+pub mod install;
 pub mod lint;
 mod manifests;
 pub mod serve;

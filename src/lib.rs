@@ -53,12 +53,11 @@ pub mod apiserver;
 pub mod certs;
 pub mod check;
 pub mod cluster;
+pub mod install;
 pub mod metrics;
 mod pem;
 pub mod serve;
 pub mod shutdown;
-// installation
-pub mod install;
 // entry
 pub mod cli;
 pub mod cmd;

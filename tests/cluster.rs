@@ -108,8 +108,9 @@ impl Bed {
         );
         let cluster = tokio::task::spawn_blocking(Cluster::start).await.unwrap()?;
         let authority = Authority::new();
-        let mount =
-            Mount::new(&authority.issue_for(&[&format!("{}.{}.svc", names::SERVER, names::NAMESPACE)]));
+        let mount = Mount::new(
+            &authority.issue_to("linkerd-linger", &[&format!("{}.{}.svc", names::SERVER, names::NAMESPACE)]),
+        );
         let port = webhook_port();
         for manifest in manifests(port, &authority.pem()) {
             cluster.kubectl_with(&["apply", "-f", "-"], &manifest.to_string()).await.ok();

@@ -38,8 +38,7 @@ fn configuration(options: &Options, door: Door) -> Value {
         Tls::SelfSigned | Tls::Byo { .. } => {}
     }
     configuration["metadata"]["annotations"] = annotations;
-    let entries: Vec<_> =
-        Entry::all().filter(|of| of.door == door).map(|of| entry(options, of)).collect();
+    let entries: Vec<_> = Entry::all().filter(|of| of.door == door).map(|of| entry(options, of)).collect();
     with(configuration, json!({"webhooks": entries}))
 }
 
