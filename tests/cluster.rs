@@ -18,10 +18,10 @@ use std::{
     },
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::{Api, api::ListParams};
 use linkerd_linger::{
+    install::{self, Options, Tls},
     names,
     serve::{self, CertificateSource, Config, Running, Waits},
 };
@@ -212,65 +212,19 @@ fn webhook_port() -> u16 {
     }
 }
 
-/// What an installation puts into the cluster but the Deployment.
+/// What `install` prints, with the Service at this port.
 fn manifests(port: u16, authority: &str) -> Vec<Value> {
-    let bundle = STANDARD.encode(authority);
-    let webhook = |door: &str, mode: &str, rules: Value| {
-        let mut webhook = json!({
-            "name": format!("{mode}.{door}.linkerd-linger.io"),
-            "clientConfig": {
-                "service": {
-                    "namespace": names::NAMESPACE, "name": names::SERVER, "port": port, "path": format!("/{door}/{mode}"),
-                },
-                "caBundle": bundle,
-            },
-            "namespaceSelector": {"matchLabels": {names::MODE_LABEL: mode}},
-            "rules": rules,
-            "failurePolicy": "Ignore",
-            "matchPolicy": "Equivalent",
-            "sideEffects": "None",
-            "timeoutSeconds": 5,
-            "admissionReviewVersions": ["v1"],
-        });
-        if door == "mutate" {
-            webhook["reinvocationPolicy"] = "IfNeeded".into();
+    let tls = Tls::Byo { ca_bundle: authority.to_owned() };
+    let mut manifests = install::manifests(&Options { tls, ..Options::default() });
+    for manifest in &mut manifests {
+        if manifest["kind"] == "Service" {
+            manifest["spec"]["ports"][0]["port"] = port.into();
         }
-        webhook
-    };
-    let rule = |groups: &str, operations: &[&str], resources: &[&str]| {
-        json!({
-            "apiGroups": [groups], "apiVersions": ["v1"], "operations": operations, "resources": resources,
-            "scope": "Namespaced",
-        })
-    };
-    let pods = json!([rule("", &["CREATE"], &["pods"])]);
-    let either = ["CREATE", "UPDATE"];
-    let workloads = json!([
-        rule("", &either, &["pods", "podtemplates", "replicationcontrollers"]),
-        rule("apps", &either, &["daemonsets", "deployments", "replicasets", "statefulsets"]),
-        rule("batch", &either, &["cronjobs", "jobs"]),
-    ]);
-    let configuration = |kind: &str, door: &str, rules: &Value| {
-        let webhooks: Vec<_> =
-            ["enforce", "warn", "audit"].map(|mode| webhook(door, mode, rules.clone())).into();
-        json!({
-            "apiVersion": "admissionregistration.k8s.io/v1",
-            "kind": kind,
-            "metadata": {"name": names::WEBHOOK_CONFIGURATION},
-            "webhooks": webhooks,
-        })
-    };
-    vec![
-        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": names::NAMESPACE}}),
-        json!({
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": names::SERVER, "namespace": names::NAMESPACE},
-            "spec": {"ports": [{"name": "https", "port": port}], "selector": {"app.kubernetes.io/name": names::SERVER}},
-        }),
-        configuration("MutatingWebhookConfiguration", "mutate", &pods),
-        configuration("ValidatingWebhookConfiguration", "validate", &workloads),
-    ]
+        for webhook in manifest["webhooks"].as_array_mut().into_iter().flatten() {
+            webhook["clientConfig"]["service"]["port"] = port.into();
+        }
+    }
+    manifests
 }
 
 const REASON: &str =
