@@ -8,7 +8,7 @@ mod exemption;
 mod raw;
 mod read;
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, fmt, time::Duration};
 
 use jiff::civil::Date;
 
@@ -17,7 +17,7 @@ pub use self::{
     exemption::{Exempt, Exemption, Pattern, RuleSet, Subject},
 };
 use crate::{
-    finding::{Action, RuleId, UnknownName},
+    finding::{Action, RuleId},
     linkerd::{Injection, proxy_init::UPSTREAM_IMAGES},
     servers::Catalog,
     workload::Kind,
@@ -125,18 +125,6 @@ impl RejectWhen {
     }
 }
 
-impl FromStr for RejectWhen {
-    type Err = UnknownName;
-
-    fn from_str(name: &str) -> Result<Self, UnknownName> {
-        Self::ALL.into_iter().find(|value| value.as_str() == name).ok_or_else(|| UnknownName {
-            noun: "value",
-            name: name.to_owned(),
-            known: Self::ALL.map(Self::as_str).join(", "),
-        })
-    }
-}
-
 /// Which objects are rejected.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum RejectAt {
@@ -157,18 +145,6 @@ impl RejectAt {
             Self::Both => "both",
             Self::Workloads => "workloads",
         }
-    }
-}
-
-impl FromStr for RejectAt {
-    type Err = UnknownName;
-
-    fn from_str(name: &str) -> Result<Self, UnknownName> {
-        Self::ALL.into_iter().find(|value| value.as_str() == name).ok_or_else(|| UnknownName {
-            noun: "value",
-            name: name.to_owned(),
-            known: Self::ALL.map(Self::as_str).join(", "),
-        })
     }
 }
 

@@ -62,3 +62,17 @@ fn its_examples_are_what_the_program_prints() {
         "README.md is not what the program prints: run UPDATE_DOCS=1 cargo test --test readme"
     );
 }
+
+/// What the tests on a real API server saw `kubectl` print.
+const SHOWN: [&str; 3] = ["kubectl_rejected_pod", "kubectl_rejected_deployment", "kubectl_replica_failure"];
+
+#[test]
+fn what_kubectl_shows_is_what_the_api_server_said() {
+    let readme = fs::read_to_string(README).unwrap();
+    for name in SHOWN {
+        let path = format!("{}/tests/snapshots/cluster__{name}.snap", env!("CARGO_MANIFEST_DIR"));
+        let snapshot = fs::read_to_string(path).unwrap();
+        let told = snapshot.splitn(3, "---\n").nth(2).unwrap().trim();
+        assert!(readme.contains(told), "README.md does not show {name}: {told}");
+    }
+}

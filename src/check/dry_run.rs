@@ -14,7 +14,7 @@ use crate::{
     manifest,
     policy::Policy,
     review::Mode,
-    surroundings::Surroundings,
+    surroundings::{POD_SECURITY_LABEL, Surroundings, UNPRIVILEGED},
     workload::{Kind, Object},
 };
 
@@ -136,12 +136,16 @@ fn trial(
     Ok(Trial { id, namespace: namespace.to_owned(), pod, expected })
 }
 
-/// The annotations of namespaces, by which Linkerd's injector goes.
+/// The annotations of namespaces, by which Linkerd's injector goes, and which of them refuse privileged containers.
 pub(super) fn surroundings(snapshot: &Snapshot) -> Surroundings {
     let mut surroundings = Surroundings::default();
     for namespace in snapshot.namespaces.iter().flatten() {
         let annotations = namespace.metadata.annotations.clone().unwrap_or_default();
         let name = namespace.metadata.name.clone().unwrap_or_default();
+        let level = namespace.metadata.labels.as_ref().and_then(|labels| labels.get(POD_SECURITY_LABEL));
+        if level.is_some_and(|level| UNPRIVILEGED.contains(&level.as_str())) {
+            surroundings.unprivileged.insert(name.clone());
+        }
         surroundings.namespaces.insert(name, annotations);
     }
     surroundings

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Namespace;
 
 use super::{CheckId, CheckResult, Outcome, Snapshot, count, hooks, listed, selector};
-use crate::{names, review::Mode};
+use crate::{
+    names,
+    review::Mode,
+    surroundings::{POD_SECURITY_LABEL, UNPRIVILEGED},
+};
 
-/// The label by which a namespace chooses what Pod Security refuses in it.
-const POD_SECURITY_LABEL: &str = "pod-security.kubernetes.io/enforce";
-/// Its values that refuse privileged containers.
-const UNPRIVILEGED: [&str; 2] = ["baseline", "restricted"];
 /// The value of our label that is no mode.
 const OFF: &str = "off";
 /// The prefix of what people tell us by labels.

@@ -73,7 +73,7 @@ enum DefaultMode {
     Audit,
     /// Pods are patched, what would be refused is admitted with a warning
     Warn,
-    /// Pods are patched, and refused if they cannot be
+    /// Pods are patched, and what a rule rejects is refused
     Enforce,
 }
 

@@ -8,14 +8,13 @@ use super::{FailurePolicy, Options, Tls, object, with};
 use crate::{
     names,
     review::{Door, Entry, Mode},
+    surroundings::{POD_SECURITY_LABEL, UNPRIVILEGED},
 };
 
 /// The word for no mode, which only the label knows.
 const OFF: &str = "off";
 /// How long the API server waits for an answer, which takes us less than a millisecond.
 const TIMEOUT_SECONDS: u32 = 5;
-/// The label by which Pod Security refuses pods.
-const POD_SECURITY_LABEL: &str = "pod-security.kubernetes.io/enforce";
 
 /// The mutating one, then the validating one.
 pub(super) fn configurations(options: &Options) -> [Value; 2] {
@@ -104,7 +103,7 @@ fn namespaces(options: &Options, mode: Mode, unprivileged: bool) -> Vec<Value> {
     let pod_security = json!({
         "key": POD_SECURITY_LABEL,
         "operator": if unprivileged { "In" } else { "NotIn" },
-        "values": ["baseline", "restricted"],
+        "values": UNPRIVILEGED,
     });
     vec![excluded, labelled, pod_security]
 }

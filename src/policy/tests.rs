@@ -191,16 +191,6 @@ fn an_exemption_ends_with_its_last_day() {
     assert_eq!(policy(text).exemption(&cron, rule, date(2027, 1, 1)), Exempt::Yes("x".into()));
 }
 
-#[test]
-fn names_are_read_back() {
-    for when in RejectWhen::ALL {
-        assert_eq!(when.as_str().parse(), Ok(when));
-    }
-    for at in RejectAt::ALL {
-        assert_eq!(at.as_str().parse(), Ok(at));
-    }
-}
-
 proptest::proptest! {
     #[test]
     fn any_text_is_read_or_refused(text in "\\PC{0,100}") {
