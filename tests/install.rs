@@ -9,7 +9,6 @@
 #[path = "support/cluster/mod.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod cluster;
-#[allow(dead_code, reason = "other tests use the rest")]
 mod support;
 
 use std::{
@@ -183,7 +182,8 @@ impl Bed {
         let admin = replica.admin;
         self.pods.lock().await.push(replica);
         eventually("the new pod is ready", async || self.ready_now(admin).await).await;
-        self.ready.lock().unwrap().push(self.pods.lock().await.last().unwrap().address);
+        let address = self.pods.lock().await.last().unwrap().address;
+        self.ready.lock().unwrap().push(address);
     }
 
     async fn ready_now(&self, admin: SocketAddr) -> bool {
