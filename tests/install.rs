@@ -75,6 +75,10 @@ async fn bed() -> Option<(Arc<Bed>, MutexGuard<'static, ()>)> {
     let turn = TURN.lock().await;
     let started = BED
         .get_or_init(|| async {
+            let port = std::net::TcpListener::bind("127.0.0.1:443").map(drop);
+            if port.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied) {
+                return Err(NotRun("only root may listen at port 443, which the Service has".to_owned()));
+            }
             let cluster = tokio::task::spawn_blocking(Cluster::start).await.unwrap()?;
             if !cluster.has_controllers() {
                 return Err(NotRun("there is no kube-controller-manager".to_owned()));
