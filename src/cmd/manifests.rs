@@ -195,7 +195,7 @@ fn placed(mut report: ObjectReport, findings: &[Finding], document: &Document) -
     for (reported, finding) in report.findings.iter_mut().zip(findings) {
         for pointer in &finding.at {
             let line = document.line_of(pointer);
-            let text = document.line_text(line).to_owned();
+            let text = excerpt(document.line_text(line));
             let line = LineReport { file: document.file().to_owned(), line, text };
             if !reported.lines.contains(&line) {
                 reported.lines.push(line);
@@ -203,6 +203,16 @@ fn placed(mut report: ObjectReport, findings: &[Finding], document: &Document) -
         }
     }
     report
+}
+
+/// The longest line that is shown, in characters: minified JSON is one line of many thousands.
+const LONGEST_LINE: usize = 160;
+
+fn excerpt(line: &str) -> String {
+    match line.char_indices().nth(LONGEST_LINE) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
+    }
 }
 
 /// Reads a policy file, telling all of its mistakes.
@@ -235,5 +245,17 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
 pub(crate) fn print_errors(report: &Report) {
     for error in &report.errors {
         anstream::eprint!("{}", text::error(error, &Styles::colored()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_minified_json_is_cut() {
+        assert_eq!(excerpt("short"), "short");
+        let cut = excerpt(&"ü".repeat(30_000));
+        assert_eq!((cut.chars().count(), cut.ends_with('…')), (LONGEST_LINE + 1, true));
     }
 }
