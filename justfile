@@ -35,8 +35,12 @@ bench:
     cargo bench --locked --bench review
 
 # Builds the container image.
-image:
+image: test-image
     docker build -t linkerd-linger .
+
+# Builds the Dockerfile on bases made here, and runs what comes out; needs root and buildah.
+test-image:
+    .ci/image
 
 # All checks.
 ci:
