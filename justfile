@@ -17,10 +17,9 @@ lint:
 test:
     cargo test --locked
 
-# Writes the generated documents and snapshots anew: look at what changed before you commit it.
+# Writes the generated documents, manifests and snapshots anew: look at what changed before you commit it.
 update:
-    UPDATE_DOCS=1 cargo test --locked --test tables
-    INSTA_UPDATE=always cargo test --locked
+    UPDATE_DOCS=1 INSTA_UPDATE=always cargo test --locked
 
 # Builds the documentation of the library.
 doc:
@@ -35,7 +34,7 @@ bench:
     cargo bench --locked --bench review
 
 # Builds the container image.
-image: test-image
+image:
     docker build -t linkerd-linger .
 
 # Builds the Dockerfile on bases made here, and runs what comes out; needs root and buildah.

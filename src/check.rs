@@ -24,7 +24,10 @@ use k8s_openapi::api::{
 };
 
 pub use self::id::{Category, CheckId};
-use crate::policy::{Policy, PolicyError};
+use crate::{
+    names::INIT_IMAGE_FLAG,
+    policy::{Policy, PolicyError},
+};
 
 /// What became of a check.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -150,13 +153,36 @@ impl Snapshot {
         namespace || !hooks::ours(self).is_empty()
     }
 
-    /// The policy that the server reviews by: the default one where there is none, or it cannot be read.
+    /// The policy that the server reviews by, with its image for init containers: the default policy where there is
+    /// none, or it cannot be read.
+    ///
+    /// # Errors
+    ///
+    /// The policy's mistakes.
     pub fn policy_in_force(&self) -> Result<Policy, Vec<PolicyError>> {
-        match &self.policy {
-            Ok(Some(text)) => Policy::parse(text),
-            Ok(None) | Err(_) => Ok(Policy::default()),
+        let mut policy = match &self.policy {
+            Ok(Some(text)) => Policy::parse(text)?,
+            Ok(None) | Err(_) => Policy::default(),
+        };
+        policy.close_wait.init_image =
+            self.server.as_ref().ok().and_then(Option::as_ref).and_then(init_image);
+        Ok(policy)
+    }
+}
+
+/// The image that the server was given for init containers, as `install` writes the flag or with an equals sign.
+fn init_image(server: &Deployment) -> Option<String> {
+    let containers = &server.spec.template.spec.as_ref()?.containers;
+    let mut args = containers.iter().flat_map(|container| container.args.iter().flatten());
+    while let Some(arg) = args.next() {
+        if arg == INIT_IMAGE_FLAG {
+            return args.next().cloned();
+        }
+        if let Some(image) = arg.strip_prefix(INIT_IMAGE_FLAG).and_then(|rest| rest.strip_prefix('=')) {
+            return Some(image.to_owned());
         }
     }
+    None
 }
 
 /// The checks of an installation that need only the snapshot.

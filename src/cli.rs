@@ -48,6 +48,7 @@ pub enum Command {
     /// privileged container.
     SetCloseWait(cmd::set_close_wait::Args),
     /// Check an installation, and what would fail in silence around it
+    ///
     /// Reads only. What it may not read it names, and goes on.
     Check(cmd::check::Args),
     /// What the Linkerd CLI asks extensions

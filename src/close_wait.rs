@@ -79,6 +79,21 @@ pub enum Way {
     PodSysctl,
 }
 
+impl Way {
+    /// That a pod does it already, in words.
+    pub fn sets(self, seconds: u32) -> String {
+        match self {
+            Self::ProxyInit => format!("linkerd-init sets {seconds}s by itself"),
+            Self::InitContainer => {
+                format!(
+                    "the init container {INIT_CONTAINER} sets {seconds}s before any container opens connections"
+                )
+            }
+            Self::PodSysctl => format!("spec.securityContext.sysctls sets {seconds}s"),
+        }
+    }
+}
+
 /// Why the timeout cannot be set.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Obstacle {
@@ -125,15 +140,7 @@ impl Plan {
     }
 
     fn keep(way: Way, seconds: u32) -> Self {
-        let why = match way {
-            Way::ProxyInit => format!("linkerd-init sets {seconds}s by itself"),
-            Way::InitContainer => {
-                format!(
-                    "the init container {INIT_CONTAINER} sets {seconds}s before any container opens connections"
-                )
-            }
-            Way::PodSysctl => format!("spec.securityContext.sysctls sets {seconds}s"),
-        };
+        let why = way.sets(seconds);
         let (action, seconds) = (PlanAction::Keep, Some(seconds));
         Self { action, seconds, why, rule: None, way: Ok(way), edits: Vec::new() }
     }

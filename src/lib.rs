@@ -24,6 +24,7 @@
 // nouns
 pub mod duration;
 pub mod finding;
+pub mod image;
 pub mod names;
 pub mod pod;
 pub mod surroundings;

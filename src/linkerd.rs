@@ -16,6 +16,7 @@ use self::{
     version::{Line, Version},
 };
 use crate::{
+    image::ImageRef,
     pod::{Container, ContainerList, EnvVar, Kept, Pod},
     surroundings::Surroundings,
 };
@@ -199,20 +200,27 @@ fn other_sidecar(pod: &Pod<'_>) -> Option<String> {
         .find(|container| match &*container.name {
             "istio-proxy" => true,
             proxy_init::NAME | "istio-init" => container.list == ContainerList::Init,
-            _ => {
-                container.image.starts_with("cr.l5d.io/linkerd/proxy:")
-                    || container.image.starts_with("cr.l5d.io/linkerd/proxy-init:")
-                    || container.image.starts_with("docker.io/istio/proxyv2:")
-                    || container.image.starts_with("docker.io/istio/proxy_init:")
-            }
+            _ => taken_for_a_sidecar(&container.image).is_some(),
         })
         .map(|container| container.name.to_string())
+}
+
+/// The beginning of an image by which the injector takes its container for a sidecar (the same file).
+pub fn taken_for_a_sidecar(image: &str) -> Option<&'static str> {
+    [
+        "cr.l5d.io/linkerd/proxy:",
+        "cr.l5d.io/linkerd/proxy-init:",
+        "docker.io/istio/proxyv2:",
+        "docker.io/istio/proxy_init:",
+    ]
+    .into_iter()
+    .find(|beginning| image.starts_with(beginning))
 }
 
 fn injected(pod: &Pod<'_>, proxy: &Container<'_>) -> Proxy {
     let init = pod.init_containers.iter().find(|container| &*container.name == proxy_init::NAME);
     let annotated = pod.annotations.get(PROXY_VERSION).unwrap_or_default();
-    let tag = proxy.image.rsplit_once(':').map_or("", |(_, tag)| tag);
+    let tag = ImageRef::of(&proxy.image).tag;
     let version = Version::parse(annotated).or_else(|| Version::parse(tag));
     let (skipped, redirected_only) = match init {
         Some(init) => skipped_by_proxy_init(init),
@@ -246,8 +254,7 @@ fn line_by_shape(pod: &Pod<'_>, init: Option<&Container<'_>>) -> Option<Line> {
     if !init.command.is_empty() {
         return Some(Line::since(20));
     }
-    let image = init.image.split_once('@').map_or(&*init.image, |(image, _)| image);
-    let (_, tag) = image.rsplit_once(':')?;
+    let tag = ImageRef::of(&init.image).tag;
     PROXY_INIT_LINES.iter().find(|(known, _)| *known == tag).map(|(_, line)| *line)
 }
 

@@ -18,10 +18,10 @@ pub const SERVER: &str = "linkerd-linger";
 pub const CERTIFICATE_SECRET: &str = "linkerd-linger-tls";
 /// The ConfigMap with the policy, under the key `policy.yaml`.
 pub const POLICY_CONFIG_MAP: &str = "linkerd-linger-policy";
-/// The field manager of what we apply.
-pub const FIELD_MANAGER: &str = "linkerd-linger";
 /// Our own init container, named so that neither Linkerd's injector nor its CNI plugin takes it for theirs.
 pub const INIT_CONTAINER: &str = "linger-close-wait";
+/// The flag of `serve` that gives [`INIT_CONTAINER`] its image.
+pub const INIT_IMAGE_FLAG: &str = "--init-image";
 /// The label that every namespace has, with its own name, put there by the API server.
 pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 /// The namespaces that are never looked at: a cluster must be able to start, and Linkerd to be repaired, without us.

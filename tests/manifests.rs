@@ -1,14 +1,17 @@
 //! What `install` prints: the same as the files in `manifests/`, valid, and selecting no namespace that a cluster
-//! needs to start. `UPDATE_MANIFESTS=1` rewrites the files.
+//! needs to start. `UPDATE_DOCS=1` rewrites the files.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "support/cluster/mod.rs"]
+mod cluster;
 mod manifests {
     pub(crate) mod kustomize;
     pub(crate) mod selector;
 }
+mod support;
 
-use std::{collections::BTreeSet, fs, path::Path, process::Command};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use clap::Parser;
 use k8s_openapi::api::{
@@ -81,7 +84,7 @@ fn the_files_are_what_install_prints() {
         files.push((format!("{name}.yaml"), print(&objects(&options)).unwrap()));
     }
     files.extend(kustomize::files(&variants()));
-    if std::env::var_os("UPDATE_MANIFESTS").is_some() {
+    if std::env::var_os("UPDATE_DOCS").is_some() {
         for (name, text) in &files {
             let path = directory.join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -90,7 +93,7 @@ fn the_files_are_what_install_prints() {
     }
     for (name, text) in &files {
         let found = fs::read_to_string(directory.join(name)).unwrap_or_default();
-        assert!(found == *text, "manifests/{name} is old: UPDATE_MANIFESTS=1 cargo test --test manifests");
+        assert!(found == *text, "manifests/{name} is old: UPDATE_DOCS=1 cargo test --test manifests");
     }
     let expected: BTreeSet<_> = files.iter().map(|(name, _)| directory.join(name)).collect();
     for found in walkdir::WalkDir::new(&directory).into_iter().map(Result::unwrap) {
@@ -335,15 +338,16 @@ fn our_probes_are_far_from_our_idle_timeout() {
     }
 }
 
-/// Needs kubectl, which every CI image has; without it there is nothing to compare.
 #[test]
 fn overlays_build_to_what_install_prints() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/kustomize");
     for (name, options) in variants() {
         let layer = if name == "default" { "base".to_owned() } else { format!("overlays/{name}") };
-        let Ok(built) = Command::new("kubectl").arg("kustomize").arg(directory.join(&layer)).output() else {
-            return;
+        let mut kubectl = match cluster::kubectl() {
+            Ok(kubectl) => kubectl,
+            Err(why) => return why.tell(),
         };
+        let built = kubectl.arg("kustomize").arg(directory.join(&layer)).output().unwrap();
         assert!(built.status.success(), "{layer}: {}", String::from_utf8_lossy(&built.stderr));
         let text = String::from_utf8(built.stdout).unwrap();
         let mut built: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();

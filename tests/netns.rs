@@ -1,6 +1,6 @@
 //! `set-close-wait` against the kernel, in network namespaces that these tests make.
 //!
-//! They need root and a kernel with nf_conntrack; elsewhere each of them says why it was not run. The namespaces are
+//! They need root and a kernel with nf_conntrack; elsewhere each of them says why it was not run, which is a failure in CI. The namespaces are
 //! those of one process each, and end with it.
 
 #![cfg(target_os = "linux")]
@@ -13,7 +13,7 @@ use std::{fs, os::unix::fs::PermissionsExt, process::Output};
 use linkerd_linger::cmd::set_close_wait::SYSCTL_FILE;
 use tokio::process::Command;
 
-use self::support::within;
+use self::support::{NotRun, within};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_linkerd-linger");
 
@@ -49,7 +49,7 @@ async fn can_run(tools: &[&str]) -> bool {
         }
         format!("{}{}", stdout(&tried), stderr(&tried))
     };
-    println!("not run: {}", reason.trim());
+    NotRun(reason.trim().to_owned()).tell();
     false
 }
 

@@ -9,10 +9,10 @@ use serde::Deserialize;
 
 use super::{CheckId, CheckResult, Outcome, Read, Snapshot, count, dry_run, namespaces};
 use crate::{
-    close_wait::PlanAction,
+    close_wait::{self, Now},
     finding::{Action, RuleId},
     judge::judge,
-    linkerd::{Injection, proxy_init::ProxyInit},
+    linkerd::Injection,
     policy::Policy,
     review::Mode,
     surroundings::Surroundings,
@@ -27,22 +27,11 @@ const TEMPLATE_HASH: &str = "pod-template-hash";
 pub struct PodSeen {
     namespace: String,
     owner: Workload,
-    close_wait: CloseWait,
+    close_wait: Now,
     /// Whether the webhook would patch it, if it were created again.
     mended: bool,
     /// Why it would be rejected, if it were created again.
     rejected: Option<String>,
-}
-
-/// What a pod's init containers do about the close-wait timeout.
-#[derive(Clone, Debug, Eq, PartialEq)]
-enum CloseWait {
-    /// One sets so many seconds.
-    Sets(u32),
-    /// One tries, and fails.
-    Fails(String),
-    /// None does.
-    Leaves,
 }
 
 /// What a pod belongs to.
@@ -94,17 +83,8 @@ impl Judge {
         let judgement =
             judge(&object, namespace, &self.surroundings, &self.policy, self.today, Injection::Over);
         judgement.survey.mesh.proxy()?;
-        let crashes =
-            ProxyInit::find(&object.pod).is_some_and(|init| init.combined && !init.flags.is_empty());
-        let plan = &judgement.plan;
-        let close_wait = match (plan.action, plan.seconds) {
-            (PlanAction::Keep, Some(seconds)) => CloseWait::Sets(seconds),
-            (PlanAction::Repair, _) => CloseWait::Fails(plan.why.clone()),
-            (PlanAction::InitContainer, _) if crashes => CloseWait::Fails(plan.why.clone()),
-            (PlanAction::Keep | PlanAction::Patch | PlanAction::InitContainer | PlanAction::None, _) => {
-                CloseWait::Leaves
-            }
-        };
+        // Our container may be of an older image than the server's: it sets what it sets.
+        let close_wait = close_wait::now(&object.pod, None);
         let mended = !judgement.verdict.edits().is_empty();
         let rejected = judgement
             .verdict
@@ -158,8 +138,8 @@ fn values(pods: &[PodSeen]) -> Vec<CheckResult> {
     let mut namespaces: BTreeMap<&str, BTreeMap<Option<u32>, Owners<'_>>> = BTreeMap::new();
     for pod in pods {
         let seconds = match pod.close_wait {
-            CloseWait::Sets(seconds) => Some(seconds),
-            CloseWait::Fails(_) | CloseWait::Leaves => None,
+            Now::Sets(_, seconds) => Some(seconds),
+            Now::Fails(_) | Now::Unset => None,
         };
         let values = namespaces.entry(&pod.namespace).or_default();
         *values.entry(seconds).or_default().entry(&pod.owner).or_default() += 1;
@@ -186,8 +166,8 @@ fn values(pods: &[PodSeen]) -> Vec<CheckResult> {
 
 fn fails(pods: &[PodSeen]) -> CheckResult {
     let items = by_owner(pods.iter().filter_map(|pod| match &pod.close_wait {
-        CloseWait::Fails(why) => Some((pod, why.as_str())),
-        CloseWait::Sets(_) | CloseWait::Leaves => None,
+        Now::Fails(why) => Some((pod, why.as_str())),
+        Now::Sets(..) | Now::Unset => None,
     }));
     let items: Vec<_> = items
         .iter()

@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 
 use super::{CheckId, CheckResult, Outcome, ReadError, Snapshot, hooks, namespaces};
 use crate::{
+    close_wait::{self, Now},
     finding::Action,
     judge::judge,
-    linkerd::{Injection, proxy_init::ProxyInit},
+    linkerd::Injection,
     manifest,
     policy::Policy,
     review::Mode,
@@ -42,7 +43,7 @@ pub struct Trial {
 /// What must come of it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Expected {
-    /// Its linkerd-init sets so many seconds.
+    /// It sets so many seconds.
     Sets(u32),
     /// It is refused by us.
     Refused,
@@ -189,13 +190,16 @@ pub fn result(trial: &Trial, answer: &Answer) -> CheckResult {
             let why = format!("not checked: something else refuses the pod in {namespace}: {message}");
             CheckResult::of(id, Outcome::Warning(why))
         }
-        (Answer::Admitted { pod, .. }, Expected::Sets(wanted)) => match set_by(pod) {
-            Ok(Some(seconds)) if seconds == *wanted => good(&format!("its linkerd-init sets {seconds}s")),
-            Ok(Some(seconds)) => {
-                fails(format!("in {namespace} its linkerd-init sets {seconds}s; expected are {wanted}s"))
-            }
-            Ok(None) => fails(silent(namespace, "came back without the patch")),
-            Err(why) => fails(format!("in {namespace} its linkerd-init would fail: {why}")),
+        (Answer::Admitted { pod, .. }, Expected::Sets(wanted)) => match Object::read_as(Kind::Pod, pod) {
+            Err(error) => fails(format!("what came back in {namespace} cannot be read: {error}")),
+            Ok(object) => match close_wait::now(&object.pod, None) {
+                Now::Sets(way, seconds) if seconds == *wanted => good(&way.sets(seconds)),
+                Now::Sets(way, seconds) => {
+                    fails(format!("in {namespace} {}; expected are {wanted}s", way.sets(seconds)))
+                }
+                Now::Unset => fails(silent(namespace, "came back without the patch")),
+                Now::Fails(why) => fails(format!("in {namespace} it would not start: {why}")),
+            },
         },
         (Answer::Admitted { .. }, Expected::Refused) => fails(silent(namespace, "was admitted")),
         (Answer::Admitted { warnings, .. }, Expected::Warned)
@@ -212,20 +216,6 @@ fn silent(namespace: &str, what: &str) -> String {
         "in {namespace} it {what}: the API server did not call the webhook, or could not and the failurePolicy let \
          the pod pass"
     )
-}
-
-/// What the linkerd-init of a pod will set.
-fn set_by(pod: &str) -> Result<Option<u32>, String> {
-    let object = Object::read_as(Kind::Pod, pod).map_err(|error| error.to_string())?;
-    let Some(init) = ProxyInit::find(&object.pod) else { return Ok(None) };
-    let missing = init.missing_privileges();
-    match init.will_set()? {
-        Some(_) if !missing.is_empty() => {
-            let fields: Vec<_> = missing.iter().map(|(field, _)| *field).collect();
-            Err(format!("for want of {}", fields.join(", ")))
-        }
-        seconds => Ok(seconds),
-    }
 }
 
 /// The words of API servers (apiserver `pkg/admission/plugin/webhook/errors/statuserror.go`).

@@ -106,6 +106,15 @@ fn deployment(image: &str, available: i32) -> Deployment {
     .unwrap()
 }
 
+/// The webhook's Deployment, as `install` writes it where it matters.
+fn server(available: i32) -> Deployment {
+    let mut server = deployment("linger:1", available);
+    let template = &mut server.spec.template;
+    template.spec.as_mut().unwrap().containers[0].args =
+        Some(["serve", "--init-image", "linger:1"].map(str::to_owned).to_vec());
+    server
+}
+
 /// A cluster in which all is well.
 fn healthy() -> Snapshot {
     let (authority, chain) = certificates(SERVER_NAME, 5, 8);
@@ -120,7 +129,7 @@ fn healthy() -> Snapshot {
             labelled("shop", "enforce"),
             labelled("lab", "warn"),
         ]),
-        server: Ok(Some(deployment("linger:1", 2))),
+        server: Ok(Some(server(2))),
         certificate: Ok(Some(secret(&chain))),
         policy: Ok(None),
         injector: Ok(Some(deployment("cr.l5d.io/linkerd/controller:edge-24.11.8", 1))),
@@ -185,11 +194,11 @@ fn ours(snapshot: &mut Snapshot) -> &mut MutatingWebhookConfiguration {
 #[case::no_linkerd(|it: &mut Snapshot| it.injector = Ok(None), CheckId::LinkerdInjector, "warning", "--linkerd-namespace")]
 #[case::no_deployment(|it: &mut Snapshot| it.server = Ok(None), CheckId::Server, "error", "no Deployment")]
 #[case::no_pod_ready(
-    |it: &mut Snapshot| it.server = Ok(Some(deployment("linger:1", 0))),
+    |it: &mut Snapshot| it.server = Ok(Some(server(0))),
     CheckId::Server, "error", "0 of 2 pods are available"
 )]
 #[case::some_pods_ready(
-    |it: &mut Snapshot| it.server = Ok(Some(deployment("linger:1", 1))),
+    |it: &mut Snapshot| it.server = Ok(Some(server(1))),
     CheckId::Server, "warning", "1 of 2 pods are available"
 )]
 #[case::rollout_not_seen(

@@ -5,6 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
+    image::ImageRef,
     linkerd::{self, proxy_init},
     names::INIT_CONTAINER,
     pod::{Container, ContainerList, Pod},
@@ -17,14 +18,6 @@ const COMMAND: &str = "set-close-wait";
 const OPENS_NOTHING: [&str; 2] = [proxy_init::NAME, linkerd::NOOP];
 /// The resources that LimitRanges and quotas are about. Others, such as GPUs, must not be taken twice.
 const RESOURCES: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
-/// Image prefixes by which Linkerd's injector takes a pod for one that it has injected already (linkerd2
-/// `pkg/healthcheck/sidecar.go`).
-const TAKEN_FOR_A_SIDECAR: [&str; 4] = [
-    "cr.l5d.io/linkerd/proxy:",
-    "cr.l5d.io/linkerd/proxy-init:",
-    "docker.io/istio/proxyv2:",
-    "docker.io/istio/proxy_init:",
-];
 
 /// What is to be said of a container with the name of ours.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,7 +45,7 @@ pub(super) fn find<'p>(pod: &'p Pod<'p>, image: Option<&str>) -> Own<'p> {
     let Some(container) = pod.all_containers().find(|container| &*container.name == INIT_CONTAINER) else {
         return Own::Absent;
     };
-    let repository = proxy_init::repository(&container.image);
+    let repository = ImageRef::of(&container.image).repository;
     let argument = match container.args.as_slice() {
         [command, argument] if &**command == COMMAND => &**argument,
         _ => return Own::Foreign(format!("it does not run {COMMAND}")),
@@ -60,7 +53,7 @@ pub(super) fn find<'p>(pod: &'p Pod<'p>, image: Option<&str>) -> Own<'p> {
     if container.list != ContainerList::Init || container.restart_always {
         return Own::Foreign("it is no init container that ends".to_owned());
     }
-    if image.is_some_and(|image| proxy_init::repository(image) != repository) {
+    if image.is_some_and(|image| ImageRef::of(image).repository != repository) {
         return Own::Foreign(format!("its image {repository} is not the one of --init-image"));
     }
     if let Some(command) = container.command.first() {
@@ -138,7 +131,7 @@ pub fn read_image(text: &str) -> Result<String, String> {
     {
         return Err("write it like registry.example.com/linkerd-linger:1.2.3".to_owned());
     }
-    if let Some(prefix) = TAKEN_FOR_A_SIDECAR.into_iter().find(|prefix| text.starts_with(prefix)) {
+    if let Some(prefix) = linkerd::taken_for_a_sidecar(text) {
         return Err(format!("Linkerd's injector would take a container of {prefix}... for its own"));
     }
     Ok(text.to_owned())

@@ -12,6 +12,7 @@ use clap::ValueEnum;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use crate::{
+    close_wait,
     install::{self, FailurePolicy, Options, Tls},
     policy::Policy,
     review::Mode,
@@ -38,7 +39,7 @@ pub struct Args {
     ca_bundle: Option<PathBuf>,
 
     /// Image of the webhook [default: the one of this version]
-    #[arg(long, value_name = "IMAGE")]
+    #[arg(long, value_name = "IMAGE", value_parser = close_wait::read_image)]
     image: Option<String>,
 
     /// Policy file to install [default: one without any setting]

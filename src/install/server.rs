@@ -143,7 +143,7 @@ fn container(options: &Options) -> Value {
             "--tls-cert", "/tls/tls.crt",
             "--tls-key", "/tls/tls.key",
             "--policy", "/policy/policy.yaml",
-            "--init-image", options.image,
+            names::INIT_IMAGE_FLAG, options.image,
             "--log-format", "json",
         ],
         "ports": [

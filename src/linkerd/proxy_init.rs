@@ -5,7 +5,10 @@
 
 use serde_json::{Map, Value};
 
-use crate::pod::{Container, Pod};
+use crate::{
+    image::ImageRef,
+    pod::{Container, Pod},
+};
 
 /// The container's name in every line of Linkerd.
 pub const NAME: &str = "linkerd-init";
@@ -105,11 +108,6 @@ impl<'p> ProxyInit<'p> {
         }
     }
 
-    /// Whether it is told to set something, be it possible or not: 0 is the same as nothing.
-    pub fn is_told(&self) -> bool {
-        !matches!(self.will_set(), Ok(None))
-    }
-
     /// Whether proxy-init reads all of its flags: then at most the kernel can object to one.
     pub fn reads_its_flags(&self) -> bool {
         self.flags.iter().all(|flag| flag.seconds.is_some())
@@ -148,7 +146,7 @@ impl<'p> ProxyInit<'p> {
     /// We make it privileged, so it must be nobody's own program: `linkerd-init` is but a name.
     pub fn forged(&self, pod: &Pod<'_>, images: &[String]) -> Option<String> {
         let container = self.container;
-        let repository = repository(&container.image);
+        let repository = ImageRef::of(&container.image).repository;
         if !images.iter().any(|allowed| allowed == repository) {
             return Some(format!("its image {repository} is not one of the policy's closeWait.images"));
         }
@@ -187,15 +185,6 @@ fn is_injected_mount(pod: &Pod<'_>, name: &str, path: &str) -> bool {
         "/run" => pod.volumes.iter().any(|volume| &*volume.name == name && volume.is_empty_dir),
         "/var/run/secrets/kubernetes.io/serviceaccount" => true,
         _ => false,
-    }
-}
-
-/// An image reference without its tag and digest.
-pub(crate) fn repository(image: &str) -> &str {
-    let image = image.split_once('@').map_or(image, |(image, _)| image);
-    match image.rsplit_once(':') {
-        Some((repository, tag)) if !tag.contains('/') => repository,
-        _ => image,
     }
 }
 
@@ -341,14 +330,5 @@ mod tests {
     #[case::end_of_flags(&["--"], "--")]
     fn foreign_arguments_are_found(#[case] args: &[&'static str], #[case] expected: &str) {
         assert_eq!(foreign_argument(&container(args)), Some(expected));
-    }
-
-    #[rstest]
-    #[case::tag("cr.l5d.io/linkerd/proxy-init:v2.4.1", "cr.l5d.io/linkerd/proxy-init")]
-    #[case::digest("ghcr.io/linkerd/proxy-init@sha256:00", "ghcr.io/linkerd/proxy-init")]
-    #[case::both("gcr.io/linkerd-io/proxy-init:v1@sha256:00", "gcr.io/linkerd-io/proxy-init")]
-    #[case::registry_with_a_port("localhost:5000/proxy-init", "localhost:5000/proxy-init")]
-    fn repositories_are_told_from_tags(#[case] image: &str, #[case] expected: &str) {
-        assert_eq!(repository(image), expected);
     }
 }

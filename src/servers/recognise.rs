@@ -5,6 +5,8 @@
 
 mod program;
 
+use std::borrow::Cow;
+
 use self::program::Program;
 use super::{
     catalog::{Catalog, Server, SignKind, Strength},
@@ -12,7 +14,7 @@ use super::{
     version::Version,
     word::{Place, Word, basename},
 };
-use crate::pod::Container;
+use crate::{image::ImageRef, pod::Container};
 
 /// A server and what we saw of it.
 #[derive(Clone, Debug)]
@@ -66,13 +68,21 @@ impl Candidate {
     }
 }
 
+/// The image of a container; a digest alone has no tag.
+struct Image<'t> {
+    /// With its registry.
+    repository: Cow<'t, str>,
+    tag: &'t str,
+}
+
 /// Recognises the server of a container; `launch` is its unwrapped command line.
 pub(super) fn recognise<'c>(
     catalog: &'c Catalog,
     container: &Container<'_>,
     launch: &Launch,
 ) -> Recognised<'c> {
-    let image = Image::of(&container.image);
+    let image = ImageRef::of(&container.image);
+    let image = Image { repository: image.qualified(), tag: image.tag };
     let mut candidates = Candidates { catalog, list: Vec::new() };
     candidates.image(&image);
     let program = candidates.program(launch);
@@ -112,9 +122,9 @@ impl<'c> Candidates<'c> {
         self.catalog.server(candidate.server)
     }
 
-    fn image(&mut self, image: &Image) {
+    fn image(&mut self, image: &Image<'_>) {
         for mark in self.catalog.marks(SignKind::Image, &image.repository) {
-            if mark.takes_tag(&image.tag) {
+            if mark.takes_tag(image.tag) {
                 let found = &mut self.of(mark.server).image;
                 *found = (*found).max(Some(mark.strength));
             }
@@ -196,7 +206,7 @@ impl<'c> Candidates<'c> {
         });
     }
 
-    fn choose(mut self, image: &Image, program: Program) -> Recognised<'c> {
+    fn choose(mut self, image: &Image<'_>, program: Program) -> Recognised<'c> {
         self.refine();
         self.list.sort_by_key(|candidate| candidate.server);
         let Some(best) = self.list.iter().map(|candidate| (candidate.rank(), candidate.hints())).max() else {
@@ -213,10 +223,10 @@ impl<'c> Candidates<'c> {
         if best.0 == 0 {
             return Recognised::Hint(server, hint(candidate, server));
         }
-        let tells = server.version_from.contains(&image.repository);
+        let tells = server.version_from.iter().any(|from| *from == image.repository);
         Recognised::Server(Found {
             server,
-            version: tells.then(|| Version::from_tag(&image.tag)).flatten(),
+            version: tells.then(|| Version::from_tag(image.tag)).flatten(),
             own_image: candidate.image.is_some(),
             arguments: program.arguments,
             options: program.options,
@@ -234,7 +244,7 @@ fn hint(candidate: Candidate, server: &Server) -> String {
     format!("{sign} hints at {}{doubt}; {WAY_OUT}", server.id)
 }
 
-fn nothing(image: &Image, program: &Program) -> String {
+fn nothing(image: &Image<'_>, program: &Program) -> String {
     let what = match &program.name {
         Some(name) => format!("{} is no server that we know", shorten(basename(name))),
         None if image.repository.is_empty() => "nothing tells which server runs".to_owned(),
@@ -251,70 +261,4 @@ pub(super) fn shorten(text: &str) -> String {
     }
     let head: String = text.chars().take(LONGEST).collect();
     format!("{head}...")
-}
-
-/// An image reference with its registry, and the tag apart.
-#[derive(Debug, Default)]
-struct Image {
-    repository: String,
-    tag: String,
-}
-
-impl Image {
-    /// As container runtimes read it: `nginx` is `docker.io/library/nginx`. A digest says nothing to us.
-    fn of(text: &str) -> Self {
-        if text.is_empty() {
-            return Self::default();
-        }
-        let (text, _digest) = text.split_once('@').unwrap_or((text, ""));
-        let (name, tag) = match text.rsplit_once(':') {
-            Some((name, tag)) if !tag.contains('/') => (name, tag),
-            Some(_) | None => (text, ""),
-        };
-        let host = name.split_once('/').map(|(host, path)| {
-            let host_like = host.contains(['.', ':']) || host == "localhost";
-            (host_like.then_some(host), path)
-        });
-        let repository = match host {
-            None => format!("docker.io/library/{name}"),
-            Some((None, _)) => format!("docker.io/{name}"),
-            Some((Some("index.docker.io" | "registry-1.docker.io" | "docker.io"), path))
-                if path.contains('/') =>
-            {
-                format!("docker.io/{path}")
-            }
-            Some((Some("index.docker.io" | "registry-1.docker.io" | "docker.io"), path)) => {
-                format!("docker.io/library/{path}")
-            }
-            Some((Some(_), _)) => name.to_owned(),
-        };
-        Self { repository, tag: tag.to_owned() }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use rstest::rstest;
-
-    use super::*;
-
-    #[rstest]
-    #[case::short("nginx", "docker.io/library/nginx", "")]
-    #[case::tag("nginx:1.27", "docker.io/library/nginx", "1.27")]
-    #[case::namespace("bitnami/nginx:1", "docker.io/bitnami/nginx", "1")]
-    #[case::docker_io("docker.io/nginx", "docker.io/library/nginx", "")]
-    #[case::index("index.docker.io/a/b:1", "docker.io/a/b", "1")]
-    #[case::registry("registry.example.com:5000/shop/cart", "registry.example.com:5000/shop/cart", "")]
-    #[case::registry_and_tag(
-        "registry.example.com:5000/shop/cart:3",
-        "registry.example.com:5000/shop/cart",
-        "3"
-    )]
-    #[case::local("localhost/x:1", "localhost/x", "1")]
-    #[case::digest("nginx:1.27@sha256:00", "docker.io/library/nginx", "1.27")]
-    #[case::empty("", "", "")]
-    fn images(#[case] text: &str, #[case] repository: &str, #[case] tag: &str) {
-        let image = Image::of(text);
-        assert_eq!((image.repository.as_str(), image.tag.as_str()), (repository, tag));
-    }
 }

@@ -5,10 +5,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::{
+    env,
+    io::{Write, stderr},
     net::SocketAddr,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
     time::Duration,
 };
 
@@ -29,6 +32,23 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 /// Longer than any wait on a loaded machine, so that only a test that fails comes to it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why a test cannot run: what is missing on this machine.
+#[derive(Clone, Debug)]
+pub(crate) struct NotRun(pub(crate) String);
+
+impl NotRun {
+    /// Says so; in CI it is a failure.
+    pub(crate) fn tell(&self) {
+        assert!(env::var_os("CI").is_none(), "not run: {}", self.0);
+        say(&format!("{}: not run: {}", thread::current().name().unwrap_or_default(), self.0));
+    }
+}
+
+/// Says it at once: what tests print by macros is shown only when they fail.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(stderr(), "{line}");
+}
 
 /// Polls a condition until it holds.
 pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {

@@ -7,6 +7,7 @@ use crate::{
 const BAD: &str = include_str!("../../../examples/pods/2-rejected.yaml");
 const PATCHED: &str = include_str!("../../../examples/pods/1-patched.yaml");
 const BROKEN: &str = include_str!("../../../examples/pods/5-repaired.yaml");
+const COMBINED: &str = include_str!("../../../examples/pods/6-combined.yaml");
 
 /// A pod of `shop` as a list has it, without its kind, made by a ReplicaSet of a Deployment.
 fn pod(text: &str, namespace: &str, name: &str) -> Value {
@@ -83,6 +84,24 @@ fn init_containers_that_fail_are_errors_wherever_they_are() {
         "error",
         "* elsewhere deployment/till (1 pod): linkerd-init is told to set ",
     );
+}
+
+#[rstest]
+#[case::a_number(&["--timeout-close-wait-secs", "3600"], "its --timeout-close-wait-secs crash-loops it")]
+#[case::nothing(&["--timeout-close-wait-secs", "0"], "")]
+#[case::no_flag(&[], "")]
+fn a_combined_image_fails_at_what_it_is_told(#[case] flag: &[&str], #[case] part: &str) {
+    let mut pod = pod(COMBINED, "shop", "orders");
+    let init = &mut pod["spec"]["initContainers"][0];
+    let args = init["args"].as_array_mut().unwrap();
+    args.retain(|arg| arg != "--timeout-close-wait-secs" && arg != "3600");
+    args.extend(flag.iter().map(|arg| json!(arg)));
+    let results = check(&[pod]);
+    let kind = if part.is_empty() { "good" } else { "error" };
+    assert_outcome(outcome(&results, CheckId::CloseWaitFails), kind, part);
+    // The server adds its own container in either case.
+    let part = "kubectl rollout restart -n shop deployment/orders";
+    assert_outcome(outcome(&results, CheckId::Restarts), "warning", part);
 }
 
 #[test]

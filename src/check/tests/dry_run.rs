@@ -29,14 +29,40 @@ fn a_patched_pod_proves_the_live_path() {
     let proved = result(&trial, &admitted(&patched(&trial, 3600), &[]));
     assert_eq!(
         proved.description,
-        "a pod is patched (server-side dry run) in shop: its linkerd-init sets 3600s"
+        "a pod is patched (server-side dry run) in shop: linkerd-init sets 3600s by itself"
     );
     assert_eq!(proved.outcome, Outcome::Good);
     let silent = result(&trial, &admitted(&trial.pod, &[]));
     assert_outcome(&silent.outcome, "error", "came back without the patch: the API server did not call");
     assert!(silent.may_heal());
     let other = result(&trial, &admitted(&patched(&trial, 60), &[]));
-    assert_outcome(&other.outcome, "error", "sets 60s; expected are 3600s");
+    assert_outcome(&other.outcome, "error", "linkerd-init sets 60s by itself; expected are 3600s");
+}
+
+#[rstest]
+#[case::as_a_sysctl("pod-sysctl", "spec.securityContext.sysctls sets 3600s")]
+#[case::in_our_container(
+    "init-container",
+    "the init container linger-close-wait sets 3600s before any container"
+)]
+fn other_ways_prove_it_as_well(#[case] via: &str, #[case] way: &str) {
+    let mut snapshot = healthy();
+    snapshot.policy = Ok(Some(format!("closeWait: {{via: {via}}}\n")));
+    let trial = trial(&snapshot, 0);
+    let silent = result(&trial, &admitted(&trial.pod, &[]));
+    assert_outcome(&silent.outcome, "error", "came back without the patch");
+    let mut pod = trial.pod.clone();
+    if via == "pod-sysctl" {
+        pod["spec"]["securityContext"]["sysctls"] =
+            json!([{"name": "net.netfilter.nf_conntrack_tcp_timeout_close_wait", "value": "3600"}]);
+    } else {
+        let ours = json!({"name": "linger-close-wait", "image": "linger:1", "args": ["set-close-wait", "3600"],
+                          "securityContext": {"privileged": true, "runAsUser": 0, "runAsNonRoot": false}});
+        pod["spec"]["initContainers"].as_array_mut().unwrap().insert(0, ours);
+    }
+    let proved = result(&trial, &admitted(&pod, &[]));
+    assert!(proved.description.contains(way), "{proved:?}");
+    assert_eq!(proved.outcome, Outcome::Good);
 }
 
 #[test]
@@ -45,7 +71,11 @@ fn half_a_patch_is_none() {
     let mut pod = patched(&trial, 3600);
     pod["spec"]["initContainers"][0]["securityContext"]["runAsUser"] = json!(65534);
     let outcome = result(&trial, &admitted(&pod, &[])).outcome;
-    assert_outcome(&outcome, "error", "would fail: for want of runAsUser");
+    assert_outcome(
+        &outcome,
+        "error",
+        "would not start: linkerd-init is told to set 3600s, and fails for want of runAsUser",
+    );
 }
 
 #[rstest]

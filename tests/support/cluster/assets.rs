@@ -12,8 +12,8 @@ use std::{
 use rcgen::KeyPair;
 use tempfile::TempDir;
 
-use super::{Cluster, NotRun, Process, START, last_lines};
-use crate::support::Authority;
+use super::{Cluster, Process, START, last_lines};
+use crate::support::{Authority, NotRun};
 
 /// Starts the programs, and ends them with its standard input.
 const SUPERVISOR: &str = r#"

@@ -9,7 +9,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{CACHE, NotRun, say};
+use super::CACHE;
+use crate::support::{NotRun, say};
 
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster");
 /// How often a build says that it is not stuck.

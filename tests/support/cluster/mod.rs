@@ -2,6 +2,7 @@
 //!
 //! [`Cluster::start`] builds `tests/cluster` (once) and runs it; `KUBEBUILDER_ASSETS` names binaries to run instead.
 
+#![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod assets;
@@ -13,7 +14,7 @@ pub(crate) mod webhook;
 use std::{
     env,
     fs::{self, File},
-    io::{BufRead, BufReader, Write, stderr},
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Output, Stdio},
     sync::{
@@ -28,16 +29,14 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 
+use crate::support::NotRun;
+
 /// Where programs and running clusters have their files.
 const CACHE: &str = env!("CARGO_TARGET_TMPDIR");
 /// Longer than any start on a loaded machine.
 const START: Duration = Duration::from_secs(120);
 /// Longer than its end takes: nothing is saved.
 const END: Duration = Duration::from_secs(10);
-
-/// Why there is no cluster: what is missing on this machine.
-#[derive(Clone, Debug)]
-pub(crate) struct NotRun(pub(crate) String);
 
 /// A running control plane; dropped, or with the end of this process, it ends and leaves nothing behind.
 pub(crate) struct Cluster {
@@ -53,11 +52,10 @@ impl Cluster {
         // Services on loopback addresses that hardly another cluster uses at the same time.
         let services = format!("127.{}.0.0/16", 64 + std::process::id() % 128);
         let dir = tempfile::Builder::new().prefix("cluster-run-").tempdir_in(CACHE).unwrap();
-        let cluster = match env::var_os("KUBEBUILDER_ASSETS") {
-            Some(assets) => assets::start(Path::new(&assets), dir, &services)?,
-            None => start(&build::program()?, dir, &services),
-        };
-        Ok(cluster)
+        match assets() {
+            Some(assets) => assets::start(&assets, dir, &services),
+            None => Ok(start(&build::program()?, dir, &services)),
+        }
     }
 
     /// Whether there are controllers, which make pods of Deployments, and ServiceAccounts.
@@ -107,6 +105,23 @@ impl Cluster {
         let output =
             tokio::time::timeout(START, child.wait_with_output()).await.expect("kubectl ends").unwrap();
         Told::from(output)
+    }
+}
+
+/// Where the binaries are that are there already.
+fn assets() -> Option<PathBuf> {
+    env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from)
+}
+
+/// The command `kubectl` for what needs no cluster.
+pub(crate) fn kubectl() -> Result<Command, NotRun> {
+    match assets() {
+        Some(assets) => Ok(Command::new(assets.join("kubectl"))),
+        None => {
+            let mut command = Command::new(build::program()?);
+            command.arg("kubectl");
+            Ok(command)
+        }
     }
 }
 
@@ -204,9 +219,4 @@ fn last_lines(dir: &Path) -> String {
     let log = String::from_utf8_lossy(&log);
     let lines: Vec<_> = log.lines().collect();
     lines[lines.len().saturating_sub(20)..].join("\n")
-}
-
-/// Says it at once: what tests print by macros is shown only when they fail.
-pub(crate) fn say(line: &str) {
-    let _ = writeln!(stderr(), "{line}");
 }
