@@ -70,7 +70,7 @@ pub struct Observed {
     pub published: [Option<Published>; 2],
 }
 
-/// Since when both configurations have been seen to trust the authority that issues.
+/// Since when the configurations have been seen to trust the authority that issues.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Trust {
     authority: Certificate,
@@ -108,15 +108,18 @@ pub fn next(observed: &Observed, trust: Option<&Trust>, propagation: Duration, n
         return Step::RenewAuthority { with_leaf: observed.trusted(now).is_empty() };
     };
     let bundle = observed.wanted(now);
+    let mut missing = None;
     for (configuration, published) in Configuration::ALL.into_iter().zip(&observed.published) {
         match published {
-            None => return Step::AwaitConfiguration(configuration),
+            None => missing = missing.or(Some(configuration)),
             Some(published) if !published.is(&bundle) => return Step::Publish { configuration, bundle },
             Some(_) => {}
         }
     }
-    if stored.leaf_is_good(&names::SERVICE_NAMES, now) {
-        return Step::Done;
+    // A configuration that is not there trusts nothing, so the other one's certificate is renewed without it.
+    let nobody_asks = observed.published.iter().all(Option::is_none);
+    if nobody_asks || stored.leaf_is_good(&names::SERVICE_NAMES, now) {
+        return missing.map_or(Step::Done, Step::AwaitConfiguration);
     }
     let waited = trust.map_or(Duration::ZERO, |trust| elapsed(trust.since, now));
     match propagation.checked_sub(waited) {
@@ -128,8 +131,7 @@ pub fn next(observed: &Observed, trust: Option<&Trust>, propagation: Duration, n
 /// Remembers, from one look to the next, since when the authority that issues is trusted.
 pub fn watch(before: Option<Trust>, observed: &Observed, now: Timestamp) -> Option<Trust> {
     let authority = observed.stored.as_ref().and_then(Stored::issuing)?;
-    let everywhere = observed.published.iter().flatten().all(|published| published.trusts(authority));
-    if !everywhere || observed.published.contains(&None) {
+    if !observed.published.iter().flatten().all(|published| published.trusts(authority)) {
         return None;
     }
     match before {
@@ -156,6 +158,10 @@ pub fn renewed(stored: Option<&Stored>, step: &Step, now: Timestamp) -> Result<S
     if with_leaf {
         let issuer = renewed.issuer()?;
         renewed.leaf = Some(issue::leaf(&issuer, &names::SERVICE_NAMES, LEAF_LIFETIME, now)?);
+        // Otherwise it would be renewed for ever, by an authority that somebody put there.
+        if !renewed.leaf_is_good(&names::SERVICE_NAMES, now) {
+            return Err(issue::IssueError::UnfitAuthority);
+        }
     }
     Ok(renewed)
 }

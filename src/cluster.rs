@@ -4,7 +4,7 @@
 
 mod gather;
 
-use std::{error::Error as _, path::PathBuf, time::Duration};
+use std::{env, error::Error as _, ffi::OsString, path::PathBuf, time::Duration};
 
 use http_body_util::BodyExt;
 use k8s_openapi::api::authorization::v1::{
@@ -294,10 +294,24 @@ async fn config(target: &Target) -> Result<Config, kube::config::KubeconfigError
     if let Some(path) = &target.kubeconfig {
         return Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await;
     }
+    if let Some(kubeconfig) = listed(env::var_os("KUBECONFIG"))? {
+        return Config::from_custom_kubeconfig(kubeconfig, &options).await;
+    }
     match Config::from_kubeconfig(&options).await {
         Err(error) if target.context.is_none() => Config::incluster().map_err(|_| error),
         found => found,
     }
+}
+
+/// The files that the variable lists, less those that are not there, which kubectl leaves out and kube does not; `None`
+/// where none is.
+fn listed(variable: Option<OsString>) -> Result<Option<Kubeconfig>, kube::config::KubeconfigError> {
+    let paths: Vec<_> =
+        env::split_paths(&variable.unwrap_or_default()).filter(|path| path.exists()).collect();
+    paths.iter().try_fold(None, |merged: Option<Kubeconfig>, path| {
+        let next = Kubeconfig::read_from(path)?;
+        merged.unwrap_or_default().merge(next).map(Some)
+    })
 }
 
 fn parse<T: DeserializeOwned>(what: &str, text: &str) -> Read<T> {
@@ -348,3 +362,28 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 
 /// A Pod's JSON, as it came.
 type RawPod = Box<RawValue>;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn files_that_are_not_there_are_left_out_of_the_list() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str| {
+            let path = directory.path().join(name);
+            let context = serde_json::json!({"name": name, "context": {"cluster": name, "user": name}});
+            let config = serde_json::json!({"apiVersion": "v1", "kind": "Config", "contexts": [context]});
+            fs::write(&path, config.to_string()).unwrap();
+            path
+        };
+        let missing = directory.path().join("missing");
+        let list = |paths: &[PathBuf]| listed(Some(env::join_paths(paths).unwrap())).unwrap();
+        let found = list(&[missing.clone(), file("a"), file("b")]).unwrap();
+        let names: Vec<_> = found.contexts.iter().map(|context| context.name.as_str()).collect();
+        assert_eq!(names, ["a", "b"]);
+        assert!(list(&[missing]).is_none() && listed(None).unwrap().is_none());
+    }
+}

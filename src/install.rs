@@ -97,8 +97,10 @@ pub fn manifests(options: &Options) -> Vec<Value> {
     if options.network_policy {
         objects.push(server::network_policy());
     }
-    objects.extend(webhooks::configurations(options));
+    // Before the webhooks: where cert-manager is missing, applying its objects fails, and no API server must then call
+    // a server that never gets a certificate.
     objects.extend(certificates::keepers(options));
+    objects.extend(webhooks::configurations(options));
     objects
 }
 

@@ -188,6 +188,7 @@ fn an_empty_cluster_passes_pre() {
 fn pods_come_page_by_page() {
     let pod = |name: &str| json!({"metadata": {"name": name, "namespace": "shop"}, "spec": {"containers": [{"name": "linkerd-proxy"}]}});
     let mut answers = empty();
+    answers.insert("GET /api/v1/namespaces?", list(&json!([{"metadata": {"name": "shop"}}])));
     let first = json!({"metadata": {"continue": "next"}, "items": [pod("a"), pod("b")]});
     answers.insert("GET /api/v1/namespaces/shop/pods?", (200, first));
     let second = json!({"metadata": {"continue": ""}, "items": [pod("c")]});

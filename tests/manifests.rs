@@ -352,10 +352,18 @@ fn overlays_build_to_what_install_prints() {
         let text = String::from_utf8(built.stdout).unwrap();
         let mut built: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
         let mut printed = objects(&options);
+        let name = |object: &Value| format!("{}/{}", object["kind"], object["metadata"]["name"]);
         for objects in [&mut built, &mut printed] {
-            objects.sort_by_key(|object| format!("{}/{}", object["kind"], object["metadata"]["name"]));
+            objects.sort_by_key(name);
         }
-        assert_eq!(built, printed, "{layer}");
+        assert_eq!(
+            built.iter().map(name).collect::<Vec<_>>(),
+            printed.iter().map(name).collect::<Vec<_>>(),
+            "{layer}"
+        );
+        for (built, printed) in built.iter().zip(&printed) {
+            assert!(built == printed, "{layer}: {}: {built} is not {printed}", name(built));
+        }
     }
 }
 

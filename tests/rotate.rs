@@ -10,6 +10,7 @@ use std::{
 };
 
 use axum::http::{Method, Request, Response};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use http_body_util::BodyExt;
 use jiff::{SignedDuration, Timestamp};
 use kube::{Client, client::Body};
@@ -20,6 +21,11 @@ use linkerd_linger::{
     },
     install::{self, Options},
 };
+use rcgen::{
+    BasicConstraints, CertificateParams, GeneralSubtree, IsCa, KeyPair, KeyUsagePurpose, NameConstraints,
+    date_time_ymd,
+};
+use rstest::rstest;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tower::service_fn;
@@ -202,8 +208,9 @@ async fn a_renewal_waits_until_api_servers_know() {
 #[tokio::test(start_paused = true)]
 async fn what_others_wrote_stays() {
     let cluster = Cluster::applied();
-    let secret = json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
-        "metadata": {"name": "linkerd-linger-tls", "annotations": {"note": "ours"}}, "data": {"note": "aGk="}});
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "data": {"note": "aGk="},
+        "metadata": {"name": "linkerd-linger-tls", "labels": {"linkerd.io/extension": "linger"},
+                     "annotations": {"note": "ours"}}});
     cluster.store().put(SECRET, secret);
     cluster.rotate(TODAY, nobody()).await.unwrap();
     let store = cluster.store();
@@ -309,12 +316,59 @@ async fn configurations_that_come_later_are_awaited() {
     assert_eq!(steps.await.unwrap().len(), 3);
 }
 
+#[rstest]
+#[case::made_by_kubectl(json!({"type": "kubernetes.io/tls", "metadata": {}}), "(its type is kubernetes.io/tls)")]
+#[case::of_cert_manager(
+    json!({"type": "kubernetes.io/tls", "metadata": {"annotations": {"cert-manager.io/certificate-name": "x"}}}),
+    "(its type is kubernetes.io/tls)"
+)]
+#[case::made_by_hand(json!({"type": "Opaque", "metadata": {}}), "(it has no label linkerd.io/extension=linger)")]
 #[tokio::test(start_paused = true)]
-async fn a_secret_of_cert_manager_is_left_alone() {
+async fn a_secret_of_somebody_else_is_left_alone(#[case] mut secret: Value, #[case] why: &str) {
     let cluster = Cluster::applied();
-    let secret = json!({"apiVersion": "v1", "kind": "Secret",
-        "metadata": {"name": "linkerd-linger-tls", "annotations": {"cert-manager.io/certificate-name": "x"}}});
+    secret["metadata"]["name"] = "linkerd-linger-tls".into();
+    secret["data"] = json!({"tls.crt": "aGk="});
     cluster.store().put(SECRET, secret);
     let error = cluster.rotate(TODAY, nobody()).await.unwrap_err().to_string();
-    assert_eq!(error, "the Secret linkerd-linger/linkerd-linger-tls belongs to cert-manager");
+    assert!(error.contains(why), "{error}");
+    assert!(error.contains("kubectl -n linkerd-linger delete cronjob linkerd-linger-certs"), "{error}");
+    let store = cluster.store();
+    assert_eq!(store.objects[SECRET]["data"], json!({"tls.crt": "aGk="}));
+    assert!(!store.requests.iter().any(|request| !request.starts_with("GET")), "{:?}", store.requests);
+}
+
+/// Somebody wants only one of the two.
+#[tokio::test(start_paused = true)]
+async fn one_missing_configuration_is_reported_and_keeps_nothing_from_being_renewed() {
+    let cluster = Cluster::applied();
+    cluster.rotate(TODAY, nobody()).await.unwrap();
+    cluster.store().objects.remove(VALIDATING);
+    let before = cluster.store().objects[SECRET]["data"]["tls.crt"].clone();
+    let error = cluster.rotate(SignedDuration::from_hours(24 * 70), nobody()).await.unwrap_err().to_string();
+    assert!(error.contains("could not find the ValidatingWebhookConfiguration"), "{error}");
+    assert_ne!(cluster.store().objects[SECRET]["data"]["tls.crt"], before);
+}
+
+/// It would be asked for a new certificate again and again.
+#[tokio::test(start_paused = true)]
+async fn an_authority_that_may_not_vouch_for_us_ends_it() {
+    let cluster = Cluster::applied();
+    let mut params = CertificateParams::new(vec![]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    params.not_before = date_time_ymd(2026, 1, 1);
+    params.not_after = date_time_ymd(2036, 1, 1);
+    params.name_constraints = Some(NameConstraints {
+        permitted_subtrees: vec![GeneralSubtree::DnsName("corp.example".to_owned())],
+        excluded_subtrees: vec![],
+    });
+    let key = KeyPair::generate().unwrap();
+    let authority = params.self_signed(&key).unwrap().pem();
+    let data = json!({"ca.crt": STANDARD.encode(&authority), "ca.key": STANDARD.encode(key.serialize_pem())});
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "data": data,
+        "metadata": {"name": "linkerd-linger-tls", "labels": {"linkerd.io/extension": "linger"}}});
+    cluster.store().put(SECRET, secret);
+    let error = cluster.rotate(TODAY, nobody()).await.unwrap_err().to_string();
+    assert!(error.contains("remove ca.key from it"), "{error}");
+    assert!(!cluster.store().requests.iter().any(|request| request.starts_with("PUT")));
 }

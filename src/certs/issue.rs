@@ -13,6 +13,7 @@ use super::{
     BACKDATED,
     material::{Certificate, Leaf},
 };
+use crate::names;
 
 /// Why nothing was issued.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +24,13 @@ pub enum IssueError {
     /// Keys or certificates could not be made.
     #[error("cannot make a certificate")]
     Make(#[from] rcgen::Error),
+    /// The authority's own constraints forbid what it would have to issue.
+    #[error(
+        "the authority of the Secret {} cannot vouch for {}: remove ca.key from it, and a new authority takes over",
+        names::CERTIFICATE_SECRET,
+        names::SERVICE_NAMES[0]
+    )]
+    UnfitAuthority,
     /// What was made cannot be read.
     #[error("cannot read the certificate that was made")]
     Unreadable,

@@ -27,9 +27,6 @@ use super::{
 };
 use crate::{names, pem, serve::describe};
 
-/// What cert-manager writes on Secrets of its own.
-const CERT_MANAGER: &str = "cert-manager.io/certificate-name";
-
 /// How long to wait for what.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Waits {
@@ -71,8 +68,17 @@ pub enum RotateError {
         what: String,
     },
     /// The Secret is not ours.
-    #[error("the Secret {}/{} belongs to cert-manager", names::NAMESPACE, names::CERTIFICATE_SECRET)]
-    Foreign,
+    #[error(
+        "the Secret {namespace}/{secret} was not made by `certs rotate` ({why}), so it stays as it is: if its maker \
+         keeps it, end these runs with `kubectl -n {namespace} delete cronjob {keeper}`, or else delete the Secret",
+        namespace = names::NAMESPACE,
+        secret = names::CERTIFICATE_SECRET,
+        keeper = names::CERTIFICATE_KEEPER
+    )]
+    Foreign {
+        /// How we know.
+        why: String,
+    },
     /// A certificate could not be made.
     #[error(transparent)]
     Issue(#[from] IssueError),
@@ -149,8 +155,10 @@ impl Run {
     /// What there is, or nothing if the API server should be asked again.
     async fn look(&mut self) -> Result<Option<Seen>, RotateError> {
         match self.cluster.look().await {
-            Ok(seen) if seen.is_foreign() => Err(RotateError::Foreign),
-            Ok(seen) => Ok(Some(seen)),
+            Ok(seen) => match seen.secret.as_ref().and_then(foreign) {
+                Some(why) => Err(RotateError::Foreign { why }),
+                None => Ok(Some(seen)),
+            },
             Err(error) => {
                 "read the Secret and the webhook configurations".clone_into(&mut self.trying);
                 self.or_later(error).await.map(|()| None)
@@ -211,11 +219,17 @@ struct Seen {
     configurations: [Option<DynamicObject>; 2],
 }
 
-impl Seen {
-    fn is_foreign(&self) -> bool {
-        let annotations = self.secret.as_ref().and_then(|secret| secret.metadata.annotations.as_ref());
-        annotations.is_some_and(|annotations| annotations.contains_key(CERT_MANAGER))
+/// Why a Secret is none that [`empty_secret`] began. A certificate of the user's, or of cert-manager's, must outlive a
+/// CronJob that an earlier way to install has left behind.
+fn foreign(secret: &Secret) -> Option<String> {
+    let ours = empty_secret();
+    if secret.type_ != ours.type_ {
+        return Some(format!("its type is {}", secret.type_.as_deref().unwrap_or_default()));
     }
+    let labels = secret.metadata.labels.as_ref();
+    let label = labels.and_then(|labels| labels.get(names::EXTENSION_LABEL));
+    (label.map(String::as_str) != Some(names::EXTENSION))
+        .then(|| format!("it has no label {}={}", names::EXTENSION_LABEL, names::EXTENSION))
 }
 
 /// The three objects.

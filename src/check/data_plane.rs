@@ -112,6 +112,14 @@ fn owner(object: &Object<'_>, metadata: &Metadata) -> Workload {
     Workload { kind, name }
 }
 
+/// That a namespace to be looked at is not there; in one that cannot be seen there may be pods all the same.
+pub fn missing(snapshot: &Snapshot, name: &str) -> Option<CheckResult> {
+    let all = snapshot.namespaces.as_ref().ok()?;
+    let there = all.iter().any(|namespace| namespace.metadata.name.as_deref() == Some(name));
+    let outcome = || Outcome::Error(format!("the namespace {name} does not exist"));
+    (!there).then(|| CheckResult::of(CheckId::CloseWait, outcome()))
+}
+
 /// The checks of `--proxy`.
 pub fn checks(snapshot: &Snapshot, pods: &Read<Vec<PodSeen>>) -> Vec<CheckResult> {
     let pods = match pods {

@@ -4,6 +4,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 
 use super::{CheckId, CheckResult, Outcome, Snapshot, hooks, namespaces};
 use crate::{
+    image::ImageRef,
     linkerd::version::Version,
     names,
     review::{Door, Mode},
@@ -50,9 +51,7 @@ pub(super) fn injector(snapshot: &Snapshot) -> CheckResult {
 fn version(deployment: &Deployment) -> Option<String> {
     let pod = deployment.spec.template.spec.as_ref()?;
     let container = pod.containers.iter().find(|container| container.name == INJECTOR_CONTAINER)?;
-    let image = container.image.as_deref()?;
-    let image = image.split_once('@').map_or(image, |(image, _)| image);
-    image.rsplit_once(':').map(|(_, tag)| tag.to_owned()).filter(|tag| !tag.contains('/'))
+    Some(ImageRef::of(container.image.as_deref()?).tag.to_owned()).filter(|tag| !tag.is_empty())
 }
 
 fn namespace(snapshot: &Snapshot) -> Vec<CheckResult> {
@@ -95,6 +94,7 @@ fn server(snapshot: &Snapshot) -> CheckResult {
     let status = deployment.status.clone().unwrap_or_default();
     let ready = status.available_replicas.unwrap_or_default();
     let seen = status.observed_generation >= deployment.metadata.generation;
+    let updated = status.updated_replicas.unwrap_or_default();
     let text = format!("{ready} of {wanted} pods are available");
     match (ready, seen) {
         (0, _) => CheckResult::of(
@@ -102,6 +102,14 @@ fn server(snapshot: &Snapshot) -> CheckResult {
             Outcome::Error(format!("{text}: no pod is patched or rejected; see why with {}", describe())),
         ),
         (_, false) => CheckResult::of(id, Outcome::Error("its last change is not rolled out yet".to_owned())),
+        // With maxUnavailable 0 the old pods stay until the new ones are ready: all are available, and none is new.
+        _ if updated < wanted => {
+            let why = format!(
+                "its last change is not rolled out: {updated} of {wanted} pods have it; see why with {}",
+                describe()
+            );
+            CheckResult::of(id, Outcome::Error(why))
+        }
         _ if ready < wanted => CheckResult::of(id, Outcome::Warning(format!("{text}; see {}", describe()))),
         _ => CheckResult::good(id, format!("{} ({text})", id.description())),
     }

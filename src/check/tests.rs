@@ -101,7 +101,7 @@ fn deployment(image: &str, available: i32) -> Deployment {
         "spec": {"replicas": 2, "selector": {}, "template": {"spec": {"containers": [
             {"name": "proxy-injector", "image": image},
         ]}}},
-        "status": {"availableReplicas": available, "observedGeneration": 1},
+        "status": {"availableReplicas": available, "updatedReplicas": 2, "observedGeneration": 1},
     }))
     .unwrap()
 }
@@ -200,6 +200,13 @@ fn ours(snapshot: &mut Snapshot) -> &mut MutatingWebhookConfiguration {
 #[case::some_pods_ready(
     |it: &mut Snapshot| it.server = Ok(Some(server(1))),
     CheckId::Server, "warning", "1 of 2 pods are available"
+)]
+#[case::rollout_stuck(
+    |it: &mut Snapshot| {
+        let server = it.server.as_mut().unwrap().as_mut().unwrap();
+        server.status.as_mut().unwrap().updated_replicas = Some(1);
+    },
+    CheckId::Server, "error", "not rolled out: 1 of 2 pods have it"
 )]
 #[case::rollout_not_seen(
     |it: &mut Snapshot| it.server.as_mut().unwrap().as_mut().unwrap().metadata.generation = Some(2),

@@ -6,7 +6,7 @@ use kube::api::ListParams;
 use super::{Cluster, RawPod};
 use crate::{
     check::{
-        Read, Snapshot,
+        Read, ReadError, Snapshot,
         data_plane::{Judge, PodSeen},
         pre::{PERMISSIONS, Permission},
     },
@@ -77,9 +77,18 @@ impl Cluster {
 
     /// Whether the user may create each part of an installation.
     pub async fn access(&self) -> Vec<(Permission, Read<bool>)> {
+        // At once: each may have to wait for its answer as long as any.
+        let asked = PERMISSIONS.map(|permission| {
+            let cluster = self.clone();
+            (permission, tokio::spawn(async move { cluster.may_create(&permission).await }))
+        });
         let mut access = Vec::new();
-        for permission in PERMISSIONS {
-            access.push((permission, self.may_create(&permission).await));
+        for (permission, answer) in asked {
+            let answer = answer.await.unwrap_or_else(|error| {
+                let what = format!("ask whether one may create {}", permission.resource);
+                Err(ReadError::Failed { what, why: error.to_string() })
+            });
+            access.push((permission, answer));
         }
         access
     }

@@ -44,7 +44,7 @@ Exit codes:
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Only check whether linkerd-linger can be installed
-    #[arg(long, conflicts_with = "proxy", value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1,
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1,
           require_equals = true, default_value_t = false, default_missing_value = "true",
           hide_possible_values = true, hide_default_value = true)]
     pre: bool,
@@ -82,8 +82,10 @@ enum Format {
 ///
 /// # Errors
 ///
-/// When stdout is gone.
+/// When stdout is gone, or the flags contradict each other.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    // Both may be given as false, so they do not exclude each other by being there.
+    anyhow::ensure!(!(args.pre && args.proxy), "--pre and --proxy exclude each other");
     args.connection.log();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -124,8 +126,12 @@ async fn results(args: &Args) -> Vec<CheckResult> {
     let (snapshot, installed) = until_well(&cluster, args, deadline).await;
     results.extend(installed);
     if args.proxy {
-        let judge = data_plane::Judge::of(&snapshot, today());
         let namespace = args.namespace.as_deref().filter(|name| !name.is_empty());
+        if let Some(missing) = namespace.and_then(|name| data_plane::missing(&snapshot, name)) {
+            results.push(missing);
+            return results;
+        }
+        let judge = data_plane::Judge::of(&snapshot, today());
         let pods = cluster.pods(namespace, &judge).await;
         results.extend(data_plane::checks(&snapshot, &pods));
     }

@@ -46,7 +46,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     set_policy: Option<PathBuf>,
 
-    /// What becomes of objects in enforcing namespaces while no server answers; elsewhere they are always admitted
+    /// What becomes of objects in enforcing namespaces while no server answers; elsewhere they are always admitted.
+    /// Install with Ignore first: until the first server answers, Fail refuses every pod there
     #[arg(long, value_enum, value_name = "POLICY", ignore_case = true, default_value_t = FailurePolicy::Ignore)]
     failure_policy: FailurePolicy,
 

@@ -10,7 +10,7 @@ use crate::names;
 const RBAC: &str = "rbac.authorization.k8s.io";
 /// Once a day, at a minute that is not everybody's.
 const SCHEDULE: &str = "17 3 * * *";
-/// Beyond the deadline of `certs rotate` itself.
+/// Beyond the deadline of `certs rotate` itself; the next run must not wait for one that found no node.
 const DEADLINE_SECONDS: u32 = 600;
 
 /// What `certs rotate` may do.
@@ -62,7 +62,8 @@ pub(super) fn keepers(options: &Options) -> Vec<Value> {
     }
 }
 
-/// A Job cannot change, so its name does.
+/// A Job cannot change, so its name does. It waits for a node as long as that takes: who applies it to a cluster whose
+/// nodes come later has no other certificate until the CronJob runs.
 fn job(options: &Options) -> Value {
     let spec = with(job_spec(options), json!({"ttlSecondsAfterFinished": 3600}));
     let name = format!("{}-{:08x}", names::CERTIFICATE_KEEPER, fnv1a(&spec.to_string()));
@@ -82,7 +83,7 @@ fn cron_job(options: &Options) -> Value {
         "startingDeadlineSeconds": 3600,
         "successfulJobsHistoryLimit": 1,
         "failedJobsHistoryLimit": 3,
-        "jobTemplate": {"spec": job_spec(options)},
+        "jobTemplate": {"spec": with(job_spec(options), json!({"activeDeadlineSeconds": DEADLINE_SECONDS}))},
     });
     with(namespaced("batch/v1", "CronJob", names::CERTIFICATE_KEEPER), json!({"spec": spec}))
 }
@@ -97,7 +98,6 @@ fn job_spec(options: &Options) -> Value {
         "securityContext": container_security(),
     });
     json!({
-        "activeDeadlineSeconds": DEADLINE_SECONDS,
         "backoffLimit": 6,
         "template": {
             "metadata": {

@@ -109,7 +109,8 @@ fn namespaces(options: &Options, mode: Mode, unprivileged: bool) -> Vec<Value> {
 }
 
 /// Pods are mutated when they are made, for later almost nothing of them may change. Workloads never are, so that no
-/// controller and no GitOps tool sees a difference; they are validated, because who applies them sees the answer.
+/// controller and no GitOps tool sees a difference; they are validated, because who applies them sees the answer. Of a
+/// pod that runs only images and labels still change, and no failurePolicy must keep finalizers from being removed.
 fn rules(door: Door) -> Value {
     let rule = |group: &str, version: &str, resources: &[&str], operations: &[&str]| {
         json!({
@@ -125,7 +126,8 @@ fn rules(door: Door) -> Value {
         Door::Validate => {
             let operations = ["CREATE", "UPDATE"];
             json!([
-                rule("", "v1", &["pods", "podtemplates", "replicationcontrollers"], &operations),
+                rule("", "v1", &["pods"], &["CREATE"]),
+                rule("", "v1", &["podtemplates", "replicationcontrollers"], &operations),
                 rule(
                     "apps",
                     "v1",

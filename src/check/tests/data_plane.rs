@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    check::data_plane::{Judge, PodSeen, checks},
+    check::data_plane::{Judge, PodSeen, checks, missing},
     manifest,
 };
 
@@ -111,6 +111,15 @@ fn pods_that_would_be_rejected_are_told_of() {
     assert_outcome(outcome(&results, CheckId::ProbeRaces), "warning", part);
     let elsewhere = check(&[pod(BAD, "elsewhere", "cart")]);
     assert_eq!(outcome(&elsewhere, CheckId::ProbeRaces), &Outcome::Good);
+}
+
+#[test]
+fn a_namespace_that_is_not_there_has_no_good_pods() {
+    assert_eq!(missing(&healthy(), "shop"), None);
+    let typo = missing(&healthy(), "shpo").unwrap();
+    assert_outcome(&typo.outcome, "error", "the namespace shpo does not exist");
+    let unseen = Snapshot { namespaces: Err(ReadError::Forbidden { what: "list".to_owned() }), ..healthy() };
+    assert_eq!(missing(&unseen, "shop"), None);
 }
 
 #[test]
