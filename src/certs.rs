@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-pub use self::material::{Certificate, Leaf, Stored};
-use crate::names;
+pub use self::material::{CHAIN, Certificate, Leaf, Stored, verify};
+use crate::{names, review::Door};
 
 /// How long an authority is valid.
 pub const AUTHORITY_LIFETIME: SignedDuration = SignedDuration::from_hours(365 * 24);
@@ -31,28 +31,6 @@ pub const LEAF_LIFETIME: SignedDuration = SignedDuration::from_hours(90 * 24);
 pub const BACKDATED: SignedDuration = SignedDuration::from_hours(1);
 /// From reading a bundle back to relying on it: API servers learn of it from a watch, within seconds.
 pub const PROPAGATION: Duration = Duration::from_secs(30);
-
-/// The objects that hold our bundle. Both have the same name.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Configuration {
-    /// The MutatingWebhookConfiguration.
-    Mutating,
-    /// The ValidatingWebhookConfiguration.
-    Validating,
-}
-
-impl Configuration {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Mutating, Self::Validating];
-
-    /// Its kind.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Mutating => "MutatingWebhookConfiguration",
-            Self::Validating => "ValidatingWebhookConfiguration",
-        }
-    }
-}
 
 /// What a webhook configuration trusts.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -66,7 +44,7 @@ pub struct Published {
 pub struct Observed {
     /// The Secret, if there is one.
     pub stored: Option<Stored>,
-    /// The configurations in the order of [`Configuration::ALL`], if they are there.
+    /// The configurations in the order of [`Door::ALL`], if they are there.
     pub published: [Option<Published>; 2],
 }
 
@@ -90,12 +68,12 @@ pub enum Step {
     /// Write a bundle into a configuration.
     Publish {
         /// Into which.
-        configuration: Configuration,
+        configuration: Door,
         /// What to trust.
         bundle: Vec<Certificate>,
     },
     /// Wait until somebody has made a configuration.
-    AwaitConfiguration(Configuration),
+    AwaitConfiguration(Door),
     /// Wait until every API server knows the bundle.
     AwaitPropagation(Duration),
     /// Nothing, for now.
@@ -109,7 +87,7 @@ pub fn next(observed: &Observed, trust: Option<&Trust>, propagation: Duration, n
     };
     let bundle = observed.wanted(now);
     let mut missing = None;
-    for (configuration, published) in Configuration::ALL.into_iter().zip(&observed.published) {
+    for (configuration, published) in Door::ALL.into_iter().zip(&observed.published) {
         match published {
             None => missing = missing.or(Some(configuration)),
             Some(published) if !published.is(&bundle) => return Step::Publish { configuration, bundle },

@@ -10,7 +10,10 @@ mod yaml;
 use serde_json::{Value, json};
 
 pub use self::yaml::print;
-use crate::{names, review::Mode};
+use crate::{
+    names,
+    review::{Door, Mode},
+};
 
 /// What to install.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -108,7 +111,8 @@ pub fn manifests(options: &Options) -> Vec<Value> {
 /// webhook configurations first, so that nothing is sent to servers that are on their way out.
 pub fn cluster_scoped() -> Vec<Value> {
     let mut objects = Vec::new();
-    for kind in ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"] {
+    for door in Door::ALL {
+        let kind = door.configuration();
         objects.push(object("admissionregistration.k8s.io/v1", kind, names::WEBHOOK_CONFIGURATION));
     }
     for kind in ["ClusterRoleBinding", "ClusterRole"] {

@@ -12,12 +12,16 @@ pub const EXTENSION_LABEL: &str = "linkerd.io/extension";
 pub const WEBHOOK_CONFIGURATION: &str = "zz-linkerd-linger-webhook-config";
 /// The label of a namespace that chooses the mode: `enforce`, `warn`, `audit` or `off`.
 pub const MODE_LABEL: &str = "linkerd-linger.io/mode";
+/// The value of [`MODE_LABEL`] that is no mode.
+pub const MODE_OFF: &str = "off";
 /// The Service, Deployment and ServiceAccount of the webhook.
 pub const SERVER: &str = "linkerd-linger";
 /// The Secret with the CA and the serving certificate.
 pub const CERTIFICATE_SECRET: &str = "linkerd-linger-tls";
-/// The ConfigMap with the policy, under the key `policy.yaml`.
+/// The ConfigMap with the policy.
 pub const POLICY_CONFIG_MAP: &str = "linkerd-linger-policy";
+/// The policy's key in its ConfigMap, and so the name of its file.
+pub const POLICY_KEY: &str = "policy.yaml";
 /// Our own init container, named so that neither Linkerd's injector nor its CNI plugin takes it for theirs.
 pub const INIT_CONTAINER: &str = "linger-close-wait";
 /// The flag of `serve` that gives [`INIT_CONTAINER`] its image.

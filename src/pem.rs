@@ -1,25 +1,15 @@
 //! Certificates as text.
 
-use base64::{Engine, engine::general_purpose::STANDARD};
+use pem::{EncodeConfig, LineEnding, Pem, encode_many_config};
 use rustls::pki_types::CertificateDer;
 
-/// Certificates in PEM, one after the other, with lines of 64 characters (RFC 7468, section 2).
+/// Certificates in PEM, one after the other, as kubectl and openssl write them.
 pub(crate) fn certificates<'a, 'b: 'a>(
     certificates: impl IntoIterator<Item = &'a CertificateDer<'b>>,
 ) -> String {
-    let mut text = String::new();
-    for certificate in certificates {
-        text.push_str("-----BEGIN CERTIFICATE-----\n");
-        let mut rest = &*STANDARD.encode(certificate);
-        while !rest.is_empty() {
-            let (line, after) = rest.split_at(rest.len().min(64));
-            text.push_str(line);
-            text.push('\n');
-            rest = after;
-        }
-        text.push_str("-----END CERTIFICATE-----\n");
-    }
-    text
+    let certificates: Vec<_> =
+        certificates.into_iter().map(|der| Pem::new("CERTIFICATE", der.to_vec())).collect();
+    encode_many_config(&certificates, EncodeConfig::new().set_line_ending(LineEnding::LF))
 }
 
 #[cfg(test)]

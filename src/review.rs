@@ -44,6 +44,14 @@ impl Door {
             Self::Validate => "validate",
         }
     }
+
+    /// The kind of the object that tells the API server of it.
+    pub const fn configuration(self) -> &'static str {
+        match self {
+            Self::Mutate => "MutatingWebhookConfiguration",
+            Self::Validate => "ValidatingWebhookConfiguration",
+        }
+    }
 }
 
 /// How much follows from a verdict; the API server chooses it by the path.

@@ -7,10 +7,11 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use linkerd_linger::{
     certs::{
-        AUTHORITY_LIFETIME, Certificate, Configuration, LEAF_LIFETIME, Leaf, Observed, PROPAGATION,
-        Published, Step, Stored, Trust, next, renewed, watch,
+        AUTHORITY_LIFETIME, Certificate, LEAF_LIFETIME, Leaf, Observed, PROPAGATION, Published, Step, Stored,
+        Trust, next, renewed, watch,
     },
     names::SERVICE_NAMES,
+    review::Door,
 };
 use proptest::prelude::*;
 use rstest::rstest;
@@ -94,8 +95,8 @@ impl World {
         self.observed.stored = Some(stored);
     }
 
-    fn publish(&mut self, configuration: Configuration, bundle: &[Certificate]) {
-        let position = Configuration::ALL.iter().position(|one| *one == configuration).unwrap();
+    fn publish(&mut self, configuration: Door, bundle: &[Certificate]) {
+        let position = Door::ALL.iter().position(|one| *one == configuration).unwrap();
         let published = self.observed.published[position].as_mut().unwrap();
         for slot in &mut published.bundles {
             self.bundles.push((slot.clone(), self.now));
@@ -135,8 +136,8 @@ fn names(log: &[Step]) -> Vec<&'static str> {
         Step::RenewAuthority { with_leaf: true } => "authority and leaf",
         Step::RenewAuthority { with_leaf: false } => "authority",
         Step::RenewLeaf => "leaf",
-        Step::Publish { configuration: Configuration::Mutating, .. } => "mutating",
-        Step::Publish { configuration: Configuration::Validating, .. } => "validating",
+        Step::Publish { configuration: Door::Mutate, .. } => "mutating",
+        Step::Publish { configuration: Door::Validate, .. } => "validating",
         Step::AwaitConfiguration(_) => "await configuration",
         Step::AwaitPropagation(_) => "await propagation",
         Step::Done => "done",

@@ -20,7 +20,8 @@ use crate::pem;
 /// The keys of the Secret. The server mounts the last two only.
 const AUTHORITIES: &str = "ca.crt";
 const AUTHORITY_KEY: &str = "ca.key";
-const CHAIN: &str = "tls.crt";
+/// The key of the serving certificate with those that lead to its authority, as in a Secret of type `kubernetes.io/tls`.
+pub const CHAIN: &str = "tls.crt";
 const KEY: &str = "tls.key";
 
 /// A certificate that could be read.
@@ -79,19 +80,53 @@ impl Certificate {
         parsed.is_ok_and(|(_, parsed)| parsed.public_key().raw == key.subject_public_key_info())
     }
 
+    /// The part of its life that is left; negative when it has ended.
+    pub fn left(&self, now: Timestamp) -> f64 {
+        let seconds = |until: Timestamp, from: Timestamp| until.duration_since(from).as_secs_f64();
+        seconds(self.not_after, now) / seconds(self.not_after, self.not_before).max(1.0)
+    }
+
+    /// Whether it is not valid yet.
+    pub fn is_early(&self, now: Timestamp) -> bool {
+        now < self.not_before
+    }
+
     /// Whether a client that trusts this authority accepts `leaf` for `name`.
     pub fn vouches_for(&self, leaf: &Self, name: &str, now: Timestamp) -> bool {
-        let mut roots = RootCertStore::empty();
-        let provider = Arc::new(ring::default_provider());
-        let trusting = roots.add(self.der.clone()).map(|()| Arc::new(roots));
-        let verifier =
-            trusting.map(|roots| WebPkiServerVerifier::builder_with_provider(roots, provider).build());
-        let now = SystemTime::from(now).duration_since(SystemTime::UNIX_EPOCH);
-        let (Ok(Ok(verifier)), Ok(name), Ok(now)) = (verifier, ServerName::try_from(name), now) else {
-            return false;
-        };
-        verifier.verify_server_cert(&leaf.der, &[], &name, &[], UnixTime::since_unix_epoch(now)).is_ok()
+        verify([self], std::slice::from_ref(leaf), name, now).is_ok()
     }
+}
+
+/// Verifies a chain, the serving certificate first, for a name as API servers do: they do not trust an authority that
+/// has ended either.
+///
+/// # Errors
+///
+/// What is wrong with the chain; [`rustls::Error::General`] where there is none, or no authority that counts.
+pub fn verify<'a>(
+    authorities: impl IntoIterator<Item = &'a Certificate>,
+    chain: &[Certificate],
+    name: &str,
+    now: Timestamp,
+) -> Result<(), rustls::Error> {
+    let general = |why: &str| rustls::Error::General(why.to_owned());
+    let mut roots = RootCertStore::empty();
+    for authority in authorities.into_iter().filter(|authority| authority.is_valid(now)) {
+        // What is no certificate of an authority signs nothing.
+        let _ = roots.add(authority.der.clone());
+    }
+    if roots.is_empty() {
+        return Err(general("no authority is valid now"));
+    }
+    let (leaf, rest) = chain.split_first().ok_or_else(|| general("there is no certificate"))?;
+    let server = ServerName::try_from(name).map_err(|_| general("it is no name of a server"))?;
+    let rest: Vec<_> = rest.iter().map(|certificate| certificate.der.clone()).collect();
+    let since = SystemTime::from(now).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::new(ring::default_provider()))
+        .build()
+        .map_err(|error| general(&error.to_string()))?
+        .verify_server_cert(&leaf.der, &rest, &server, &[], UnixTime::since_unix_epoch(since))
+        .map(|_| ())
 }
 
 /// A serving certificate and its key.

@@ -22,10 +22,10 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use super::{
-    Certificate, Configuration, Observed, PROPAGATION, Published, Step, Stored, Trust, issue::IssueError,
-    next, renewed, watch,
+    Certificate, Observed, PROPAGATION, Published, Step, Stored, Trust, issue::IssueError, next, renewed,
+    watch,
 };
-use crate::{names, pem, serve::describe};
+use crate::{names, pem, review::Door, serve::describe};
 
 /// How long to wait for what.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -131,9 +131,12 @@ impl Run {
                     sleep(*rest).await;
                 }
                 Step::AwaitConfiguration(configuration) => {
-                    self.trying =
-                        format!("find the {} {}", configuration.as_str(), names::WEBHOOK_CONFIGURATION);
-                    info!(kind = configuration.as_str(), "waiting for the webhook configuration");
+                    self.trying = format!(
+                        "find the {} {}",
+                        configuration.configuration(),
+                        names::WEBHOOK_CONFIGURATION
+                    );
+                    info!(kind = configuration.configuration(), "waiting for the webhook configuration");
                     sleep(self.waits.retry).await;
                 }
                 Step::RenewAuthority { .. } | Step::RenewLeaf => {
@@ -144,7 +147,7 @@ impl Run {
                 }
                 Step::Publish { configuration, bundle } => {
                     let (configuration, bundle) = (*configuration, bundle.clone());
-                    self.trying = format!("patch the {}", configuration.as_str());
+                    self.trying = format!("patch the {}", configuration.configuration());
                     let written = self.cluster.publish(configuration, &seen, &bundle).await;
                     self.record(written, step, "published the authorities").await?;
                 }
@@ -283,15 +286,10 @@ impl Cluster {
     }
 
     /// Owns `caBundle` of every webhook, and nothing else, of a configuration that is as we saw it.
-    async fn publish(
-        &self,
-        configuration: Configuration,
-        seen: &Seen,
-        bundle: &[Certificate],
-    ) -> kube::Result<()> {
+    async fn publish(&self, configuration: Door, seen: &Seen, bundle: &[Certificate]) -> kube::Result<()> {
         let position = match configuration {
-            Configuration::Mutating => 0,
-            Configuration::Validating => 1,
+            Door::Mutate => 0,
+            Door::Validate => 1,
         };
         let (Some(found), (resource, api)) = (&seen.configurations[position], &self.configurations[position])
         else {

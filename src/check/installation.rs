@@ -144,9 +144,8 @@ fn configurations(snapshot: &Snapshot) -> CheckResult {
     }
     let entries = hooks::ours(snapshot);
     let mut missing = Vec::new();
-    for (door, kind) in
-        [(Door::Mutate, "MutatingWebhookConfiguration"), (Door::Validate, "ValidatingWebhookConfiguration")]
-    {
+    for door in Door::ALL {
+        let kind = door.configuration();
         let of_door: Vec<_> = entries.iter().filter(|entry| entry.door == door).collect();
         if of_door.is_empty() {
             missing.push(format!("{kind} {} is not there", names::WEBHOOK_CONFIGURATION));

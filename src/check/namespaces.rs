@@ -11,8 +11,6 @@ use crate::{
     surroundings::{POD_SECURITY_LABEL, UNPRIVILEGED},
 };
 
-/// The value of our label that is no mode.
-const OFF: &str = "off";
 /// The prefix of what people tell us by labels.
 const PREFIX: &str = "linkerd-linger.io/";
 /// As many letters may be wrong in a word for us to guess what was meant.
@@ -84,7 +82,7 @@ fn label_problem(key: &str, value: &str, opted_in: bool) -> Option<String> {
     if key != names::MODE_LABEL {
         return Some(format!("no label is named {key}; the only one is {}", names::MODE_LABEL));
     }
-    let known: Vec<_> = Mode::ALL.into_iter().map(Mode::as_str).chain([OFF]).collect();
+    let known: Vec<_> = Mode::ALL.into_iter().map(Mode::as_str).chain([names::MODE_OFF]).collect();
     if !known.contains(&value) {
         let meant = known.iter().min_by_key(|word| strsim::damerau_levenshtein(word, &value.to_lowercase()));
         let near = meant
@@ -93,7 +91,7 @@ fn label_problem(key: &str, value: &str, opted_in: bool) -> Option<String> {
         let known = known.join(", ");
         return Some(format!("{key} is {value:?}, which is none of {known}{}", near.unwrap_or_default()));
     }
-    (value != OFF && !opted_in)
+    (value != names::MODE_OFF && !opted_in)
         .then(|| format!("{key} is {value}, but the webhooks leave this namespace out"))
 }
 

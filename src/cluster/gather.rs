@@ -13,8 +13,6 @@ use crate::{
     names,
 };
 
-/// The key of the policy in its ConfigMap.
-const POLICY_KEY: &str = "policy.yaml";
 /// The label of every pod that Linkerd's injector has been at.
 const INJECTED: &str = "linkerd.io/control-plane-ns";
 /// Pods that are over keep their settings, and do nothing.
@@ -51,7 +49,7 @@ impl Cluster {
         let what =
             format!("get the configmap {} in the namespace {}", names::POLICY_CONFIG_MAP, names::NAMESPACE);
         let found: Option<ConfigMap> = self.get(&path, &what).await?;
-        Ok(found.and_then(|map| map.data).unwrap_or_default().remove(POLICY_KEY))
+        Ok(found.and_then(|map| map.data).unwrap_or_default().remove(names::POLICY_KEY))
     }
 
     /// Judges the injected pods of a namespace, or of all.

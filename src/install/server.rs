@@ -25,7 +25,7 @@ pub(super) fn service_account() -> Value {
 
 pub(super) fn policy(options: &Options) -> Value {
     let config_map = namespaced("v1", "ConfigMap", names::POLICY_CONFIG_MAP);
-    with(config_map, json!({"data": {"policy.yaml": options.policy}}))
+    with(config_map, json!({"data": {names::POLICY_KEY: options.policy}}))
 }
 
 pub(super) fn service() -> Value {
@@ -142,7 +142,7 @@ fn container(options: &Options) -> Value {
             "serve",
             "--tls-cert", "/tls/tls.crt",
             "--tls-key", "/tls/tls.key",
-            "--policy", "/policy/policy.yaml",
+            "--policy", format!("/policy/{}", names::POLICY_KEY),
             names::INIT_IMAGE_FLAG, options.image,
             "--log-format", "json",
         ],

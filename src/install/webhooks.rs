@@ -11,8 +11,6 @@ use crate::{
     surroundings::{POD_SECURITY_LABEL, UNPRIVILEGED},
 };
 
-/// The word for no mode, which only the label knows.
-const OFF: &str = "off";
 /// How long the API server waits for an answer, which takes us less than a millisecond.
 const TIMEOUT_SECONDS: u32 = 5;
 
@@ -22,10 +20,7 @@ pub(super) fn configurations(options: &Options) -> [Value; 2] {
 }
 
 fn configuration(options: &Options, door: Door) -> Value {
-    let kind = match door {
-        Door::Mutate => "MutatingWebhookConfiguration",
-        Door::Validate => "ValidatingWebhookConfiguration",
-    };
+    let kind = door.configuration();
     let mut configuration = object("admissionregistration.k8s.io/v1", kind, names::WEBHOOK_CONFIGURATION);
     // AKS would rewrite our selectors, and every apply would put them back: https://github.com/Azure/AKS/issues/1771
     let mut annotations = json!({"admissions.enforcer/disabled": "true"});
@@ -95,7 +90,7 @@ fn namespaces(options: &Options, mode: Mode, unprivileged: bool) -> Vec<Value> {
     // `NotIn` also matches namespaces without the label, and those whose label is a word that we do not know.
     let labelled = if options.default_mode == Some(mode) {
         let others = Mode::ALL.into_iter().filter(|other| *other != mode).map(Mode::as_str);
-        let others: Vec<_> = others.chain([OFF]).collect();
+        let others: Vec<_> = others.chain([names::MODE_OFF]).collect();
         json!({"key": names::MODE_LABEL, "operator": "NotIn", "values": others})
     } else {
         json!({"key": names::MODE_LABEL, "operator": "In", "values": [mode.as_str()]})
