@@ -16,7 +16,7 @@ pub mod output;
 pub mod pre;
 mod selector;
 
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 use k8s_openapi::api::{
     admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration},
     apps::v1::Deployment,
@@ -188,7 +188,8 @@ fn init_image(server: &Deployment) -> Option<String> {
 /// The checks of an installation that need only the snapshot.
 pub fn installed(snapshot: &Snapshot, now: Timestamp) -> Vec<CheckResult> {
     let mut results = vec![installation::injector(snapshot)];
-    results.extend(installation::checks(snapshot));
+    let today = now.to_zoned(TimeZone::UTC).date();
+    results.extend(installation::checks(snapshot, today));
     if !snapshot.is_installed() {
         return results;
     }

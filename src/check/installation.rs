@@ -1,5 +1,6 @@
 //! Whether the parts of an installation, and Linkerd itself, are there.
 
+use jiff::civil::Date;
 use k8s_openapi::api::apps::v1::Deployment;
 
 use super::{CheckId, CheckResult, Outcome, Snapshot, hooks, namespaces};
@@ -7,19 +8,20 @@ use crate::{
     image::ImageRef,
     linkerd::version::Version,
     names,
+    policy::{Exemption, Policy},
     review::{Door, Mode},
 };
 
 /// The container of Linkerd's proxy injector.
 const INJECTOR_CONTAINER: &str = "proxy-injector";
 
-pub(super) fn checks(snapshot: &Snapshot) -> Vec<CheckResult> {
+pub(super) fn checks(snapshot: &Snapshot, today: Date) -> Vec<CheckResult> {
     let mut results = namespace(snapshot);
     if !snapshot.is_installed() {
         return results;
     }
     results.push(server(snapshot));
-    results.push(policy(snapshot));
+    results.push(policy(snapshot, today));
     results.push(configurations(snapshot));
     results
 }
@@ -119,7 +121,7 @@ fn describe() -> String {
     format!("`kubectl -n {} describe deployment,pods`", names::NAMESPACE)
 }
 
-fn policy(snapshot: &Snapshot) -> CheckResult {
+fn policy(snapshot: &Snapshot, today: Date) -> CheckResult {
     let id = CheckId::Policy;
     match &snapshot.policy {
         Err(error) => return CheckResult::unread(id, error),
@@ -128,11 +130,33 @@ fn policy(snapshot: &Snapshot) -> CheckResult {
         }
         Ok(Some(_)) => {}
     }
-    let mistakes = match snapshot.policy_in_force() {
-        Ok(_) => Vec::new(),
-        Err(errors) => errors.iter().map(ToString::to_string).collect(),
+    let outcome = match snapshot.policy_in_force() {
+        Ok(policy) => Outcome::warn_of("these exemptions can go", &idle_exemptions(snapshot, &policy, today)),
+        Err(errors) => {
+            let mistakes: Vec<_> = errors.iter().map(ToString::to_string).collect();
+            Outcome::fail_of("the server keeps the last one that could be read", &mistakes)
+        }
     };
-    CheckResult::of(id, Outcome::fail_of("the server keeps the last one that could be read", &mistakes))
+    CheckResult::of(id, outcome)
+}
+
+/// The exemptions that have ended, and those for namespaces that are not there.
+fn idle_exemptions(snapshot: &Snapshot, policy: &Policy, today: Date) -> Vec<String> {
+    let names: Option<Vec<_>> = snapshot.namespaces.as_ref().ok().map(|all| {
+        all.iter().map(|namespace| namespace.metadata.name.as_deref().unwrap_or_default()).collect()
+    });
+    let idle = |exemption: &Exemption| {
+        if exemption.until < today {
+            return Some(format!("it ended on {}", exemption.until));
+        }
+        let (pattern, names) = (exemption.namespace.as_ref()?, names.as_ref()?);
+        (!names.iter().any(|name| pattern.fits(name))).then(|| "no namespace fits it".to_owned())
+    };
+    let told = |exemption: &Exemption| {
+        let why = idle(exemption)?;
+        Some(format!("line {}: {why} (its reason was: {})", exemption.line, exemption.reason))
+    };
+    policy.exemptions.iter().filter_map(told).collect()
 }
 
 /// Both configurations with an entry for every mode: a mode without one does nothing, and says nothing.

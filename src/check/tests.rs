@@ -115,6 +115,10 @@ fn server(available: i32) -> Deployment {
     server
 }
 
+fn exemption(of: &str, until: &str) -> String {
+    format!("exemptions:\n- {of}\n  reason: moving\n  until: {until}\n")
+}
+
 /// A cluster in which all is well.
 fn healthy() -> Snapshot {
     let (authority, chain) = certificates(SERVER_NAME, 5, 8);
@@ -193,6 +197,18 @@ fn ours(snapshot: &mut Snapshot) -> &mut MutatingWebhookConfiguration {
 )]
 #[case::no_linkerd(|it: &mut Snapshot| it.injector = Ok(None), CheckId::LinkerdInjector, "warning", "--linkerd-namespace")]
 #[case::no_deployment(|it: &mut Snapshot| it.server = Ok(None), CheckId::Server, "error", "no Deployment")]
+#[case::exemption_over(
+    |it: &mut Snapshot| it.policy = Ok(Some(exemption("namespace: shop", "2026-05-31"))),
+    CheckId::Policy, "warning", "* line 2: it ended on 2026-05-31 (its reason was: moving)"
+)]
+#[case::exemption_of_nothing(
+    |it: &mut Snapshot| it.policy = Ok(Some(exemption("namespace: gone-*", "2026-06-01"))),
+    CheckId::Policy, "warning", "* line 2: no namespace fits it"
+)]
+#[case::exemption_in_use(
+    |it: &mut Snapshot| it.policy = Ok(Some(exemption("namespace: sh*", "2026-06-01"))),
+    CheckId::Policy, "good", ""
+)]
 #[case::no_pod_ready(
     |it: &mut Snapshot| it.server = Ok(Some(server(0))),
     CheckId::Server, "error", "0 of 2 pods are available"
