@@ -120,6 +120,8 @@ pub struct Container<'a> {
     pub ports: Vec<Port<'a>>,
     /// `volumeMounts`.
     pub mounts: Vec<Mount<'a>>,
+    /// `workingDir`; the image's own where it is absent.
+    pub working_dir: Option<Text<'a>>,
     /// The probes, in the order of [`ProbeKind::ALL`].
     pub probes: Vec<Probe<'a>>,
     /// `restartPolicy: Always` on an init container: a native sidecar.
@@ -317,6 +319,8 @@ struct RawContainer<'a> {
     env_from: Vec<EnvFrom<'a>>,
     #[serde(borrow, default, deserialize_with = "nullable")]
     ports: Vec<Port<'a>>,
+    #[serde(borrow, default)]
+    working_dir: Option<Text<'a>>,
     #[serde(borrow, default, deserialize_with = "nullable")]
     volume_mounts: Vec<Mount<'a>>,
     #[serde(borrow, default)]
@@ -367,6 +371,7 @@ impl<'a> From<RawContainer<'a>> for Container<'a> {
             env: raw.env,
             env_from: raw.env_from,
             ports,
+            working_dir: raw.working_dir,
             mounts: raw.volume_mounts,
             probes,
             restart_always: raw.restart_policy.is_some_and(|policy| &*policy == "Always"),
@@ -405,6 +410,7 @@ impl PartialEq for Container<'_> {
             && self.env == other.env
             && self.env_from == other.env_from
             && self.ports == other.ports
+            && self.working_dir == other.working_dir
             && self.mounts == other.mounts
             && self.probes == other.probes
             && self.restart_always == other.restart_always

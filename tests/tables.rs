@@ -226,21 +226,25 @@ fn names(list: &Value) -> String {
 }
 
 fn setting(setting: &Value) -> String {
-    let places = ["flag", "argument", "env", "property", "mount"];
+    let places = [
+        ("flag", "flag"),
+        ("argument", "argument"),
+        ("env", "env"),
+        ("property", "property"),
+        ("spring", "Spring property"),
+        ("mount", "mount"),
+    ];
     let mut text = places
         .iter()
-        .filter(|place| setting[**place].is_array())
-        .map(|place| format!("{place} {}", names(&setting[*place])))
+        .filter(|(place, _)| setting[*place].is_array())
+        .map(|(place, name)| format!("{name} {}", names(&setting[*place])))
         .collect::<String>();
-    if let Some(property) = setting["spring"].as_str() {
-        write!(text, "Spring property `{property}`").unwrap();
-    }
     if let Some(directive) = setting["directive"].as_str() {
         write!(text, " with `{directive}`").unwrap();
     }
     match setting["sets"].as_str() {
         Some("file") => text += " (a file, so unknown)",
-        Some("doubt") => write!(text, " (unknown: {})", setting["why"].as_str().unwrap()).unwrap(),
+        Some("doubt" | "part") => write!(text, " (unknown: {})", setting["why"].as_str().unwrap()).unwrap(),
         _ => {}
     }
     text
@@ -266,7 +270,7 @@ fn when(default: &Value) -> String {
         when.push(format!("mode {}", names(&default["modes"])));
     }
     if default["own_image"] == true {
-        when.push("in the images above".to_owned());
+        when.push("in the reliable images above".to_owned());
     }
     when.join("; ")
 }

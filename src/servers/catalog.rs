@@ -113,11 +113,11 @@ pub struct Server {
     pub(super) version_from: Vec<String>,
     /// What the listed images put before `args`.
     pub(super) entrypoint: Vec<String>,
-    /// Flags are compared without regard to case.
+    /// Flags, arguments and variables are compared without regard to case.
     pub(super) ignore_case: bool,
     /// Variables that hold more command line, the strongest first.
     pub(super) arguments_env: Vec<String>,
-    /// Variables that hold options of the JVM, the strongest first.
+    /// Variables that the entrypoint of the listed images adds to the JVM's options, the strongest first.
     pub(super) java_options_env: Vec<String>,
     pub(super) mode: Option<Mode>,
     pub(super) settings: Vec<Setting>,
@@ -133,21 +133,25 @@ impl Server {
 
     /// The same for every flag and variable, the strongest first.
     pub fn knobs(&self) -> impl Iterator<Item = String> {
-        self.settings.iter().filter(|setting| matches!(setting.sets, Sets::Idle { .. })).filter_map(
-            |setting| {
-                let name = match &setting.source {
-                    Source::Flag { names, .. } => names.last().map(|flag| flag.full.as_str()),
-                    Source::Argument(names) | Source::Env(names) | Source::Property(names) => {
-                        names.first().map(String::as_str)
-                    }
-                    Source::SpringJson(_) | Source::Mount(_) | Source::Subcommand => None,
-                }?;
-                Some(match &setting.directive {
-                    Some(directive) => format!("{name} {directive}"),
-                    None => name.to_owned(),
-                })
-            },
-        )
+        let sets_idle = |setting: &&Setting| match setting.sets {
+            Sets::Idle { format, .. } => format != Format::Word,
+            Sets::Part(_) => true,
+            Sets::File | Sets::Doubt(_) | Sets::Mode { .. } => false,
+        };
+        self.settings.iter().filter(sets_idle).filter_map(|setting| {
+            let name = match &setting.source {
+                Source::Flag { names, .. } => names.last().map(|flag| flag.full.clone()),
+                Source::Argument(names) | Source::Env(names) | Source::Property(names) => {
+                    names.first().cloned()
+                }
+                Source::Spring(names) => names.first().map(|name| format!("--{name}")),
+                Source::Mount(_) | Source::Subcommand => None,
+            }?;
+            Some(match &setting.directive {
+                Some(directive) => format!("{name} {directive}"),
+                None => name,
+            })
+        })
     }
 }
 
@@ -219,9 +223,10 @@ pub(super) enum Source {
     Env(Vec<String>),
     /// A Java system property.
     Property(Vec<String>),
-    /// A key of SPRING_APPLICATION_JSON.
-    SpringJson(String),
-    /// A volume mounted at, above or below a path; a name without a slash is the last part of a path.
+    /// A Spring Boot property, wherever Spring looks for it.
+    Spring(Vec<String>),
+    /// A volume mounted at, above or below a path; a name without a slash is the last part of a path, or stands in the
+    /// working directory.
     Mount(Vec<String>),
     /// The first argument that is no flag.
     Subcommand,
@@ -248,6 +253,8 @@ pub(super) enum Sets {
     File,
     /// Makes the answer uncertain, for this reason.
     Doubt(String),
+    /// The idle timeout of one of several ports or profiles, which makes the answer uncertain for this reason.
+    Part(String),
     /// Chooses a mode.
     Mode { values: Vec<(String, String)>, otherwise: Option<String> },
 }

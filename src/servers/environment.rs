@@ -95,11 +95,6 @@ impl Environment {
         Some(Word::new([Piece::Unknown(why)], Place::Env(0)))
     }
 
-    /// Whether the pod itself sets a variable, be it to something that we cannot read.
-    pub(super) fn is_set(&self, name: &str) -> bool {
-        self.variables.contains_key(name)
-    }
-
     /// Sets a variable, as a shell does.
     pub(super) fn set(&mut self, name: &str, value: Word) {
         self.variables.insert(name.to_owned(), value);

@@ -24,6 +24,8 @@ pub(super) struct Found<'c> {
     pub(super) version: Option<Version>,
     /// The image is one of the server's own, with the configuration that comes with it.
     pub(super) own_image: bool,
+    /// That image's ENTRYPOINT starts it.
+    pub(super) own_entrypoint: bool,
     /// The server's arguments.
     pub(super) arguments: Vec<Word>,
     /// Options of the program that runs it.
@@ -68,11 +70,12 @@ impl Candidate {
     }
 }
 
-/// The image of a container; a digest alone has no tag.
+/// The image of a container.
 struct Image<'t> {
     /// With its registry.
     repository: Cow<'t, str>,
-    tag: &'t str,
+    /// `None` where only a digest says which image it is.
+    tag: Option<&'t str>,
 }
 
 /// Recognises the server of a container; `launch` is its unwrapped command line.
@@ -82,19 +85,26 @@ pub(super) fn recognise<'c>(
     launch: &Launch,
 ) -> Recognised<'c> {
     let image = ImageRef::of(&container.image);
-    let image = Image { repository: image.qualified(), tag: image.tag };
+    let tag = match image.tag {
+        "" if container.image.contains('@') => None,
+        "" => Some("latest"),
+        tag => Some(tag),
+    };
+    let image = Image { repository: image.qualified(), tag };
     let mut candidates = Candidates { catalog, list: Vec::new() };
     candidates.image(&image);
     let program = candidates.program(launch);
     candidates.command(&program);
     candidates.settings(&program, launch);
-    candidates.choose(&image, program)
+    candidates.choose(&image, program, launch)
 }
+
+/// Variables in which every JVM finds options, the strongest first; the first also beats the command line.
+pub(super) const JVM_OPTIONS: [&str; 3] = ["_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS"];
 
 /// The names of system properties in the variables that every JVM reads.
 fn jvm_options(launch: &Launch) -> Vec<String> {
-    let lines =
-        ["JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS"].into_iter().filter_map(|name| launch.environment.get(name));
+    let lines = JVM_OPTIONS.into_iter().filter_map(|name| launch.environment.get(name));
     let words = lines.flat_map(|line| shlex::split(line.prefix()).unwrap_or_default());
     words
         .filter_map(|word| {
@@ -139,15 +149,19 @@ impl<'c> Candidates<'c> {
         if launch.replaces_entrypoint || self.knows(&program) {
             return program;
         }
-        let servers = self.list.iter().filter_map(|candidate| self.server(*candidate));
-        if let Some(server) = servers.clone().find(|server| !server.entrypoint.is_empty()) {
-            let entrypoint = server.entrypoint.iter().map(|text| Word::text(text, Place::Args(0)));
-            return Program::read(&entrypoint.chain(launch.words.iter().cloned()).collect::<Vec<_>>());
+        let mut servers = self.list.iter().filter_map(|candidate| self.server(*candidate));
+        let entrypoint =
+            servers.find_map(|server| Some(&server.entrypoint).filter(|words| !words.is_empty()));
+        let first = first.prefix();
+        let no_command = first.starts_with('-') || first.contains('=');
+        match entrypoint {
+            Some(entrypoint) if no_command || is_node_script(first) => {
+                let entrypoint = entrypoint.iter().map(|text| Word::text(text, Place::Args(0)));
+                Program::read(&entrypoint.chain(launch.words.iter().cloned()).collect::<Vec<_>>())
+            }
+            None if no_command => Program { arguments: launch.words.clone(), ..Program::default() },
+            Some(_) | None => program,
         }
-        if first.prefix().starts_with('-') || first.prefix().contains('=') {
-            return Program { arguments: launch.words.clone(), ..Program::default() };
-        }
-        program
     }
 
     fn knows(&self, program: &Program) -> bool {
@@ -206,7 +220,7 @@ impl<'c> Candidates<'c> {
         });
     }
 
-    fn choose(mut self, image: &Image<'_>, program: Program) -> Recognised<'c> {
+    fn choose(mut self, image: &Image<'_>, program: Program, launch: &Launch) -> Recognised<'c> {
         self.refine();
         self.list.sort_by_key(|candidate| candidate.server);
         let Some(best) = self.list.iter().map(|candidate| (candidate.rank(), candidate.hints())).max() else {
@@ -224,14 +238,21 @@ impl<'c> Candidates<'c> {
             return Recognised::Hint(server, hint(candidate, server));
         }
         let tells = server.version_from.iter().any(|from| *from == image.repository);
+        let own_image = candidate.image == Some(Strength::Reliable);
         Recognised::Server(Found {
             server,
-            version: tells.then(|| Version::from_tag(image.tag)).flatten(),
-            own_image: candidate.image.is_some(),
+            version: image.tag.filter(|_| tells).and_then(Version::from_tag),
+            own_image,
+            own_entrypoint: own_image && !launch.replaces_entrypoint,
             arguments: program.arguments,
             options: program.options,
         })
     }
+}
+
+/// A script that `node` runs; the entrypoint of its image takes other words for commands.
+fn is_node_script(word: &str) -> bool {
+    [".js", ".mjs", ".cjs"].iter().any(|ending| word.ends_with(ending))
 }
 
 fn hint(candidate: Candidate, server: &Server) -> String {

@@ -2,10 +2,14 @@
 //!
 //! Finds flags, arguments, variables, properties and mounts, with their place. What they mean is left to `settle`.
 
+mod spring;
+
+use std::borrow::Cow;
+
 use super::{
     catalog::{Flag, Sets, Setting, Source},
     environment::Environment,
-    recognise::Found,
+    recognise::{Found, JVM_OPTIONS, shorten},
     word::{Piece, Place, Word, basename},
 };
 use crate::pod::Container;
@@ -28,6 +32,12 @@ pub(super) enum Value {
     Unknown(String),
 }
 
+impl Value {
+    fn decided(self) -> Option<Self> {
+        (self != Self::Absent).then_some(self)
+    }
+}
+
 /// What settings are read from.
 pub(super) struct Reader<'a, 'c> {
     pub(super) found: &'a Found<'c>,
@@ -42,12 +52,6 @@ impl Reader<'_, '_> {
         if setting.unless_flags && flagged {
             return Value::Absent;
         }
-        if let (Sets::Doubt(_), Source::Env(names)) = (&setting.sets, &setting.source)
-            && !names.iter().any(|name| self.environment.is_set(name))
-        {
-            // The server does not read it; that a Secret might hold it is no reason for doubt.
-            return Value::Absent;
-        }
         match &setting.source {
             Source::Flag { names, glued, bare } => {
                 let flags = Flags {
@@ -58,21 +62,26 @@ impl Reader<'_, '_> {
                     first_wins: setting.first_wins,
                     directive: setting.directive.as_deref(),
                 };
-                self.lines().find_map(|line| Self::decided(flags.read(&line))).unwrap_or(Value::Absent)
+                self.lines().find_map(|line| flags.read(&line).decided()).unwrap_or(Value::Absent)
             }
             Source::Argument(names) => {
-                self.lines().find_map(|line| argument(names, &line)).unwrap_or(Value::Absent)
+                self.lines().find_map(|line| self.argument(names, &line)).unwrap_or(Value::Absent)
             }
-            Source::Env(names) => self.variable(names),
-            Source::Property(names) => self.property(names),
-            Source::SpringJson(name) => self.spring_json(name),
+            // That a Secret might hold what only casts doubt is no reason for doubt.
+            Source::Env(names) if matches!(setting.sets, Sets::Doubt(_)) => self.set_variable(names),
+            Source::Env(names) => self.set_variable(names).decided().unwrap_or_else(|| {
+                let hidden = names.iter().find_map(|name| self.environment.get(name));
+                hidden.map_or(Value::Absent, |word| set("", &word))
+            }),
+            Source::Property(names) => {
+                self.property(|name| names.iter().any(|known| self.named(known, name)))
+            }
+            Source::Spring(names) => {
+                names.iter().find_map(|name| self.spring(name).decided()).unwrap_or(Value::Absent)
+            }
             Source::Mount(paths) => self.mount(paths),
             Source::Subcommand => self.subcommand(),
         }
-    }
-
-    fn decided(value: Value) -> Option<Value> {
-        (value != Value::Absent).then_some(value)
     }
 
     /// The command line, then the variables that hold more of it.
@@ -93,84 +102,58 @@ impl Reader<'_, '_> {
         })
     }
 
-    fn variable(&self, names: &[String]) -> Value {
-        for name in names {
-            let value =
-                match name.split_once('<').and_then(|(head, tail)| Some((head, tail.split_once('>')?.1))) {
-                    Some((head, tail)) => self.patterned(head, tail),
-                    None => self
-                        .environment
-                        .get(name)
-                        .map_or(Value::Absent, |word| set(&format!("{name}="), &word)),
-                };
-            if value != Value::Absent {
-                return value;
-            }
-        }
-        Value::Absent
+    /// The variable of one of these names that the pod itself sets.
+    fn set_variable(&self, names: &[String]) -> Value {
+        let set_names = self.environment.names();
+        names
+            .iter()
+            .find_map(|known| set_names.iter().find(|name| self.named(known, name)))
+            .and_then(|name| Some(set(&format!("{name}="), &self.environment.get(name)?)))
+            .unwrap_or(Value::Absent)
     }
 
-    /// Variables that differ in one word of their name: they must agree.
-    fn patterned(&self, head: &str, tail: &str) -> Value {
-        let names = self.environment.names();
-        let matching = names.iter().filter(|name| matches_pattern(name, head, tail, false));
-        let values = matching.filter_map(|name| {
-            let word = self.environment.get(name)?;
-            Some(set(&format!("{name}="), &word))
-        });
-        match agreed(values.collect()) {
-            Value::Absent => match self.environment.get(&format!("{head}X{tail}")) {
-                Some(word) => set("", &word),
-                None => Value::Absent,
-            },
-            value => value,
-        }
+    fn named(&self, known: &str, name: &str) -> bool {
+        is_named(known, name, self.found.server.ignore_case)
     }
 
-    fn property(&self, names: &[String]) -> Value {
-        let more = self.found.server.java_options_env.iter().filter_map(|name| self.split(name));
-        for line in std::iter::once(self.found.options.clone()).chain(more) {
+    fn argument(&self, names: &[String], line: &[Word]) -> Option<Value> {
+        line.iter().rev().find_map(|word| {
+            let (name, _) = word.prefix().split_once('=')?;
+            let known = names.iter().any(|known| self.named(known, name));
+            known.then(|| set(&format!("{name}="), &word.after(name.len() + 1)))
+        })
+    }
+
+    /// A system property: one variable beats the command line, the others yield to it.
+    fn property(&self, is_meant: impl Fn(&str) -> bool) -> Value {
+        let [strongest, others @ ..] = JVM_OPTIONS;
+        let of_entrypoint = self.found.server.java_options_env.iter().filter(|_| self.found.own_entrypoint);
+        let weaker = of_entrypoint.map(String::as_str).chain(others);
+        let weaker = weaker.filter_map(|name| self.split(name));
+        let own = std::iter::once(self.found.options.clone());
+        for line in self.split(strongest).into_iter().chain(own).chain(weaker) {
             for word in line.iter().rev() {
-                let set_here = names.iter().find(|name| {
-                    word.prefix()
-                        .strip_prefix("-D")
-                        .and_then(|text| text.strip_prefix(name.as_str()))
-                        .is_some_and(|rest| rest.starts_with('='))
-                });
-                match set_here {
-                    Some(name) => return set(&format!("-D{name}="), &word.after(name.len() + 3)),
-                    None if word.prefix().is_empty() && word.why().is_some() => {
-                        return Value::Unknown(unseen(word));
-                    }
-                    None => {}
+                let text = word.prefix();
+                let assigned = text.strip_prefix("-D").and_then(|text| text.split_once('='));
+                if let Some((name, _)) = assigned.filter(|(name, _)| is_meant(name)) {
+                    return set(&format!("-D{name}="), &word.after(name.len() + 3));
+                }
+                if text.starts_with('@') || text.starts_with("-XX:VMOptionsFile=") {
+                    return Value::Unknown(format!("{}: a file may set the idle timeout", shorten(text)));
+                }
+                if text.is_empty() && word.why().is_some() {
+                    return Value::Unknown(unseen(word));
                 }
             }
         }
         Value::Absent
     }
 
-    /// SPRING_APPLICATION_JSON with nested or dotted keys.
-    fn spring_json(&self, name: &str) -> Value {
-        const VARIABLE: &str = "SPRING_APPLICATION_JSON";
-        let Some(word) = self.environment.get(VARIABLE) else { return Value::Absent };
-        let json = match word.known() {
-            Err(why) => return Value::Unknown(why.to_owned()),
-            Ok(text) => serde_json::from_str::<serde_json::Value>(text),
-        };
-        let Ok(json) = json else { return Value::Unknown(format!("{VARIABLE} is not JSON")) };
-        match dotted(&json, name) {
-            None => Value::Absent,
-            Some(value) => {
-                let value = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
-                Value::Set { text: format!("{VARIABLE} with {name}={value}"), value, at: word.at }
-            }
-        }
-    }
-
     fn mount(&self, paths: &[String]) -> Value {
         let mounts = self.container.mounts.iter().enumerate();
+        let working_dir = self.container.working_dir.as_deref();
         let mut covering =
-            mounts.filter(|(_, mount)| paths.iter().any(|path| covers(&mount.mount_path, path)));
+            mounts.filter(|(_, mount)| paths.iter().any(|path| covers(&mount.mount_path, path, working_dir)));
         covering.next().map_or(Value::Absent, |(index, mount)| Value::Set {
             value: mount.mount_path.to_string(),
             text: format!("the volume at {}", mount.mount_path),
@@ -198,60 +181,33 @@ fn set(before: &str, word: &Word) -> Value {
     }
 }
 
-fn argument(names: &[String], line: &[Word]) -> Option<Value> {
-    line.iter().rev().find_map(|word| {
-        names.iter().find_map(|name| {
-            word.prefix().strip_prefix(name.as_str())?.strip_prefix('=')?;
-            Some(set(&format!("{name}="), &word.after(name.len() + 1)))
-        })
-    })
-}
-
-/// One value of several, when they agree.
-fn agreed(values: Vec<Value>) -> Value {
-    let mut agreed = Value::Absent;
-    for value in values {
-        agreed = match (agreed, value) {
-            (Value::Absent, value) => value,
-            (Value::Unknown(why), _) | (_, Value::Unknown(why)) => Value::Unknown(why),
-            (Value::Set { value: a, text, at }, Value::Set { value: b, .. }) if a == b => {
-                Value::Set { value: a, text, at }
-            }
-            (Value::Set { text, .. }, Value::Set { text: other, .. }) => {
-                Value::Unknown(format!("{text} and {other} differ"))
-            }
-            (set @ Value::Set { .. }, Value::Absent) => set,
-        };
-    }
-    agreed
-}
-
-fn dotted<'j>(json: &'j serde_json::Value, name: &str) -> Option<&'j serde_json::Value> {
-    let object = json.as_object()?;
-    object.iter().find_map(|(key, value)| match name.strip_prefix(key.as_str())? {
-        "" => Some(value),
-        rest => dotted(value, rest.strip_prefix('.')?),
-    })
-}
-
 /// A mount hides or adds to a path at, above or below it.
-fn covers(mounted: &str, path: &str) -> bool {
+fn covers(mounted: &str, path: &str, working_dir: Option<&str>) -> bool {
     let mounted = mounted.trim_end_matches('/');
-    if !path.contains('/') {
-        return basename(mounted) == path;
-    }
     let below = |long: &str, short: &str| long.strip_prefix(short).is_some_and(|rest| rest.starts_with('/'));
-    mounted == path || below(mounted, path) || below(path, mounted)
+    if path.contains('/') {
+        return mounted == path || below(mounted, path) || below(path, mounted);
+    }
+    let last = basename(mounted);
+    let named = path.strip_suffix('*').map_or(last == path, |head| last.starts_with(head));
+    let around = |dir: &str| dir.trim_end_matches('/') == mounted || below(dir, mounted);
+    named || working_dir.is_some_and(around)
 }
 
-fn matches_pattern(name: &str, head: &str, tail: &str, ignore_case: bool) -> bool {
-    let (name, head, tail) = if ignore_case {
-        (name.to_ascii_lowercase(), head.to_ascii_lowercase(), tail.to_ascii_lowercase())
+/// Whether a name is the known one, in which `<NAME>` stands for any word.
+fn is_named(known: &str, name: &str, ignore_case: bool) -> bool {
+    let (known, name) = if ignore_case {
+        (Cow::Owned(known.to_ascii_lowercase()), Cow::Owned(name.to_ascii_lowercase()))
     } else {
-        (name.to_owned(), head.to_owned(), tail.to_owned())
+        (Cow::Borrowed(known), Cow::Borrowed(name))
     };
-    name.strip_prefix(&head)
-        .and_then(|rest| rest.strip_suffix(&tail))
+    let Some((head, tail)) =
+        known.split_once('<').and_then(|(head, tail)| Some((head, tail.split_once('>')?.1)))
+    else {
+        return known == name;
+    };
+    name.strip_prefix(head)
+        .and_then(|rest| rest.strip_suffix(tail))
         .is_some_and(|word| !word.is_empty() && !word.contains('.'))
 }
 
@@ -267,7 +223,7 @@ struct Flags<'a> {
 
 impl Flags<'_> {
     fn read(&self, line: &[Word]) -> Value {
-        let mut values: Vec<(String, Value)> = Vec::new();
+        let mut last = Value::Absent;
         let mut at = 0;
         while let Some(word) = line.get(at) {
             if word.known() == Ok("--") {
@@ -276,75 +232,57 @@ impl Flags<'_> {
             let after_flag =
                 at > 0 && line[at - 1].prefix().starts_with('-') && !line[at - 1].prefix().contains('=');
             at += 1;
-            let found = match self.value(word, line.get(at)) {
-                Some((name, value, taken)) => {
+            let value = match self.value(word, line.get(at)) {
+                Some((value, taken)) => {
                     at += usize::from(taken);
-                    (name, value)
+                    value
                 }
                 None if word.prefix().is_empty() && word.why().is_some() && !after_flag => {
-                    (String::new(), Value::Unknown(unseen(word)))
+                    Value::Unknown(unseen(word))
                 }
                 None => continue,
             };
-            if found.1 == Value::Absent {
+            if value == Value::Absent {
                 continue;
             }
-            if found.0.is_empty() && !self.first_wins {
-                values.clear();
-            }
-            match values.iter_mut().find(|(name, _)| *name == found.0) {
-                Some(known) if !self.first_wins => *known = found,
-                Some(_) => {}
-                None => {
-                    values.retain(|(name, _)| !name.is_empty() || self.first_wins);
-                    values.push(found);
-                }
+            last = value;
+            if self.first_wins {
+                break;
             }
         }
-        if self.first_wins {
-            values.truncate(1);
-        }
-        agreed(values.into_iter().map(|(_, value)| value).collect())
+        last
     }
 
     /// The value that a word, and perhaps the next one, give to the flag; and whether the next one was taken.
-    fn value(&self, word: &Word, next: Option<&Word>) -> Option<(String, Value, bool)> {
+    fn value(&self, word: &Word, next: Option<&Word>) -> Option<(Value, bool)> {
         let text = word.prefix();
         let (name, equals) = text.split_once('=').map_or((text, false), |(name, _)| (name, true));
-        let flag = self.names.iter().find(|flag| self.matches(flag, name));
-        let Some(flag) = flag else {
+        if !self.names.iter().any(|flag| self.matches(flag, name)) {
             let short = self
                 .names
                 .iter()
                 .find(|flag| flag.full.len() == 2 && text.starts_with(flag.full.as_str()))?;
             let value = self.directed(&format!("{} ", short.full), &word.after(2));
-            return (!text.starts_with("--")).then(|| (short.full.clone(), value, false));
-        };
-        // Flags whose names have a word of their own, one for each entrypoint, do not replace one another.
-        let name = if flag.full.contains('<') { name.to_ascii_lowercase() } else { flag.full.clone() };
+            return (!text.starts_with("--")).then_some((value, false));
+        }
         if equals {
             let length = text.find('=').map_or(text.len(), |at| at + 1);
-            return Some((name, self.directed(&text[..length], &word.after(length)), false));
+            return Some((self.directed(&text[..length], &word.after(length)), false));
         }
         if let Some(bare) = self.bare {
             let value = Value::Set { value: bare.to_owned(), text: text.to_owned(), at: word.at.clone() };
-            return Some((name, value, false));
+            return Some((value, false));
         }
         match next {
             _ if self.glued => None,
-            None => Some((name, Value::Unknown(format!("{text} has no value")), false)),
-            Some(next) => Some((name, self.directed(&format!("{text} "), next), true)),
+            None => Some((Value::Unknown(format!("{text} has no value")), false)),
+            Some(next) => Some((self.directed(&format!("{text} "), next), true)),
         }
     }
 
     fn matches(&self, flag: &Flag, name: &str) -> bool {
-        if let Some((head, tail)) =
-            flag.full.split_once('<').and_then(|(head, tail)| Some((head, tail.split_once('>')?.1)))
-        {
-            return matches_pattern(name, head, tail, self.ignore_case);
-        }
-        let same = |full: &str| if self.ignore_case { full.eq_ignore_ascii_case(name) } else { full == name };
-        name.len() >= flag.shortest && flag.full.get(..name.len()).is_some_and(same)
+        let cut = flag.full.get(..name.len()).filter(|_| name.len() >= flag.shortest);
+        is_named(cut.unwrap_or(&flag.full), name, self.ignore_case)
     }
 
     /// The value, or what follows the directive in it.

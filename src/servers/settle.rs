@@ -92,7 +92,7 @@ impl<'c> Settling<'_, 'c> {
                     .ok_or_else(|| why(&format!("we do not know what {} does with {text}", self.server.id)))
             }
             Sets::File => Err(why(&format!("{text}: that file may choose how {} works", self.server.id))),
-            Sets::Doubt(fact) => Err(why(&format!("{text}: {fact}"))),
+            Sets::Doubt(fact) | Sets::Part(fact) => Err(why(&format!("{text}: {fact}"))),
             Sets::Idle { .. } => Ok(None),
         }
     }
@@ -126,7 +126,9 @@ impl<'c> Settling<'_, 'c> {
         let (format, special, plus) = match &setting.sets {
             Sets::Idle { format, special, plus } => (*format, special, plus),
             Sets::File => return Err(why(&format!("{}: a file may set the idle timeout", shorten(&text)))),
-            Sets::Doubt(fact) => return Err(why(&format!("{}: {fact}", shorten(&text)))),
+            Sets::Doubt(fact) | Sets::Part(fact) => {
+                return Err(why(&format!("{}: {fact}", shorten(&text))));
+            }
             Sets::Mode { .. } => return Ok(Said::Nothing),
         };
         let evidence =
@@ -230,7 +232,9 @@ fn holds(modes: &[String], mode: Option<&str>) -> bool {
 
 /// A special value is written as in the catalog, or reads the same: `0s` is `0`, and `negative` is every value below.
 fn special_of(special: &[(String, Outcome)], format: Format, value: &str) -> Option<Outcome> {
-    let named = |name: &str| special.iter().find(|(known, _)| known == name).map(|(_, outcome)| *outcome);
+    let same =
+        |known: &str, name: &str| known == name || format == Format::Word && known.eq_ignore_ascii_case(name);
+    let named = |name: &str| special.iter().find(|(known, _)| same(known, name)).map(|(_, outcome)| *outcome);
     named(value).or_else(|| match format.read(value) {
         Some(Reading::Time(Duration::ZERO)) => named("0"),
         Some(Reading::Negative) => named("negative"),

@@ -69,7 +69,7 @@ impl Mistakes {
         let modes = raw.mode.as_ref().map(modes).unwrap_or_default();
         let mode = raw.mode.map(|mode| self.mode(mode, &modes));
         let settings =
-            raw.settings.into_iter().flat_map(|setting| self.setting(setting, &modes, false)).collect();
+            raw.settings.into_iter().filter_map(|setting| self.setting(setting, &modes, false)).collect();
         let defaults = raw.idle.into_iter().map(|default| self.idle_default(default, &modes)).collect();
         Server {
             id: raw.id.value,
@@ -82,11 +82,7 @@ impl Mistakes {
             entrypoint: raw.entrypoint,
             ignore_case: raw.ignore_case,
             arguments_env: raw.arguments_env,
-            java_options_env: if raw.java_options_env.is_empty() {
-                ["JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS"].map(str::to_owned).to_vec()
-            } else {
-                raw.java_options_env
-            },
+            java_options_env: raw.java_options_env,
             mode,
             settings,
             defaults,
@@ -142,7 +138,11 @@ impl Mistakes {
     fn mode(&mut self, raw: RawMode, modes: &BTreeSet<String>) -> Mode {
         let steps = raw.steps.into_iter().map(|step| ModeStep {
             when: self.known(step.when, modes),
-            choices: step.choices.into_iter().flat_map(|choice| self.setting(choice, modes, true)).collect(),
+            choices: step
+                .choices
+                .into_iter()
+                .filter_map(|choice| self.setting(choice, modes, true))
+                .collect(),
         });
         Mode { start: raw.start, steps: steps.collect() }
     }
@@ -184,44 +184,52 @@ impl Mistakes {
         }
     }
 
-    fn setting(&mut self, raw: Spanned<RawSetting>, modes: &BTreeSet<String>, chooses: bool) -> Vec<Setting> {
-        let sources = sources(&raw.value);
-        if sources.is_empty() || sources.len() > 1 && raw.value.spring.is_none() {
+    fn setting(
+        &mut self,
+        raw: Spanned<RawSetting>,
+        modes: &BTreeSet<String>,
+        chooses: bool,
+    ) -> Option<Setting> {
+        let mut sources = sources(&raw.value);
+        if sources.len() != 1 {
             let places = "flag, argument, env, property, spring, mount, subcommand";
             self.add(&raw, format!("a setting needs exactly one of {places}"));
         }
-        if sources.iter().any(|source| matches!(source, Source::Flag { names, .. } if names.iter().any(odd)))
-        {
-            self.add(&raw, "a flag starts with a dash, and its brackets close".to_owned());
+        let source = sources.pop()?;
+        if matches!(&source, Source::Flag { names, .. } if names.iter().any(odd)) {
+            self.add(&raw, "a flag starts with a dash or a slash, and its brackets close".to_owned());
         }
         let sets = self.sets(&raw, chooses);
+        if has_gap(&source) && !matches!(sets, Sets::Part(_)) {
+            self.add(&raw, "a name with a <gap> is that of one of several: it sets part".to_owned());
+        }
         let setting = raw.value;
         let versions = self.versions(setting.versions.as_ref());
         let modes = self.known(setting.modes, modes);
-        let of = |source| Setting {
+        Some(Setting {
             source,
             first_wins: setting.first_wins,
-            directive: setting.directive.clone(),
+            directive: setting.directive,
             unless_flags: setting.unless_flags,
-            versions: versions.clone(),
-            modes: modes.clone(),
-            sets: sets.clone(),
-        };
-        sources.into_iter().map(of).collect()
+            versions,
+            modes,
+            sets,
+        })
     }
 
     fn sets(&mut self, raw: &Spanned<RawSetting>, chooses: bool) -> Sets {
         let setting = &raw.value;
         match setting.sets.as_ref().map(|sets| (sets.value.as_str(), sets)) {
             Some(("file", _)) => Sets::File,
-            Some(("doubt", at)) => {
+            Some((sets @ ("doubt" | "part"), at)) => {
                 if setting.why.is_none() {
-                    self.add(at, "a setting that sets doubt says why".to_owned());
+                    self.add(at, format!("a setting that sets {sets} says why"));
                 }
-                Sets::Doubt(setting.why.clone().unwrap_or_default())
+                let why = setting.why.clone().unwrap_or_default();
+                if sets == "part" { Sets::Part(why) } else { Sets::Doubt(why) }
             }
             Some((other, at)) if other != "idle" => {
-                self.add(at, format!("{other:?} is nothing that a setting sets: idle, file or doubt"));
+                self.add(at, format!("{other:?} is nothing that a setting sets: idle, file, doubt or part"));
                 Sets::File
             }
             Some(_) | None if chooses => {
@@ -306,16 +314,12 @@ fn modes(raw: &RawMode) -> BTreeSet<String> {
     led_to.chain([&raw.start]).cloned().collect()
 }
 
-/// The places of a setting; `spring` stands for the four that Spring looks at, the strongest first.
+/// The places of a setting.
 fn sources(raw: &RawSetting) -> Vec<Source> {
-    let flag = |names: &[String], glued| Source::Flag {
-        names: names.iter().map(|name| Flag::parse(name)).collect(),
-        glued,
-        bare: raw.bare.clone(),
-    };
     let mut sources = Vec::new();
     if !raw.flag.is_empty() {
-        sources.push(flag(&raw.flag, raw.glued));
+        let names = raw.flag.iter().map(|name| Flag::parse(name)).collect();
+        sources.push(Source::Flag { names, glued: raw.glued, bare: raw.bare.clone() });
     }
     if !raw.argument.is_empty() {
         sources.push(Source::Argument(raw.argument.clone()));
@@ -326,11 +330,8 @@ fn sources(raw: &RawSetting) -> Vec<Source> {
     if !raw.property.is_empty() {
         sources.push(Source::Property(raw.property.clone()));
     }
-    if let Some(name) = &raw.spring {
-        sources.push(flag(&[format!("--{name}")], true));
-        sources.push(Source::SpringJson(name.clone()));
-        sources.push(Source::Property(vec![name.clone()]));
-        sources.push(Source::Env(spring_variables(name)));
+    if !raw.spring.is_empty() {
+        sources.push(Source::Spring(raw.spring.clone()));
     }
     if !raw.mount.is_empty() {
         sources.push(Source::Mount(raw.mount.clone()));
@@ -341,15 +342,20 @@ fn sources(raw: &RawSetting) -> Vec<Source> {
     sources
 }
 
-/// Spring's relaxed binding: dashes dropped, or in its older form turned into underscores; upper or lower case.
-fn spring_variables(name: &str) -> Vec<String> {
-    let dotted = name.replace('.', "_");
-    let forms = [dotted.replace('-', ""), dotted.replace('-', "_")];
-    forms.iter().flat_map(|form| [form.to_ascii_uppercase(), form.to_ascii_lowercase()]).collect()
+fn odd(flag: &Flag) -> bool {
+    !flag.full.starts_with(['-', '/']) || flag.full.contains(['[', ']'])
 }
 
-fn odd(flag: &Flag) -> bool {
-    !flag.full.starts_with('-') || flag.full.contains(['[', ']'])
+/// Whether a name has a `<gap>` in which any word may stand.
+fn has_gap(source: &Source) -> bool {
+    let has_gap = |name: &String| name.contains('<');
+    match source {
+        Source::Flag { names, .. } => names.iter().any(|flag| has_gap(&flag.full)),
+        Source::Argument(names) | Source::Env(names) | Source::Property(names) | Source::Spring(names) => {
+            names.iter().any(has_gap)
+        }
+        Source::Mount(_) | Source::Subcommand => false,
+    }
 }
 
 impl Flag {

@@ -31,9 +31,10 @@ pub(in crate::servers) struct Mark {
 }
 
 impl Mark {
-    /// Whether an image with this tag counts.
-    pub(in crate::servers) fn takes_tag(&self, tag: &str) -> bool {
-        self.tag.iter().all(|(word, wanted)| tag.contains(word.as_str()) == *wanted)
+    /// Whether an image with this tag counts; a digest alone says nothing of words that must not be there.
+    pub(in crate::servers) fn takes_tag(&self, tag: Option<&str>) -> bool {
+        let takes = |tag: &str| self.tag.iter().all(|(word, wanted)| tag.contains(word.as_str()) == *wanted);
+        tag.map_or(self.tag.is_empty(), takes)
     }
 }
 

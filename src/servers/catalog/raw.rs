@@ -85,7 +85,7 @@ pub(super) struct RawSetting {
     #[serde(default)]
     pub(super) property: Vec<String>,
     #[serde(default)]
-    pub(super) spring: Option<String>,
+    pub(super) spring: Vec<String>,
     #[serde(default)]
     pub(super) mount: Vec<String>,
     #[serde(default)]

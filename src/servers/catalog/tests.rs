@@ -51,17 +51,26 @@ fn the_builtin_catalog_parses() {
     "env: [A], format: s",
     "line 10: a setting needs exactly one of flag, argument, env, property, spring, mount, subcommand"
 )]
-#[case::odd_flag("--idle", "idle", "line 10: a flag starts with a dash, and its brackets close")]
-#[case::open_bracket("[--idle]", "['--id[le']", "line 10: a flag starts with a dash, and its brackets close")]
+#[case::odd_flag("--idle", "idle", "line 10: a flag starts with a dash or a slash, and its brackets close")]
+#[case::open_bracket(
+    "[--idle]",
+    "['--id[le']",
+    "line 10: a flag starts with a dash or a slash, and its brackets close"
+)]
 #[case::odd_sets(
     "format: s",
     "sets: off, format: s",
-    "line 10: \"off\" is nothing that a setting sets: idle, file or doubt"
+    "line 10: \"off\" is nothing that a setting sets: idle, file, doubt or part"
 )]
 #[case::doubt_without_why(
     "format: s",
     "sets: doubt, format: s",
     "line 10: a setting that sets doubt says why"
+)]
+#[case::gap_of_one_value(
+    "[--idle]",
+    "[--idle.<port>]",
+    "line 10: a name with a <gap> is that of one of several: it sets part"
 )]
 #[case::choice_of_nothing(", values: {fast: fast}", "", "line 8: a choice of mode needs values or otherwise")]
 #[case::no_signs("commands: [mill]", "commands: []", "line 1: nothing tells how mill is recognised")]

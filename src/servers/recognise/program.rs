@@ -83,16 +83,13 @@ impl Program {
         self.arguments = arguments.to_vec();
     }
 
-    /// The place of the first word that is no option; `None` when one of `stop` comes before it.
-    fn skip(words: &[Word], valued: &[&str], stop: &[&str]) -> Option<usize> {
+    /// The first word that is no option, or is one of `stop`, and its place.
+    fn skip<'w>(words: &'w [Word], valued: &[&str], stop: &[&str]) -> Option<(usize, &'w str)> {
         let mut at = 0;
         while let Some(word) = words.get(at) {
             let text = word.prefix();
-            if stop.contains(&text) {
-                return None;
-            }
-            if !text.starts_with('-') {
-                return word.known().ok().map(|_| at);
+            if !text.starts_with('-') || stop.contains(&text) {
+                return Some((at, word.known().ok()?));
             }
             at += 1 + usize::from(valued.contains(&text));
         }
@@ -101,34 +98,38 @@ impl Program {
 
     fn python(&mut self, words: &[Word]) {
         self.runtime = Some("python");
-        let at = words.iter().position(|word| word.prefix() == "-m" || !word.prefix().starts_with('-'));
-        match at.map(|at| (at, words[at].prefix())) {
-            Some((at, "-m")) => {
-                let Some(module) = words.get(at + 1).and_then(|word| word.known().ok()) else { return };
-                let arguments = words.get(at + 2..).unwrap_or_default();
-                self.plain(module, arguments);
-                for (kind, _) in &mut self.signs {
-                    *kind = SignKind::Module;
-                }
+        if let Some((at, "-m")) = Self::skip(words, PYTHON_VALUED, &["-m", "-c"]) {
+            let Some(module) = words.get(at + 1).and_then(|word| word.known().ok()) else { return };
+            let arguments = words.get(at + 2..).unwrap_or_default();
+            self.plain(module, arguments);
+            for (kind, _) in &mut self.signs {
+                *kind = SignKind::Module;
             }
-            Some(_) | None => self.script("python", words, PYTHON_VALUED, &["-c"]),
+        } else {
+            self.script("python", words, PYTHON_VALUED, &["-c"]);
         }
     }
 
     /// `node server.js`, `manage.py runserver`; a script in a directory `bin` or `.bin` counts as a program of its own.
     fn script(&mut self, runtime: &'static str, words: &[Word], valued: &[&str], stop: &[&str]) {
         self.runtime = Some(runtime);
-        let Some(at) = Self::skip(words, valued, stop) else { return };
-        let Ok(path) = words[at].known() else { return };
+        let Some((at, path)) = Self::skip(words, valued, stop) else { return };
+        if stop.contains(&path) {
+            return;
+        }
         let arguments = &words[at + 1..];
         if path.rsplit('/').nth(1).is_some_and(|folder| matches!(folder, "bin" | ".bin")) {
             self.plain(basename(path), arguments);
         }
-        self.signs.push((SignKind::Command, format!("{runtime} {}", basename(path))));
         if let Some(Ok(first)) = arguments.first().map(Word::known) {
             self.signs.push((SignKind::Command, format!("{} {first}", basename(path))));
         }
-        self.signs.push((SignKind::Command, runtime.to_owned()));
+        if is_installed(path) {
+            self.name = Some(path.to_owned());
+        } else {
+            self.signs.push((SignKind::Command, format!("{runtime} {}", basename(path))));
+            self.signs.push((SignKind::Command, runtime.to_owned()));
+        }
         self.options = words[..at].to_vec();
         self.arguments = arguments.to_vec();
     }
@@ -164,4 +165,11 @@ impl Program {
         let names = options.chain(arguments).filter(move |_| java);
         names.map(|text| text.split('=').next().unwrap_or(text).to_owned())
     }
+}
+
+/// Whether a script is a program that a package or the system brings, and not the app's own.
+fn is_installed(path: &str) -> bool {
+    path.starts_with("/usr/bin/")
+        || path.starts_with("/usr/local/bin/")
+        || path.split('/').any(|folder| matches!(folder, "node_modules" | ".bin"))
 }

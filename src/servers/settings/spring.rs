@@ -1,0 +1,83 @@
+//! A Spring Boot property, wherever Spring looks for it.
+//!
+//! Names are compared as Spring's relaxed binding does. Files are left to other settings.
+
+use std::borrow::Cow;
+
+use super::{Reader, Value, set, unseen};
+
+impl Reader<'_, '_> {
+    /// A property on the command line, in JSON, in the JVM's options or in a variable; the first that sets it counts.
+    pub(super) fn spring(&self, name: &str) -> Value {
+        let json = || self.in_json(name);
+        self.in_arguments(name).decided().or_else(|| json().decided()).unwrap_or_else(|| self.outside(name))
+    }
+
+    fn in_arguments(&self, name: &str) -> Value {
+        let options = self.found.arguments.iter().take_while(|word| word.known() != Ok("--"));
+        let found = options.collect::<Vec<_>>().into_iter().rev().find_map(|word| {
+            let text = word.prefix();
+            if text.is_empty() && word.why().is_some() {
+                return Some(Value::Unknown(unseen(word)));
+            }
+            let (found, _) = text.strip_prefix("--")?.split_once('=')?;
+            let value = || set(&format!("--{found}="), &word.after(found.len() + 3));
+            (relaxed(found) == relaxed(name)).then(value)
+        });
+        found.unwrap_or(Value::Absent)
+    }
+
+    /// In the JVM's options or in a variable.
+    fn outside(&self, name: &str) -> Value {
+        let wanted = relaxed(name);
+        self.property(|found| relaxed(found) == wanted).decided().unwrap_or_else(|| {
+            let names = self.environment.names();
+            let found = names.into_iter().find(|found| is_variable(found, name));
+            let variable = found.map_or_else(|| Cow::Owned(variable(name)), Cow::Borrowed);
+            let word = self.environment.get(&variable);
+            word.map_or(Value::Absent, |word| set(&format!("{variable}="), &word))
+        })
+    }
+
+    /// In `spring.application.json`, with nested or dotted keys.
+    fn in_json(&self, name: &str) -> Value {
+        const JSON: &str = "spring.application.json";
+        let json = self.in_arguments(JSON).decided().unwrap_or_else(|| self.outside(JSON));
+        let Value::Set { value, text, at } = json else { return json };
+        let place = text.split('=').next().unwrap_or_default();
+        let Ok(json) = serde_json::from_str::<serde_json::Value>(&value) else {
+            return Value::Unknown(format!("{place} is not JSON"));
+        };
+        match dotted(&json, &relaxed(name)) {
+            None => Value::Absent,
+            Some(value) => {
+                let value = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+                Value::Set { text: format!("{place} with {name}={value}"), value, at }
+            }
+        }
+    }
+}
+
+/// Dashes, underscores and case do not count.
+fn relaxed(name: &str) -> String {
+    name.chars().filter(|c| !matches!(c, '-' | '_')).map(|c| c.to_ascii_lowercase()).collect()
+}
+
+/// `SERVER_TOMCAT_KEEP_ALIVE_TIMEOUT`, as people write it.
+fn variable(name: &str) -> String {
+    name.replace(['.', '-'], "_").to_ascii_uppercase()
+}
+
+/// A variable may have the property's own name; or an underscore for each dot, and for each dash too or nothing.
+fn is_variable(found: &str, name: &str) -> bool {
+    let undashed = name.replace('-', "");
+    relaxed(found) == relaxed(name) && found.contains('.')
+        || [name, &undashed].iter().any(|name| variable(name).eq_ignore_ascii_case(found))
+}
+
+fn dotted<'j>(json: &'j serde_json::Value, name: &str) -> Option<&'j serde_json::Value> {
+    json.as_object()?.iter().find_map(|(key, value)| match name.strip_prefix(relaxed(key).as_str())? {
+        "" => Some(value),
+        rest => dotted(value, rest.strip_prefix('.')?),
+    })
+}
