@@ -7,6 +7,7 @@ mod program;
 
 use std::borrow::Cow;
 
+pub(super) use self::program::JAVA_VALUED;
 use self::program::Program;
 use super::{
     catalog::{Catalog, Server, SignKind, Strength},

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use super::{
     catalog::{Flag, Sets, Setting, Source},
     environment::Environment,
-    recognise::{Found, JVM_OPTIONS, shorten},
+    recognise::{Found, JAVA_VALUED, JVM_OPTIONS, shorten},
     word::{Piece, Place, Word, basename},
 };
 use crate::pod::Container;
@@ -132,13 +132,15 @@ impl Reader<'_, '_> {
         let weaker = weaker.filter_map(|name| self.split(name));
         let own = std::iter::once(self.found.options.clone());
         for line in self.split(strongest).into_iter().chain(own).chain(weaker) {
-            for word in line.iter().rev() {
+            for (at, word) in line.iter().enumerate().rev() {
                 let text = word.prefix();
+                // A class path in a file, as Jib writes it, sets nothing.
+                let is_value = at > 0 && JAVA_VALUED.contains(&line[at - 1].prefix());
                 let assigned = text.strip_prefix("-D").and_then(|text| text.split_once('='));
                 if let Some((name, _)) = assigned.filter(|(name, _)| is_meant(name)) {
                     return set(&format!("-D{name}="), &word.after(name.len() + 3));
                 }
-                if text.starts_with('@') || text.starts_with("-XX:VMOptionsFile=") {
+                if text.starts_with('@') && !is_value || text.starts_with("-XX:VMOptionsFile=") {
                     return Value::Unknown(format!("{}: a file may set the idle timeout", shorten(text)));
                 }
                 if text.is_empty() && word.why().is_some() {

@@ -22,10 +22,21 @@ pub(super) struct Program {
 
 /// Options of interpreters whose value is the next word.
 const PYTHON_VALUED: &[&str] = &["-W", "-X", "--check-hash-based-pycs"];
-const NODE_VALUED: &[&str] =
-    &["-r", "--require", "--import", "--loader", "--experimental-loader", "-C", "--conditions"];
+const NODE_VALUED: &[&str] = &[
+    "-r",
+    "--require",
+    "--import",
+    "--loader",
+    "--experimental-loader",
+    "-C",
+    "--conditions",
+    "--env-file",
+    "--env-file-if-exists",
+    "--watch-path",
+    "--title",
+];
 const NODE_NO_SCRIPT: &[&str] = &["-e", "--eval", "-p", "--print", "-pe", "-c", "--check", "--test"];
-const JAVA_VALUED: &[&str] = &[
+pub(in crate::servers) const JAVA_VALUED: &[&str] = &[
     "-cp",
     "-classpath",
     "--class-path",

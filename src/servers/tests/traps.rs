@@ -100,6 +100,11 @@ fn arguments(#[case] image: &str, #[case] args: &[&str], #[case] said: &str) {
     "- unknown: vite.js is no server that we know"
 )]
 #[case::global(NODE, "node /usr/local/bin/fastify start", "- unknown: fastify is no server that we know")]
+#[case::behind_a_value(
+    NODE,
+    "node --env-file .env node_modules/.bin/fastify start app.js",
+    "- unknown: fastify is no server that we know"
+)]
 #[case::www(NODE, "node ./bin/www", "node-http 6s")]
 #[case::next(NODE, "node node_modules/next/dist/bin/next start", "nextjs 6s")]
 #[case::ts_node(NODE, "node node_modules/.bin/ts-node app.ts", "node-http 6s")]
@@ -113,6 +118,11 @@ fn arguments(#[case] image: &str, #[case] args: &[&str], #[case] said: &str) {
     CART,
     "java @/app/jvm.args -Djetty.http.idleTimeout=10000 -jar start.jar",
     "jetty 10s"
+)]
+#[case::class_path_file(
+    CART,
+    "java -cp @/app/jib-classpath-file a.Main --server.tomcat.keep-alive-timeout=10s",
+    TOMCAT_10
 )]
 #[case::options_file(
     CART,
