@@ -53,6 +53,7 @@ pub mod admin;
 pub mod apiserver;
 pub mod certs;
 pub mod check;
+mod clock;
 pub mod cluster;
 pub mod install;
 pub mod metrics;

@@ -179,12 +179,18 @@ impl Reload {
 /// Why a request got no review.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Refusal {
+    /// No webhook has this path.
+    Path,
+    /// It is none that a review comes by.
+    Method,
     /// The body is not declared as JSON.
     MediaType,
     /// The body is longer than any review.
     TooLarge,
     /// The body did not arrive in time.
     TooSlow,
+    /// There was no room for the body in time.
+    Overloaded,
     /// The connection broke before the body was complete.
     Interrupted,
     /// The body is not an AdmissionReview.
@@ -195,15 +201,27 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason.
-    pub const ALL: [Self; 6] =
-        [Self::MediaType, Self::TooLarge, Self::TooSlow, Self::Interrupted, Self::NotAReview, Self::Failed];
+    pub const ALL: [Self; 9] = [
+        Self::Path,
+        Self::Method,
+        Self::MediaType,
+        Self::TooLarge,
+        Self::TooSlow,
+        Self::Overloaded,
+        Self::Interrupted,
+        Self::NotAReview,
+        Self::Failed,
+    ];
 
     /// Its name as a label.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Path => "path",
+            Self::Method => "method",
             Self::MediaType => "media_type",
             Self::TooLarge => "too_large",
             Self::TooSlow => "too_slow",
+            Self::Overloaded => "overloaded",
             Self::Interrupted => "interrupted",
             Self::NotAReview => "not_a_review",
             Self::Failed => "failed",

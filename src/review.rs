@@ -328,15 +328,34 @@ fn unreadable(body: &[u8]) -> Result<Reviewed, NotAReview> {
     })
 }
 
-/// The answer after an error or a panic of our own: it must not stop anybody's pod.
+/// Why we did not judge what we could have judged.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fault {
+    /// We panicked.
+    Bug,
+    /// It took longer than the API server waits.
+    Late,
+}
+
+impl Fault {
+    const fn warning(self) -> &'static str {
+        match self {
+            Self::Bug => {
+                "linkerd-linger: an error of its own kept it from judging this object; its log says more"
+            }
+            Self::Late => "linkerd-linger: judging this object took too long, so it was not judged",
+        }
+    }
+}
+
+/// The answer after a fault of our own: it must not stop anybody's pod.
 ///
 /// # Errors
 ///
 /// When the body is no AdmissionReview of a version that we read.
-pub fn fall_open(body: &[u8]) -> Result<Reviewed, NotAReview> {
+pub fn fall_open(body: &[u8], fault: Fault) -> Result<Reviewed, NotAReview> {
     let request = Envelope::<serde::de::IgnoredAny>::read(body)?;
-    let warning = "linkerd-linger: an error of its own kept it from judging this object; its log says more";
-    Ok(request.let_pass(Outcome::Failed, warning))
+    Ok(request.let_pass(Outcome::Failed, fault.warning()))
 }
 
 fn answered<T>(

@@ -2,6 +2,7 @@
 //!
 //! Turns a [`Config`] into a [`Running`] server. Routes are in [`router`], the plain port in [`crate::admin`].
 
+mod bodies;
 mod clients;
 mod credentials;
 mod reload;
@@ -15,6 +16,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::Arc,
+    thread,
     time::Duration,
 };
 
@@ -23,7 +25,7 @@ use axum_server::{
     tls_rustls::{RustlsAcceptor, RustlsConfig, from_tcp_rustls},
 };
 use jiff::{Timestamp, tz::TimeZone};
-use tokio::{net::TcpListener, time::sleep};
+use tokio::{net::TcpListener, runtime, time::sleep};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::AbortOnDropHandle,
@@ -31,10 +33,11 @@ use tokio_util::{
 use tracing::{debug, info, warn};
 
 pub use self::{
+    bodies::LONGEST_BODY,
     clients::Clients,
     credentials::{CertificateFiles, CertificateSource, CredentialsError, TlsVersion, UnknownTlsVersion},
     reload::PolicyFileError,
-    router::{LONGEST_BODY, Review, State, router},
+    router::{Review, State, router},
 };
 use self::{
     credentials::{Credentials, self_signed},
@@ -94,8 +97,8 @@ pub struct Waits {
     pub handshake: Duration,
     /// From there to the headers of the first request.
     pub first_request: Duration,
-    /// From the headers to the end of the body.
-    pub body: Duration,
+    /// From the headers of a request to the answer, at the longest: a client may say that it waits for less.
+    pub answer: Duration,
     /// Without progress in writing an answer.
     pub stalled_write: Duration,
     /// From an answer to the headers of the next request on the same connection: the keep-alive idle timeout.
@@ -111,14 +114,20 @@ pub struct Waits {
 impl Default for Waits {
     fn default() -> Self {
         Self {
+            // The API server's timeout, 5 s as `install` sets it, runs from before it connects: whoever takes longer to
+            // shake hands is gone.
             handshake: Duration::from_secs(5),
+            // The API server connects when it has a request. Twice its timeout, for machines that are busy.
             first_request: Duration::from_secs(10),
             // The API server's default `timeoutSeconds`: later no one waits for the answer.
-            body: Duration::from_secs(10),
+            answer: Duration::from_secs(10),
+            // As long as the answer itself may take: the API server reads on until its timeout.
             stalled_write: Duration::from_secs(10),
             // The API server keeps idle connections for 90 s (apimachinery pkg/util/net/http.go) and does not retry a
             // POST on one that we close under it, so twice that.
             idle: Duration::from_secs(180),
+            // A kubelet takes a minute or more to update a mounted file (`syncFrequency`, and its cache), so this adds
+            // little; reading three small files costs nothing.
             poll: Duration::from_secs(5),
             // Endpoints are updated within seconds of a pod's deletion; 5 + 20 s fit the default grace period of 30 s.
             shutdown_delay: Duration::from_secs(5),
@@ -144,6 +153,9 @@ pub enum StartError {
     /// The policy file cannot be used.
     #[error(transparent)]
     Policy(#[from] PolicyFileError),
+    /// The plain port has no thread.
+    #[error("cannot start the thread of the plain port")]
+    Thread(#[source] io::Error),
 }
 
 /// A server that runs until [`Running::stop`]; dropped, it ends at once.
@@ -209,7 +221,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     };
     policy.close_wait.init_image = config.init_image;
     let (pair, credentials) = credentials(config.certificate, config.tls_min)?;
-    let state = Arc::new(State::new(policy, Arc::clone(&metrics), config.review, waits.body, stop.clone()));
+    let state = Arc::new(State::new(policy, Arc::clone(&metrics), config.review, waits.answer, stop.clone()));
     report_certificate(&state, &credentials, "loaded the certificate pair");
     let tls = RustlsConfig::from_config(credentials.tls);
 
@@ -222,14 +234,21 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         admin::router(Arc::clone(&readiness), Arc::clone(&dial), metrics, move || open.connection_count());
     let unusable = |address| move |source| StartError::Listen { address, source };
     let webhook = webhook(listener, tls.clone(), waits, &state, dial.source()).map_err(unusable(addr))?;
-    let plain = with_waits(axum_server::from_tcp(admin_listener).map_err(unusable(admin_addr))?, waits);
+    let (own_thread, until_dropped) = own_thread().map_err(StartError::Thread)?;
+    let plain = {
+        let _entered = own_thread.enter();
+        axum_server::from_tcp(admin_listener).map_err(unusable(admin_addr))?
+    };
+    let plain = with_waits(plain, waits).acceptor(StallAcceptor { limit: waits.stalled_write });
+    let plain = plain.handle(admin_handle.clone()).serve(admin_routes.into_make_service());
     let reloader = Reloader { pair, policy: policy_on_disk, tls, state: Arc::clone(&state) };
     let parts = Parts {
         webhook: spawn(webhook.handle(handle.clone()).serve(router(state).into_make_service())),
-        admin: spawn(plain.handle(admin_handle.clone()).serve(admin_routes.into_make_service())),
+        admin: AbortOnDropHandle::new(own_thread.spawn(plain)),
         reloader: spawn(reloader.run(waits.poll, stop.clone())),
         handle: Owned(handle),
         admin_handle: Owned(admin_handle),
+        _own_thread: until_dropped,
     };
     readiness.serve();
     info!(listen = %addr, admin_listen = %admin_addr, "serving");
@@ -330,6 +349,7 @@ struct Parts {
     reloader: AbortOnDropHandle<()>,
     handle: Owned,
     admin_handle: Owned,
+    _own_thread: DropGuard,
 }
 
 /// The connections of a port, each of which has a task: they end with it.
@@ -339,6 +359,16 @@ impl Drop for Owned {
     fn drop(&mut self) {
         self.0.shutdown();
     }
+}
+
+/// A thread for the plain port, until the guard is dropped. However busy the others are, the kernel gives it its turn:
+/// a kubelet that waits too long for `/livez` ends the pod, which leaves only more to do for the other replicas.
+fn own_thread() -> io::Result<(runtime::Handle, DropGuard)> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let (handle, end) = (runtime.handle().clone(), CancellationToken::new());
+    let guard = end.clone().drop_guard();
+    thread::Builder::new().name("plain-port".to_owned()).spawn(move || runtime.block_on(end.cancelled()))?;
+    Ok((handle, guard))
 }
 
 impl Parts {

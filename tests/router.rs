@@ -4,11 +4,18 @@
 
 mod support;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    thread::park_timeout,
+    time::{Duration, Instant},
+};
 
 use axum::{
     body::{Body, Bytes, to_bytes},
-    http::{Method, Request, StatusCode, header::CONTENT_TYPE},
+    http::{
+        Method, Request, StatusCode,
+        header::{ALLOW, CONTENT_TYPE},
+    },
 };
 use jiff::civil::Date;
 use linkerd_linger::{
@@ -27,6 +34,7 @@ use self::support::review_of_a_pod;
 struct Answered {
     status: StatusCode,
     content_type: String,
+    allow: String,
     body: Bytes,
     metrics: String,
 }
@@ -49,11 +57,11 @@ async fn ask(
         .body(body.into())
         .unwrap();
     let response = serve::router(Arc::new(state)).oneshot(request).await.unwrap();
-    let content_type =
-        response.headers().get(CONTENT_TYPE).map_or("", |value| value.to_str().unwrap()).to_owned();
+    let header = |name| response.headers().get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
+    let (content_type, allow) = (header(CONTENT_TYPE), header(ALLOW));
     let status = response.status();
     let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
-    Answered { status, content_type, body, metrics: metrics.encode().unwrap() }
+    Answered { status, content_type, allow, body, metrics: metrics.encode().unwrap() }
 }
 
 async fn post(review: Review, path: &str, body: impl Into<Body>) -> Answered {
@@ -108,11 +116,18 @@ async fn there_are_no_other_paths_and_methods() {
         "/Mutate/enforce",
         "/metrics",
     ] {
-        assert_eq!(post(echo, path, "{}").await.status, StatusCode::NOT_FOUND, "{path}");
+        let answered = post(echo, path, "{}").await;
+        assert_eq!(answered.status, StatusCode::NOT_FOUND, "{path}");
+        assert!(answered.metrics.contains("linger_refused_requests_total{reason=\"path\"} 1\n"), "{path}");
     }
     for method in [Method::GET, Method::HEAD, Method::PUT, Method::DELETE] {
         let answered = ask(echo, method.clone(), "/mutate/warn", "application/json", "{}").await;
         assert_eq!(answered.status, StatusCode::METHOD_NOT_ALLOWED, "{method}");
+        assert_eq!(answered.allow, "POST", "{method}");
+        assert!(
+            answered.metrics.contains("linger_refused_requests_total{reason=\"method\"} 1\n"),
+            "{method}"
+        );
     }
 }
 
@@ -124,6 +139,14 @@ async fn what_is_no_review_is_not_answered_as_one() {
         assert!(answered.metrics.contains("{reason=\"not_a_review\"} 1\n"));
         assert!(!answered.body.is_empty());
     }
+}
+
+#[tokio::test]
+async fn what_a_client_sent_is_not_sent_back_at_length() {
+    let body = format!(r#"{{"apiVersion":"{}","kind":"AdmissionReview"}}"#, "x".repeat(1_000_000));
+    let answered = post(review::review, "/validate/enforce", body).await;
+    assert_eq!(answered.status, StatusCode::BAD_REQUEST);
+    assert!(answered.body.len() < 300, "{}", answered.body.len());
 }
 
 #[tokio::test]
@@ -161,4 +184,25 @@ async fn a_panic_admits_with_a_warning() {
 async fn a_panic_on_what_is_no_review_is_refused() {
     let answered = post(panics, "/mutate/enforce", "not json").await;
     assert_eq!(answered.status, StatusCode::BAD_REQUEST);
+}
+
+/// Longer than its client waits.
+fn slow(body: &[u8], entry: Entry, policy: &Policy, today: Date) -> Result<Reviewed, NotAReview> {
+    let end = Instant::now() + Duration::from_secs(4);
+    while Instant::now() < end {
+        park_timeout(end - Instant::now());
+    }
+    review::review(body, entry, policy, today)
+}
+
+#[tokio::test]
+async fn a_review_that_takes_too_long_admits_with_a_warning_before_the_client_gives_up() {
+    let started = Instant::now();
+    let answered = post(slow, "/mutate/enforce?timeout=1s", review_of_a_pod("7d2f")).await;
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    let answer: serde_json::Value = serde_json::from_slice(&answered.body).unwrap();
+    assert_eq!((&answer["response"]["uid"], &answer["response"]["allowed"]), (&"7d2f".into(), &true.into()));
+    let warning = "linkerd-linger: judging this object took too long, so it was not judged";
+    assert_eq!(answer["response"]["warnings"], serde_json::json!([warning]));
+    assert!(answered.metrics.contains("{door=\"mutate\",mode=\"enforce\",outcome=\"failed\"} 1\n"));
 }

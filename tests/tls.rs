@@ -4,7 +4,11 @@
 
 mod support;
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    thread::park_timeout,
+    time::{Duration, Instant, SystemTime},
+};
 
 use jiff::civil::Date;
 use linkerd_linger::{
@@ -15,7 +19,7 @@ use linkerd_linger::{
     },
 };
 use rustls::version::TLS12;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 
 use self::support::{
     Authority, Connection, Mount, Pair, eventually, get, head, metric, review_of_a_pod, until_closed, within,
@@ -83,6 +87,47 @@ async fn a_bad_pair_leaves_the_last_good_one_and_a_good_one_mends_it() {
 }
 
 #[tokio::test]
+async fn a_pair_that_is_not_valid_now_does_not_replace_one_that_is() {
+    let authority = Authority::new();
+    let first = authority.issue();
+    let mut mount = Mount::new(&first);
+    let server = start(&mount, patient()).await;
+    let day = Duration::from_secs(24 * 3600);
+    let now = SystemTime::now();
+    let expired = authority.issue_for(now - 2 * day, now - day);
+    mount.swap(&expired.chain, &expired.key);
+    let of = |result: &str| format!("linger_certificate_reloads_total{{result=\"{result}\"}}");
+    eventually("the expired pair is counted", async || {
+        metric(server.admin_addr(), &of("failed")).await == 1.0
+    })
+    .await;
+    assert_eq!(Connection::open(server.addr(), &authority.pem()).await.certificate(), first.leaf);
+    let early = authority.issue_for(now + Duration::from_secs(5), now + day);
+    mount.swap(&early.chain, &early.key);
+    eventually("the early pair is counted", async || metric(server.admin_addr(), &of("failed")).await == 2.0)
+        .await;
+    assert_eq!(Connection::open(server.addr(), &authority.pem()).await.certificate(), first.leaf);
+    // Its files do not change any more, but its time comes.
+    eventually("it is used", async || metric(server.admin_addr(), &of("ok")).await == 1.0).await;
+    assert_eq!(Connection::open(server.addr(), &authority.pem()).await.certificate(), early.leaf);
+}
+
+#[tokio::test]
+async fn an_expired_pair_is_served_at_the_start_and_replaced_by_any_other() {
+    let authority = Authority::new();
+    let day = Duration::from_secs(24 * 3600);
+    let now = SystemTime::now();
+    let mut mount = Mount::new(&authority.issue_for(now - 2 * day, now - day));
+    let server = start(&mount, patient()).await;
+    let other = authority.issue_for(now - 3 * day, now - day);
+    mount.swap(&other.chain, &other.key);
+    eventually("the other is used", async || {
+        metric(server.admin_addr(), "linger_certificate_reloads_total{result=\"ok\"}").await == 1.0
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn the_server_does_not_start_with_the_key_of_another_certificate() {
     let authority = Authority::new();
     let (ours, other) = (authority.issue(), authority.issue());
@@ -142,13 +187,13 @@ async fn a_client_that_sends_no_first_request_is_cut() {
 async fn a_slow_body_is_answered_with_408() {
     let authority = Authority::new();
     let mount = Mount::new(&authority.issue());
-    let server = start(&mount, Waits { body: SHORT, ..patient() }).await;
+    let server = start(&mount, Waits { answer: SHORT, ..patient() }).await;
     let mut slow = Connection::open(server.addr(), &authority.pem()).await;
     slow.send(&head(PATH, 1000)).await;
     slow.send(b"{").await;
     let answer = slow.answer().await;
     assert_eq!(answer.status, 408);
-    assert_eq!(answer.body, "the body was not complete after 1s\n");
+    assert_eq!(answer.body, "the body was not complete in time for an answer\n");
     slow.cut().await;
     assert_eq!(metric(server.admin_addr(), "linger_refused_requests_total{reason=\"too_slow\"}").await, 1.0);
 }
@@ -176,6 +221,50 @@ async fn a_client_that_reads_no_answer_is_cut() {
 }
 
 #[tokio::test]
+async fn a_client_that_reads_no_metrics_is_cut() {
+    let config = Config::loopback();
+    let waits = Waits { stalled_write: SHORT, ..config.waits };
+    let server = serve::start(Config { waits, ..config }).await.unwrap();
+    let mut deaf = TcpStream::connect(server.admin_addr()).await.unwrap();
+    let requests = "GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(1000);
+    within("it is cut", async { while deaf.write_all(requests.as_bytes()).await.is_ok() {} }).await;
+}
+
+/// Slow for those who ask for it.
+fn slow(body: &[u8], entry: Entry, policy: &Policy, today: Date) -> Result<Reviewed, NotAReview> {
+    let end = Instant::now() + Duration::from_secs(5);
+    while body.ends_with(b" ") && Instant::now() < end {
+        park_timeout(end - Instant::now());
+    }
+    review::review(body, entry, policy, today)
+}
+
+#[tokio::test]
+async fn slow_reviews_stop_neither_the_others_nor_the_plain_port() {
+    let server = serve::start(Config { review: slow, ..Config::loopback() }).await.unwrap();
+    let authority = server.authority().unwrap();
+    let review = review_of_a_pod("slow") + " ";
+    let mut slow = Vec::new();
+    for _ in 0..4 {
+        let mut connection = Connection::open(server.addr(), authority).await;
+        connection.send(&head("/validate/enforce?timeout=5s", review.len())).await;
+        connection.send(review.as_bytes()).await;
+        slow.push(connection);
+    }
+    let started = Instant::now();
+    for path in ["/livez", "/readyz", "/metrics"] {
+        assert_eq!(get(server.admin_addr(), path).await.status, 200, "{path}");
+    }
+    let mut other = Connection::open(server.addr(), authority).await;
+    assert_eq!(other.post(PATH, &review_of_a_pod("quick")).await.json()["response"]["uid"], "quick");
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    for mut connection in slow {
+        assert_eq!(connection.answer().await.json()["response"]["allowed"], true);
+    }
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
 async fn a_dropped_server_leaves_nothing_behind() {
     let server = serve::start(Config::loopback()).await.unwrap();
     let (addr, admin_addr) = (server.addr(), server.admin_addr());
@@ -195,7 +284,7 @@ async fn an_idle_connection_outlives_every_other_deadline() {
     let waits = Waits {
         handshake: SHORT,
         first_request: SHORT,
-        body: SHORT,
+        answer: SHORT,
         stalled_write: SHORT,
         idle: LONG,
         ..patient()
@@ -389,7 +478,7 @@ async fn stopping_is_in_order() {
 async fn the_drain_ends_at_its_deadline() {
     let authority = Authority::new();
     let mount = Mount::new(&authority.issue());
-    let server = start(&mount, Waits { drain: SHORT, body: LONG, ..patient() }).await;
+    let server = start(&mount, Waits { drain: SHORT, answer: LONG, ..patient() }).await;
     let mut stuck = Connection::open(server.addr(), &authority.pem()).await;
     stuck.send(&head(PATH, 1000)).await;
     eventually("it is open", async || metric(server.admin_addr(), "linger_connections").await == 1.0).await;

@@ -8,12 +8,13 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{ArgAction, ValueEnum};
-use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use super::{connection::Connection, manifests::print};
 use crate::{
     check::{self, CheckId, CheckResult, Outcome, Snapshot, data_plane, dry_run, output, pre},
+    clock::today,
     cluster::Cluster,
     duration,
 };
@@ -162,9 +163,4 @@ async fn until_well(cluster: &Cluster, args: &Args, deadline: Instant) -> (Snaps
         }
         sleep(PAUSE).await;
     }
-}
-
-/// Exemptions count through the end of their last day in UTC.
-fn today() -> Date {
-    Timestamp::now().to_zoned(TimeZone::UTC).date()
 }

@@ -9,10 +9,11 @@ use std::{
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use jiff::civil::Date;
 use walkdir::WalkDir;
 
 use crate::{
+    clock::today,
     close_wait,
     finding::Finding,
     judge::judge,
@@ -225,11 +226,6 @@ pub(crate) fn read_policy(path: &Path) -> anyhow::Result<Policy> {
             .collect();
         anyhow::anyhow!("cannot use the policy {}:\n{}", path.display(), lines.join("\n"))
     })
-}
-
-/// Exemptions count through the end of their last day in UTC.
-fn today() -> Date {
-    Timestamp::now().to_zoned(TimeZone::UTC).date()
 }
 
 /// Prints to stdout; that a pager was closed is no failure.

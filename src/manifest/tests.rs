@@ -183,6 +183,42 @@ fn a_broken_line_does_not_hide_the_others() {
     assert_eq!(manifests.errors[0].to_string(), "a.jsonl:2:10: expected value");
 }
 
+#[rstest]
+#[case::a_line_cut_off(
+    "{\"kind\":\"Pod\"}\n{\"kind\":,}\n{\"kind\":\"Job\"}\n{\"x\":\n{\"kind\":\"Pod\"}\n{\"kind\":\"Job\"}\n",
+    &[1, 3, 5, 6],
+    &[2, 4]
+)]
+#[case::separators(
+    "{\"kind\":\"Pod\"}\n---\n{\"kind\":]}\n--- # last\n# a comment\n{\"kind\":\"Job\"}\n",
+    &[1, 6],
+    &[3]
+)]
+#[case::several_lines(
+    "{\n \"kind\": \"Pod\",\n \"x\": [\n}\n{\n \"kind\": \"Job\"\n}\n",
+    &[5],
+    &[4]
+)]
+#[case::after_a_value("{\"kind\":\"Pod\"} x\n{\"kind\":\"Job\"}\n", &[1, 2], &[1])]
+#[case::yaml_between("{\"kind\":\"Pod\"}\n---\nkind: Job\n---\n{\"kind\":]}\n", &[1, 3], &[5])]
+fn the_lines_of_json_after_a_broken_value_are_read(
+    #[case] text: &str,
+    #[case] read_at: &[usize],
+    #[case] broken_at: &[usize],
+) {
+    let manifests = read("a.json", text);
+    assert_eq!(manifests.documents.iter().map(Document::line).collect::<Vec<_>>(), read_at);
+    assert_eq!(manifests.errors.iter().map(|error| error.line).collect::<Vec<_>>(), broken_at);
+}
+
+#[test]
+fn many_broken_lines_take_no_longer_each() {
+    let started = std::time::Instant::now();
+    let manifests = read("a.jsonl", &"{\"x\":\n".repeat(100_000));
+    assert_eq!(manifests.errors.len(), 100_000);
+    assert!(started.elapsed() < std::time::Duration::from_secs(20), "{:?}", started.elapsed());
+}
+
 #[test]
 fn flow_yaml_and_json_with_separators_are_yaml() {
     assert_eq!(one("{kind: Pod}").kind(), "Pod");

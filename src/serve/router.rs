@@ -3,7 +3,6 @@
 //! What to answer is left to [`crate::review`]; sockets, TLS and time limits of connections to [`super`].
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -11,35 +10,43 @@ use std::{
 use arc_swap::ArcSwap;
 use axum::{
     Router,
-    body::Bytes,
-    extract::{DefaultBodyLimit, FromRequest, Request},
+    extract::Request,
     http::{
-        HeaderMap, HeaderValue, StatusCode, Version,
-        header::{CONNECTION, CONTENT_TYPE},
+        HeaderValue, StatusCode, Version,
+        header::{ALLOW, CONNECTION, CONTENT_TYPE},
     },
     response::{IntoResponse, Response},
     routing::post,
 };
-use jiff::{Timestamp, civil::Date, tz::TimeZone};
-use tokio::time::timeout;
+use jiff::civil::Date;
+use tokio::{
+    sync::Semaphore,
+    task::spawn_blocking,
+    time::{Instant as Deadline, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::repeats::{Repeats, Turn};
+use super::{
+    bodies::{Bodies, Body},
+    repeats::{Repeats, Turn},
+};
 use crate::{
+    clock::today,
+    duration,
     finding::{Action, RuleId},
     metrics::{Metrics, Refusal},
     policy::Policy,
-    review::{self, Entry, NotAReview, Outcome, Record, Reviewed},
+    review::{self, Entry, Fault, NotAReview, Outcome, Record, Reviewed},
     workload::Kind,
 };
 
-/// Longest body in bytes. A review holds the object and its old version, of up to 3 MiB each (apiserver
-/// `MaxRequestBodyBytes`); controller-runtime takes the same 7 MiB (`pkg/webhook/admission/http.go`).
-pub const LONGEST_BODY: usize = 7 * 1024 * 1024;
-
-/// Longest name in a log line, in characters: a DNS subdomain (RFC 1123).
+/// Longest text of a client in a log line or an answer, in characters: a DNS subdomain (RFC 1123).
 const LONGEST_NAME: usize = 253;
+
+/// How many reviews are made at once. More than there are processors, so that the kernel shares them out between one
+/// that takes long and those that take, as nearly all do, some 100 µs.
+const REVIEWERS: usize = 16;
 
 /// The function that reviews: [`review::review`], or in tests another.
 pub type Review = fn(&[u8], Entry, &Policy, Date) -> Result<Reviewed, NotAReview>;
@@ -49,23 +56,26 @@ pub struct State {
     policy: ArcSwap<Policy>,
     metrics: Arc<Metrics>,
     review: Review,
-    body_deadline: Duration,
+    reviewers: Arc<Semaphore>,
+    bodies: Bodies,
+    longest_answer: Duration,
     stopping: CancellationToken,
     repeats: Mutex<Repeats>,
 }
 
 impl State {
-    /// Reviews by `policy`; once `stopping` is cancelled, answers ask clients to connect elsewhere. A request body that
-    /// takes longer than `body_deadline` is refused.
+    /// Reviews by `policy`; once `stopping` is cancelled, answers ask clients to connect elsewhere. What has no answer
+    /// after `longest_answer`, or when its client is about to give up, falls open.
     pub fn new(
         policy: Policy,
         metrics: Arc<Metrics>,
         review: Review,
-        body_deadline: Duration,
+        longest_answer: Duration,
         stopping: CancellationToken,
     ) -> Self {
         let (policy, repeats) = (ArcSwap::from_pointee(policy), Mutex::default());
-        Self { policy, metrics, review, body_deadline, stopping, repeats }
+        let (reviewers, bodies) = (Arc::new(Semaphore::new(REVIEWERS)), Bodies::default());
+        Self { policy, metrics, review, reviewers, bodies, longest_answer, stopping, repeats }
     }
 
     /// Where its reviews are counted.
@@ -95,16 +105,35 @@ pub fn router(state: Arc<State>) -> Router {
         let reply = move |request| reply(Arc::clone(&state), entry, request);
         router = router.route(&entry.path(), post(reply));
     }
-    router.layer(DefaultBodyLimit::max(LONGEST_BODY))
+    // A path that is wrong in a webhook configuration shows only here.
+    let stray = |reason: Refusal, message: &'static str| {
+        let state = Arc::clone(&state);
+        async move |request: Request| {
+            let refused = Refused { reason, message: message.to_owned() };
+            // One key for all: their paths are without number.
+            refuse(&state, short(request.uri().path()), "", &refused)
+        }
+    };
+    router
+        .fallback(stray(Refusal::Path, "there is no such path"))
+        .method_not_allowed_fallback(stray(Refusal::Method, "reviews come by POST"))
 }
 
 async fn reply(state: Arc<State>, entry: Entry, request: Request) -> Response {
     let closes = state.stopping.is_cancelled() && request.version() < Version::HTTP_2;
-    let mut response = match body(&state, request).await.and_then(|body| judge(&state, entry, &body)) {
+    let deadline = Deadline::now() + patience(request.uri().query(), state.longest_answer);
+    let answer = async {
+        let body = state.bodies.read(request, deadline).await?;
+        judge(&state, entry, Arc::new(body), deadline).await
+    };
+    let mut response = match answer.await {
         Ok(answer) => {
             ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], answer).into_response()
         }
-        Err(refused) => refuse(&state, entry, &refused),
+        Err(refused) => {
+            let path = entry.path();
+            refuse(&state, &path, &path, &refused)
+        }
     };
     if closes {
         // So that kept connections move to another replica before we close them under a request.
@@ -113,22 +142,35 @@ async fn reply(state: Arc<State>, entry: Entry, request: Request) -> Response {
     response
 }
 
-fn refuse(state: &State, entry: Entry, refused: &Refused) -> Response {
+/// How long we may take. The API server says in the query how long it waits, from before it connects (apiserver
+/// `pkg/admission/plugin/webhook`, `callHook`): a fifth of it is for the way here and back.
+fn patience(query: Option<&str>, longest: Duration) -> Duration {
+    let timeout = query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("timeout=")));
+    let waits = timeout.and_then(|text| duration::read(text).ok()).filter(|waits| !waits.is_zero());
+    waits.map_or(longest, |waits| longest.min(waits / 5 * 4))
+}
+
+fn refuse(state: &State, path: &str, repeated: &str, refused: &Refused) -> Response {
     let Refused { reason, message } = refused;
     state.metrics.refused(*reason);
     // Unlike `%message`, a string is printed with its line ends escaped: parts of it are the client's.
-    let (path, label, why) = (entry.path(), reason.as_str(), short(message));
-    match state.turn((&path, label)) {
+    let (label, why) = (reason.as_str(), short(message));
+    match state.turn((repeated, label)) {
         Turn::Say { withheld } => warn!(path, reason = label, why, withheld, "refused"),
         Turn::Withhold => debug!(path, reason = label, why, "refused"),
     }
-    (status(*reason), format!("{message}\n")).into_response()
+    let mut response = (status(*reason), format!("{why}\n")).into_response();
+    if *reason == Refusal::Method {
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+    }
+    response
 }
 
 /// A request that gets no review.
-struct Refused {
-    reason: Refusal,
-    message: String,
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) reason: Refusal,
+    pub(super) message: String,
 }
 
 impl From<NotAReview> for Refused {
@@ -140,51 +182,53 @@ impl From<NotAReview> for Refused {
 /// Anything but 200 makes the API server apply the failure policy, so these only have to say what is wrong.
 const fn status(reason: Refusal) -> StatusCode {
     match reason {
+        Refusal::Path => StatusCode::NOT_FOUND,
+        Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
         Refusal::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Refusal::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Refusal::TooSlow => StatusCode::REQUEST_TIMEOUT,
+        Refusal::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
         Refusal::Interrupted | Refusal::NotAReview => StatusCode::BAD_REQUEST,
         Refusal::Failed => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
-async fn body(state: &State, request: Request) -> Result<Bytes, Refused> {
-    if !is_json(request.headers()) {
-        let message = "the content type is not application/json".to_owned();
-        return Err(Refused { reason: Refusal::MediaType, message });
-    }
-    match timeout(state.body_deadline, Bytes::from_request(request, &())).await {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(error)) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(Refused {
-            reason: Refusal::TooLarge,
-            message: format!("the body is longer than {LONGEST_BODY} bytes"),
-        }),
-        Ok(Err(error)) => Err(Refused { reason: Refusal::Interrupted, message: error.body_text() }),
-        Err(_) => {
-            let message = format!("the body was not complete after {:?}", state.body_deadline);
-            Err(Refused { reason: Refusal::TooSlow, message })
-        }
-    }
-}
-
-fn is_json(headers: &HeaderMap) -> bool {
-    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = media_type.split(';').next().unwrap_or_default();
-    essence.trim().eq_ignore_ascii_case("application/json")
-}
-
-/// Reviews on this thread: that takes far less time than handing it to another.
-fn judge(state: &State, entry: Entry, body: &[u8]) -> Result<Vec<u8>, Refused> {
+/// Answers before the deadline: with the review, or else that there was none.
+async fn judge(
+    state: &Arc<State>,
+    entry: Entry,
+    body: Arc<Body>,
+    deadline: Deadline,
+) -> Result<Vec<u8>, Refused> {
     let started = Instant::now();
-    let policy = state.policy.load();
-    let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
-    let reviewed = catch_unwind(AssertUnwindSafe(|| (state.review)(body, entry, &policy, today)))
-        .or_else(|_| catch_unwind(|| review::fall_open(body)))
-        .map_err(|_| Refused { reason: Refusal::Failed, message: "the review failed twice".to_owned() })??;
-    let took = started.elapsed();
+    let fault = match timeout_at(deadline, review(state, entry, Arc::clone(&body))).await {
+        Ok(Some(reviewed)) => return Ok(answered(state, entry, reviewed?, started.elapsed())),
+        Ok(None) => Fault::Bug,
+        Err(_) => Fault::Late,
+    };
+    let fallen = spawn_blocking(move || review::fall_open(&body, fault)).await;
+    let fallen = fallen
+        .map_err(|_| Refused { reason: Refusal::Failed, message: "the review failed twice".to_owned() });
+    Ok(answered(state, entry, fallen??, started.elapsed()))
+}
+
+/// Reviews on a thread that may block, for a review that takes long must not stop the connections of others. One that
+/// has begun ends by itself, and holds its place and its body until then. `None` after a panic.
+async fn review(state: &Arc<State>, entry: Entry, body: Arc<Body>) -> Option<Result<Reviewed, NotAReview>> {
+    let place = Arc::clone(&state.reviewers).acquire_owned().await.ok()?;
+    let (review, policy) = (state.review, state.policy.load_full());
+    let reviewing = spawn_blocking(move || {
+        let reviewed = review(&body, entry, &policy, today());
+        drop((body, place));
+        reviewed
+    });
+    reviewing.await.ok()
+}
+
+fn answered(state: &State, entry: Entry, reviewed: Reviewed, took: Duration) -> Vec<u8> {
     state.metrics.reviewed(entry.door, entry.mode, &reviewed.record, took);
     log(state, entry, &reviewed.record, took);
-    Ok(reviewed.body)
+    reviewed.body
 }
 
 /// One event for each review; one that repeats another of the last minute only at debug level.
@@ -246,17 +290,20 @@ mod tests {
     }
 
     #[test]
-    fn json_is_recognised_by_its_essence() {
-        for (value, expected) in [
-            ("application/json", true),
-            ("Application/JSON; charset=utf-8", true),
-            ("application/jsonl", false),
-            ("text/plain", false),
+    fn answers_come_before_the_client_gives_up() {
+        let longest = Duration::from_secs(10);
+        for (query, expected) in [
+            (Some("timeout=5s"), 4_000),
+            (Some("a=b&timeout=500ms"), 400),
+            (Some("timeout=30s"), 10_000),
+            (Some("timeout=0s"), 10_000),
+            (Some("timeout=-1s"), 10_000),
+            (Some("timeouts=5s"), 10_000),
+            (Some(""), 10_000),
+            (None, 10_000),
         ] {
-            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))]);
-            assert_eq!(is_json(&headers), expected, "{value}");
+            assert_eq!(patience(query, longest), Duration::from_millis(expected), "{query:?}");
         }
-        assert!(!is_json(&HeaderMap::new()));
     }
 
     #[test]

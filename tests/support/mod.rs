@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use linkerd_linger::serve::CertificateFiles;
@@ -87,10 +87,21 @@ impl Authority {
     }
 
     pub(crate) fn issue_to(&self, common_name: &str, names: &[&str]) -> Pair {
-        let key = KeyPair::generate().unwrap();
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name.push(DnType::CommonName, common_name);
+        self.sign(&params)
+    }
+
+    /// For `localhost`, and for this time only.
+    pub(crate) fn issue_for(&self, not_before: SystemTime, not_after: SystemTime) -> Pair {
+        let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        (params.not_before, params.not_after) = (not_before.into(), not_after.into());
+        self.sign(&params)
+    }
+
+    fn sign(&self, params: &CertificateParams) -> Pair {
+        let key = KeyPair::generate().unwrap();
         let leaf = params.signed_by(&key, &self.0).unwrap();
         let chain = format!("{}{}", leaf.pem(), self.0.pem());
         Pair { chain, key: key.serialize_pem(), leaf: leaf.der().clone() }
