@@ -393,18 +393,18 @@ fn answered<T>(
 /// What the door says of the verdict, as far as the mode lets it.
 fn answer<'u>(uid: &'u str, object: &Object<'_>, entry: Entry, verdict: &Verdict) -> (Answer<'u>, Outcome) {
     let edits = if entry.door == Door::Mutate { verdict.edits() } else { Vec::new() };
+    let warnings = wording::warnings(verdict, entry.door, object.kind);
     let admit = Answer::admit(uid);
     match entry.mode {
         Mode::Audit if verdict.rejects() => (admit, Outcome::WouldReject),
         Mode::Audit if !edits.is_empty() => (admit, Outcome::WouldPatch),
-        Mode::Audit if verdict.warns() => (admit, Outcome::WouldWarn),
+        Mode::Audit if !warnings.is_empty() => (admit, Outcome::WouldWarn),
         Mode::Audit => (admit, Outcome::Admitted),
         Mode::Enforce if verdict.rejects() => {
             (Answer::deny(uid, wording::denial(verdict.that(Action::Reject))), Outcome::Rejected)
         }
         Mode::Enforce | Mode::Warn => {
             let would_reject = verdict.rejects();
-            let warnings = wording::warnings(verdict, entry.door, object.kind);
             let warned = !warnings.is_empty();
             let answer = admit.warn(warnings);
             if edits.is_empty() {

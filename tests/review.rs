@@ -258,6 +258,9 @@ async fn audit_changes_nothing_and_tells_all() {
         } else if !enforced.patch.0.is_empty() {
             assert_eq!(outcome, "would_patch", "{name}");
             would += 1;
+        } else if !enforced.warnings.is_empty() {
+            assert_eq!(outcome, "would_warn", "{name}");
+            would += 1;
         }
     }
     assert!(would > 40, "most of the recorded pods have something to be done, {would} had");
