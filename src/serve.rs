@@ -24,7 +24,7 @@ use axum_server::{
     Handle, Server,
     tls_rustls::{RustlsAcceptor, RustlsConfig, from_tcp_rustls},
 };
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::Timestamp;
 use tokio::{net::TcpListener, runtime, time::sleep};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
@@ -273,8 +273,7 @@ fn credentials(
             PairOnDisk::open(files, oldest).map(|(pair, credentials)| (Some(pair), credentials))
         }
         CertificateSource::SelfSigned { names } => {
-            let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
-            self_signed(&names, today, oldest).map(|credentials| (None, credentials))
+            self_signed(&names, Timestamp::now(), oldest).map(|credentials| (None, credentials))
         }
     }
 }

@@ -45,17 +45,25 @@ impl Certificate {
     }
 
     /// A certificate.
-    pub(super) fn read(der: CertificateDer<'static>) -> Option<Self> {
+    pub(crate) fn read(der: CertificateDer<'static>) -> Option<Self> {
         let (_, parsed) = X509Certificate::from_der(&der).ok()?;
-        let moment = |time: x509_parser::time::ASN1Time| Timestamp::from_second(time.timestamp()).ok();
-        let (not_before, not_after) =
-            (moment(parsed.validity().not_before)?, moment(parsed.validity().not_after)?);
+        // `99991231235959Z`, which stands for no end (RFC 5280, section 4.1.2.5), is a day more than calendars hold.
+        let moment = |time: x509_parser::time::ASN1Time| {
+            Timestamp::from_second(time.timestamp()).unwrap_or(Timestamp::MAX)
+        };
+        let validity = parsed.validity();
+        let (not_before, not_after) = (moment(validity.not_before), moment(validity.not_after));
         Some(Self { not_before, not_after, der })
     }
 
     /// Its bytes.
     pub fn der(&self) -> &CertificateDer<'static> {
         &self.der
+    }
+
+    /// When it begins.
+    pub fn not_before(&self) -> Timestamp {
+        self.not_before
     }
 
     /// When it ends.

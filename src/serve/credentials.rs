@@ -9,21 +9,28 @@ use std::{
     sync::Arc,
 };
 
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, date_time_ymd,
-};
+use jiff::{SignedDuration, Timestamp};
 use rustls::{
-    ServerConfig, SupportedProtocolVersion,
+    Error, InconsistentKeys, ServerConfig, SupportedProtocolVersion,
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject},
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
     sign::{CertifiedKey, SingleCertAndKey},
     version::{TLS12, TLS13},
 };
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::{
+    prelude::{FromDer, X509Certificate, X509Version},
+    public_key::PublicKey,
+};
 
 use super::clients::{self, Clients};
+use crate::{
+    certs::{Certificate, issue},
+    pem::certificates,
+};
+
+/// How long a self-signed certificate is valid: it dies with the process long before.
+const SELF_SIGNED_LIFETIME: SignedDuration = SignedDuration::from_hours(10 * 365 * 24);
 
 /// Where the certificate pair comes from.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -108,8 +115,8 @@ pub enum CredentialsError {
         /// The file.
         path: PathBuf,
     },
-    /// The chain is not PEM, or holds no certificate.
-    #[error("cannot find a certificate in {}: {problem}", path.display())]
+    /// The chain is not PEM, holds no certificate, or one that we cannot use.
+    #[error("cannot use the certificate in {}: {problem}", path.display())]
     Chain {
         /// The file.
         path: PathBuf,
@@ -142,7 +149,7 @@ pub enum CredentialsError {
     },
     /// A certificate could not be made.
     #[error("cannot make a self-signed certificate")]
-    Make(#[from] rcgen::Error),
+    Make(#[from] issue::IssueError),
     /// TLS cannot be set up with it.
     #[error("cannot set up TLS")]
     Tls(#[from] rustls::Error),
@@ -160,8 +167,8 @@ pub(crate) struct PairBytes {
 pub(crate) struct Credentials {
     /// The configuration of new connections. A new one for each pair, so that no session of an old pair is resumed.
     pub(crate) tls: Arc<ServerConfig>,
-    /// When the first certificate ends, in seconds since 1970.
-    pub(crate) not_after: i64,
+    /// The server's certificate.
+    pub(crate) certificate: Certificate,
     /// The authority's certificate in PEM, if we made it.
     pub(crate) authority: Option<String>,
 }
@@ -199,24 +206,32 @@ impl CertificateFiles {
         let chain = CertificateDer::pem_slice_iter(&pair.chain)
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| chain_is(problem_in_pem(&error)))?;
-        let Some(first) = chain.first() else {
+        let mut read = Vec::with_capacity(chain.len());
+        for der in &chain {
+            let unreadable = || chain_is("one of the certificates cannot be parsed".to_owned());
+            read.push(Certificate::read(der.clone()).ok_or_else(unreadable)?);
+        }
+        let Some(certificate) = read.into_iter().next() else {
             return Err(chain_is(problem_in_pem(&pem::Error::NoItemsFound)));
         };
-        let not_after = end_of(first).map_err(chain_is)?;
-        for issuer in &chain[1..] {
-            end_of(issuer).map_err(chain_is)?;
-        }
-        let key = PrivateKeyDer::from_pem_slice(&pair.key).map_err(|error| key_is(problem_in_pem(&error)))?;
+        let key = PrivateKeyDer::from_pem_slice(&pair.key)
+            .map_err(|error| key_is(problem_in_key(&pair.key, &error)))?;
         let provider = provider();
-        let key = provider.key_provider.load_private_key(key).map_err(|error| key_is(error.to_string()))?;
+        let key = provider
+            .key_provider
+            .load_private_key(key)
+            .map_err(|_| key_is(format!("{}; {USABLE_KEYS}", kind_of_key(certificate.der()))))?;
         let certified = CertifiedKey::new(chain, key);
-        certified
-            .keys_match()
-            .map_err(|_| CredentialsError::NotAPair { key: self.key.clone(), chain: self.chain.clone() })?;
+        certified.keys_match().map_err(|error| match error {
+            Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+                CredentialsError::NotAPair { key: self.key.clone(), chain: self.chain.clone() }
+            }
+            error => chain_is(problem_in_certificate(certificate.der(), &error)),
+        })?;
         let clients = self.clients(pair, &provider)?;
         Ok(Credentials {
             tls: server_config(certified, clients, provider, oldest)?,
-            not_after,
+            certificate,
             authority: None,
         })
     }
@@ -235,46 +250,20 @@ impl CertificateFiles {
 /// Makes an authority and a certificate by it for `localhost`, `127.0.0.1` and `names`.
 pub(crate) fn self_signed(
     names: &[String],
-    today: jiff::civil::Date,
+    now: Timestamp,
     oldest: TlsVersion,
 ) -> Result<Credentials, CredentialsError> {
-    let authority = CertifiedIssuer::self_signed(authority_params(today)?, KeyPair::generate()?)?;
-    let mut all = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-    all.extend(names.iter().filter(|name| !all.contains(name)).cloned().collect::<Vec<_>>());
-    let mut leaf = dated(CertificateParams::new(all)?, today)?;
-    leaf.distinguished_name.push(DnType::CommonName, "linkerd-linger");
-    leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    leaf.use_authority_key_identifier_extension = true;
-    let key = KeyPair::generate()?;
-    let certificate = leaf.signed_by(&key, &authority)?.der().clone();
-    let not_after = leaf.not_after.unix_timestamp();
+    let own = ["localhost", "127.0.0.1"];
+    let more = names.iter().map(String::as_str).filter(|name| !own.contains(name));
+    let all: Vec<_> = own.into_iter().chain(more).collect();
+    let (authority, leaf) = issue::once(&all, SELF_SIGNED_LIFETIME, now)?;
     let provider = provider();
-    let key =
-        PrivateKeyDer::try_from(key.serialize_der()).map_err(|why| rustls::Error::General(why.to_owned()))?;
-    let certified = CertifiedKey::from_der(vec![certificate], key, &provider)?;
+    let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes())
+        .map_err(|error| Error::General(problem_in_pem(&error)))?;
+    let certified = CertifiedKey::from_der(vec![leaf.certificate.der().clone()], key, &provider)?;
     let tls = server_config(certified, None, provider, oldest)?;
-    Ok(Credentials { tls, not_after, authority: Some(authority.pem()) })
-}
-
-fn authority_params(today: jiff::civil::Date) -> Result<CertificateParams, rcgen::Error> {
-    let mut params = dated(CertificateParams::new(vec![])?, today)?;
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.distinguished_name.push(DnType::CommonName, "linkerd-linger self-signed");
-    Ok(params)
-}
-
-/// Valid from yesterday, for clocks that are behind, and for ten years: it dies with the process long before.
-fn dated(mut params: CertificateParams, today: jiff::civil::Date) -> Result<CertificateParams, rcgen::Error> {
-    let yesterday = today.yesterday().map_err(|_| rcgen::Error::Time)?;
-    let day = |date: jiff::civil::Date, years: i32| {
-        let (month, day) = (date.month().unsigned_abs(), date.day().unsigned_abs().min(28));
-        date_time_ymd(i32::from(date.year()) + years, month, day)
-    };
-    params.not_before = day(yesterday, 0);
-    params.not_after = day(yesterday, 10);
-    Ok(params)
+    let authority = Some(certificates([authority.der()]));
+    Ok(Credentials { tls, certificate: leaf.certificate, authority })
 }
 
 /// One provider, named here, so that neither features nor a process-wide default choose another.
@@ -297,10 +286,46 @@ fn server_config(
     Ok(Arc::new(config))
 }
 
-/// `notAfter` of a certificate, in seconds since 1970.
-fn end_of(certificate: &CertificateDer<'_>) -> Result<i64, String> {
-    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|error| error.to_string())?;
-    Ok(parsed.validity().not_after.timestamp())
+/// What ring can sign with.
+const USABLE_KEYS: &str = "use RSA of 2048 to 4096 bits, ECDSA with P-256 or P-384, or Ed25519";
+
+/// Says what a key must be that could not be loaded, by the certificate that it should belong to.
+fn kind_of_key(certificate: &CertificateDer<'_>) -> String {
+    let parsed = X509Certificate::from_der(certificate).map(|(_, parsed)| parsed);
+    match parsed.as_ref().map(|parsed| parsed.public_key().parsed()) {
+        Ok(Ok(PublicKey::RSA(key))) => {
+            format!("its certificate is for an RSA key of {} bits", key.key_size())
+        }
+        Ok(Ok(PublicKey::EC(key))) => format!("its certificate is for an EC key of {} bits", key.key_size()),
+        _ => "it is of a kind that cannot be used".to_owned(),
+    }
+}
+
+/// Says why a certificate cannot be used that has the right key.
+fn problem_in_certificate(certificate: &CertificateDer<'_>, error: &Error) -> String {
+    match X509Certificate::from_der(certificate) {
+        Ok((_, parsed)) if parsed.version() != X509Version::V3 => {
+            "it is of X.509 version 1, which holds no names; sign one with a subjectAltName (with `openssl x509 -req`, \
+             by -extfile)"
+                .to_owned()
+        }
+        Ok(_) | Err(_) => error.to_string(),
+    }
+}
+
+/// Says what is wrong with the PEM of a key.
+fn problem_in_key(text: &[u8], error: &pem::Error) -> String {
+    let is_encrypted = |line: &[u8]| {
+        // PKCS #8 (RFC 7468, section 11), and what OpenSSL wrote before (RFC 1421, section 4.6.1.1).
+        line.starts_with(b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
+            || (line.starts_with(b"Proc-Type:") && line.trim_ascii_end().ends_with(b"ENCRYPTED"))
+    };
+    if text.split(|byte| *byte == b'\n').any(is_encrypted) {
+        return "it is encrypted, and nobody is there to give a passphrase; decrypt it with `openssl pkey -in OLD -out \
+                NEW`"
+            .to_owned();
+    }
+    problem_in_pem(error)
 }
 
 /// Says what is wrong with PEM. Its own messages print bytes of the file, which may be those of a key.
@@ -319,7 +344,7 @@ pub(super) fn problem_in_pem(error: &pem::Error) -> String {
 mod tests {
     use std::cell::Cell;
 
-    use jiff::civil::date;
+    use rcgen::{CertificateParams, KeyPair};
 
     use super::*;
 
@@ -388,11 +413,11 @@ mod tests {
         let cases = [
             (
                 PairBytes { chain: vec![], key: good.key.clone(), clients: None },
-                "cannot find a certificate in tls.crt",
+                "cannot use the certificate in tls.crt: there is none in PEM",
             ),
             (
                 PairBytes { chain: good.key.clone(), key: good.key.clone(), clients: None },
-                "cannot find a certificate in tls.crt",
+                "cannot use the certificate in tls.crt: there is none in PEM",
             ),
             (
                 PairBytes { chain: good.chain.clone(), key: vec![], clients: None },
@@ -419,10 +444,50 @@ mod tests {
     }
 
     #[test]
-    fn self_signed_lasts_ten_years_even_from_a_leap_day() {
-        let made = self_signed(&["linger.shop.svc".to_owned()], date(2028, 3, 1), TlsVersion::V13).unwrap();
-        let end = jiff::Timestamp::from_second(made.not_after).unwrap();
-        assert_eq!(end.to_string(), "2038-02-28T00:00:00Z");
+    fn the_reason_of_a_refusal_is_the_true_one() {
+        let v1 = (
+            &include_bytes!("../../tests/fixtures/pairs/v1.crt")[..],
+            &include_bytes!("../../tests/fixtures/pairs/v1.key")[..],
+        );
+        let short = (
+            &include_bytes!("../../tests/fixtures/pairs/rsa-1024.crt")[..],
+            &include_bytes!("../../tests/fixtures/pairs/rsa-1024.key")[..],
+        );
+        let pkcs8 = b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+        let legacy = b"-----BEGIN RSA PRIVATE KEY-----\r\nProc-Type: 4,ENCRYPTED\r\nDEK-Info: AES-128-CBC,00\r\n\r\nAAAA\r\n\
+                       -----END RSA PRIVATE KEY-----\r\n";
+        let good = pair();
+        let cases = [
+            (v1, "cannot use the certificate in tls.crt: it is of X.509 version 1, "),
+            (
+                short,
+                "cannot use the private key in tls.key: its certificate is for an RSA key of 1024 bits; use RSA of 2048",
+            ),
+            ((&good.chain, pkcs8), "cannot use the private key in tls.key: it is encrypted, "),
+            ((&good.chain, legacy), "cannot use the private key in tls.key: it is encrypted, "),
+        ];
+        for ((chain, key), expected) in cases {
+            let refusal = refusal(&PairBytes { chain: chain.to_vec(), key: key.to_vec(), clients: None });
+            assert!(refusal.starts_with(expected), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_may_have_no_end() {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(9999, 12, 31);
+        let chain = params.self_signed(&key).unwrap().pem().into_bytes();
+        let pair = PairBytes { chain, key: key.serialize_pem().into_bytes(), clients: None };
+        let credentials = files().certify(&pair, TlsVersion::V13).ok().unwrap();
+        assert_eq!(credentials.certificate.not_after(), Timestamp::MAX);
+    }
+
+    #[test]
+    fn self_signed_lasts_ten_years() {
+        let now = "2028-02-29T12:00:00Z".parse().unwrap();
+        let made = self_signed(&["linger.shop.svc".to_owned()], now, TlsVersion::V13).unwrap();
+        assert_eq!(made.certificate.not_after().to_string(), "2038-02-26T12:00:00Z");
         assert!(made.authority.unwrap().starts_with("-----BEGIN CERTIFICATE-----"));
     }
 

@@ -26,6 +26,7 @@ use super::{
     router::State,
 };
 use crate::{
+    certs::Certificate,
     metrics::Reload,
     policy::{Policy, PolicyError},
 };
@@ -41,6 +42,9 @@ pub(crate) struct PairOnDisk {
     files: CertificateFiles,
     oldest: TlsVersion,
     seen: Seen<PairBytes>,
+    in_use: Certificate,
+    /// A pair whose time may come.
+    withheld: Option<Credentials>,
 }
 
 impl PairOnDisk {
@@ -51,21 +55,38 @@ impl PairOnDisk {
     ) -> Result<(Self, Credentials), CredentialsError> {
         let pair = files.read()?;
         let credentials = files.certify(&pair, oldest)?;
-        Ok((Self { files, oldest, seen: Ok(pair) }, credentials))
+        let in_use = credentials.certificate.clone();
+        Ok((Self { files, oldest, seen: Ok(pair), in_use, withheld: None }, credentials))
     }
 
     /// The new pair, or what is wrong with it; `None` while nothing changed.
     fn look(&mut self) -> Option<Result<Credentials, String>> {
         let found = self.files.read().map_err(|error| describe(&error));
-        if found == self.seen {
-            return None;
+        let changed = found != self.seen;
+        if changed {
+            self.seen = found;
+            self.withheld = None;
+            let certified = match &self.seen {
+                Ok(pair) => self.files.certify(pair, self.oldest).map_err(|error| describe(&error)),
+                Err(problem) => Err(problem.clone()),
+            };
+            match certified {
+                Ok(credentials) => self.withheld = Some(credentials),
+                Err(problem) => return Some(Err(problem)),
+            }
         }
-        self.seen = found;
-        let pair = match &self.seen {
-            Ok(pair) => pair,
-            Err(problem) => return Some(Err(problem.clone())),
+        let now = Timestamp::now();
+        // Before its time or after it, no API server would accept the new one.
+        let new = self.withheld.as_ref()?.certificate.clone();
+        if new.is_valid(now) || !self.in_use.is_valid(now) {
+            self.in_use = new;
+            return self.withheld.take().map(Ok);
+        }
+        let problem = || {
+            let (from, to) = (new.not_before(), new.not_after());
+            format!("the new certificate is valid from {from} to {to}, and the one in use is valid now")
         };
-        Some(self.files.certify(pair, self.oldest).map_err(|error| describe(&error)))
+        changed.then(|| Err(problem()))
     }
 }
 
@@ -207,13 +228,12 @@ where
 
 /// Logs and measures when the certificate in use ends.
 pub(crate) fn report_certificate(state: &State, credentials: &Credentials, message: &'static str) {
-    let now = Timestamp::now();
-    state.metrics().certificate_ends(credentials.not_after);
-    // A date beyond what calendars hold is not soon.
-    let not_after = Timestamp::from_second(credentials.not_after).unwrap_or(Timestamp::MAX);
-    if not_after <= now {
+    let certificate = &credentials.certificate;
+    let (not_before, not_after) = (certificate.not_before(), certificate.not_after());
+    state.metrics().certificate_ends(not_after.as_second());
+    if !certificate.is_valid(Timestamp::now()) {
         // Serving on makes the API server's message say what is wrong; not serving would say connection refused.
-        warn!(%not_after, "the certificate in use has expired");
+        warn!(%not_before, %not_after, "the certificate in use is not valid now");
     }
     info!(%not_after, "{message}");
 }
