@@ -80,9 +80,10 @@ pub fn read(file: &str, text: &str) -> Manifests {
         if json.errors.is_empty() {
             return json;
         }
-        // `{kind: Pod}` is YAML, and so is JSON with `---` between its documents.
+        // `{kind: Pod}` is YAML, and other documents of the file may be.
         let yaml = read_yaml(&source);
-        return if yaml.errors.is_empty() { yaml } else { json };
+        let is_yaml = yaml.errors.is_empty() || yaml.documents.len() > json.documents.len();
+        return if is_yaml { yaml } else { json };
     }
     read_yaml(&source)
 }
@@ -170,28 +171,41 @@ fn is_template(line: &str) -> bool {
 
 fn read_json(source: &Arc<Source>) -> Manifests {
     let mut manifests = Manifests::default();
-    let mut from = 0;
-    loop {
-        let text = &source.text()[from..];
-        let mut stream = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
-        let error = loop {
-            match stream.next() {
-                None => return manifests,
-                Some(Ok(value)) => {
-                    let base = value.get().as_ptr() as usize - source.text().as_ptr() as usize;
-                    manifests.take(source, value.get(), Lines::Same { base });
-                }
-                Some(Err(error)) => break error,
-            }
-        };
-        let offset = from + lines::offset_at(text, error.line(), error.column());
-        manifests.errors.push(json_error(source, offset, &error));
-        // One object per line: a broken line does not hide the next.
-        match source.text().get(offset..).and_then(|rest| rest.find("\n{")) {
-            Some(next) => from = offset + next + 1,
-            None => return manifests,
+    let Err(broken) = manifests.take_json(source, 0, source.text().len()) else { return manifests };
+    // What is cut off reads on into what follows, so from here on each value ends where the next may begin.
+    let mut from = broken.from;
+    while from < source.text().len() {
+        let to = end_of_part(source.text(), from);
+        if !is_between_values(&source.text()[from..to])
+            && let Err(broken) = manifests.take_json(source, from, to)
+        {
+            manifests.errors.push(json_error(source, broken.at, &broken.error));
         }
+        from = to;
     }
+    manifests
+}
+
+/// Where the next line begins that may be the first of a value, or that separates documents of YAML.
+fn end_of_part(text: &str, from: usize) -> usize {
+    let starts = text[from..].match_indices('\n').map(|(end, _)| from + end + 1);
+    let begins = |start: &usize| ["{", "[", "---"].iter().any(|begin| text[*start..].starts_with(begin));
+    starts.into_iter().find(begins).unwrap_or(text.len())
+}
+
+/// Nothing but separators and comments, as Helm writes them.
+fn is_between_values(part: &str) -> bool {
+    let says_nothing = |line: &str| line.is_empty() || line.starts_with('#');
+    part.lines().all(|line| says_nothing(line.strip_prefix("---").unwrap_or(line).trim()))
+}
+
+/// A value in JSON that cannot be read.
+struct Broken {
+    /// Where it begins.
+    from: usize,
+    /// Where it goes wrong.
+    at: usize,
+    error: serde_json::Error,
 }
 
 fn json_error(source: &Source, offset: usize, error: &serde_json::Error) -> ManifestError {
@@ -229,6 +243,28 @@ struct Request<'a> {
 }
 
 impl Manifests {
+    /// Takes in the values of a part of `source`, up to one that is broken.
+    fn take_json(&mut self, source: &Arc<Source>, from: usize, to: usize) -> Result<(), Broken> {
+        // What is cut off ends where its text does, not on the next line.
+        let text = source.text()[from..to].trim_end();
+        let mut stream = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
+        loop {
+            let end = stream.byte_offset();
+            match stream.next() {
+                None => return Ok(()),
+                Some(Ok(value)) => {
+                    let base = value.get().as_ptr() as usize - source.text().as_ptr() as usize;
+                    self.take(source, value.get(), Lines::Same { base });
+                }
+                Some(Err(error)) => {
+                    let blank = text[end..].len() - text[end..].trim_start().len();
+                    let at = from + lines::offset_at(text, error.line(), error.column());
+                    return Err(Broken { from: from + end + blank, at, error });
+                }
+            }
+        }
+    }
+
     /// Takes in a document of `source`: `json` is all of it.
     fn take(&mut self, source: &Arc<Source>, json: &str, lines: Lines) {
         self.split(&Document::root(source, lines, json), json, 0);
