@@ -5,7 +5,7 @@
 use std::{
     fs,
     io::Write,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{PermissionsExt, symlink},
     path::Path,
     process::{Command, Output, Stdio},
 };
@@ -165,6 +165,36 @@ fn directories_are_read_in_order_and_hidden_ones_are_not() {
         report["objects"].as_array().unwrap().iter().map(|object| object["file"].clone()).collect();
     assert_eq!(read, ["./a/z.yml", "./b.yaml"]);
     assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn links_in_a_directory_are_followed_once() {
+    let outside = directory(&[("real/web.yaml", QUIET)]);
+    let inside = directory(&[("a/web.yaml", QUIET), ("b.yaml", QUIET)]);
+    let link = |target: &Path, name: &str| symlink(target, inside.path().join(name)).unwrap();
+    link(&outside.path().join("real"), "linked");
+    link(Path::new(".."), "a/up");
+    link(Path::new("linked"), "twice");
+    // What an editor leaves while it has a file open, and what is no manifest.
+    link(Path::new("nobody@host.1"), ".#b.yaml");
+    link(Path::new("nowhere"), "notes.txt");
+    let output = run(inside.path(), &["lint", "-o", "json", "."], "");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let read: Vec<_> =
+        report["objects"].as_array().unwrap().iter().map(|object| object["file"].clone()).collect();
+    assert_eq!(read, ["./a/web.yaml", "./b.yaml", "./linked/web.yaml"]);
+    assert_eq!((output.status.code(), stderr(&output)), (Some(0), ""));
+}
+
+#[rstest]
+#[case::manifest("web.yaml")]
+#[case::perhaps_a_directory("overlays")]
+fn a_link_that_leads_nowhere_is_named(#[case] name: &str) {
+    let directory = directory(&[("quiet.yaml", QUIET)]);
+    symlink("nowhere", directory.path().join(name)).unwrap();
+    let output = run(directory.path(), &["lint", "."], "");
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains(&format!("./{name}: error: cannot read it: ")), "{}", stderr(&output));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What `lint` and `explain` share: files and stdin -> a report.
 
 use std::{
-    ffi::OsStr,
+    collections::HashSet,
     fs,
     io::{self, IsTerminal, Read, Write},
     path::{Path, PathBuf},
@@ -32,7 +32,7 @@ pub(crate) struct Inputs {
     /// Files, directories, or - for stdin
     ///
     /// YAML with any number of documents, or JSON: one object, several, or one per line. Of a directory, every *.yaml,
-    /// *.yml and *.json below it, except in hidden directories. Without a PATH, stdin is read if it is a pipe.
+    /// *.yml and *.json below it, except in hidden directories; links are followed. Without a PATH, stdin is read if it is a pipe.
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// How to print
@@ -133,25 +133,42 @@ impl Inputs {
     }
 }
 
+/// Follows links, as those of a mounted ConfigMap are, but into each directory only once.
 fn add_directory(all: &mut Manifests, directory: &Path) {
-    let hidden = |name: &OsStr| name.as_encoded_bytes().starts_with(b".");
-    let walk = WalkDir::new(directory)
-        .sort_by_file_name()
-        .into_iter()
-        .filter_entry(|entry| entry.depth() == 0 || !(entry.path().is_dir() && hidden(entry.file_name())));
+    let mut walked = HashSet::new();
+    let mut is_new = |path: &Path| fs::canonicalize(path).map_or(true, |real| walked.insert(real));
+    let walk = WalkDir::new(directory).follow_links(true).sort_by_file_name().into_iter();
+    let walk = walk.filter_entry(|entry| {
+        let hidden = entry.depth() > 0 && is_hidden(entry.path());
+        !entry.file_type().is_dir() || (!hidden && is_new(entry.path()))
+    });
     for entry in walk {
         match entry {
-            // A mounted ConfigMap's files are symbolic links.
-            Ok(entry) if is_manifest(entry.path()) && entry.path().is_file() => {
+            Ok(entry) if is_manifest(entry.path()) && entry.file_type().is_file() => {
                 add(all, &entry.path().to_string_lossy(), fs::read(entry.path()));
             }
             Ok(_) => {}
+            // A link to a directory above it, whose files are read already.
+            Err(error) if error.loop_ancestor().is_some() => {}
             Err(error) => {
-                let file = error.path().unwrap_or(directory).to_string_lossy().into_owned();
-                all.errors.push(whole_file(&file, format!("cannot read it: {error}"), None));
+                let path = error.path().unwrap_or(directory);
+                // A link that leads nowhere matters if it is to a manifest or, having no extension, to a directory.
+                let matters = !is_hidden(path) && (is_manifest(path) || path.extension().is_none());
+                if matters || !path.is_symlink() {
+                    let why = error.io_error().map_or_else(|| error.to_string(), ToString::to_string);
+                    all.errors.push(whole_file(
+                        &path.to_string_lossy(),
+                        format!("cannot read it: {why}"),
+                        None,
+                    ));
+                }
             }
         }
     }
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
 fn is_manifest(path: &Path) -> bool {
