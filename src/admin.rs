@@ -122,7 +122,19 @@ fn exposition(metrics: &Metrics) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
+    use jiff::{SignedDuration, Timestamp};
+    use rustls::{
+        ServerConfig,
+        crypto::ring,
+        pki_types::{PrivateKeyDer, pem::PemObject},
+    };
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
     use super::*;
+    use crate::certs::issue;
 
     #[test]
     fn ready_lasts_from_serving_to_stopping() {
@@ -135,20 +147,44 @@ mod tests {
         assert_eq!(readiness.phase(), Phase::Stopping);
     }
 
+    /// A port that sets up TLS for whoever comes.
+    async fn webhook_port() -> SocketAddr {
+        let (_, leaf) = issue::once(&["localhost"], SignedDuration::from_hours(1), Timestamp::now()).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![leaf.certificate.der().clone()], key);
+        let tls = TlsAcceptor::from(Arc::new(config.unwrap()));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                tls.accept(stream).await.unwrap();
+            }
+        });
+        addr
+    }
+
     #[tokio::test]
     async fn ready_is_only_who_serves_and_answers() {
-        // Nobody listens here.
-        let dial = SelfDial::new(([127, 0, 0, 1], 0).into());
-        for phase in Phase::ALL {
-            let readiness = Readiness::new(CancellationToken::new());
-            if phase != Phase::Starting {
-                readiness.serve();
+        let nobody = SocketAddr::from(([127, 0, 0, 1], 0));
+        for (port, answers) in [(webhook_port().await, true), (nobody, false)] {
+            let dial = SelfDial::new(port).unwrap();
+            for phase in Phase::ALL {
+                let readiness = Readiness::new(CancellationToken::new());
+                if phase != Phase::Starting {
+                    readiness.serve();
+                }
+                if phase == Phase::Stopping {
+                    readiness.stopping.cancel();
+                }
+                assert_eq!(readiness.phase(), phase);
+                let is_ready = readyz(&readiness, &dial).await.status() == StatusCode::OK;
+                assert_eq!(is_ready, answers && phase == Phase::Serving, "{phase:?} {answers}");
             }
-            if phase == Phase::Stopping {
-                readiness.stopping.cancel();
-            }
-            assert_eq!(readiness.phase(), phase);
-            assert_eq!(readyz(&readiness, &dial).await.status(), StatusCode::SERVICE_UNAVAILABLE);
         }
     }
 }

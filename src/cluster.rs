@@ -22,6 +22,7 @@ use serde_json::{Value, value::RawValue};
 use tokio::time::timeout;
 
 use crate::{
+    causes::describe,
     check::{Read, ReadError, dry_run::Answer, pre::Permission},
     names,
 };
@@ -64,7 +65,7 @@ impl ConnectError {
     /// The message with its causes.
     pub fn told(&self) -> String {
         let source = self.source();
-        source.map_or_else(|| self.to_string(), |source| format!("{self}: {}", chain(source)))
+        source.map_or_else(|| self.to_string(), |source| format!("{self}: {}", describe(source)))
     }
 }
 
@@ -267,7 +268,7 @@ impl Cluster {
         request: Result<hyper::Request<Vec<u8>>, E>,
     ) -> Read<Reply> {
         let failed = |why: String| ReadError::Failed { what: what.to_owned(), why };
-        let request = request.map_err(|error| failed(chain(&error)))?.map(Body::from);
+        let request = request.map_err(|error| failed(describe(&error)))?.map(Body::from);
         let exchange = async {
             let response = self.client.send(request).await.map_err(|error| failed(cause(&error)))?;
             let (head, body) = response.into_parts();
@@ -341,23 +342,9 @@ fn refused(what: &str, status: &kube::core::Status) -> ReadError {
 /// kube's own words for its variants say nothing to a user.
 fn cause(error: &kube::Error) -> String {
     match error {
-        kube::Error::Service(source) => chain(&**source),
-        other => other.source().map_or_else(|| other.to_string(), chain),
+        kube::Error::Service(source) => describe(&**source),
+        other => other.source().map_or_else(|| other.to_string(), describe),
     }
-}
-
-/// A message with its causes, each said once.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        let more = source.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        next = source.source();
-    }
-    text
 }
 
 /// A Pod's JSON, as it came.

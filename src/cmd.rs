@@ -8,6 +8,7 @@ pub mod explain;
 pub mod extension_metadata;
 pub mod install;
 pub mod lint;
+mod log;
 mod manifests;
 pub mod serve;
 pub mod set_close_wait;

@@ -51,6 +51,7 @@ pub mod review;
 // edges
 pub mod admin;
 pub mod apiserver;
+mod causes;
 pub mod certs;
 pub mod check;
 mod clock;
@@ -58,6 +59,7 @@ pub mod cluster;
 pub mod install;
 pub mod metrics;
 mod pem;
+pub mod policy_file;
 pub mod serve;
 pub mod shutdown;
 // entry

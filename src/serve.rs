@@ -11,7 +11,6 @@ mod router;
 mod stall;
 
 use std::{
-    error::Error,
     io,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
@@ -36,7 +35,6 @@ pub use self::{
     bodies::LONGEST_BODY,
     clients::Clients,
     credentials::{CertificateFiles, CertificateSource, CredentialsError, TlsVersion, UnknownTlsVersion},
-    reload::PolicyFileError,
     router::{Review, State, router},
 };
 use self::{
@@ -49,6 +47,7 @@ use crate::{
     admin::{self, Readiness, SelfDial},
     metrics::Metrics,
     policy::Policy,
+    policy_file::PolicyFileError,
     review,
 };
 
@@ -229,7 +228,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let (admin_listener, admin_addr) = listen(config.admin_listen).await?;
     let (handle, admin_handle) = (Handle::new(), Handle::new());
     let open = handle.clone();
-    let dial = Arc::new(SelfDial::new(addr));
+    let dial = Arc::new(SelfDial::new(addr).map_err(CredentialsError::from)?);
     let admin_routes =
         admin::router(Arc::clone(&readiness), Arc::clone(&dial), metrics, move || open.connection_count());
     let unusable = |address| move |source| StartError::Listen { address, source };
@@ -398,15 +397,4 @@ fn unasked(port: &str, ended: Result<io::Result<()>, tokio::task::JoinError>) ->
         Ok(Err(error)) => error,
         Err(panic) => io::Error::other(panic),
     }
-}
-
-/// An error and its causes in one line.
-pub(crate) fn describe(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -120,7 +120,7 @@ async fn a_bad_policy_at_the_start_is_reported_with_its_lines() {
     let output = within("the process ended", command).await.unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{stderr}");
-    let (_, place) = stderr.split_once(&format!("{}:", policy.path().display())).unwrap();
+    let (_, place) = stderr.split_once(&format!("  {}:", policy.path().display())).unwrap();
     assert!(place.starts_with(|digit: char| digit.is_ascii_digit()), "{stderr}");
 }
 

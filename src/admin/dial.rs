@@ -30,15 +30,19 @@ const FRESH: Duration = Duration::from_secs(2);
 /// Calls the webhook port.
 pub struct SelfDial {
     addr: SocketAddr,
-    tls: Option<TlsConnector>,
+    tls: TlsConnector,
     last: Mutex<Option<(Instant, Result<(), String>)>>,
 }
 
 impl SelfDial {
     /// Will call the port that listens here.
-    pub fn new(listens: SocketAddr) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// When TLS cannot be set up.
+    pub fn new(listens: SocketAddr) -> Result<Self, rustls::Error> {
         let addr = SocketAddr::new(reachable(listens.ip()), listens.port());
-        Self { addr, tls: connector().ok(), last: Mutex::new(None) }
+        Ok(Self { addr, tls: connector()?, last: Mutex::new(None) })
     }
 
     /// The address from which its calls come, for they are calls from here to here.
@@ -67,10 +71,9 @@ impl SelfDial {
     }
 
     async fn call(&self) -> Result<(), String> {
-        let tls = self.tls.as_ref().ok_or("TLS cannot be set up")?;
         let tcp = TcpStream::connect(self.addr).await.map_err(|error| error.to_string())?;
         let name = ServerName::from(self.addr.ip());
-        let mut stream = tls.connect(name, tcp).await.map_err(|error| error.to_string())?;
+        let mut stream = self.tls.connect(name, tcp).await.map_err(|error| error.to_string())?;
         // A goodbye, or it would count as a failed connection; that the port has closed before is no failure of ours.
         let _ = stream.shutdown().await;
         Ok(())
@@ -145,7 +148,7 @@ mod tests {
     #[tokio::test]
     async fn a_port_that_only_accepts_is_not_ready() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let dial = SelfDial::new(listener.local_addr().unwrap());
+        let dial = SelfDial::new(listener.local_addr().unwrap()).unwrap();
         let check = tokio::spawn(async move {
             let first = dial.check().await;
             (first, dial)
@@ -160,7 +163,7 @@ mod tests {
     #[tokio::test]
     async fn a_port_that_is_silent_is_not_ready_after_the_deadline() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let dial = SelfDial::new(listener.local_addr().unwrap());
+        let dial = SelfDial::new(listener.local_addr().unwrap()).unwrap();
         assert_eq!(dial.check().await, Err("no TLS after 2s".to_owned()));
     }
 
@@ -168,7 +171,7 @@ mod tests {
     fn what_listens_everywhere_is_reached_on_loopback() {
         for (listens, expected) in [("0.0.0.0:1", "127.0.0.1"), ("[::]:1", "::1"), ("10.0.0.7:1", "10.0.0.7")]
         {
-            assert_eq!(SelfDial::new(listens.parse().unwrap()).source().to_string(), expected);
+            assert_eq!(SelfDial::new(listens.parse().unwrap()).unwrap().source().to_string(), expected);
         }
     }
 }

@@ -25,7 +25,7 @@ use super::{
     Certificate, Observed, PROPAGATION, Published, Step, Stored, Trust, issue::IssueError, next, renewed,
     watch,
 };
-use crate::{names, pem, review::Door, serve::describe};
+use crate::{causes::describe, names, pem, review::Door};
 
 /// How long to wait for what.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

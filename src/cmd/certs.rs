@@ -78,7 +78,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 fn run_rotate(args: &RotateArgs) -> Result<ExitCode> {
     // Not what kube has to say of errors that we report.
     let levels = Targets::new().with_target("linkerd_linger", tracing::Level::INFO);
-    super::serve::log_to_stderr(super::serve::LogFormat::Text, levels);
+    super::log::to_stderr(super::log::LogFormat::Text, levels);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

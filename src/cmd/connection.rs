@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
-use tracing_subscriber::{Layer, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::filter::Targets;
 
+use super::log::{self, LogFormat};
 use crate::cluster::Target;
 
 /// Which cluster, and as whom. As `linkerd check` does, each may be given as `--flag=value`, switches too.
@@ -62,9 +63,7 @@ impl Connection {
             let levels = Targets::new()
                 .with_target("kube_client", tracing::Level::DEBUG)
                 .with_target("linkerd_linger", tracing::Level::DEBUG);
-            let layer = fmt::layer().with_writer(std::io::stderr).with_filter(levels);
-            // A second subscriber in one process would be an error; the first one stays.
-            let _ = tracing_subscriber::registry().with(layer).try_init();
+            log::to_stderr(LogFormat::Text, levels);
         }
     }
 }

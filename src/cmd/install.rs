@@ -14,7 +14,7 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 use crate::{
     close_wait,
     install::{self, FailurePolicy, Options, Tls},
-    policy::Policy,
+    policy_file::{self, PolicyFileError},
     review::Mode,
 };
 
@@ -142,14 +142,10 @@ fn options(args: &Args) -> Result<Options> {
 }
 
 /// The text of a policy that the server will take.
-fn policy(path: &Path) -> Result<String> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let Err(mistakes) = Policy::parse(&text) else { return Ok(text) };
-    let lines: Vec<_> = mistakes
-        .iter()
-        .map(|mistake| format!("\n  {}:{}: {}", path.display(), mistake.line, mistake.message))
-        .collect();
-    bail!("cannot use the policy {}:{}", path.display(), lines.concat())
+fn policy(path: &Path) -> Result<String, PolicyFileError> {
+    let text = policy_file::text(path)?;
+    policy_file::parse(path, &text)?;
+    Ok(text)
 }
 
 /// The certificates of a file and nothing else of it, for a private key beside them must not get into a manifest.

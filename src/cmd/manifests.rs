@@ -20,6 +20,7 @@ use crate::{
     linkerd::Injection,
     manifest::{self, Document, ManifestError, Manifests},
     policy::Policy,
+    policy_file::{self, PolicyFileError},
     report::{
         ErrorReport, LineReport, ObjectReport, Report,
         text::{self, Styles},
@@ -233,16 +234,8 @@ fn excerpt(line: &str) -> String {
     }
 }
 
-/// Reads a policy file, telling all of its mistakes.
-pub(crate) fn read_policy(path: &Path) -> anyhow::Result<Policy> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Policy::parse(&text).map_err(|errors| {
-        let lines: Vec<_> = errors
-            .iter()
-            .map(|error| format!("  {}:{}: {}", path.display(), error.line, error.message))
-            .collect();
-        anyhow::anyhow!("cannot use the policy {}:\n{}", path.display(), lines.join("\n"))
-    })
+fn read_policy(path: &Path) -> Result<Policy, PolicyFileError> {
+    policy_file::parse(path, &policy_file::text(path)?)
 }
 
 /// Prints to stdout; that a pager was closed is no failure.

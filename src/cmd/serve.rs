@@ -2,20 +2,15 @@
 //!
 //! Turns flags into a [`serve::Config`], and signals into its end.
 
-use std::{
-    io::{IsTerminal, stderr},
-    net::SocketAddr,
-    path::PathBuf,
-    process::ExitCode,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context;
-use clap::{ArgGroup, ValueEnum};
+use clap::ArgGroup;
 use jiff::SignedDuration;
 use tracing::error;
-use tracing_subscriber::{Layer, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::filter::Targets;
 
+use super::log::{self, LogFormat};
 use crate::{
     close_wait, review,
     serve::{self, CertificateFiles, CertificateSource, Clients, TlsVersion, Waits},
@@ -88,22 +83,13 @@ pub struct Args {
     log_level: Targets,
 }
 
-/// How to print the log.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum LogFormat {
-    /// A line for people.
-    Text,
-    /// A JSON object a line.
-    Json,
-}
-
 /// Serves until a signal. Exits with 0 after SIGTERM or SIGINT, however long the drain took.
 ///
 /// # Errors
 ///
 /// When the server cannot start, or ends by itself.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    log_to_stderr(args.log_format, args.log_level.clone());
+    log::to_stderr(args.log_format, args.log_level.clone());
     // The place only: a panic's message may quote what it choked on, such as a password in a pod's environment.
     std::panic::set_hook(Box::new(|panic| {
         let at = panic.location().map(ToString::to_string);
@@ -146,17 +132,6 @@ fn config(args: Args) -> serve::Config {
         waits: Waits { shutdown_delay: args.shutdown_delay, drain: args.drain, ..Waits::default() },
         review: review::review,
     }
-}
-
-/// Sends the log of this process to standard error.
-pub(super) fn log_to_stderr(format: LogFormat, levels: Targets) {
-    let layer = fmt::layer().with_writer(stderr);
-    let layer = match format {
-        LogFormat::Text => layer.with_ansi(stderr().is_terminal()).boxed(),
-        LogFormat::Json => layer.json().boxed(),
-    };
-    // A second subscriber in one process would be an error; the first one stays.
-    let _ = tracing_subscriber::registry().with(layer.with_filter(levels)).try_init();
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -4,9 +4,8 @@
 //! the last good one in use, is reported once, and shows in a metric.
 
 use std::{
-    io,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -22,13 +21,14 @@ use tracing::{info, warn};
 
 use super::{
     credentials::{CertificateFiles, Credentials, CredentialsError, PairBytes, TlsVersion},
-    describe,
     router::State,
 };
 use crate::{
+    causes::describe,
     certs::Certificate,
     metrics::Reload,
-    policy::{Policy, PolicyError},
+    policy::Policy,
+    policy_file::{self, PolicyFileError},
 };
 
 /// A timer of no time at all would be an endless loop; tokio panics on it.
@@ -99,55 +99,25 @@ pub(crate) struct PolicyOnDisk {
 impl PolicyOnDisk {
     /// Reads and checks the policy for the first time.
     pub(crate) fn open(path: PathBuf) -> Result<(Self, Policy), PolicyFileError> {
-        let text = std::fs::read_to_string(&path)
-            .map_err(|source| PolicyFileError::Read { path: path.clone(), source })?;
-        match Policy::parse(&text) {
-            Ok(policy) => Ok((Self { path, seen: Ok(text) }, policy)),
-            Err(mistakes) => Err(PolicyFileError::Mistakes { path, mistakes }),
-        }
+        let text = policy_file::text(&path)?;
+        let policy = policy_file::parse(&path, &text)?;
+        Ok((Self { path, seen: Ok(text) }, policy))
     }
 
     /// The new policy, or what is wrong with it; `None` while nothing changed.
     fn look(&mut self) -> Option<Result<Policy, String>> {
-        let found = std::fs::read_to_string(&self.path)
-            .map_err(|source| describe(&PolicyFileError::Read { path: self.path.clone(), source }));
+        let found = policy_file::text(&self.path).map_err(|error| describe(&error));
         if found == self.seen {
             return None;
         }
         self.seen = found;
         let parsed = self.seen.clone().and_then(|text| {
-            Policy::parse(&text)
-                .map_err(|mistakes| PolicyFileError::Mistakes { path: self.path.clone(), mistakes })
-                .map_err(|error| error.to_string().replace('\n', "; "))
+            // In one line, as the log has it.
+            let line = |error| describe(&error).replace(":\n  ", ": ").replace("\n  ", "; ");
+            policy_file::parse(&self.path, &text).map_err(line)
         });
         Some(parsed)
     }
-}
-
-/// Why a policy file cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum PolicyFileError {
-    /// It cannot be read.
-    #[error("cannot read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// It holds mistakes: all of them, one a line.
-    #[error("{}", list(path, mistakes))]
-    Mistakes {
-        /// The file.
-        path: PathBuf,
-        /// Each mistake with its line.
-        mistakes: Vec<PolicyError>,
-    },
-}
-
-fn list(path: &Path, mistakes: &[PolicyError]) -> String {
-    let line = |mistake: &PolicyError| format!("{}:{}: {}", path.display(), mistake.line, mistake.message);
-    mistakes.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// What may change while we serve, and who has to hear of it.

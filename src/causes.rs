@@ -1,0 +1,33 @@
+//! An error with its causes -> one line.
+
+use std::error::Error;
+
+/// A message with its causes, each said once.
+pub(crate) fn describe(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let more = cause.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Told(&'static str, #[source] Option<Box<Self>>);
+
+    #[test]
+    fn each_cause_is_said_once() {
+        let cause = |text, cause: Told| Told(text, Some(Box::new(cause)));
+        let error = cause("cannot read a: no such file", cause("no such file", Told("disk on fire", None)));
+        assert_eq!(describe(&error), "cannot read a: no such file: disk on fire");
+    }
+}
