@@ -313,12 +313,17 @@ fn shows_no_certificate(error: &io::Error) -> bool {
     matches!(inner, Some(rustls::Error::NoCertificatesPresented))
 }
 
+/// How many bytes a connection may hold that nobody has asked for yet: HTTP/2's own default is one less (RFC 9113,
+/// section 6.9.2), hyper's is up to 1 MiB.
+const UNREAD: u32 = 64 * 1024;
+
 fn with_waits<A>(mut server: Server<SocketAddr, A>, waits: Waits) -> Server<SocketAddr, A> {
     let http = server.http_builder();
     // hyper starts this timer at the end of the request before, so it is the keep-alive idle timeout.
-    http.http1().header_read_timeout(waits.idle);
+    http.http1().header_read_timeout(waits.idle).max_buf_size(UNREAD as usize);
     // HTTP/2 has no such timer; pings find peers that are gone.
     http.http2().keep_alive_interval(waits.idle).keep_alive_timeout(waits.stalled_write);
+    http.http2().initial_connection_window_size(UNREAD).initial_stream_window_size(UNREAD);
     server.first_request_timeout(waits.first_request)
 }
 

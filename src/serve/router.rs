@@ -143,7 +143,7 @@ async fn reply(state: Arc<State>, entry: Entry, request: Request) -> Response {
 }
 
 /// How long we may take. The API server says in the query how long it waits, from before it connects (apiserver
-/// `pkg/admission/plugin/webhook`, `callHook`): a fifth of it is for the way here and back.
+/// `pkg/admission/plugin/webhook/mutating/dispatcher.go`): a fifth of it is for the way here and back.
 fn patience(query: Option<&str>, longest: Duration) -> Duration {
     let timeout = query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("timeout=")));
     let waits = timeout.and_then(|text| duration::read(text).ok()).filter(|waits| !waits.is_zero());
