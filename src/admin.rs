@@ -76,7 +76,7 @@ impl Readiness {
     }
 }
 
-/// The routes of the plain port. `dial` calls the webhook port, `connections` counts the open connections of the webhook port.
+/// The routes of the plain port. `dial` calls the webhook port, `connections` counts its open connections.
 pub fn router(
     readiness: Arc<Readiness>,
     dial: Arc<SelfDial>,

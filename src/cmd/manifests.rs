@@ -33,7 +33,8 @@ pub(crate) struct Inputs {
     /// Files, directories, or - for stdin
     ///
     /// YAML with any number of documents, or JSON: one object, several, or one per line. Of a directory, every *.yaml,
-    /// *.yml and *.json below it, except in hidden directories; links are followed. Without a PATH, stdin is read if it is a pipe.
+    /// *.yml and *.json below it, except in hidden directories; links are followed. Without a PATH, stdin is read if it
+    /// is a pipe.
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// How to print
