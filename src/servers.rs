@@ -20,6 +20,7 @@ pub use self::{
     idle::{Evidence, Idle, Why, Window},
 };
 use self::{
+    command::Launch,
     environment::Environment,
     recognise::{Recognised, WAY_OUT},
     settings::Reader,
@@ -39,16 +40,27 @@ pub fn judge<'c>(
     namespace: &str,
     surroundings: &Surroundings,
 ) -> (Option<&'c Server>, Idle) {
-    let environment = Environment::read(container, namespace, surroundings);
-    let launch = match command::launch(container, environment) {
-        Ok(launch) => launch,
-        Err(why) => return (None, Idle::Unknown(Why(format!("{why}; {WAY_OUT}")))),
+    let containers = pod.containers.len() + pod.init_containers.len();
+    let room = environment::ROOM / containers.max(1);
+    let environment = Environment::read(container, namespace, surroundings, room);
+    let (server, idle) = match command::launch(container, environment) {
+        Ok(launch) => judge_launch(catalog, pod, container, &launch),
+        Err(why) => (None, Idle::Unknown(Why(format!("{why}; {WAY_OUT}")))),
     };
-    match recognise::recognise(catalog, container, &launch) {
+    (server, idle.clean())
+}
+
+fn judge_launch<'c>(
+    catalog: &'c Catalog,
+    pod: &Pod<'_>,
+    container: &Container<'_>,
+    launch: &Launch,
+) -> (Option<&'c Server>, Idle) {
+    match recognise::recognise(catalog, container, launch) {
         Recognised::Nothing(why) => (None, Idle::Unknown(Why(why))),
         Recognised::Hint(server, why) => (Some(server), Idle::Unknown(Why(why))),
         Recognised::Server(found) => {
-            let reader = Reader { found: &found, environment: &launch.environment, container };
+            let reader = Reader { found: &found, launch, container };
             (Some(found.server), settle::settle(&reader, pod))
         }
     }

@@ -4,11 +4,11 @@
 //! processes and package runners. Which server that is, is left to recognition.
 
 use super::{
-    environment::Environment,
+    environment::{Environment, TOO_LONG},
     shell,
-    word::{Word, basename},
+    word::{Place, Word, basename},
 };
-use crate::{pod::Container, servers::word::Place};
+use crate::pod::Container;
 
 /// A command line and the variables that it runs with.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub(super) struct Launch {
     pub(super) environment: Environment,
     /// The pod gives `command`; otherwise the words are arguments of the image's ENTRYPOINT.
     pub(super) replaces_entrypoint: bool,
+    /// What runs before the program and may write its files.
+    pub(super) writes: Option<String>,
 }
 
 /// Deeper than this nobody wraps a server.
@@ -28,8 +30,16 @@ const DEEPEST: usize = 16;
 pub(super) fn launch(container: &Container<'_>, environment: Environment) -> Result<Launch, String> {
     let command = container.command.iter().enumerate().map(|(index, text)| (text, Place::Command(index)));
     let args = container.args.iter().enumerate().map(|(index, text)| (text, Place::Args(index)));
-    let words = command.chain(args).map(|(text, at)| environment.expand(text, at)).collect();
-    unwrap(Launch { words, environment, replaces_entrypoint: !container.command.is_empty() })
+    let mut words = Vec::new();
+    for (text, at) in command.chain(args) {
+        let word = environment.expand(text, at);
+        if !environment.spend(word.len()) {
+            return Err(TOO_LONG.to_owned());
+        }
+        words.push(word);
+    }
+    let replaces_entrypoint = !container.command.is_empty();
+    unwrap(Launch { words, environment, replaces_entrypoint, writes: None })
 }
 
 /// Takes every wrapper off a command line.
@@ -43,12 +53,31 @@ pub(super) fn unwrap(mut launch: Launch) -> Result<Launch, String> {
             WRAPPERS.iter().find_map(|wrapper| wrapper.take_off(&program, &mut launch))
         };
         match inner {
-            None => return Ok(launch),
+            None => {
+                if READS_ENV_FILE.contains(&program.trim_end_matches(|c: char| c.is_ascii_digit())) {
+                    launch.doubt_env_file();
+                }
+                return Ok(launch);
+            }
             Some(inner) if inner.is_empty() => return Err(format!("{program} is given no command to run")),
             Some(inner) => launch.words = inner,
         }
     }
     Err("the command is wrapped too deeply".to_owned())
+}
+
+/// Programs that take `--env-file` for the program that they run.
+const READS_ENV_FILE: [&str; 5] = ["node", "nodejs", "bun", "deno", "tsx"];
+
+const ENV_FILE: &str = "the file of --env-file";
+
+impl Launch {
+    /// A file that the command line names may set any variable.
+    fn doubt_env_file(&mut self) {
+        if self.words.iter().any(|word| word.prefix().starts_with("--env-file")) {
+            self.environment.doubt(ENV_FILE);
+        }
+    }
 }
 
 const SHELLS: [&str; 6] = ["sh", "bash", "ash", "dash", "zsh", "ksh"];
@@ -57,6 +86,7 @@ const SHELLS: [&str; 6] = ["sh", "bash", "ash", "dash", "zsh", "ksh"];
 fn script(launch: &mut Launch) -> Result<Vec<Word>, String> {
     let mut words = launch.words.iter().skip(1);
     let mut runs_text = false;
+    let mut exports = false;
     while let Some(word) = words.next() {
         let text = word.prefix();
         if matches!(text, "--" | "-") {
@@ -67,13 +97,17 @@ fn script(launch: &mut Launch) -> Result<Vec<Word>, String> {
             Some(flags) => {
                 let short = text.starts_with('-') && !flags.starts_with('-');
                 runs_text |= short && flags.contains('c');
+                exports |= short && flags.contains('a');
                 if short && flags.ends_with('o') {
                     words.next();
                 }
             }
             None if runs_text => {
                 let text = word.clone();
-                return shell::foreground(&text, &mut launch.environment);
+                let shell::Foreground { words, writes } =
+                    shell::foreground(&text, &mut launch.environment, exports)?;
+                launch.writes = launch.writes.take().or(writes);
+                return Ok(words);
             }
             None => {
                 let name = basename(text);
@@ -91,12 +125,14 @@ struct Wrapper {
     subcommand: Option<&'static str>,
     /// Options whose value is the next word; `*` stands for all options without `=`.
     valued: &'static [&'static str],
+    /// Options that empty the environment.
+    clearing: &'static [&'static str],
     /// Words between the options and the command.
     operands: usize,
 }
 
 const WRAPPERS: [Wrapper; 13] = [
-    Wrapper::plain(&["exec"]).valued(&["-a"]),
+    Wrapper::plain(&["exec"]).valued(&["-a"]).clearing(&["-c", "-cl", "-lc"]),
     Wrapper::plain(&[
         "command",
         "nohup",
@@ -106,7 +142,11 @@ const WRAPPERS: [Wrapper; 13] = [
         "docker-entrypoint.sh",
         "catatonit",
     ]),
-    Wrapper::plain(&["env"]).valued(&["-u", "--unset", "-C", "--chdir"]),
+    Wrapper::plain(&["env"]).valued(&["-u", "--unset", "-C", "--chdir"]).clearing(&[
+        "-",
+        "-i",
+        "--ignore-environment",
+    ]),
     Wrapper::plain(&["tini", "tini-static", "dumb-init"]).valued(&["-p", "-e", "-r", "--rewrite"]),
     Wrapper::plain(&["su-exec", "gosu"]).operands(1),
     Wrapper::plain(&["nice", "ionice"]).valued(&["-n", "--adjustment", "-c"]),
@@ -131,7 +171,7 @@ const WRAPPERS: [Wrapper; 13] = [
 
 impl Wrapper {
     const fn plain(names: &'static [&'static str]) -> Self {
-        Self { names, subcommand: None, valued: &[], operands: 0 }
+        Self { names, subcommand: None, valued: &[], clearing: &[], operands: 0 }
     }
 
     const fn subcommand(self, subcommand: &'static str) -> Self {
@@ -140,6 +180,10 @@ impl Wrapper {
 
     const fn valued(self, valued: &'static [&'static str]) -> Self {
         Self { valued, ..self }
+    }
+
+    const fn clearing(self, clearing: &'static [&'static str]) -> Self {
+        Self { clearing, ..self }
     }
 
     const fn operands(self, operands: usize) -> Self {
@@ -159,24 +203,44 @@ impl Wrapper {
             }
             rest = after;
         }
+        let mut env_file = false;
         while let Some((word, after)) = rest.split_first() {
             let text = word.prefix();
             if text == "--" {
                 rest = after;
                 break;
             }
-            let assignment = program == "env" && text.contains('=');
-            if assignment && !text.starts_with('-') {
+            if self.clearing.contains(&text) {
+                launch.environment.clear();
+            } else if program == "env" && text.starts_with('-') {
+                let unset = unset_by_env(text, after)?;
+                unset.into_iter().for_each(|name| launch.environment.unset(name));
+            } else if program == "env" && text.contains('=') {
                 let (name, _) = text.split_once('=')?;
-                launch.environment.set(name, word.after(name.len() + 1));
+                launch.environment.set(name, word.after(name.len() + 1), true);
             } else if !text.starts_with('-') {
                 break;
             }
+            env_file |= text.starts_with("--env-file");
             let all = self.valued == ["*"] && !text.contains('=');
             let valued = text.starts_with('-') && (all || self.valued.contains(&text));
             rest = if valued { after.get(1..)? } else { after };
         }
+        if env_file {
+            launch.environment.doubt(ENV_FILE);
+        }
         rest.get(self.operands..).map(<[Word]>::to_vec)
+    }
+}
+
+/// The variable that an option of `env` unsets, if it does; `None` for an option that we do not follow.
+fn unset_by_env<'w>(option: &'w str, after: &'w [Word]) -> Option<Option<&'w str>> {
+    let plain = ["-0", "--null", "-v", "--debug", "-C", "--chdir"];
+    match option {
+        "-u" | "--unset" => Some(Some(after.first()?.known().ok()?)),
+        _ if option.starts_with("--unset=") => Some(option.strip_prefix("--unset=")),
+        _ if plain.contains(&option) || option.starts_with("--chdir=") => Some(None),
+        _ => option.strip_prefix("-u").map(Some),
     }
 }
 

@@ -3,59 +3,129 @@
 //! Turns `envFrom` and `env` into variables, with ConfigMaps from the surroundings and `$(VAR)` expanded. What nobody
 //! can read from a manifest, such as a Secret, stays unresolved with its reason.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    borrow::Cow,
+    cell::Cell,
+    collections::{BTreeMap, HashMap},
+};
 
-use super::word::{Piece, Place, Word};
+use super::word::{LONGEST, Piece, Place, Word, cut};
 use crate::{
     pod::{Container, EnvVar, ValueFrom},
     surroundings::Surroundings,
 };
 
+/// Bytes of words, variables and scripts that we follow in a pod: what Linux gives a program for its arguments and
+/// environment, a quarter of the usual 8 MiB of stack (`execve(2)`).
+///
+/// Its containers share it, so that a pod costs the same in however many parts it comes.
+pub(super) const ROOM: usize = 2 << 20;
+
+/// What a word costs beside its text: about the memory that it takes.
+const EACH: usize = 128;
+
 /// The variables of a container.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Environment {
-    variables: HashMap<String, Word>,
-    /// Sources of `envFrom` that we cannot read: the prefix of their names, and which they are.
+    variables: HashMap<String, Variable>,
+    /// Sources that we cannot read: the prefix of their names, and which they are.
     unread: Vec<(String, String)>,
+    /// Nothing comes from the image.
+    bare: bool,
+    /// What is left of [`ROOM`]; everything that makes words takes from it.
+    room: Cell<usize>,
+}
+
+#[derive(Clone, Debug)]
+struct Variable {
+    /// `None` when it is known to be unset.
+    value: Option<Word>,
+    /// Programs that a shell starts see it.
+    exported: bool,
 }
 
 impl Environment {
-    /// Reads `envFrom`, then `env`.
-    pub(super) fn read(container: &Container<'_>, namespace: &str, surroundings: &Surroundings) -> Self {
-        let mut environment = Self::default();
-        for source in &container.env_from {
-            if let Some(config_map) = &source.config_map_ref {
-                match surroundings.config_map(namespace, &config_map.name) {
-                    Some(data) => environment.take(&source.prefix, &config_map.name, data),
-                    None => environment.miss(&source.prefix, format!("ConfigMap {}", config_map.name)),
-                }
-            } else if let Some(secret) = &source.secret_ref {
-                environment.miss(&source.prefix, format!("Secret {}", secret.name));
-            } else {
-                environment.miss(&source.prefix, "a source of envFrom".to_owned());
-            }
-        }
-        for (index, variable) in container.env.iter().enumerate() {
-            if let Some(word) = environment.resolve(variable, Place::Env(index), namespace, surroundings) {
-                environment.variables.insert(variable.name.to_string(), word);
-            }
+    /// Reads `envFrom`, then `env`, and follows no more than `room` bytes here and later.
+    pub(super) fn read(
+        container: &Container<'_>,
+        namespace: &str,
+        surroundings: &Surroundings,
+        room: usize,
+    ) -> Self {
+        let mut environment = Self { room: Cell::new(room), ..Self::default() };
+        if !environment.fill(container, namespace, surroundings) {
+            environment.give_up();
         }
         environment
     }
 
-    fn take(&mut self, prefix: &str, name: &str, data: &BTreeMap<String, String>) {
-        for (key, value) in data {
-            let word = Word::text(value, Place::ConfigMap(name.to_owned()));
-            self.variables.insert(format!("{prefix}{key}"), word);
+    /// Whether there was room for all.
+    fn fill(&mut self, container: &Container<'_>, namespace: &str, surroundings: &Surroundings) -> bool {
+        for source in &container.env_from {
+            if !self.spend(source.prefix.len() + self.variables.len()) {
+                return false;
+            }
+            if let Some(config_map) = &source.config_map_ref {
+                match surroundings.config_map(namespace, &config_map.name) {
+                    Some(data) => {
+                        if !self.take(&source.prefix, &config_map.name, data) {
+                            return false;
+                        }
+                    }
+                    None => self.miss(&source.prefix, &format!("ConfigMap {}", config_map.name)),
+                }
+            } else if let Some(secret) = &source.secret_ref {
+                self.miss(&source.prefix, &format!("Secret {}", secret.name));
+            } else {
+                self.miss(&source.prefix, "a source of envFrom");
+            }
         }
+        for (index, variable) in container.env.iter().enumerate() {
+            if let Some(word) = self.resolve(variable, Place::Env(index), namespace, surroundings) {
+                if !self.spend(variable.name.len() + word.len()) {
+                    return false;
+                }
+                self.set(&variable.name, word, true);
+            }
+        }
+        true
+    }
+
+    fn take(&mut self, prefix: &str, name: &str, data: &BTreeMap<String, String>) -> bool {
+        data.iter().all(|(key, value)| {
+            let room = self.spend(prefix.len() + key.len() + value.len());
+            if room {
+                let word = Word::text(value, Place::ConfigMap(name.to_owned()));
+                self.set(&format!("{prefix}{key}"), word, true);
+            }
+            room
+        })
     }
 
     /// A source that we cannot read may also hold what earlier sources set.
-    fn miss(&mut self, prefix: &str, source: String) {
-        for (name, word) in self.variables.iter_mut().filter(|(name, _)| name.starts_with(prefix)) {
-            *word = Word::new([Piece::Unknown(format!("{name} may be set by {source}"))], word.at.clone());
+    fn miss(&mut self, prefix: &str, source: &str) {
+        let source = cut(source, 100);
+        for (name, variable) in self.variables.iter_mut().filter(|(name, _)| name.starts_with(prefix)) {
+            let at = variable.value.take().map_or(Place::Env(0), |word| word.at);
+            let why = format!("{name} may be set by {source}");
+            *variable = Variable { value: Some(Word::unknown(why, at)), exported: true };
         }
         self.unread.push((prefix.to_owned(), source));
+    }
+
+    /// `source` may set any variable.
+    pub(super) fn doubt(&mut self, source: &str) {
+        self.unread.clear();
+        if self.spend(self.variables.len()) {
+            self.miss("", source);
+        } else {
+            self.give_up();
+        }
+    }
+
+    fn give_up(&mut self) {
+        self.variables.clear();
+        self.unread = vec![(String::new(), "more text than we follow".to_owned())];
     }
 
     fn resolve(
@@ -66,8 +136,7 @@ impl Environment {
         surroundings: &Surroundings,
     ) -> Option<Word> {
         let name = &variable.name;
-        let unknown =
-            |from: String| Some(Word::new([Piece::Unknown(format!("{name} comes from {from}"))], at.clone()));
+        let unknown = |from: String| Some(Word::unknown(format!("{name} comes from {from}"), at.clone()));
         match &variable.value_from {
             None => Some(self.expand(&variable.value, at)),
             Some(ValueFrom { config_map_key_ref: Some(key), .. }) => {
@@ -85,40 +154,103 @@ impl Environment {
         }
     }
 
-    /// The value of a variable: `None` when nothing sets it.
-    pub(super) fn get(&self, name: &str) -> Option<Word> {
-        if let Some(word) = self.variables.get(name) {
-            return Some(word.clone());
-        }
-        let (_, source) = self.unread.iter().rev().find(|(prefix, _)| name.starts_with(prefix.as_str()))?;
-        let why = format!("{name} may be set by {source}");
-        Some(Word::new([Piece::Unknown(why)], Place::Env(0)))
+    /// Takes room for one thing of this many bytes; `false` when there is none left, now and ever after.
+    #[must_use]
+    pub(super) fn spend(&self, bytes: usize) -> bool {
+        let left = self.room.get().checked_sub(bytes.saturating_add(EACH));
+        self.room.set(left.unwrap_or_default());
+        left.is_some()
     }
 
-    /// Sets a variable, as a shell does.
-    pub(super) fn set(&mut self, name: &str, value: Word) {
-        self.variables.insert(name.to_owned(), value);
+    /// The value of a variable: `None` when nothing sets it.
+    pub(super) fn get(&self, name: &str) -> Option<Cow<'_, Word>> {
+        if let Some(variable) = self.variables.get(name) {
+            return variable.value.as_ref().map(Cow::Borrowed);
+        }
+        let (_, source) = self.unread.iter().rev().find(|(prefix, _)| name.starts_with(prefix.as_str()))?;
+        Some(Cow::Owned(Word::unknown(format!("{name} may be set by {source}"), Place::Env(0))))
+    }
+
+    /// The same, to write it into another word: the only way in which text multiplies, so it takes room.
+    pub(super) fn lend(&self, name: &str) -> Option<Cow<'_, Word>> {
+        let room = self.spend(name.len() + self.unread.len());
+        let word = self.get(name)?;
+        if room && self.spend(word.len() + word.pieces().len() * EACH) {
+            return Some(word);
+        }
+        Some(Cow::Owned(Word::unknown(TOO_LONG, Place::Env(0))))
+    }
+
+    /// Whether the pod itself sets a variable, be it to something that we cannot read.
+    pub(super) fn is_set(&self, name: &str) -> bool {
+        self.variables.get(name).is_some_and(|variable| variable.value.is_some())
+    }
+
+    /// Whether a variable is known not to be set, even by the image.
+    pub(super) fn is_unset(&self, name: &str) -> bool {
+        self.variables.get(name).map_or(self.bare, |variable| variable.value.is_none())
+            && self.get(name).is_none()
+    }
+
+    /// Sets a variable, as a shell does; one that programs see stays one.
+    pub(super) fn set(&mut self, name: &str, value: Word, exported: bool) {
+        let exported = exported || self.variables.get(name).is_some_and(|variable| variable.exported);
+        self.variables.insert(name.to_owned(), Variable { value: Some(value), exported });
+    }
+
+    /// Lets programs see a variable; `false` when nothing sets it yet.
+    pub(super) fn export(&mut self, name: &str) -> bool {
+        match self.variables.get_mut(name) {
+            Some(variable) => variable.exported = true,
+            None => return false,
+        }
+        self.is_set(name)
+    }
+
+    /// Unsets a variable.
+    pub(super) fn unset(&mut self, name: &str) {
+        self.variables.insert(name.to_owned(), Variable { value: None, exported: false });
+    }
+
+    /// Unsets everything.
+    pub(super) fn clear(&mut self) {
+        self.variables.clear();
+        self.unread.clear();
+        self.bare = true;
+    }
+
+    /// Forgets what only a shell saw of it.
+    pub(super) fn leave_shell(&mut self) {
+        self.variables.retain(|_, variable| variable.exported || variable.value.is_none());
     }
 
     /// The names that are known to be set, sorted.
     pub(super) fn names(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = self.variables.keys().map(String::as_str).collect();
+        let set = self.variables.iter().filter(|(_, variable)| variable.value.is_some());
+        let mut names: Vec<&str> = set.map(|(name, _)| name.as_str()).collect();
         names.sort_unstable();
         names
     }
 
     /// Kubelet's expansion: `$(VAR)` is the variable's value, `$$` a dollar sign; an unknown name stays as written.
     pub(super) fn expand(&self, text: &str, at: Place) -> Word {
+        if text.len() > LONGEST {
+            return Word::text(text, at);
+        }
         let mut pieces = Vec::new();
         let mut rest = text;
+        let mut closes = true;
         while let Some(dollar) = rest.find('$') {
             let (before, from) = rest.split_at(dollar);
             pieces.push(Piece::Text(before.to_owned()));
+            let named = from.strip_prefix("$(").filter(|_| closes);
+            let found = named.and_then(|from| from.split_once(')'));
+            // Without one here there is none further on.
+            closes &= named.is_none() || found.is_some();
             if let Some(after) = from.strip_prefix("$$") {
                 pieces.push(Piece::Text("$".to_owned()));
                 rest = after;
-            } else if let Some((name, after)) = from.strip_prefix("$(").and_then(|from| from.split_once(')'))
-            {
+            } else if let Some((name, after)) = found {
                 match self.named(name) {
                     Some(word) => pieces.extend(word.pieces().iter().cloned()),
                     None => pieces.push(Piece::Text(format!("$({name})"))),
@@ -134,14 +266,17 @@ impl Environment {
     }
 
     /// A source that we cannot read is not taken to hold `$(nproc)`, which is meant for the shell.
-    fn named(&self, name: &str) -> Option<Word> {
+    fn named(&self, name: &str) -> Option<Cow<'_, Word>> {
         let usual = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
         if self.variables.contains_key(name) || (!name.is_empty() && name.chars().all(usual)) {
-            return self.get(name);
+            return self.lend(name);
         }
         None
     }
 }
+
+/// Why we do not follow a command line.
+pub(super) const TOO_LONG: &str = "the command line is too long to follow";
 
 #[cfg(test)]
 mod tests {
@@ -156,10 +291,10 @@ mod tests {
         let mut surroundings = Surroundings::default();
         let data = [("KEEP", "30"), ("PORT", "8000")].map(|(key, value)| (key.to_owned(), value.to_owned()));
         surroundings.config_maps.insert(("shop".to_owned(), "web".to_owned()), data.into());
-        Environment::read(&container, "shop", &surroundings)
+        Environment::read(&container, "shop", &surroundings, ROOM)
     }
 
-    fn show(word: Option<Word>) -> String {
+    fn show(word: Option<Cow<'_, Word>>) -> String {
         match word {
             None => "(unset)".to_owned(),
             Some(word) => word.known().map_or_else(|why| format!("? {why}"), ToOwned::to_owned),

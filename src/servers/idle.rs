@@ -16,6 +16,16 @@ pub enum Idle {
 }
 
 impl Idle {
+    /// The same in words fit for one line of any report: what the pod brought is cut and has no control characters.
+    pub(super) fn clean(self) -> Self {
+        match self {
+            Self::ClosesAfter(window, evidence) => Self::ClosesAfter(window, evidence.clean()),
+            Self::ClosesEachResponse(evidence) => Self::ClosesEachResponse(evidence.clean()),
+            Self::NeverCloses(evidence) => Self::NeverCloses(evidence.clean()),
+            Self::Unknown(Why(why)) => Self::Unknown(Why(printable(&why))),
+        }
+    }
+
     /// The word for it in the JSON of `explain`.
     pub const fn as_str(&self) -> &'static str {
         match self {
@@ -65,6 +75,21 @@ pub enum Evidence {
         /// Where the number comes from.
         source: String,
     },
+}
+
+impl Evidence {
+    fn clean(self) -> Self {
+        match self {
+            Self::SetBy { at, text } => Self::SetBy { at: printable(&at), text: printable(text.trim_end()) },
+            Self::DefaultOf { server, source } => Self::DefaultOf { server: printable(&server), source },
+        }
+    }
+}
+
+/// A text of one line.
+fn printable(text: &str) -> String {
+    const LONGEST: usize = 300;
+    text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 impl fmt::Display for Evidence {

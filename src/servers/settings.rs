@@ -4,13 +4,14 @@
 
 mod spring;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, mem};
 
 use super::{
     catalog::{Flag, Sets, Setting, Source},
+    command::Launch,
     environment::Environment,
     recognise::{Found, JAVA_VALUED, JVM_OPTIONS, shorten},
-    word::{Piece, Place, Word, basename},
+    word::{Place, Word, basename},
 };
 use crate::pod::Container;
 
@@ -41,11 +42,18 @@ impl Value {
 /// What settings are read from.
 pub(super) struct Reader<'a, 'c> {
     pub(super) found: &'a Found<'c>,
-    pub(super) environment: &'a Environment,
+    pub(super) launch: &'a Launch,
     pub(super) container: &'a Container<'a>,
 }
 
+/// More words than this nobody puts into a variable.
+const MOST_WORDS: usize = 4096;
+
 impl Reader<'_, '_> {
+    const fn environment(&self) -> &Environment {
+        &self.launch.environment
+    }
+
     /// Reads one setting.
     pub(super) fn read(&self, setting: &Setting) -> Value {
         let flagged = self.found.arguments.iter().any(|word| word.prefix().starts_with('-'));
@@ -70,7 +78,7 @@ impl Reader<'_, '_> {
             // That a Secret might hold what only casts doubt is no reason for doubt.
             Source::Env(names) if matches!(setting.sets, Sets::Doubt(_)) => self.set_variable(names),
             Source::Env(names) => self.set_variable(names).decided().unwrap_or_else(|| {
-                let hidden = names.iter().find_map(|name| self.environment.get(name));
+                let hidden = names.iter().find_map(|name| self.environment().get(name));
                 hidden.map_or(Value::Absent, |word| set("", &word))
             }),
             Source::Property(names) => {
@@ -85,30 +93,34 @@ impl Reader<'_, '_> {
     }
 
     /// The command line, then the variables that hold more of it.
-    fn lines(&self) -> impl Iterator<Item = Vec<Word>> {
-        let more = self.found.server.arguments_env.iter().filter_map(|name| self.split(name));
-        std::iter::once(self.found.arguments.clone()).chain(more)
+    fn lines(&self) -> impl Iterator<Item = Cow<'_, [Word]>> {
+        let more = self.found.server.arguments_env.iter().filter_map(|name| self.split(name).map(Cow::Owned));
+        std::iter::once(Cow::Borrowed(self.found.arguments.as_slice())).chain(more)
     }
 
     /// The words in a variable.
     fn split(&self, name: &str) -> Option<Vec<Word>> {
-        let word = self.environment.get(name)?;
+        let word = self.environment().get(name)?;
+        let at = || word.at.clone();
         Some(match word.known() {
-            Err(_) => vec![word],
+            Err(_) => vec![word.into_owned()],
             Ok(text) => match shlex::split(text) {
-                Some(parts) => parts.iter().map(|part| Word::text(part, word.at.clone())).collect(),
-                None => vec![Word::new([Piece::Unknown(format!("{name} has an open quote"))], word.at)],
+                Some(parts) if parts.len() > MOST_WORDS => {
+                    vec![Word::unknown(format!("{name} is too long to follow"), at())]
+                }
+                Some(parts) => parts.iter().map(|part| Word::text(part, at())).collect(),
+                None => vec![Word::unknown(format!("{name} has an open quote"), at())],
             },
         })
     }
 
     /// The variable of one of these names that the pod itself sets.
     fn set_variable(&self, names: &[String]) -> Value {
-        let set_names = self.environment.names();
+        let set_names = self.environment().names();
         names
             .iter()
             .find_map(|known| set_names.iter().find(|name| self.named(known, name)))
-            .and_then(|name| Some(set(&format!("{name}="), &self.environment.get(name)?)))
+            .and_then(|name| Some(set(&format!("{name}="), &*self.environment().get(name)?)))
             .unwrap_or(Value::Absent)
     }
 
@@ -118,7 +130,10 @@ impl Reader<'_, '_> {
 
     fn argument(&self, names: &[String], line: &[Word]) -> Option<Value> {
         line.iter().rev().find_map(|word| {
-            let (name, _) = word.prefix().split_once('=')?;
+            let Some((name, _)) = word.prefix().split_once('=') else {
+                let may_be = names.iter().any(|known| may_begin(word, known));
+                return may_be.then(|| Value::Unknown(unseen(word)));
+            };
             let known = names.iter().any(|known| self.named(known, name));
             known.then(|| set(&format!("{name}="), &word.after(name.len() + 1)))
         })
@@ -130,8 +145,9 @@ impl Reader<'_, '_> {
         let of_entrypoint = self.found.server.java_options_env.iter().filter(|_| self.found.own_entrypoint);
         let weaker = of_entrypoint.map(String::as_str).chain(others);
         let weaker = weaker.filter_map(|name| self.split(name));
-        let own = std::iter::once(self.found.options.clone());
-        for line in self.split(strongest).into_iter().chain(own).chain(weaker) {
+        let own = std::iter::once(Cow::Borrowed(self.found.options.as_slice()));
+        let strongest = self.split(strongest).into_iter();
+        for line in strongest.map(Cow::Owned).chain(own).chain(weaker.map(Cow::Owned)) {
             for (at, word) in line.iter().enumerate().rev() {
                 let text = word.prefix();
                 // A class path in a file, as Jib writes it, sets nothing.
@@ -143,7 +159,7 @@ impl Reader<'_, '_> {
                 if text.starts_with('@') && !is_value || text.starts_with("-XX:VMOptionsFile=") {
                     return Value::Unknown(format!("{}: a file may set the idle timeout", shorten(text)));
                 }
-                if text.is_empty() && word.why().is_some() {
+                if assigned.is_none() && may_begin(word, "-D") {
                     return Value::Unknown(unseen(word));
                 }
             }
@@ -156,17 +172,28 @@ impl Reader<'_, '_> {
         let working_dir = self.container.working_dir.as_deref();
         let mut covering =
             mounts.filter(|(_, mount)| paths.iter().any(|path| covers(&mount.mount_path, path, working_dir)));
-        covering.next().map_or(Value::Absent, |(index, mount)| Value::Set {
-            value: mount.mount_path.to_string(),
-            text: format!("the volume at {}", mount.mount_path),
-            at: Place::Mount(index),
-        })
+        match (covering.next(), &self.launch.writes) {
+            (Some((index, mount)), _) => Value::Set {
+                value: mount.mount_path.to_string(),
+                text: format!("the volume at {}", mount.mount_path),
+                at: Place::Mount(index),
+            },
+            (None, Some(why)) => Value::Unknown(why.clone()),
+            (None, None) => Value::Absent,
+        }
     }
 
     fn subcommand(&self) -> Value {
         let word = self.found.arguments.iter().find(|word| !word.prefix().starts_with('-'));
         word.map_or(Value::Absent, |word| set("", word))
     }
+}
+
+/// Whether a word that is not wholly known may turn out to begin with `text`.
+fn may_begin(word: &Word, text: &str) -> bool {
+    let alike =
+        |text: &str, head: &str| text.get(..head.len()).is_some_and(|start| start.eq_ignore_ascii_case(head));
+    word.why().is_some() && (alike(text, word.prefix()) || alike(word.prefix(), text))
 }
 
 fn unseen(word: &Word) -> String {
@@ -223,23 +250,72 @@ struct Flags<'a> {
     directive: Option<&'a str>,
 }
 
+/// Flags that take a value in every server that has them, so that an unknown word behind one is no flag itself.
+const VALUED: [&str; 41] = [
+    "--access-logfile",
+    "--app-dir",
+    "--backlog",
+    "--bind",
+    "--chdir",
+    "--config",
+    "--config.file",
+    "--env",
+    "--env-file",
+    "--error-logfile",
+    "--forwarded-allow-ips",
+    "--graceful-timeout",
+    "--group",
+    "--host",
+    "--hostname",
+    "--limit-concurrency",
+    "--log-config",
+    "--log-level",
+    "--loglevel",
+    "--max-requests",
+    "--max-requests-jitter",
+    "--name",
+    "--pid",
+    "--port",
+    "--root-path",
+    "--server.port",
+    "--ssl-certfile",
+    "--ssl-keyfile",
+    "--storage.tsdb.path",
+    "--storage.tsdb.retention.time",
+    "--threads",
+    "--timeout",
+    "--uds",
+    "--user",
+    "--web.external-url",
+    "--web.listen-address",
+    "--worker-tmp-dir",
+    "--workers",
+    "-b",
+    "-p",
+    "-w",
+];
+
+/// Short flags of gunicorn, nginx, httpd and varnishd that take no value, so that another one may follow in the same
+/// word: `-Rkgevent`.
+const SWITCHES: [char; 6] = ['R', 'q', 't', 'T', 'X', 'F'];
+
 impl Flags<'_> {
     fn read(&self, line: &[Word]) -> Value {
         let mut last = Value::Absent;
-        let mut at = 0;
-        while let Some(word) = line.get(at) {
+        let mut words = line.iter().peekable();
+        let mut valued = false;
+        while let Some(word) = words.next() {
             if word.known() == Ok("--") {
                 break;
             }
-            let after_flag =
-                at > 0 && line[at - 1].prefix().starts_with('-') && !line[at - 1].prefix().contains('=');
-            at += 1;
-            let value = match self.value(word, line.get(at)) {
+            let behind = mem::replace(&mut valued, VALUED.contains(&word.prefix()));
+            let value = match self.value(word, words.peek().copied()) {
                 Some((value, taken)) => {
-                    at += usize::from(taken);
+                    words.next_if(|_| taken);
+                    valued &= !taken;
                     value
                 }
-                None if word.prefix().is_empty() && word.why().is_some() && !after_flag => {
+                None if !behind && self.names.iter().any(|flag| may_become(word, flag)) => {
                     Value::Unknown(unseen(word))
                 }
                 None => continue,
@@ -259,13 +335,9 @@ impl Flags<'_> {
     fn value(&self, word: &Word, next: Option<&Word>) -> Option<(Value, bool)> {
         let text = word.prefix();
         let (name, equals) = text.split_once('=').map_or((text, false), |(name, _)| (name, true));
-        if !self.names.iter().any(|flag| self.matches(flag, name)) {
-            let short = self
-                .names
-                .iter()
-                .find(|flag| flag.full.len() == 2 && text.starts_with(flag.full.as_str()))?;
-            let value = self.directed(&format!("{} ", short.full), &word.after(2));
-            return (!text.starts_with("--")).then_some((value, false));
+        let is_whole = equals || word.why().is_none();
+        if !is_whole || !self.names.iter().any(|flag| self.matches(flag, name)) {
+            return self.short(word, next);
         }
         if equals {
             let length = text.find('=').map_or(text.len(), |at| at + 1);
@@ -275,10 +347,28 @@ impl Flags<'_> {
             let value = Value::Set { value: bare.to_owned(), text: text.to_owned(), at: word.at.clone() };
             return Some((value, false));
         }
+        (!self.glued).then(|| self.next_word(text, next))
+    }
+
+    /// A short flag with its value in the same word, or behind others.
+    fn short(&self, word: &Word, next: Option<&Word>) -> Option<(Value, bool)> {
+        let text = word.prefix();
+        let flags = text.strip_prefix('-').filter(|flags| !flags.starts_with('-'))?;
+        let switched = flags.trim_start_matches(SWITCHES);
+        let (name, rest) = self.names.iter().filter(|flag| flag.full.len() == 2).find_map(|flag| {
+            let letter = &flag.full[1..];
+            Some((&flag.full, flags.strip_prefix(letter).or_else(|| switched.strip_prefix(letter))?))
+        })?;
+        if rest.is_empty() && word.why().is_none() {
+            return Some(self.next_word(text, next));
+        }
+        Some((self.directed(&format!("{name} "), &word.after(text.len() - rest.len())), false))
+    }
+
+    fn next_word(&self, text: &str, next: Option<&Word>) -> (Value, bool) {
         match next {
-            _ if self.glued => None,
-            None => Some((Value::Unknown(format!("{text} has no value")), false)),
-            Some(next) => Some((self.directed(&format!("{text} "), next), true)),
+            None => (Value::Unknown(format!("{text} has no value")), false),
+            Some(next) => (self.directed(&format!("{text} "), next), true),
         }
     }
 
@@ -300,4 +390,10 @@ impl Flags<'_> {
             Some(_) | None => Value::Absent,
         }
     }
+}
+
+/// Whether a word that is not wholly known may turn out to be a flag; a value is none.
+fn may_become(word: &Word, flag: &Flag) -> bool {
+    let head = flag.full.split_once('<').map_or(flag.full.as_str(), |(head, _)| head);
+    may_begin(word, head) && !word.prefix().contains('=')
 }

@@ -5,73 +5,133 @@
 
 mod lexer;
 
+use std::collections::HashSet;
+
 use self::lexer::{Operator, Part, Token};
 use super::{
-    environment::Environment,
-    word::{Piece, Place, Word},
+    environment::{Environment, TOO_LONG},
+    word::{Piece, Place, Word, basename},
 };
 
+/// What a script leaves in the foreground.
+#[derive(Debug)]
+pub(super) struct Foreground {
+    /// The command.
+    pub(super) words: Vec<Word>,
+    /// What runs before it and may write its files.
+    pub(super) writes: Option<String>,
+}
+
 /// The command that a script leaves in the foreground; `environment` gets the variables that the script sets for it.
-pub(super) fn foreground(script: &Word, environment: &mut Environment) -> Result<Vec<Word>, String> {
+/// With `exports_all` programs see all of them, as behind `set -a`.
+pub(super) fn foreground(
+    script: &Word,
+    environment: &mut Environment,
+    exports_all: bool,
+) -> Result<Foreground, String> {
+    if !environment.spend(script.len()) {
+        return Err(TOO_LONG.to_owned());
+    }
     let tokens = lexer::tokens(script)?;
     let lists = tokens
         .split_inclusive(|token| matches!(token, Token::Operator(Operator::Then | Operator::Background)));
+    let mut shell =
+        Shell { environment, exports_all, promised: HashSet::new(), uncertain: Vec::new(), writes: None };
     let mut last = None;
+    let mut may_be_over = false;
     'script: for list in lists {
-        if matches!(list.last(), Some(Token::Operator(Operator::Background))) {
-            continue;
-        }
-        let list = List::read(list)?;
-        for command in &list.commands {
-            let run = Run::of(command, environment, &script.at);
-            if run.words.is_empty() {
-                run.set(environment);
+        let background = matches!(list.last(), Some(Token::Operator(Operator::Background)));
+        let list = match List::read(list) {
+            Err(why) if background => {
+                shell.writes = Some(format!("{why} that may write its files"));
                 continue;
             }
-            let replaces_shell = run.is_exec();
-            last = Some((run, list.unclear));
-            if replaces_shell {
+            list => list?,
+        };
+        if may_be_over && !list.commands.is_empty() {
+            return Err("the shell script has an exec that may or may not be reached".to_owned());
+        }
+        shell.doubt_uncertain();
+        let mut certain = list.unclear.is_none();
+        for command in &list.commands {
+            let run = Run::of(command, shell.environment, &script.at)?;
+            if background {
+                shell.ran(&run);
+                continue;
+            }
+            shell.run(&run, certain);
+            if run.words.is_empty() {
+                shell.ran(&run);
+                continue;
+            }
+            let (is_exec, over) = (run.is_exec(), certain && run.is("exit"));
+            if !over && let Some((before, _)) = last.replace((run, list.unclear)) {
+                shell.ran(&before);
+            }
+            may_be_over = is_exec && !certain;
+            if over || is_exec && certain {
                 break 'script;
             }
+            if may_be_over {
+                break;
+            }
+            certain = false;
         }
     }
     match last {
         None => Err("the shell script leaves nothing in the foreground".to_owned()),
         Some((_, Some(why))) => Err(format!("the shell script has {why}")),
         Some((run, None)) => {
-            run.set(environment);
-            Ok(run.words)
+            let writes = shell.writes;
+            environment.leave_shell();
+            for (name, value) in run.sets {
+                environment.set(&name, value, true);
+            }
+            Ok(Foreground { words: run.words, writes })
         }
     }
 }
 
 /// Commands joined by `&&`, `||` and `|`.
 struct List<'t> {
-    commands: Vec<Vec<&'t [Part]>>,
-    /// What makes it unclear which of them stays.
+    commands: Vec<Command<'t>>,
+    /// What makes it unclear which of them stays, and which of them run.
     unclear: Option<&'static str>,
+}
+
+#[derive(Default)]
+struct Command<'t> {
+    words: Vec<&'t [Part]>,
+    /// It writes a file.
+    writes: bool,
 }
 
 impl<'t> List<'t> {
     fn read(tokens: &'t [Token]) -> Result<Self, String> {
         let mut list = Self { commands: Vec::new(), unclear: None };
-        let mut command: Vec<&[Part]> = Vec::new();
-        let mut redirected = false;
+        let mut command = Command::default();
+        let mut redirect = None;
         for token in tokens {
             match token {
-                Token::Word(_) if redirected => redirected = false,
+                Token::Word(parts) if redirect.is_some() => {
+                    command.writes |= redirect.take() == Some(Operator::Write) && !is_stream(parts);
+                }
                 Token::Word(parts) => {
-                    if command.is_empty() && keyword(parts) {
+                    if command.words.is_empty() && keyword(parts) {
                         return Err("the shell script has a loop or a condition".to_owned());
                     }
-                    command.push(parts);
+                    command.words.push(parts);
                 }
-                Token::Operator(Operator::Redirect) => redirected = true,
+                Token::Operator(operator @ (Operator::Read | Operator::Write)) => redirect = Some(*operator),
                 Token::Operator(operator) => {
                     match operator {
                         Operator::Or => list.unclear = Some("commands joined by ||"),
                         Operator::Pipe => list.unclear = Some("a pipe"),
-                        Operator::And | Operator::Then | Operator::Background | Operator::Redirect => {}
+                        Operator::And
+                        | Operator::Then
+                        | Operator::Background
+                        | Operator::Read
+                        | Operator::Write => {}
                     }
                     list.end(&mut command);
                 }
@@ -81,10 +141,20 @@ impl<'t> List<'t> {
         Ok(list)
     }
 
-    fn end(&mut self, command: &mut Vec<&'t [Part]>) {
-        if !command.is_empty() {
+    fn end(&mut self, command: &mut Command<'t>) {
+        if !command.words.is_empty() || command.writes {
             self.commands.push(std::mem::take(command));
         }
+    }
+}
+
+/// Whether a redirect goes to a descriptor or a stream, and not to a file.
+fn is_stream(parts: &[Part]) -> bool {
+    match parts {
+        [Part::Literal(text)] => {
+            text == "-" || text.starts_with("/dev/") || text.chars().all(|c| c.is_ascii_digit())
+        }
+        _ => false,
     }
 }
 
@@ -96,51 +166,295 @@ fn keyword(parts: &[Part]) -> bool {
     matches!(parts, [Part::Literal(text)] if KEYWORDS.contains(&text.as_str()))
 }
 
-/// A command with its variables expanded.
-struct Run {
-    sets: Vec<(String, Word)>,
-    words: Vec<Word>,
+/// What a script has done so far.
+struct Shell<'e> {
+    environment: &'e mut Environment,
+    /// `set -a`: programs see every variable that is set from now on.
+    exports_all: bool,
+    /// Variables to export as soon as they are set.
+    promised: HashSet<String>,
+    /// Variables that a command of this list sets which may not have run.
+    uncertain: Vec<String>,
+    writes: Option<String>,
 }
 
+impl Shell<'_> {
+    /// What a command does to the shell's variables; `certain` when it runs in any case.
+    fn run(&mut self, run: &Run, certain: bool) {
+        for name in &run.falls_back {
+            let value = Word::unknown(format!("the shell script sets {name} if it is empty"), Place::Env(0));
+            self.environment.set(name, value, self.exports_all || self.promised.contains(name));
+        }
+        if run.words.is_empty() {
+            self.assign(run, certain);
+            return;
+        }
+        let skipped = run.words.iter().take_while(|word| matches!(word.known(), Ok("command" | "builtin")));
+        let Some((first, arguments)) = run.words.get(skipped.count()..).and_then(<[Word]>::split_first)
+        else {
+            return;
+        };
+        match first.known() {
+            Err(_) => self.environment.doubt("a command of the shell script that we do not see"),
+            Ok("." | "source") if !run.is_harmless() => {
+                self.environment.doubt("a file that the shell script reads");
+            }
+            Ok("eval") => self.environment.doubt("an eval in the shell script"),
+            Ok("read" | "mapfile" | "readarray" | "getopts") => self.read(arguments),
+            Ok("printf") if arguments.first().is_some_and(|word| word.prefix().starts_with("-v")) => {
+                self.read(arguments.get(..2).unwrap_or_default());
+            }
+            Ok("unset") => self.unset(arguments, certain),
+            Ok("set") => self.options(arguments),
+            Ok(_) => {}
+        }
+    }
+
+    fn assign(&mut self, run: &Run, certain: bool) {
+        for (name, value) in &run.sets {
+            let exported = run.exports || self.exports_all || self.promised.contains(name);
+            self.environment.set(name, value.clone(), exported);
+        }
+        for name in run.names.iter().filter(|_| run.exports) {
+            if !self.environment.export(name) {
+                self.promised.insert(name.clone());
+            }
+        }
+        if !certain {
+            self.uncertain.extend(run.sets.iter().map(|(name, _)| name.clone()).chain(run.names.clone()));
+        }
+        if run.unseen {
+            self.environment.doubt("an export of the shell script that we do not see");
+        }
+    }
+
+    /// Words among which are names of variables that get a value which we do not see.
+    fn read(&mut self, words: &[Word]) {
+        for word in words {
+            match word.known() {
+                Ok(name) if is_name(name) => {
+                    let value = Word::unknown(format!("{name} is read by the shell script"), word.at.clone());
+                    self.environment.set(name, value, self.exports_all);
+                }
+                Ok(_) => {}
+                Err(_) => self.environment.doubt("the shell script"),
+            }
+        }
+    }
+
+    fn unset(&mut self, names: &[Word], certain: bool) {
+        for word in names {
+            match word.known() {
+                Ok(name) if certain => self.environment.unset(name),
+                Ok(name) => self.uncertain.push(name.to_owned()),
+                Err(_) => self.environment.doubt("the shell script"),
+            }
+        }
+    }
+
+    /// `set`, of which `-a` and `-o allexport` matter.
+    fn options(&mut self, arguments: &[Word]) {
+        let mut words = arguments.iter();
+        while let Some(text) = words.next().map(Word::prefix) {
+            let Some(flags) = text.strip_prefix(['-', '+']).filter(|flags| *flags != "-") else { return };
+            let named = flags.ends_with('o') && words.next().is_some_and(|word| word.prefix() == "allexport");
+            if named || flags.contains('a') {
+                self.exports_all = text.starts_with('-');
+            }
+        }
+    }
+
+    /// A list has ended that may have set variables.
+    fn doubt_uncertain(&mut self) {
+        for name in std::mem::take(&mut self.uncertain) {
+            let why = format!("the shell script sets {name} only if another command succeeds or fails");
+            self.environment.set(&name, Word::unknown(why, Place::Env(0)), false);
+        }
+    }
+
+    /// A command ran that is not the one that stays.
+    fn ran(&mut self, run: &Run) {
+        if run.writes {
+            self.writes = Some("the shell script writes a file that may set it".to_owned());
+        } else if !run.is_harmless() {
+            let name = run.words.first().map_or("", |word| basename(word.prefix()));
+            self.writes = Some(format!("the shell script runs {name}, which may write a file that sets it"));
+        }
+    }
+}
+
+/// A command with its variables expanded.
+struct Run {
+    /// What it assigns.
+    sets: Vec<(String, Word)>,
+    /// Names that a declaration lists without a value.
+    names: Vec<String>,
+    /// The declaration is one for programs: `export`, `declare -x`.
+    exports: bool,
+    /// The declaration holds words that we do not see.
+    unseen: bool,
+    /// The program and its arguments; empty for assignments and declarations.
+    words: Vec<Word>,
+    /// What `${NAME:=value}` may have set.
+    falls_back: Vec<String>,
+    /// It writes a file.
+    writes: bool,
+}
+
+/// Commands that write no file, as their names or how they begin: a server's configuration is the same behind them.
+/// Anything else may be what makes it.
+const HARMLESS: &[&[&str]] = &[
+    &[":"],
+    &["["],
+    &["[["],
+    &["cat"],
+    &["cd"],
+    &["chmod"],
+    &["chown"],
+    &["date"],
+    &["echo"],
+    &["exec"],
+    &["exit"],
+    &["false"],
+    &["id"],
+    &["ls"],
+    &["mkdir"],
+    &["printenv"],
+    &["printf"],
+    &["pwd"],
+    &["read"],
+    &["set"],
+    &["shift"],
+    &["sleep"],
+    &["test"],
+    &["trap"],
+    &["true"],
+    &["ulimit"],
+    &["umask"],
+    &["unset"],
+    &["wait"],
+    &["whoami"],
+    // A virtual environment of Python: it changes PATH.
+    &[".", "activate"],
+    &["source", "activate"],
+    // Migrations: they change a database.
+    &["manage.py"],
+    &["python", "manage.py"],
+    &["python3", "manage.py"],
+    &["alembic"],
+    &["flask", "db"],
+    &["rails"],
+    &["rake"],
+    &["bundle", "exec", "rails"],
+    &["bundle", "exec", "rake"],
+];
+
 impl Run {
-    fn of(command: &[&[Part]], environment: &Environment, at: &Place) -> Self {
-        let mut run = Self { sets: Vec::new(), words: Vec::new() };
-        let mut exports = false;
-        for parts in command {
+    fn of(command: &Command<'_>, environment: &Environment, at: &Place) -> Result<Self, String> {
+        let mut run = Self {
+            sets: Vec::new(),
+            names: Vec::new(),
+            exports: false,
+            unseen: false,
+            words: Vec::new(),
+            falls_back: command.words.iter().flat_map(|parts| assigned(parts, environment)).collect(),
+            writes: command.writes,
+        };
+        let mut declares = false;
+        for parts in &command.words {
             let assignment = run.words.is_empty().then(|| assignment(parts)).flatten();
             if let Some((name, value)) = assignment {
                 let pieces = value.iter().flat_map(|part| pieces(part, environment));
                 run.sets.push((name, Word::new(pieces, at.clone())));
-            } else if run.words.is_empty() && matches!(parts, [Part::Literal(text)] if text == "export") {
-                exports = true;
-            } else if !exports {
-                run.words.extend(fields(parts, environment, at));
+            } else if run.words.is_empty() && !declares && declaration(parts) {
+                declares = true;
+                run.exports = matches!(parts, [Part::Literal(text)] if text == "export");
+            } else {
+                let fields = fields(parts, environment, at);
+                if !fields.iter().all(|_| environment.spend(0)) {
+                    return Err(TOO_LONG.to_owned());
+                }
+                if declares {
+                    fields.iter().for_each(|word| run.declare(word));
+                } else {
+                    run.words.extend(fields);
+                }
+            }
+            if !environment.spend(0) {
+                return Err(TOO_LONG.to_owned());
             }
         }
-        run
+        Ok(run)
     }
 
-    fn set(&self, environment: &mut Environment) {
-        for (name, value) in &self.sets {
-            environment.set(name, value.clone());
+    /// A word behind `export`, other than a plain assignment.
+    fn declare(&mut self, word: &Word) {
+        match (word.prefix().split_once('='), word.known()) {
+            (Some((name, _)), _) if is_name(name) => {
+                self.sets.push((name.to_owned(), word.after(name.len() + 1)));
+            }
+            (_, Ok(text)) if is_name(text) => self.names.push(text.to_owned()),
+            (_, Ok(text)) if text.starts_with('-') && !text.contains('n') => {
+                self.exports |= text.contains('x');
+            }
+            (_, Ok(_) | Err(_)) => self.unseen = true,
         }
+    }
+
+    fn is(&self, name: &str) -> bool {
+        self.words.first().is_some_and(|word| word.known() == Ok(name))
     }
 
     fn is_exec(&self) -> bool {
-        self.words.len() > 1 && self.words[0].known() == Ok("exec")
+        self.words.len() > 1 && self.is("exec")
+    }
+
+    fn is_harmless(&self) -> bool {
+        let begins = |known: &&[&str]| {
+            known.iter().enumerate().all(|(at, name)| {
+                self.words.get(at).is_some_and(|word| word.known().map(basename) == Ok(*name))
+            })
+        };
+        self.words.is_empty() || HARMLESS.iter().any(begins)
     }
 }
 
-/// `NAME=value`, with the parts of the value.
+/// The variables that take the value of their fallback where they are empty; not those that the pod sets.
+fn assigned(parts: &[Part], environment: &Environment) -> impl Iterator<Item = String> {
+    parts.iter().filter_map(|part| match part {
+        Part::Variable { name, assigns: true, .. } => {
+            let set = environment.get(name).is_some_and(|word| !matches!(word.known(), Err(_) | Ok("")));
+            (!set).then(|| name.clone())
+        }
+        Part::Literal(_) | Part::Quoted(_) | Part::Variable { .. } | Part::Unknown(_) => None,
+    })
+}
+
+fn declaration(parts: &[Part]) -> bool {
+    const DECLARING: [&str; 5] = ["export", "declare", "typeset", "readonly", "local"];
+    matches!(parts, [Part::Literal(text)] if DECLARING.contains(&text.as_str()))
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty()
+        && !text.starts_with(|c: char| c.is_ascii_digit())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// `NAME=value` or `NAME+=value`, with the parts of the value.
 fn assignment(parts: &[Part]) -> Option<(String, Vec<Part>)> {
     let Some(Part::Literal(text)) = parts.first() else { return None };
     let (name, value) = text.split_once('=')?;
-    let named = !name.is_empty()
-        && !name.starts_with(|c: char| c.is_ascii_digit())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    named.then(|| {
+    let before = name.strip_suffix('+');
+    let name = before.unwrap_or(name);
+    let before = before.map(|name| {
+        let fallback = Some(String::new());
+        Part::Variable { name: name.to_owned(), fallback, assigns: false, quoted: true }
+    });
+    is_name(name).then(|| {
         let rest = parts.iter().skip(1).cloned();
-        (name.to_owned(), std::iter::once(Part::Literal(value.to_owned())).chain(rest).collect())
+        let value = before.into_iter().chain([Part::Literal(value.to_owned())]).chain(rest);
+        (name.to_owned(), value.collect())
     })
 }
 
@@ -149,10 +463,15 @@ fn pieces(part: &Part, environment: &Environment) -> Vec<Piece> {
     match part {
         Part::Literal(text) | Part::Quoted(text) => vec![Piece::Text(text.clone())],
         Part::Unknown(why) => vec![Piece::Unknown(why.clone())],
-        Part::Variable { name, fallback, .. } => match (environment.get(name), fallback) {
+        Part::Variable { name, fallback, .. } => match (environment.lend(name), fallback) {
             (Some(word), Some(fallback)) if word.known() == Ok("") => vec![Piece::Text(fallback.clone())],
             (Some(word), _) => word.pieces().to_vec(),
-            (None, Some(fallback)) => vec![Piece::Text(fallback.clone())],
+            (None, fallback) if environment.is_unset(name) => {
+                vec![Piece::Text(fallback.clone().unwrap_or_default())]
+            }
+            (None, Some(_)) => {
+                vec![Piece::Unknown(format!("the pod does not set ${name}, and its image may"))]
+            }
             (None, None) => vec![Piece::Unknown(format!("the pod does not set ${name}"))],
         },
     }
@@ -167,11 +486,14 @@ fn fields(parts: &[Part], environment: &Environment, at: &Place) -> Vec<Word> {
         for piece in pieces(part, environment) {
             match piece {
                 Piece::Text(text) if splits => {
-                    for c in text.chars() {
-                        if !c.is_whitespace() {
-                            field.get_or_insert_default().push(Piece::Text(c.to_string()));
-                        } else if let Some(done) = field.take() {
+                    for (index, text) in text.split(char::is_whitespace).enumerate() {
+                        if index > 0
+                            && let Some(done) = field.take()
+                        {
                             fields.push(Word::new(done, at.clone()));
+                        }
+                        if !text.is_empty() {
+                            field.get_or_insert_default().push(Piece::Text(text.to_owned()));
                         }
                     }
                 }

@@ -8,17 +8,28 @@ use serde_json::{Value, json};
 use super::*;
 
 mod kinds;
+mod limits;
+mod scripts;
 mod traps;
 
 /// Words for what `judge` says of a container: `gunicorn 10s..11s`, `nginx 65s`, `- unknown: ...`.
 fn say(container: &Value) -> String {
-    let (text, _) = told(Catalog::builtin(), container);
-    text
+    say_beside(container, 0)
+}
+
+/// The same beside this many other containers.
+fn say_beside(container: &Value, others: usize) -> String {
+    let containers: Vec<_> = std::iter::once(container.clone()).chain(vec![json!({}); others]).collect();
+    told_of(Catalog::builtin(), &json!(containers)).0
 }
 
 fn told(catalog: &Catalog, container: &Value) -> (String, Option<Evidence>) {
+    told_of(catalog, &json!([container]))
+}
+
+fn told_of(catalog: &Catalog, containers: &Value) -> (String, Option<Evidence>) {
     let object = json!({
-        "apiVersion": "apps/v1", "kind": "Deployment", "spec": {"template": {"spec": {"containers": [container]}}},
+        "apiVersion": "apps/v1", "kind": "Deployment", "spec": {"template": {"spec": {"containers": containers}}},
     });
     let text = object.to_string();
     let object = crate::workload::Object::read(&text).unwrap().unwrap();

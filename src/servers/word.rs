@@ -42,20 +42,51 @@ pub(super) enum Piece {
     Unknown(String),
 }
 
+impl Piece {
+    fn len(&self) -> usize {
+        match self {
+            Self::Text(text) | Self::Unknown(text) => text.len(),
+        }
+    }
+}
+
 /// A word of a command line.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Word {
-    /// Its parts: no text is empty, and no two texts are neighbours.
+    /// Its parts: no text is empty, no two texts are neighbours, and all are within the limits below.
     pieces: Vec<Piece>,
     /// Where it stands.
     pub(super) at: Place,
 }
 
+/// No program starts with a longer argument or variable: MAX_ARG_STRLEN in Linux's include/uapi/linux/binfmts.h, where
+/// pages have 4 KiB.
+pub(super) const LONGEST: usize = 128 << 10;
+
+/// Nobody writes a word with more parts; it bounds what the parts that we do not know cost.
+const MOST_PIECES: usize = 256;
+
+/// A reason may quote a name of any length, and is cut to this many characters.
+const LONGEST_REASON: usize = 250;
+
 impl Word {
-    /// A word of these parts.
+    /// A word of these parts; unknown as a whole when they are too long or too many. There is no other way to make or
+    /// grow one.
     pub(super) fn new(pieces: impl IntoIterator<Item = Piece>, at: Place) -> Self {
         let mut word = Self { pieces: Vec::new(), at };
+        let mut length = 0;
         for piece in pieces {
+            let piece = match piece {
+                Piece::Unknown(why) if why.len() > LONGEST_REASON => {
+                    Piece::Unknown(cut(&why, LONGEST_REASON))
+                }
+                piece => piece,
+            };
+            length += piece.len();
+            if length > LONGEST || word.pieces.len() > MOST_PIECES {
+                word.pieces = vec![Piece::Unknown("a word is too long to start a program with".to_owned())];
+                return word;
+            }
             match (piece, word.pieces.last_mut()) {
                 (Piece::Text(text), _) if text.is_empty() => {}
                 (Piece::Text(text), Some(Piece::Text(before))) => before.push_str(&text),
@@ -65,7 +96,12 @@ impl Word {
         word
     }
 
-    /// A word that is wholly known.
+    /// A word of which nothing is known.
+    pub(super) fn unknown(why: impl Into<String>, at: Place) -> Self {
+        Self::new([Piece::Unknown(why.into())], at)
+    }
+
+    /// A word that is wholly known, or too long.
     pub(super) fn text(text: &str, at: Place) -> Self {
         Self::new([Piece::Text(text.to_owned())], at)
     }
@@ -94,6 +130,11 @@ impl Word {
         })
     }
 
+    /// The bytes of its parts.
+    pub(super) fn len(&self) -> usize {
+        self.pieces.iter().map(Piece::len).sum()
+    }
+
     /// Its parts.
     pub(super) fn pieces(&self) -> &[Piece] {
         &self.pieces
@@ -112,4 +153,9 @@ impl Word {
 /// The last part of a path.
 pub(super) fn basename(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
+}
+
+/// The first characters of a text.
+pub(super) fn cut(text: &str, characters: usize) -> String {
+    text.chars().take(characters).collect()
 }

@@ -2,13 +2,13 @@ use rstest::rstest;
 use serde_json::json;
 
 use super::*;
-use crate::surroundings::Surroundings;
+use crate::{servers::environment::ROOM, surroundings::Surroundings};
 
 /// The command line as we would print it; an error starts with `!`, what is not known is `?`.
 fn run(command: &[&str], env: &serde_json::Value) -> String {
     let text = json!({ "command": command, "env": env }).to_string();
     let container: Container<'_> = serde_json::from_str(&text).unwrap();
-    let environment = Environment::read(&container, "", &Surroundings::default());
+    let environment = Environment::read(&container, "", &Surroundings::default(), ROOM);
     match launch(&container, environment) {
         Err(why) => format!("! {why}"),
         Ok(launch) => {
@@ -88,7 +88,8 @@ fn wrappers(#[case] command: &[&str], #[case] words: &str) {
 #[case::set("run --port $PORT", "run --port 8000")]
 #[case::braces("run --port=${PORT}", "run --port=8000")]
 #[case::fallback_unused("run ${PORT:-9000}", "run 8000")]
-#[case::fallback("run ${OTHER:-9000}", "run 9000")]
+#[case::fallback_the_image_may_set("run ${OTHER:-9000}", "run ?")]
+#[case::fallback_for_unset("unset PORT; run ${PORT:-9000}", "run 9000")]
 #[case::fallback_for_empty("run ${EMPTY:-9000}", "run 9000")]
 #[case::must_be_set("run ${PORT:?missing}", "run 8000")]
 #[case::odd_expansion("run ${PORT%0}", "run ?")]
@@ -117,7 +118,8 @@ fn scripts(#[case] script: &str, #[case] words: &str) {
 fn variables_of_the_command_line_are_kept(#[case] command: &[&str]) {
     let text = json!({ "command": command }).to_string();
     let container: Container<'_> = serde_json::from_str(&text).unwrap();
-    let launch = launch(&container, Environment::default()).unwrap();
+    let environment = Environment::read(&container, "", &Surroundings::default(), ROOM);
+    let launch = launch(&container, environment).unwrap();
     assert_eq!(launch.environment.get("KEEP").unwrap().known(), Ok("7"));
 }
 

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use super::{Reader, Value, set, unseen};
+use super::{Reader, Value, may_begin, set, unseen};
 
 impl Reader<'_, '_> {
     /// A property on the command line, in JSON, in the JVM's options or in a variable; the first that sets it counts.
@@ -17,7 +17,7 @@ impl Reader<'_, '_> {
         let options = self.found.arguments.iter().take_while(|word| word.known() != Ok("--"));
         let found = options.collect::<Vec<_>>().into_iter().rev().find_map(|word| {
             let text = word.prefix();
-            if text.is_empty() && word.why().is_some() {
+            if !text.contains('=') && may_begin(word, "--") {
                 return Some(Value::Unknown(unseen(word)));
             }
             let (found, _) = text.strip_prefix("--")?.split_once('=')?;
@@ -31,10 +31,10 @@ impl Reader<'_, '_> {
     fn outside(&self, name: &str) -> Value {
         let wanted = relaxed(name);
         self.property(|found| relaxed(found) == wanted).decided().unwrap_or_else(|| {
-            let names = self.environment.names();
+            let names = self.environment().names();
             let found = names.into_iter().find(|found| is_variable(found, name));
             let variable = found.map_or_else(|| Cow::Owned(variable(name)), Cow::Borrowed);
-            let word = self.environment.get(&variable);
+            let word = self.environment().get(&variable);
             word.map_or(Value::Absent, |word| set(&format!("{variable}="), &word))
         })
     }

@@ -17,8 +17,10 @@ pub(super) enum Operator {
     Background,
     /// `|`.
     Pipe,
-    /// `>`, `<`, `2>&1`: the next word is a file or a descriptor.
-    Redirect,
+    /// `<`: the next word is a file or a descriptor.
+    Read,
+    /// `>`, `2>&1`: the next word is a file or a descriptor that is written.
+    Write,
 }
 
 /// A part of a word.
@@ -34,6 +36,8 @@ pub(super) enum Part {
         name: String,
         /// The text after `:-`.
         fallback: Option<String>,
+        /// The fallback also becomes its value: `${NAME:=fallback}`.
+        assigns: bool,
         /// Between double quotes, where it is not split.
         quoted: bool,
     },
@@ -59,11 +63,14 @@ enum Symbol {
 
 /// Splits a script; the error names what it has that we do not follow.
 pub(super) fn tokens(script: &Word) -> Result<Vec<Token>, String> {
-    let symbols = script.pieces().iter().flat_map(|piece| match piece {
-        Piece::Text(text) => text.chars().map(Symbol::Char).collect::<Vec<_>>(),
-        Piece::Unknown(why) => vec![Symbol::Unknown(why.clone())],
-    });
-    let mut lexer = Lexer { symbols: symbols.collect(), at: 0 };
+    let mut symbols = Vec::with_capacity(script.len());
+    for piece in script.pieces() {
+        match piece {
+            Piece::Text(text) => symbols.extend(text.chars().map(Symbol::Char)),
+            Piece::Unknown(why) => symbols.push(Symbol::Unknown(why.clone())),
+        }
+    }
+    let mut lexer = Lexer { symbols, at: 0 };
     let mut tokens = Vec::new();
     while let Some(token) = lexer.token()? {
         tokens.push(token);
@@ -135,14 +142,14 @@ impl Lexer {
         let operators = [
             ("&&", Operator::And),
             ("||", Operator::Or),
-            ("&>>", Operator::Redirect),
-            ("&>", Operator::Redirect),
-            (">>", Operator::Redirect),
-            (">&", Operator::Redirect),
-            (">|", Operator::Redirect),
-            ("<&", Operator::Redirect),
-            (">", Operator::Redirect),
-            ("<", Operator::Redirect),
+            ("&>>", Operator::Write),
+            ("&>", Operator::Write),
+            (">>", Operator::Write),
+            (">&", Operator::Write),
+            (">|", Operator::Write),
+            ("<&", Operator::Read),
+            (">", Operator::Write),
+            ("<", Operator::Read),
             ("|", Operator::Pipe),
             ("&", Operator::Background),
             (";", Operator::Then),
@@ -227,10 +234,11 @@ impl Lexer {
                         self.at += 2;
                     }
                     '\\' if self.eat("\\\n") => {}
-                    c => {
-                        parts.push(Part::Quoted(c.to_string()));
+                    '\\' => {
+                        parts.push(Part::Quoted("\\".to_owned()));
                         self.at += 1;
                     }
+                    _ => parts.push(Part::Quoted(self.eat_while(|c| !"\"$`\\".contains(c)))),
                 },
             }
         }
@@ -256,7 +264,12 @@ impl Lexer {
                 parts.push(braced(&inner, quoted));
             }
             Some(c) if c.is_ascii_alphabetic() || c == '_' => {
-                parts.push(Part::Variable { name: self.eat_while(named), fallback: None, quoted });
+                parts.push(Part::Variable {
+                    name: self.eat_while(named),
+                    fallback: None,
+                    assigns: false,
+                    quoted,
+                });
             }
             Some(c) if "@*#?!-$0123456789".contains(c) => {
                 self.at += 1;
@@ -307,11 +320,14 @@ fn braced(inner: &str, quoted: bool) -> Part {
     let fallback = [":-", ":=", "-", "="].iter().find_map(|operator| rest.strip_prefix(operator));
     match fallback {
         None if rest.is_empty() || rest.starts_with([':', '?']) && rest.contains('?') => {
-            Part::Variable { name: name.to_owned(), fallback: None, quoted }
+            Part::Variable { name: name.to_owned(), fallback: None, assigns: false, quoted }
         }
-        Some(fallback) if !fallback.contains(['$', '`', '\'', '"', '\\']) => {
-            Part::Variable { name: name.to_owned(), fallback: Some(fallback.to_owned()), quoted }
-        }
+        Some(fallback) if !fallback.contains(['$', '`', '\'', '"', '\\']) => Part::Variable {
+            name: name.to_owned(),
+            fallback: Some(fallback.to_owned()),
+            assigns: rest.contains('='),
+            quoted,
+        },
         None | Some(_) => unknown(),
     }
 }

@@ -1,0 +1,128 @@
+//! Pods that are made to cost much: the answer is that we do not follow them, and it comes at once.
+
+use std::time::{Duration, Instant};
+
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use super::{CART, say};
+use crate::{
+    pod::Container,
+    servers::{
+        command,
+        environment::{Environment, ROOM},
+        word::LONGEST,
+    },
+    surroundings::Surroundings,
+};
+
+/// A0 is ten bytes, and each further one twice the one before: A39 would have 5 TB.
+fn doubling(first: &Value) -> Vec<Value> {
+    let doubled = |n: usize| json!({"name": format!("A{n}"), "value": format!("$(A{0})$(A{0})", n - 1)});
+    std::iter::once(first.clone()).chain((1..40).map(doubled)).collect()
+}
+
+fn ten_bytes() -> Value {
+    json!({"name": "A0", "value": "xxxxxxxxxx"})
+}
+
+fn ten_unknowns() -> Value {
+    json!({"name": "A0", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}})
+}
+
+fn flags(count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("--entryPoints.e{n}.transport.respondingTimeouts.idleTimeout=30s")).collect()
+}
+
+const WORD: &str = "a word is too long to start a program with";
+const LINE: &str = "- unknown: the command line is too long to follow";
+
+#[rstest]
+#[case::doubled(
+    json!({"command": ["uvicorn", "--timeout-keep-alive", "$(A39)"], "env": doubling(&ten_bytes())}),
+    &format!("uvicorn unknown: {WORD}"))]
+#[case::doubled_unknown(
+    json!({"command": ["uvicorn", "--timeout-keep-alive", "$(A39)"], "env": doubling(&ten_unknowns())}),
+    &format!("uvicorn unknown: {WORD}"))]
+#[case::doubled_in_a_script(
+    json!({"command": ["sh", "-c", format!("A=xxxxxxxxxx;{} exec uvicorn $A", "A=$A$A;".repeat(40))]}),
+    &format!("uvicorn unknown: {WORD}"))]
+#[case::doubled_unknown_in_a_script(
+    json!({"command": ["sh", "-c", format!("A=$(x);{} exec uvicorn $A", "A=$A$A;".repeat(40))]}),
+    &format!("uvicorn unknown: {WORD}"))]
+#[case::repeated_in_args(
+    json!({"command": vec!["$(A)$(A)"; 100_000], "env": [{"name": "A", "value": "x".repeat(LONGEST / 2)}]}), LINE)]
+#[case::repeated_in_env(
+    json!({"command": ["uvicorn"], "env": std::iter::once(json!({"name": "A", "value": "x".repeat(LONGEST / 2)}))
+        .chain((0..50_000).map(|n| json!({"name": format!("B{n}"), "value": "$(A)$(A)"}))).collect::<Vec<_>>()}),
+    LINE)]
+#[case::repeated_in_a_script(
+    json!({"command": ["sh", "-c", "x $A$A;".repeat(10_000)], "env": [{"name": "A", "value": "x ".repeat(LONGEST / 4)}]}),
+    LINE)]
+#[case::brackets_that_do_not_close(json!({"command": ["uvicorn", "$(".repeat(3_000_000)]}), &format!("uvicorn unknown: {WORD}"))]
+#[case::brackets_in_each_word(json!({"command": vec!["$(".repeat(LONGEST / 2); 50]}), LINE)]
+#[case::flags(json!({"image": "traefik:v3", "args": flags(60_000)}), LINE)]
+#[case::fewer_flags(json!({"image": "traefik:v3", "args": flags(8_000)}), "traefik unknown: --entryPoints.e7999.transport.respondingTimeouts.idleTimeout...: it is that of one entrypoint")]
+#[case::many_args(json!({"command": vec!["a"; 1_000_000]}), LINE)]
+#[case::sources(
+    json!({"command": vec!["$(BBB)"; 50_000], "envFrom": (0..50_000)
+        .map(|n| json!({"prefix": format!("P{n}_"), "secretRef": {"name": "s"}})).collect::<Vec<_>>()}),
+    LINE)]
+#[case::script(
+    json!({"command": ["sh", "-c", format!("{} exec uvicorn", "echo a;".repeat(900_000))]}),
+    &format!("- unknown: {WORD}"))]
+#[case::script_of_short_words(
+    json!({"command": ["sh", "-c", format!("exec uvicorn {}", "a ".repeat(LONGEST / 2 - 100))]}), LINE)]
+#[case::sourced_again(
+    json!({"command": ["sh", "-c", format!("{} exec uvicorn", ". x;".repeat(LONGEST / 4 - 100))],
+        "env": (0..6_000).map(|n| json!({"name": format!("B{n}")})).collect::<Vec<_>>()}),
+    LINE)]
+fn are_not_followed(#[case] mut container: Value, #[case] said: &str) {
+    if container["image"].is_null() {
+        container["image"] = json!(CART);
+    }
+    let start = Instant::now();
+    assert_eq!(say(&container), said);
+    // A tenth of it when optimised; what was unlimited took minutes, or all memory.
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+#[rstest]
+#[case::doubled(json!({"env": doubling(&ten_bytes())}))]
+#[case::doubled_unknown(json!({"env": doubling(&ten_unknowns())}))]
+#[case::doubled_at_length(json!({"env": (0..60).flat_map(|_| doubling(&ten_bytes())).collect::<Vec<_>>()}))]
+#[case::many(json!({"env": (0..100_000).map(|n| json!({"name": format!("B{n}")})).collect::<Vec<_>>()}))]
+fn an_environment_takes_no_more_than_its_room(#[case] container: Value) {
+    let text = container.to_string();
+    let container: Container<'_> = serde_json::from_str(&text).unwrap();
+    let environment = Environment::read(&container, "", &Surroundings::default(), ROOM);
+    let names = environment.names();
+    let lengths = names.iter().map(|name| environment.get(name).unwrap().len());
+    assert!(lengths.clone().all(|length| length <= LONGEST));
+    assert!(lengths.sum::<usize>() <= ROOM);
+    assert!(names.len() <= ROOM / 128);
+}
+
+/// Otherwise a body of thousands of containers would cost thousands of rooms.
+#[rstest]
+#[case::alone(0, "uvicorn 5s")]
+#[case::beside_others(99, LINE)]
+fn containers_share_the_room(#[case] others: usize, #[case] said: &str) {
+    let variables: Vec<_> = (0..300).map(|n| json!({"name": format!("B{n}")})).collect();
+    let container = json!({"image": CART, "command": ["uvicorn"], "env": variables});
+    assert_eq!(super::say_beside(&container, others), said);
+}
+
+#[test]
+fn an_environment_without_room_may_hold_anything() {
+    let text = json!({"command": ["a"], "env": [{"name": "A", "value": "1"}]}).to_string();
+    let container: Container<'_> = serde_json::from_str(&text).unwrap();
+    let environment = Environment::read(&container, "", &Surroundings::default(), 200);
+    assert_eq!(environment.get("A").unwrap().known(), Ok("1"));
+    let environment = Environment::read(&container, "", &Surroundings::default(), 100);
+    assert_eq!(environment.get("B").unwrap().known(), Err("B may be set by more text than we follow"));
+    assert_eq!(
+        command::launch(&container, environment).unwrap_err(),
+        "the command line is too long to follow"
+    );
+}
