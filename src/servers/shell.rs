@@ -301,52 +301,27 @@ struct Run {
     writes: bool,
 }
 
-/// Commands that write no file, as their names or how they begin: a server's configuration is the same behind them.
-/// Anything else may be what makes it.
-const HARMLESS: &[&[&str]] = &[
-    &[":"],
-    &["["],
-    &["[["],
-    &["cat"],
-    &["cd"],
-    &["chmod"],
-    &["chown"],
-    &["date"],
-    &["echo"],
-    &["exec"],
-    &["exit"],
-    &["false"],
-    &["id"],
-    &["ls"],
-    &["mkdir"],
-    &["printenv"],
-    &["printf"],
-    &["pwd"],
-    &["read"],
-    &["set"],
-    &["shift"],
-    &["sleep"],
-    &["test"],
-    &["trap"],
-    &["true"],
-    &["ulimit"],
-    &["umask"],
-    &["unset"],
-    &["wait"],
-    &["whoami"],
-    // A virtual environment of Python: it changes PATH.
-    &[".", "activate"],
-    &["source", "activate"],
-    // Migrations: they change a database.
-    &["manage.py"],
-    &["python", "manage.py"],
-    &["python3", "manage.py"],
-    &["alembic"],
-    &["flask", "db"],
-    &["rails"],
-    &["rake"],
-    &["bundle", "exec", "rails"],
-    &["bundle", "exec", "rake"],
+/// Commands that write no file, so that a server's configuration is the same behind them. Anything else may be what
+/// makes it.
+const HARMLESS: [&str; 30] = [
+    ":", "[", "[[", "cat", "cd", "chmod", "chown", "date", "echo", "exec", "exit", "false", "id", "ls",
+    "mkdir", "printenv", "printf", "pwd", "read", "set", "shift", "sleep", "test", "trap", "true", "ulimit",
+    "umask", "unset", "wait", "whoami",
+];
+
+/// The same by how they begin: a virtual environment of Python changes PATH, and migrations change a database.
+const HARMLESS_BEGINNINGS: [&str; 11] = [
+    ". activate",
+    "source activate",
+    "manage.py",
+    "python manage.py",
+    "python3 manage.py",
+    "alembic",
+    "flask db",
+    "rails",
+    "rake",
+    "bundle exec rails",
+    "bundle exec rake",
 ];
 
 impl Run {
@@ -410,12 +385,11 @@ impl Run {
     }
 
     fn is_harmless(&self) -> bool {
-        let begins = |known: &&[&str]| {
-            known.iter().enumerate().all(|(at, name)| {
-                self.words.get(at).is_some_and(|word| word.known().map(basename) == Ok(*name))
-            })
-        };
-        self.words.is_empty() || HARMLESS.iter().any(begins)
+        let name = |at: usize| self.words.get(at).and_then(|word| word.known().ok()).map(basename);
+        let begins = |known: &&str| known.split(' ').enumerate().all(|(at, word)| name(at) == Some(word));
+        self.words.is_empty()
+            || name(0).is_some_and(|name| HARMLESS.contains(&name))
+            || HARMLESS_BEGINNINGS.iter().any(begins)
     }
 }
 
