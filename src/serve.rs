@@ -12,7 +12,7 @@ mod stall;
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
     thread,
@@ -232,7 +232,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let admin_routes =
         admin::router(Arc::clone(&readiness), Arc::clone(&dial), metrics, move || open.connection_count());
     let unusable = |address| move |source| StartError::Listen { address, source };
-    let webhook = webhook(listener, tls.clone(), waits, &state, dial.source()).map_err(unusable(addr))?;
+    let webhook = webhook(listener, tls.clone(), waits, &state, dial.sources()).map_err(unusable(addr))?;
     let (own_thread, until_dropped) = own_thread().map_err(StartError::Thread)?;
     let plain = {
         let _entered = own_thread.enter();
@@ -277,14 +277,26 @@ fn credentials(
     }
 }
 
-/// Binds by tokio, whose queue of 1 024 connections holds a burst of API servers better than the 128 of std.
+/// Binds by tokio, whose queue of 1 024 connections holds a burst of API servers better than the 128 of std. Every
+/// address is both IPv6 and IPv4, or IPv4 where the kernel has no IPv6.
 async fn listen(address: SocketAddr) -> Result<(std::net::TcpListener, SocketAddr), StartError> {
-    let bound = async {
+    let bind = async |address: SocketAddr| {
         let listener = TcpListener::bind(address).await?;
         let bound = listener.local_addr()?;
         Ok((listener.into_std()?, bound))
     };
-    bound.await.map_err(|source| StartError::Listen { address, source })
+    let bound = match bind(address).await {
+        Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && !is_final(&error) => {
+            bind((Ipv4Addr::UNSPECIFIED, address.port()).into()).await
+        }
+        bound => bound,
+    };
+    bound.map_err(|source| StartError::Listen { address, source })
+}
+
+/// Whether IPv4 would fail in the same way. That there is no IPv6 has no kind of its own.
+fn is_final(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied)
 }
 
 fn webhook(
@@ -292,14 +304,14 @@ fn webhook(
     tls: RustlsConfig,
     waits: Waits,
     state: &Arc<State>,
-    ourselves: IpAddr,
+    ourselves: Vec<IpAddr>,
 ) -> io::Result<Server<SocketAddr, RustlsAcceptor<StallAcceptor>>> {
     let stall = StallAcceptor { limit: waits.stalled_write };
     let server =
         from_tcp_rustls(listener, tls)?.map(|tls| tls.handshake_timeout(waits.handshake).acceptor(stall));
     let state = Arc::clone(state);
     let on_error = move |peer: Option<&SocketAddr>, error: &io::Error| {
-        let from_here = peer.is_some_and(|peer| peer.ip() == ourselves);
+        let from_here = peer.is_some_and(|peer| ourselves.contains(&peer.ip().to_canonical()));
         // Readiness has no client certificate to show, and has seen what it wanted to see.
         if !(from_here && shows_no_certificate(error)) {
             report_failed_connection(&state, peer, error);
@@ -337,6 +349,7 @@ fn report_failed_connection(state: &State, peer: Option<&SocketAddr>, error: &io
         }
         return;
     };
+    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     state.metrics().handshake_failed();
     let hung_up = matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset);
     match turn {

@@ -5,6 +5,7 @@
 mod support;
 
 use std::{
+    net::{IpAddr, SocketAddr},
     path::Path,
     thread::park_timeout,
     time::{Duration, Instant, SystemTime},
@@ -22,7 +23,8 @@ use rustls::version::TLS12;
 use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 
 use self::support::{
-    Authority, Connection, Mount, Pair, eventually, get, head, metric, review_of_a_pod, until_closed, within,
+    Authority, Connection, Mount, Pair, eventually, get, head, metric, review_of_a_pod, say, until_closed,
+    within,
 };
 
 const PATH: &str = "/validate/enforce?timeout=10s";
@@ -33,6 +35,29 @@ const LONG: Duration = Duration::from_secs(60);
 async fn start(mount: &Mount, waits: Waits) -> Running {
     let certificate = CertificateSource::Files(mount.files());
     serve::start(Config { certificate, waits, ..Config::loopback() }).await.unwrap()
+}
+
+/// Clusters are of either family, and what listens must not have to know.
+#[tokio::test]
+async fn every_address_is_of_both_families() {
+    let authority = Authority::new();
+    let mount = Mount::new(&authority.issue());
+    let certificate = CertificateSource::Files(mount.files());
+    let everywhere = "[::]:0".parse().unwrap();
+    let config = Config { certificate, listen: everywhere, admin_listen: everywhere, ..Config::loopback() };
+    let server = serve::start(config).await.unwrap();
+    // Without IPv6 it has bound the other one alone.
+    let loopbacks: &[&str] = if server.addr().is_ipv6() { &["127.0.0.1", "::1"] } else { &["127.0.0.1"] };
+    for loopback in loopbacks.iter().map(|ip| ip.parse::<IpAddr>().unwrap()) {
+        let at = |addr: SocketAddr| SocketAddr::new(loopback, addr.port());
+        if TcpStream::connect(at(server.addr())).await.is_err() && loopback.is_ipv6() {
+            say("there is no ::1 here");
+            continue;
+        }
+        let mut connection = Connection::open(at(server.addr()), &authority.pem()).await;
+        assert_eq!(connection.post(PATH, &review_of_a_pod("both")).await.status, 200);
+        assert_eq!(get(at(server.admin_addr()), "/readyz").await.status, 200);
+    }
 }
 
 fn patient() -> Waits {

@@ -29,7 +29,7 @@ const FRESH: Duration = Duration::from_secs(2);
 
 /// Calls the webhook port.
 pub struct SelfDial {
-    addr: SocketAddr,
+    addrs: Vec<SocketAddr>,
     tls: TlsConnector,
     last: Mutex<Option<(Instant, Result<(), String>)>>,
 }
@@ -41,13 +41,14 @@ impl SelfDial {
     ///
     /// When TLS cannot be set up.
     pub fn new(listens: SocketAddr) -> Result<Self, rustls::Error> {
-        let addr = SocketAddr::new(reachable(listens.ip()), listens.port());
-        Ok(Self { addr, tls: connector()?, last: Mutex::new(None) })
+        let addrs =
+            reachable(listens.ip()).into_iter().map(|ip| SocketAddr::new(ip, listens.port())).collect();
+        Ok(Self { addrs, tls: connector()?, last: Mutex::new(None) })
     }
 
-    /// The address from which its calls come, for they are calls from here to here.
-    pub fn source(&self) -> IpAddr {
-        self.addr.ip()
+    /// The addresses from which its calls come, for they are calls from here to here.
+    pub fn sources(&self) -> Vec<IpAddr> {
+        self.addrs.iter().map(SocketAddr::ip).collect()
     }
 
     /// Whether the port has just set up TLS; if not, why.
@@ -71,8 +72,9 @@ impl SelfDial {
     }
 
     async fn call(&self) -> Result<(), String> {
-        let tcp = TcpStream::connect(self.addr).await.map_err(|error| error.to_string())?;
-        let name = ServerName::from(self.addr.ip());
+        let tcp = TcpStream::connect(&*self.addrs).await.map_err(|error| error.to_string())?;
+        // No certificate is looked at for it.
+        let name = ServerName::from(Ipv4Addr::LOCALHOST);
         let mut stream = self.tls.connect(name, tcp).await.map_err(|error| error.to_string())?;
         // A goodbye, or it would count as a failed connection; that the port has closed before is no failure of ours.
         let _ = stream.shutdown().await;
@@ -80,12 +82,13 @@ impl SelfDial {
     }
 }
 
-/// Where to reach what listens on every address.
-fn reachable(ip: IpAddr) -> IpAddr {
+/// Where to reach what listens on every address. A pod that listens on every one of IPv6 may have none of them: then
+/// its socket is for IPv4 alone.
+fn reachable(ip: IpAddr) -> Vec<IpAddr> {
     match ip {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
+        IpAddr::V4(ip) if ip.is_unspecified() => vec![Ipv4Addr::LOCALHOST.into()],
+        IpAddr::V6(ip) if ip.is_unspecified() => vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()],
+        ip => vec![ip],
     }
 }
 
@@ -169,9 +172,13 @@ mod tests {
 
     #[test]
     fn what_listens_everywhere_is_reached_on_loopback() {
-        for (listens, expected) in [("0.0.0.0:1", "127.0.0.1"), ("[::]:1", "::1"), ("10.0.0.7:1", "10.0.0.7")]
-        {
-            assert_eq!(SelfDial::new(listens.parse().unwrap()).unwrap().source().to_string(), expected);
+        for (listens, expected) in [
+            ("0.0.0.0:1", &["127.0.0.1"][..]),
+            ("[::]:1", &["::1", "127.0.0.1"]),
+            ("10.0.0.7:1", &["10.0.0.7"]),
+        ] {
+            let sources = SelfDial::new(listens.parse().unwrap()).unwrap().sources();
+            assert_eq!(sources.iter().map(ToString::to_string).collect::<Vec<_>>(), expected);
         }
     }
 }

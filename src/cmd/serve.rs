@@ -21,12 +21,12 @@ use crate::{
 #[derive(Clone, Debug, clap::Args)]
 #[command(group = ArgGroup::new("certificate").args(["tls_cert", "self_signed"]).required(true))]
 pub struct Args {
-    /// Address of the webhook port, which speaks HTTPS.
-    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8443")]
+    /// Address of the webhook port, which speaks HTTPS. [::] is every address of IPv6 and IPv4.
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:8443")]
     listen: SocketAddr,
 
     /// Address of the plain port with /livez, /readyz and /metrics.
-    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9990")]
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:9990")]
     admin_listen: SocketAddr,
 
     /// Policy file; it is read again when it changes. Without one, the default policy holds.
