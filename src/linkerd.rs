@@ -12,7 +12,7 @@ use std::fmt;
 
 use self::{
     pool::PoolIdle,
-    ports::PortSet,
+    ports::{Names, PortSet},
     version::{Line, Version},
 };
 use crate::{
@@ -173,7 +173,7 @@ pub fn mesh(pod: &Pod<'_>, namespace: &str, surroundings: &Surroundings, injecti
         Ok(()) if injection == Injection::Over => Mesh::Not(NotMeshed::InjectorStayedAway),
         Ok(()) => match other_sidecar(pod) {
             Some(name) => Mesh::Not(NotMeshed::OtherSidecar(name)),
-            None => Mesh::WillBeInjected(to_come(&pod.annotations, of_namespace)),
+            None => Mesh::WillBeInjected(to_come(pod, of_namespace)),
         },
     }
 }
@@ -234,7 +234,7 @@ fn injected(pod: &Pod<'_>, proxy: &Container<'_>) -> Proxy {
         cni: init.is_none(),
         skipped,
         redirected_only,
-        opaque: last(OPAQUE_PORTS_ENV).map(|var| PortSet::parse(&var.value)).unwrap_or_default(),
+        opaque: last(OPAQUE_PORTS_ENV).map(|var| PortSet::parse([&*var.value])).unwrap_or_default(),
         pool: PoolIdle::of(&proxy.env, version, if annotated.is_empty() { tag } else { annotated }),
     }
 }
@@ -276,30 +276,25 @@ const PROXY_INIT_LINES: [(&str, Line); 11] = [
 /// The ports of `--inbound-ports-to-ignore`, of which several add up, and those of `--ports-to-redirect`.
 fn skipped_by_proxy_init(init: &Container<'_>) -> (PortSet, Option<PortSet>) {
     let values = |flag: &str| {
-        let mut set: Option<PortSet> = None;
-        for (index, argument) in init.args.iter().enumerate() {
-            let value = match argument.split_once('=') {
+        let lists =
+            init.args.iter().enumerate().filter_map(|(index, argument)| match argument.split_once('=') {
                 Some((name, value)) if name == flag => Some(value),
                 None if &**argument == flag => init.args.get(index + 1).map(|value| &**value),
                 _ => None,
-            };
-            if let Some(value) = value {
-                set.get_or_insert_default().add(value);
-            }
-        }
-        set
+            });
+        let mut lists = lists.peekable();
+        lists.peek().is_some().then(|| PortSet::parse(lists))
     };
     (values("--inbound-ports-to-ignore").unwrap_or_default(), values("--ports-to-redirect"))
 }
 
 fn skipped_by_annotation(annotation: Option<&str>, default: &str) -> PortSet {
-    let mut set = PortSet::parse(ALWAYS_SKIPPED);
-    set.add(annotation.unwrap_or(default));
-    set
+    PortSet::parse([ALWAYS_SKIPPED, annotation.unwrap_or(default)])
 }
 
 /// What the injector will write: the pod's annotations win over those of its namespace.
-fn to_come<'n>(annotations: &Kept<'_>, of_namespace: impl Fn(&str) -> Option<&'n str>) -> Proxy {
+fn to_come<'n>(pod: &Pod<'_>, of_namespace: impl Fn(&str) -> Option<&'n str>) -> Proxy {
+    let annotations = &pod.annotations;
     let either = |key: &str| annotations.get(key).or_else(|| of_namespace(key));
     let version_text = either(CONFIG_PROXY_VERSION).unwrap_or_default();
     let version = Version::parse(version_text);
@@ -316,9 +311,15 @@ fn to_come<'n>(annotations: &Kept<'_>, of_namespace: impl Fn(&str) -> Option<&'n
         cni: false,
         skipped: skipped_by_annotation(either(SKIP_INBOUND_PORTS), DEFAULT_SKIPPED),
         redirected_only: None,
-        opaque: PortSet::parse(either(OPAQUE_PORTS).unwrap_or(DEFAULT_OPAQUE)),
+        opaque: PortSet::parse_named([either(OPAQUE_PORTS).unwrap_or(DEFAULT_OPAQUE)], &named_ports(pod)),
         pool: PoolIdle::of(&env, version, version_text),
     }
+}
+
+/// The named ports that the injector knows; of two with one name the last counts.
+fn named_ports<'p>(pod: &'p Pod<'_>) -> Names<'p> {
+    let ports = pod.containers.iter().flat_map(|container| &container.ports);
+    ports.filter_map(|port| Some((&**port.name.as_ref()?, port.number))).collect()
 }
 
 fn native_annotation(annotations: &Kept<'_>) -> Option<bool> {
@@ -376,7 +377,7 @@ mod tests {
         }}, "spec": {"containers": [{"name": "web"}]}}));
         assert_eq!(mesh.as_str(), "will-be-injected");
         let proxy = mesh.proxy().unwrap();
-        assert_eq!(proxy.skipped.to_string(), "4190,4191,8081,9000-9002");
+        assert_eq!(proxy.skipped.to_string(), "4190-4191,8081,9000-9002");
         assert!(proxy.opaque.contains(5432) && !proxy.opaque.contains(3306));
         assert_eq!(proxy.pool.timeout.as_secs(), 1);
     }

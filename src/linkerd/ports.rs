@@ -1,31 +1,50 @@
 //! Port lists as Linkerd writes them: `25,587,3306`, `8100-8102`, with blanks, and with names that nobody resolved.
 
-use std::{fmt, ops::RangeInclusive};
+use std::{collections::HashMap, fmt, ops::RangeInclusive};
 
-/// A set of ports.
+/// The names of ports, with their numbers.
+pub type Names<'n> = HashMap<&'n str, u16>;
+
+/// A set of ports: ranges in order, which do not touch each other.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct PortSet(Vec<RangeInclusive<u16>>);
 
 impl PortSet {
-    /// Reads a list; what is neither a port nor a range is left out, as a name that was not resolved says nothing of
-    /// a number.
-    pub fn parse(text: &str) -> Self {
-        let mut set = Self::default();
-        set.add(text);
-        set
+    /// Reads lists; what is neither a port nor a range is left out, as a name that was not resolved says nothing of a
+    /// number.
+    pub fn parse<'t>(lists: impl IntoIterator<Item = &'t str>) -> Self {
+        Self::parse_named(lists, &Names::new())
     }
 
-    /// Adds the ports of another list.
-    pub fn add(&mut self, text: &str) {
-        self.0.extend(text.split(',').filter_map(|item| {
-            let (from, to) = item.split_once('-').unwrap_or((item, item));
-            Some(from.trim().parse().ok()?..=to.trim().parse().ok()?)
-        }));
+    /// Reads lists that may hold names; of an item that could be both, the name counts (linkerd2
+    /// `pkg/util/parsing.go`, `ParseContainerOpaquePorts`).
+    pub fn parse_named<'t>(lists: impl IntoIterator<Item = &'t str>, names: &Names<'_>) -> Self {
+        let items = lists.into_iter().flat_map(|list| list.split(',')).map(str::trim);
+        let mut ranges: Vec<_> = items
+            .filter_map(|item| match names.get(item) {
+                Some(port) => Some(*port..=*port),
+                None => {
+                    let (from, to) = item.split_once('-').unwrap_or((item, item));
+                    Some(from.trim().parse().ok()?..=to.trim().parse().ok()?)
+                }
+            })
+            .filter(|range| !range.is_empty())
+            .collect();
+        ranges.sort_unstable_by_key(|range| *range.start());
+        ranges.dedup_by(|next, last| {
+            let touch = *next.start() <= last.end().saturating_add(1);
+            if touch {
+                *last = *last.start()..=*last.end().max(next.end());
+            }
+            touch
+        });
+        Self(ranges)
     }
 
     /// Whether the port is in the set.
     pub fn contains(&self, port: u16) -> bool {
-        self.0.iter().any(|range| range.contains(&port))
+        let behind = self.0.partition_point(|range| *range.start() <= port);
+        behind.checked_sub(1).is_some_and(|index| self.0[index].contains(&port))
     }
 }
 
@@ -49,9 +68,23 @@ mod tests {
 
     #[test]
     fn lists_are_read_tolerantly() {
-        let set = PortSet::parse(" 22, 8100-8102,mysql,70000,9-x");
+        let set = PortSet::parse([" 22, 8100-8102,mysql,70000,9-x,9-8"]);
         assert_eq!(set.to_string(), "22,8100-8102");
         assert!(set.contains(22) && set.contains(8101) && !set.contains(8103));
-        assert!(!PortSet::parse("").contains(0));
+        assert!(!PortSet::parse([""]).contains(0));
+    }
+
+    #[test]
+    fn lists_add_up() {
+        let set = PortSet::parse(["30,10-20,15", "21,65535,1-65535"]);
+        assert_eq!(set.to_string(), "1-65535");
+        let set = PortSet::parse(["30,10-20,15", "21,32"]);
+        assert_eq!(set.to_string(), "10-21,30,32");
+    }
+
+    #[test]
+    fn names_come_before_ranges() {
+        let names = Names::from([("http", 8000), ("80-x", 1), ("80-90", 9)]);
+        assert_eq!(PortSet::parse_named(["3306, http,80-x,80-90,grpc"], &names).to_string(), "1,9,3306,8000");
     }
 }
