@@ -3,7 +3,10 @@
 //!
 //! Turns annotations into checked values, and mistakes into [`Mistake`]s, of which none hides another.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::{
     duration,
@@ -27,11 +30,14 @@ pub const LINKERD_CLOSE_WAIT_TIMEOUT: &str = "config.linkerd.io/close-wait-timeo
 /// Every annotation that we read.
 pub const ALL: [&str; 4] = [IDLE_TIMEOUT, CLOSE_WAIT_TIMEOUT, TRAFFIC_PERIOD, EXEMPT];
 
+/// The most periods of [`TRAFFIC_PERIOD`]: each is held against each container.
+const MOST_PERIODS: usize = 16;
+
 /// What the annotations of a pod say.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Annotations {
     /// The idle timeout of each container that is named, and of all the others (no name).
-    pub idle: Vec<(Option<String>, IdleTimeout)>,
+    pub idle: BTreeMap<Option<String>, IdleTimeout>,
     /// The wanted close-wait timeout.
     pub close_wait: Option<(CloseWait, &'static str)>,
     /// The periods of regular traffic.
@@ -99,28 +105,29 @@ impl Annotations {
 
     /// What is declared for a container: by its name, else for all.
     pub fn idle_of(&self, container: &str) -> Option<IdleTimeout> {
-        let of = |name: Option<&str>| self.idle.iter().find(|(found, _)| found.as_deref() == name);
-        of(Some(container)).or_else(|| of(None)).map(|(_, idle)| *idle)
+        let of = |name: Option<&str>| self.idle.get(&name.map(str::to_owned));
+        of(Some(container)).or_else(|| of(None)).copied()
     }
 }
 
 type Read<T> = Result<T, (String, String)>;
 
-fn idle_timeouts(text: &str, pod: &Pod<'_>) -> Read<Vec<(Option<String>, IdleTimeout)>> {
-    let mut read = Vec::new();
+fn idle_timeouts(text: &str, pod: &Pod<'_>) -> Read<BTreeMap<Option<String>, IdleTimeout>> {
+    let known: BTreeSet<&str> = pod.all_containers().map(|container| &*container.name).collect();
+    let mut read = BTreeMap::new();
     for item in text.split(',') {
         let (name, value) = match item.split_once('=') {
             Some((name, value)) => (Some(name.trim()), value.trim()),
             None => (None, item.trim()),
         };
         if let Some(name) = name
-            && !pod.all_containers().any(|container| &*container.name == name)
+            && !known.contains(name)
         {
             let names = pod.running_containers().map(|c| &*c.name).collect::<Vec<_>>().join(", ");
             return Err((format!("no container is named {name:?}"), format!("the pod has {names}")));
         }
         let name = name.map(str::to_owned);
-        if read.iter().any(|(known, _)| *known == name) {
+        if read.contains_key(&name) {
             let twice = name.map_or_else(|| "all containers".to_owned(), |name| format!("container {name}"));
             return Err((format!("it speaks of {twice} twice"), "say it once".to_owned()));
         }
@@ -143,7 +150,7 @@ fn idle_timeouts(text: &str, pod: &Pod<'_>) -> Read<Vec<(Option<String>, IdleTim
                 }
             },
         };
-        read.push((name, idle));
+        read.insert(name, idle);
     }
     Ok(read)
 }
@@ -172,19 +179,26 @@ fn linkerds_close_wait(pod: &Pod<'_>) -> Option<CloseWait> {
 }
 
 fn periods(text: &str) -> Read<Vec<Duration>> {
-    text.split(',')
-        .map(|item| {
-            let item = item.trim();
-            match duration::read(item) {
-                Ok(period) if !period.is_zero() => Ok(period),
-                Ok(_) => Err((format!("{item:?} is no period"), "use durations such as 30s,1m".to_owned())),
-                Err(error) => Err((
-                    format!("{item:?} is no duration: {}", error.reason),
-                    "use durations such as 30s,1m".to_owned(),
-                )),
-            }
-        })
-        .collect()
+    let help = || "use durations such as 30s,1m".to_owned();
+    let mut periods = Vec::new();
+    for item in text.split(',').map(str::trim) {
+        let period = duration::read(item)
+            .map_err(|error| (format!("{item:?} is no duration: {}", error.reason), help()))?;
+        if period.is_zero() {
+            return Err((format!("{item:?} is no period"), help()));
+        }
+        if periods.contains(&period) {
+            continue;
+        }
+        if periods.len() == MOST_PERIODS {
+            return Err((
+                format!("it has more than {MOST_PERIODS} periods"),
+                "name the shortest ones".to_owned(),
+            ));
+        }
+        periods.push(period);
+    }
+    Ok(periods)
 }
 
 #[cfg(test)]
@@ -248,11 +262,22 @@ mod tests {
     #[case::beyond_the_kernel(CLOSE_WAIT_TIMEOUT, "2147484s", "2147484s is not within")]
     #[case::negative(CLOSE_WAIT_TIMEOUT, "-1h", "\"-1h\" is no duration")]
     #[case::empty_item(TRAFFIC_PERIOD, "30s,", "\"\" is no duration")]
+    #[case::too_many_periods(
+        TRAFFIC_PERIOD,
+        "1s,2s,3s,4s,5s,6s,7s,8s,9s,10s,11s,12s,13s,14s,15s,16s,17s",
+        "it has more than 16 periods"
+    )]
     #[case::unknown_key("linkerd-linger.io/idle", "10s", "no such annotation")]
     fn mistakes_are_told(#[case] key: &'static str, #[case] value: &'static str, #[case] message: &str) {
         let mistakes = read(key, value).mistakes;
         assert_eq!(mistakes.len(), 1);
         assert!(mistakes[0].message.starts_with(message), "{mistakes:?}");
+    }
+
+    #[test]
+    fn a_period_said_twice_is_one() {
+        let read = read(TRAFFIC_PERIOD, "10s,1m,10s, 60s");
+        assert_eq!(read.traffic_periods, [10, 60].map(Duration::from_secs));
     }
 
     #[rstest]

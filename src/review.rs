@@ -10,7 +10,7 @@ use jiff::civil::Date;
 use serde::Deserialize;
 
 use self::answer::Answer;
-pub use self::entry::Entry;
+pub use self::{entry::Entry, wording::counted};
 use crate::{
     finding::{Action, RuleId},
     judge,

@@ -2,10 +2,16 @@
 //!
 //! Turns Pod, Catalog and surroundings into a [`Survey`]. It holds no opinion.
 
-use std::{fmt, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use crate::{
     annotations::{Annotations, IDLE_TIMEOUT, IdleTimeout},
+    duration,
     linkerd::{self, Injection, Mesh, Proxy, proxy_init},
     pod::{Container, Handler, Pod, Probe},
     servers::{self, Catalog, Evidence, Idle, Window},
@@ -150,6 +156,7 @@ pub fn of<'p, 'c>(
             App { container, server, idle: declared.unwrap_or(idle) }
         })
         .collect();
+    let declared_by = declared_by(&apps);
     let probes = apps
         .iter()
         .enumerate()
@@ -157,7 +164,7 @@ pub fn of<'p, 'c>(
         .map(|(index, container, probe)| ProbeUse {
             container,
             probe,
-            answered_by: answering(&apps, index, probe.port),
+            answered_by: answering(&apps[index], &declared_by, probe.port).unwrap_or(index),
             way: way(mesh.proxy(), probe),
         })
         .collect();
@@ -167,10 +174,13 @@ pub fn of<'p, 'c>(
 
 /// The idle timeout that the annotation declares; its evidence is the annotation.
 fn declared(pod: &Pod<'_>, idle: IdleTimeout) -> Idle {
-    let text = pod.annotations.get(IDLE_TIMEOUT).unwrap_or_default();
+    let value = match idle {
+        IdleTimeout::After(timeout) => duration::show(timeout),
+        IdleTimeout::None => "none".to_owned(),
+    };
     let evidence = Evidence::SetBy {
         at: pod.annotation_pointer(IDLE_TIMEOUT).to_string(),
-        text: format!("{IDLE_TIMEOUT}: {text}"),
+        text: format!("{IDLE_TIMEOUT}: {value}"),
     };
     match idle {
         IdleTimeout::After(timeout) => Idle::ClosesAfter(Window::exactly(timeout), evidence),
@@ -178,14 +188,25 @@ fn declared(pod: &Pod<'_>, idle: IdleTimeout) -> Idle {
     }
 }
 
-/// The containers of a pod share their ports: the one that declares the port answers, else the one that is probed.
-fn answering(apps: &[App<'_, '_>], probed: usize, port: Option<u16>) -> usize {
-    let declares =
-        |app: &App<'_, '_>| app.container.ports.iter().any(|declared| Some(declared.number) == port);
-    if declares(&apps[probed]) {
-        return probed;
+/// The first container that declares each port.
+fn declared_by(apps: &[App<'_, '_>]) -> HashMap<u16, usize> {
+    let ports = apps
+        .iter()
+        .enumerate()
+        .flat_map(|(index, app)| app.container.ports.iter().map(move |port| (port.number, index)));
+    let mut first = HashMap::new();
+    for (port, index) in ports {
+        first.entry(port).or_insert(index);
     }
-    apps.iter().position(declares).unwrap_or(probed)
+    first
+}
+
+/// The container that answers a probe, where it is not the probed one itself. The containers of a pod share their
+/// ports: the one that declares the port answers, else the one that is probed.
+fn answering(probed: &App<'_, '_>, declared_by: &HashMap<u16, usize>, port: Option<u16>) -> Option<usize> {
+    let port = port?;
+    let itself = probed.container.ports.iter().any(|declared| declared.number == port);
+    if itself { None } else { declared_by.get(&port).copied() }
 }
 
 fn way(proxy: Option<&Proxy>, probe: &Probe<'_>) -> Way {
@@ -215,6 +236,18 @@ pub fn port_way(proxy: &Proxy, port: u16) -> Option<NotPooled> {
         Some(NotPooled::OpaquePort)
     } else {
         None
+    }
+}
+
+impl ProbeUse<'_> {
+    /// The name by which it asks, where it asks by one: the proxy keeps a client with a pool of its own for each name
+    /// (linkerd2-proxy `linkerd/app/inbound/src/http/router.rs`, `Logical`). An address, and port 80, say nothing.
+    pub fn authority(&self) -> Option<String> {
+        let Handler::HttpGet { authority: Some(host), .. } = &self.probe.handler else { return None };
+        let host = host.strip_suffix(":80").unwrap_or(host);
+        let is_address = host.parse::<SocketAddr>().is_ok()
+            || host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
+        (!is_address).then(|| host.to_ascii_lowercase())
     }
 }
 

@@ -3,11 +3,38 @@
 //! Turns periods into the gaps between two uses of one pooled connection. Whether a gap is dangerous is left to the
 //! rules.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// How many instants are played at most; a hyperperiod of periods that people write is far shorter, and a longer one
 /// is judged by its beginning.
 const MOST_INSTANTS: usize = 10_000;
+/// How many probes of one port are played at most. A pod that people write has a handful; of more than these, each
+/// period is still judged by itself.
+const MOST_PROBES: usize = 32;
+
+/// What playing may still cost for one pod, in steps: a period looked at, or a connection used, at one instant.
+///
+/// Anybody may send a pod with thousands of ports: when it is used up, gaps are judged by their beginning, or not.
+#[derive(Debug)]
+pub struct Budget(usize);
+
+impl Default for Budget {
+    /// A third of a million steps for each of three probes: some milliseconds.
+    fn default() -> Self {
+        Self(1_000_000)
+    }
+}
+
+impl Budget {
+    fn spend(&mut self, steps: usize) -> bool {
+        let enough = self.0 >= steps;
+        self.0 = self.0.saturating_sub(steps);
+        enough
+    }
+}
 
 /// A gap between two uses of one connection.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -25,21 +52,32 @@ pub struct Gap {
 /// Requests at one instant hold a connection each, and a free connection is taken last in, first out, so the
 /// connection at depth n is used exactly when n requests coincide. One connection at depth 1 serves all of them where
 /// requests share one (`shared`, HTTP/2).
-pub fn gaps(periods: &[Duration], shared: bool) -> BTreeSet<Gap> {
-    let periods: Vec<u64> = periods.iter().map(millis).filter(|period| *period > 0).collect();
+pub fn gaps(periods: &[Duration], shared: bool, budget: &mut Budget) -> BTreeSet<Gap> {
     let mut gaps = BTreeSet::new();
-    let mut last_at_depth: Vec<u64> = vec![0; if shared { 1 } else { periods.len() }];
-    let end = periods.iter().copied().fold(1, lcm);
+    if periods.len() > MOST_PROBES {
+        return gaps;
+    }
+    // Equal periods always coincide: each is looked at once, and counts as often as it is there.
+    let mut streams: BTreeMap<u64, usize> = BTreeMap::new();
+    for period in periods.iter().map(millis).filter(|period| *period > 0) {
+        *streams.entry(period).or_default() += 1;
+    }
+    let mut last_at_depth: Vec<u64> = vec![0; if shared { 1 } else { streams.values().sum() }];
+    let end = streams.keys().copied().fold(1, lcm);
     let mut now = 0;
     for _ in 0..MOST_INSTANTS {
-        let Some(next) = periods.iter().map(|period| (now / period + 1).saturating_mul(*period)).min() else {
+        let Some(next) = streams.keys().map(|period| (now / period + 1).saturating_mul(*period)).min() else {
             break;
         };
         now = next;
         if now > end {
             break;
         }
-        let coincident = periods.iter().filter(|period| now % **period == 0).count();
+        let coincident: usize =
+            streams.iter().filter(|(period, _)| now % **period == 0).map(|(_, count)| count).sum();
+        if !budget.spend(streams.len() + coincident) {
+            break;
+        }
         for (depth, last) in last_at_depth.iter_mut().enumerate().take(coincident) {
             gaps.insert(Gap { idle: Duration::from_millis(now - *last), depth: depth + 1 });
             *last = now;
@@ -69,6 +107,7 @@ mod tests {
     #[rstest]
     #[case::one_probe(&[10], false, &[(10, 1)])]
     #[case::two_at_once(&[10, 10], false, &[(10, 1), (10, 2)])]
+    #[case::two_at_once_and_a_third(&[4, 4, 2], false, &[(2, 1), (4, 2), (4, 3)])]
     #[case::the_spare_connection_waits_for_both(&[10, 5], false, &[(5, 1), (10, 2)])]
     #[case::coprime(&[3, 2], false, &[(1, 1), (2, 1), (6, 2)])]
     #[case::three(&[2, 4, 8], false, &[(2, 1), (4, 2), (8, 3)])]
@@ -80,13 +119,30 @@ mod tests {
             .iter()
             .map(|(idle, depth)| Gap { idle: Duration::from_secs(*idle), depth: *depth })
             .collect();
-        assert_eq!(gaps(&periods, shared), expected);
+        assert_eq!(gaps(&periods, shared, &mut Budget::default()), expected);
+    }
+
+    #[test]
+    fn too_many_probes_are_not_played() {
+        let periods = [Duration::from_secs(1); MOST_PROBES + 1];
+        assert_eq!(gaps(&periods[..MOST_PROBES], false, &mut Budget::default()).len(), MOST_PROBES);
+        assert_eq!(gaps(&periods, false, &mut Budget::default()).len(), 0);
+    }
+
+    #[test]
+    fn one_budget_ends_the_play_of_all_ports() {
+        let (mut budget, periods) = (Budget::default(), [86_399, 9_973, 1].map(Duration::from_secs));
+        let played = (0..1_000).take_while(|_| !gaps(&periods, false, &mut budget).is_empty()).count();
+        assert!((10..100).contains(&played), "{played}");
     }
 
     #[test]
     fn huge_hyperperiods_end() {
         let periods = [u64::MAX / 2_000, 86_399, 9_973, 1].map(Duration::from_secs);
-        assert!(gaps(&periods, false).contains(&Gap { idle: Duration::from_secs(1), depth: 1 }));
+        assert!(
+            gaps(&periods, false, &mut Budget::default())
+                .contains(&Gap { idle: Duration::from_secs(1), depth: 1 })
+        );
     }
 
     proptest::proptest! {
@@ -103,7 +159,8 @@ mod tests {
                 free.extend(std::iter::repeat_n(now, coincident));
             }
             let periods: Vec<_> = periods.iter().map(|seconds| Duration::from_secs(*seconds)).collect();
-            let closed: BTreeSet<_> = gaps(&periods, false).iter().map(|gap| gap.idle.as_secs()).collect();
+            let closed = gaps(&periods, false, &mut Budget::default());
+            let closed: BTreeSet<_> = closed.iter().map(|gap| gap.idle.as_secs()).collect();
             proptest::prop_assert_eq!(closed, played);
         }
     }

@@ -7,7 +7,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -419,4 +419,57 @@ async fn a_pod_may_exempt_itself_for_a_while() {
     let expired = Hook::with("").admit(Door::Mutate, Mode::Warn, &review).await;
     let warning = "linkerd-linger: the exemption from probe-matches-idle-timeout ended on 2020-01-31";
     assert!(expired.warnings.iter().any(|told| told == warning), "{}", told(&expired));
+}
+
+/// Every probe of its own, on a port that nobody declares, with periods whose hyperperiod is long.
+fn thousands_of_probes() -> Value {
+    let mut review = cart();
+    let probe = |period: u32| json!({"httpGet": {"port": 8000}, "periodSeconds": period});
+    let container = json!({
+        "livenessProbe": probe(9_973), "readinessProbe": probe(7_919), "startupProbe": probe(6_007)
+    });
+    let containers = review["request"]["object"]["spec"]["containers"].as_array_mut().unwrap();
+    containers.extend(std::iter::repeat_n(container, 5_000));
+    review["request"]["object"]["metadata"]["annotations"]["linkerd-linger.io/idle-timeout"] = json!("1s");
+    review
+}
+
+fn thousands_of_probes_of_one_server() -> Value {
+    let mut review = thousands_of_probes();
+    review["request"]["object"]["spec"]["containers"][1]["ports"] = json!([{"containerPort": 8000}]);
+    review["request"]["object"]["metadata"]["annotations"]["linkerd-linger.io/idle-timeout"] = json!("9973s");
+    review
+}
+
+fn thousands_of_containers_and_periods() -> Value {
+    let mut review = thousands_of_probes();
+    let periods: Vec<_> = (0..600).map(|index| if index % 2 == 0 { "1s" } else { "1000ms" }).collect();
+    review["request"]["object"]["metadata"]["annotations"]["linkerd-linger.io/traffic-period"] =
+        json!(periods.join(","));
+    review
+}
+
+fn thousands_of_ports_that_are_skipped() -> Value {
+    let mut review = cart();
+    let ports: Vec<_> = (0..60_000_u32).map(|port| json!({"containerPort": port})).collect();
+    let skipped: Vec<_> = (0..60_000_u32).rev().map(|port| port.to_string()).collect();
+    let spec = &mut review["request"]["object"]["spec"];
+    spec["containers"][1]["ports"] = json!(ports);
+    spec["initContainers"][0]["args"] = json!(["--inbound-ports-to-ignore", skipped.join(",")]);
+    review
+}
+
+#[rstest]
+#[case::probes(thousands_of_probes())]
+#[case::probes_of_one_server(thousands_of_probes_of_one_server())]
+#[case::containers_and_periods(thousands_of_containers_and_periods())]
+#[case::skipped_ports(thousands_of_ports_that_are_skipped())]
+#[tokio::test]
+async fn no_pod_costs_more_than_its_size(#[case] review: Value) {
+    let started = Instant::now();
+    let admission = Hook::with("").admit(Door::Mutate, Mode::Enforce, &review).await;
+    let audit: usize = admission.audit.iter().map(|(_, value)| value.len()).sum();
+    assert!(audit < 1_000, "{audit} bytes of audit annotations");
+    // Without bounds these took from half a minute to hours on such a machine.
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
 }

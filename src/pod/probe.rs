@@ -57,6 +57,8 @@ pub enum Handler<'a> {
         https: bool,
         /// A host other than the pod's own address.
         host: Option<Text<'a>>,
+        /// The `Host` header, where `httpHeaders` has one that is not empty.
+        authority: Option<Text<'a>>,
     },
     /// The gRPC health service, over HTTP/2 on a new connection.
     Grpc {
@@ -155,6 +157,7 @@ pub(super) struct RawProbe<'a> {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct RawHttpGet<'a> {
     #[serde(borrow)]
     port: PortRef<'a>,
@@ -162,6 +165,16 @@ struct RawHttpGet<'a> {
     scheme: Option<Text<'a>>,
     #[serde(borrow, default)]
     host: Option<Text<'a>>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    http_headers: Vec<RawHeader<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RawHeader<'a> {
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    name: Text<'a>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    value: Text<'a>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -175,7 +188,10 @@ impl<'a> RawProbe<'a> {
             let port = http.port.resolve(ports);
             let https = http.scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
             let host = http.host.filter(|host| !host.is_empty());
-            (Handler::HttpGet { port: http.port, https, host }, port)
+            // Of several kubelet takes the first (kubernetes `pkg/probe/http/request.go`).
+            let header = http.http_headers.into_iter().find(|it| it.name.eq_ignore_ascii_case("host"));
+            let authority = header.map(|header| header.value).filter(|value| !value.is_empty());
+            (Handler::HttpGet { port: http.port, https, host, authority }, port)
         } else if let Some(grpc) = self.grpc {
             (Handler::Grpc { port: grpc.port }, Some(grpc.port).filter(|port| *port != 0))
         } else if self.tcp_socket.is_some() {

@@ -1,8 +1,10 @@
 //! The words of an answer, within the limits of the API: warnings, the denial, the audit annotation.
 
+use std::collections::HashSet;
+
 use super::Door;
 use crate::{
-    finding::{Action, Finding},
+    finding::{Action, Finding, RuleId},
     verdict::Verdict,
     workload::Kind,
 };
@@ -31,8 +33,11 @@ pub(super) fn warnings(verdict: &Verdict, door: Door, kind: Kind) -> Vec<String>
         .collect()
 }
 
-/// Brings warnings within the limits, without losing that there were more.
+/// Brings warnings within the limits, without losing that there were more. Of equal ones, which the API server would
+/// drop, one is left.
 pub(super) fn limit(warnings: &mut Vec<String>) {
+    let mut seen = HashSet::new();
+    warnings.retain(|warning| seen.insert(warning.clone()));
     if warnings.len() > MOST_WARNINGS {
         let more = warnings.len() - (MOST_WARNINGS - 1);
         warnings.truncate(MOST_WARNINGS - 1);
@@ -43,38 +48,61 @@ pub(super) fn limit(warnings: &mut Vec<String>) {
     }
 }
 
-/// Every reason with its way out; the notes go first when it gets too long.
+/// Every reason with its way out; the notes go first when it gets too long, then the last reasons, which are counted.
 pub(super) fn denial<'f>(findings: impl Iterator<Item = &'f Finding>) -> String {
     let findings: Vec<_> = findings.collect();
     let whole =
         |finding: &Finding| format!("{} ({}). To fix: {}.", finding.message, finding.note, finding.help);
     let short = |finding: &Finding| format!("{}. To fix: {}.", finding.message, finding.help);
-    let shortest = |finding: &Finding| {
-        format!("{} [{}]; `linkerd linger explain` tells the way out.", finding.message, finding.rule)
-    };
-    let forms: [&dyn Fn(&Finding) -> String; 3] = [&whole, &short, &shortest];
-    let mut text = String::new();
-    for form in forms {
-        let reasons: Vec<String> = findings.iter().map(|finding| form(finding)).collect();
-        text = format!("linkerd-linger: {}", reasons.join(" "));
-        if text.chars().count() <= DENIAL_CHARS {
-            break;
-        }
+    let (mut text, more) = fitting(&findings.iter().map(|finding| whole(finding)).collect::<Vec<_>>());
+    if more > 0 || text.chars().count() > DENIAL_CHARS {
+        text = fitting(&findings.iter().map(|finding| short(finding)).collect::<Vec<_>>()).0;
     }
     one_line(&text, DENIAL_CHARS)
 }
 
+/// The first of the reasons, each whole and at least one, and how many there are more.
+fn fitting(reasons: &[String]) -> (String, usize) {
+    let mut text = "linkerd-linger:".to_owned();
+    for (index, reason) in reasons.iter().enumerate() {
+        let more = reasons.len() - index;
+        let ending = format!(" ... and {more} more; `linkerd linger explain` shows all");
+        let last = more == 1;
+        let room = DENIAL_CHARS.saturating_sub(if last { 0 } else { ending.chars().count() });
+        if index > 0 && text.chars().count() + 1 + reason.chars().count() > room {
+            return (text + &ending, more);
+        }
+        text.push(' ');
+        text.push_str(reason);
+    }
+    (text, 0)
+}
+
 /// `rule=action` for each finding; an exempt one says so.
 pub(super) fn audit(verdict: &Verdict) -> String {
-    let judged: Vec<_> = verdict
-        .judged
-        .iter()
-        .map(|judged| {
-            let action = if judged.exempt.is_some() { "exempt" } else { judged.action.as_str() };
-            format!("{}={action}", judged.finding.rule)
+    counted(verdict.judged.iter().map(|judged| {
+        let action = if judged.exempt.is_some() { "exempt" } else { judged.action.as_str() };
+        (judged.finding.rule, action)
+    }))
+}
+
+/// `rule=action`, separated by commas; what there is several times is told once, with its number: `rule=action x3`.
+pub fn counted(findings: impl IntoIterator<Item = (RuleId, &'static str)>) -> String {
+    let mut counts: Vec<((RuleId, &str), usize)> = Vec::new();
+    for finding in findings {
+        match counts.iter_mut().find(|(known, _)| *known == finding) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((finding, 1)),
+        }
+    }
+    let words: Vec<_> = counts
+        .into_iter()
+        .map(|((rule, action), count)| {
+            let times = if count == 1 { String::new() } else { format!(" x{count}") };
+            format!("{rule}={action}{times}")
         })
         .collect();
-    judged.join(",")
+    words.join(",")
 }
 
 /// One line of at most so many characters; control characters, for which the API server drops a warning, become
@@ -92,7 +120,6 @@ fn one_line(text: &str, most: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::finding::RuleId;
 
     fn finding(message: &str) -> Finding {
         Finding {
@@ -120,6 +147,28 @@ mod tests {
         let text = denial(findings.iter());
         assert!(text.chars().count() <= DENIAL_CHARS && !text.contains("note"));
         assert_eq!(text.matches("To fix: help.").count(), 12);
+    }
+
+    #[test]
+    fn what_a_denial_cannot_hold_is_counted_and_no_reason_is_cut() {
+        let findings: Vec<_> = (0..20).map(|index| finding(&format!("{index} {}", "x".repeat(90)))).collect();
+        let text = denial(findings.iter());
+        assert!(text.chars().count() <= DENIAL_CHARS && !text.contains("note"));
+        assert!(
+            text.ends_with("To fix: help. ... and 13 more; `linkerd linger explain` shows all"),
+            "{text}"
+        );
+        assert_eq!(text.matches("To fix: help.").count(), 7);
+    }
+
+    #[test]
+    fn equal_findings_are_counted() {
+        let (probe, unset) = (RuleId::ProbeMatchesIdleTimeout, RuleId::CloseWaitUnset);
+        let text = counted([(probe, "reject"), (unset, "patch"), (probe, "warn"), (probe, "reject")]);
+        assert_eq!(
+            text,
+            "probe-matches-idle-timeout=reject x2,close-wait-unset=patch,probe-matches-idle-timeout=warn"
+        );
     }
 
     #[test]

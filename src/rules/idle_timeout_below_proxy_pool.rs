@@ -3,7 +3,7 @@
 //! Measured: failures occur when a connection is re-used at the moment of the close, and none when the proxy drops it
 //! first. A server that can speak HTTP/2 is no exception: HTTP/1 requests reach it over the same pool as any other.
 
-use super::{Case, Rule, closes, evidence, seconds};
+use super::{Case, MOST_FINDINGS, Rule, closes, evidence, seconds};
 use crate::{
     finding::{Finding, RuleId},
     linkerd::pool,
@@ -26,6 +26,9 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
         let pooled = ports.is_empty() || ports.iter().any(|port| port_way(proxy, port.number).is_none());
         if window.from >= proxy.pool.timeout || !pooled {
             continue;
+        }
+        if findings.len() > MOST_FINDINGS {
+            break;
         }
         let kept = seconds(proxy.pool.timeout);
         findings.push(Finding {

@@ -9,14 +9,14 @@ use std::{
     time::Duration,
 };
 
-use super::{Case, Rule, closes, evidence, seconds};
+use super::{Case, MOST_FINDINGS, Rule, closes, evidence, seconds};
 use crate::{
     finding::{Finding, RuleId},
     linkerd::{Proxy, pool},
     pod::ProbeKind,
     servers::{Evidence, Idle, Window},
-    survey::{App, ProbeUse, Way, port_way},
-    timing,
+    survey::{App, ProbeUse, Survey, Way, port_way},
+    timing::{self, Budget},
 };
 
 pub(super) const RULE: Rule = Rule {
@@ -25,39 +25,57 @@ pub(super) const RULE: Rule = Rule {
     check,
 };
 
+/// How many probes a finding names; of more it tells the number.
+const MOST_NAMED: usize = 4;
+
 fn check(case: &Case<'_>) -> Vec<Finding> {
     let Some(proxy) = case.survey.mesh.proxy() else { return Vec::new() };
     let mut findings = Vec::new();
-    for (index, app) in case.survey.apps.iter().enumerate() {
+    let mut budget = Budget::default();
+    for (app, pools) in case.survey.apps.iter().zip(pools(case.survey)) {
         let Idle::ClosesAfter(window, how) = &app.idle else { continue };
         let server = Server { case, proxy, app, window, how };
-        for ((port, way, _), probes) in streams(case, index) {
-            server.judge_probes(port, way, &probes, &mut findings);
+        for (pool, probes) in &pools {
+            server.judge_probes(pool, probes, &mut budget, &mut findings);
         }
         server.judge_traffic(&mut findings);
+        if findings.len() > MOST_FINDINGS {
+            break;
+        }
     }
     findings
 }
 
-/// Probes that share a pooled connection: those of one port that run at the same time. A startup probe runs before
-/// the others do.
-type Streams<'a> = BTreeMap<(u16, bool, bool), Vec<&'a ProbeUse<'a>>>;
+/// What probes have in common that share a pooled connection: they ask one port at the same time, in one protocol and
+/// by one name. A startup probe runs before the others do.
+#[derive(Eq, Ord, PartialEq, PartialOrd)]
+struct Pool {
+    port: u16,
+    http2: bool,
+    startup: bool,
+    authority: Option<String>,
+}
 
-fn streams<'a>(
-    case: &'a Case<'a>,
-    app: usize,
-) -> impl Iterator<Item = ((u16, Way, bool), Vec<&'a ProbeUse<'a>>)> {
-    let mut streams: Streams<'a> = BTreeMap::new();
-    for used in &case.survey.probes {
-        let (Some(port), true) = (used.probe.port, used.answered_by == app && used.way.is_pooled()) else {
-            continue;
-        };
-        let key = (port, used.way == Way::Http2, used.probe.kind == ProbeKind::Startup);
-        streams.entry(key).or_default().push(used);
+impl Pool {
+    const fn way(&self) -> Way {
+        if self.http2 { Way::Http2 } else { Way::Http1 }
     }
-    streams.into_iter().map(|((port, http2, startup), probes)| {
-        ((port, if http2 { Way::Http2 } else { Way::Http1 }, startup), probes)
-    })
+}
+
+/// The pools of each app, with the probes that use them.
+fn pools<'s>(survey: &'s Survey<'_, '_>) -> Vec<BTreeMap<Pool, Vec<&'s ProbeUse<'s>>>> {
+    let mut pools: Vec<BTreeMap<_, Vec<_>>> = survey.apps.iter().map(|_| BTreeMap::new()).collect();
+    for used in survey.probes.iter().filter(|used| used.way.is_pooled()) {
+        let Some(port) = used.probe.port else { continue };
+        let pool = Pool {
+            port,
+            http2: used.way == Way::Http2,
+            startup: used.probe.kind == ProbeKind::Startup,
+            authority: used.authority(),
+        };
+        pools[used.answered_by].entry(pool).or_default().push(used);
+    }
+    pools
 }
 
 /// A server whose closing window is known.
@@ -70,8 +88,14 @@ struct Server<'a> {
 }
 
 impl Server<'_> {
-    fn judge_probes(&self, port: u16, way: Way, probes: &[&ProbeUse<'_>], findings: &mut Vec<Finding>) {
-        let reachable = self.reachable(way);
+    fn judge_probes(
+        &self,
+        pool: &Pool,
+        probes: &[&ProbeUse<'_>],
+        budget: &mut Budget,
+        findings: &mut Vec<Finding>,
+    ) {
+        let (port, way) = (pool.port, pool.way());
         let periods: Vec<Duration> = probes.iter().map(|used| used.probe.period).collect();
         let matching: BTreeSet<Duration> =
             periods.iter().copied().filter(|period| self.case.meets(*period, self.window)).collect();
@@ -81,13 +105,15 @@ impl Server<'_> {
             let fact = format!("{} on {port} {comes} every {}", self.name(&of), seconds(*period));
             findings.push(self.finding(&fact, &of, way, *period));
         }
-        if !reachable {
+        // No gap can be dangerous that the pool does not outlast.
+        if way == Way::Http1 && self.window.from > self.proxy.pool.timeout {
             return;
         }
-        let gaps: BTreeSet<Duration> = timing::gaps(&periods, way == Way::Http2)
+        let gaps: BTreeSet<Duration> = timing::gaps(&periods, pool.http2, budget)
             .into_iter()
             .map(|gap| gap.idle)
             .filter(|idle| !matching.contains(idle) && self.case.meets(*idle, self.window))
+            .filter(|idle| self.reachable(way, *idle))
             .collect();
         for idle in gaps {
             let fact = format!("{} on {port} leave one idle for {}", self.name(probes), seconds(idle));
@@ -109,14 +135,17 @@ impl Server<'_> {
         }
     }
 
-    fn reachable(&self, way: Way) -> bool {
-        way == Way::Http2 || self.window.from <= self.proxy.pool.timeout
+    /// Whether the proxy may re-use a connection that was idle so long, and the server close it by then.
+    fn reachable(&self, way: Way, idle: Duration) -> bool {
+        let kept = self.proxy.pool.timeout;
+        way == Way::Http2 || (self.window.from <= kept && idle <= kept + self.case.tolerance)
     }
 
     fn finding(&self, fact: &str, probes: &[&ProbeUse<'_>], way: Way, idle: Duration) -> Finding {
         let pod = self.case.survey.pod;
         let at = probes
             .iter()
+            .take(MOST_NAMED)
             .map(|used| pod.container_pointer(used.container, [used.probe.kind.field(), "periodSeconds"]))
             .chain([match self.how {
                 Evidence::SetBy { at, .. } => json_patch::jsonptr::PointerBuf::parse(at.clone()).ok(),
@@ -126,24 +155,24 @@ impl Server<'_> {
             .collect();
         Finding {
             rule: RULE.id,
-            reachable: self.reachable(way),
+            reachable: self.reachable(way, idle),
             container: Some(self.app.container.name.to_string()),
             at,
             message: format!("{}: {}; {fact}", self.app.container.name, closes(self.app, self.window)),
-            note: format!("{}; {}", evidence(self.how), self.reach(way)),
+            note: format!("{}; {}", evidence(self.how), self.reach(way, idle)),
             help: self.help(way, idle),
             edits: Vec::new(),
         }
     }
 
-    fn reach(&self, way: Way) -> String {
+    fn reach(&self, way: Way, idle: Duration) -> String {
         let pool = &self.proxy.pool;
         let kept = seconds(pool.timeout);
         match way {
             Way::Http2 => {
                 "reachable over HTTP/2: the proxy re-uses that connection as long as it is open".to_owned()
             }
-            _ if self.reachable(way) => {
+            _ if self.reachable(way, idle) => {
                 format!("reachable: the proxy re-uses idle connections up to {kept} ({})", pool.from)
             }
             _ => format!("not reachable now: the proxy drops idle connections after {kept} ({})", pool.from),
@@ -152,7 +181,7 @@ impl Server<'_> {
 
     fn help(&self, way: Way, idle: Duration) -> String {
         let mut ways = vec![format!("raise {} well above {}", self.app.idle_timeout_name(), seconds(idle))];
-        if way == Way::Http1 && self.reachable(way) {
+        if way == Way::Http1 && self.reachable(way, idle) {
             ways.push(format!(
                 "set {} of linkerd-proxy below {}",
                 pool::knob(self.proxy.version),
@@ -171,7 +200,10 @@ impl Server<'_> {
     /// `the liveness probe`, `the liveness and readiness probes`; one of another container as
     /// `the front/liveness probe`.
     fn name(&self, probes: &[&ProbeUse<'_>]) -> String {
-        let kinds: Vec<_> = probes.iter().map(|used| self.kind(used)).collect();
+        let mut kinds: Vec<_> = probes.iter().take(MOST_NAMED).map(|used| self.kind(used)).collect();
+        if probes.len() > MOST_NAMED {
+            kinds.push(format!("{} more", probes.len() - MOST_NAMED));
+        }
         match kinds.as_slice() {
             [one] => format!("the {one} probe"),
             [first @ .., last] => format!("the {} and {last} probes", first.join(", ")),

@@ -34,7 +34,6 @@ use super::{
 use crate::{
     clock::today,
     duration,
-    finding::{Action, RuleId},
     metrics::{Metrics, Refusal},
     policy::Policy,
     review::{self, Entry, Fault, NotAReview, Outcome, Record, Reviewed},
@@ -233,8 +232,7 @@ fn answered(state: &State, entry: Entry, reviewed: Reviewed, took: Duration) -> 
 
 /// One event for each review; one that repeats another of the last minute only at debug level.
 fn log(state: &State, entry: Entry, record: &Record, took: Duration) {
-    let finding = |(rule, action): &(RuleId, Action)| format!("{}={}", rule.as_str(), action.as_str());
-    let findings = record.findings.iter().map(finding).collect::<Vec<_>>().join(",");
+    let findings = review::counted(record.findings.iter().map(|(rule, action)| (*rule, action.as_str())));
     macro_rules! event {
         ($level:ident, $withheld:expr) => {
             $level!(
