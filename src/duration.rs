@@ -14,13 +14,14 @@ pub struct DurationError {
     pub reason: String,
 }
 
-/// Reads a duration of zero or more.
+/// Reads a duration of zero or more; Go takes a plus sign before it.
 ///
 /// # Errors
 ///
 /// When `text` is empty, negative, without a unit, or absurdly long.
 pub fn read(text: &str) -> Result<Duration, DurationError> {
     let fail = |reason: &str| DurationError { text: text.to_owned(), reason: reason.to_owned() };
+    let text = text.strip_prefix('+').unwrap_or(text);
     match text.as_bytes().first() {
         None => return Err(fail("it is empty")),
         Some(b'-') => return Err(fail("it is negative")),
@@ -76,6 +77,7 @@ mod tests {
 
     #[rstest]
     #[case("1h", 3_600_000, "1h")]
+    #[case("+1h", 3_600_000, "1h")]
     #[case("90s", 90_000, "90s")]
     #[case("150s", 150_000, "2m30s")]
     #[case("1m30s", 90_000, "90s")]
@@ -95,6 +97,9 @@ mod tests {
     #[rstest]
     #[case("", "it is empty")]
     #[case("-1h", "it is negative")]
+    #[case("+-1h", "it is negative")]
+    #[case("++1h", "it does not begin with a number")]
+    #[case("+", "it is empty")]
     #[case("60", "it has no unit")]
     #[case("1h-5m", "it has other characters than digits, a point and units")]
     #[case("9999999999999h", "it is too long")]

@@ -9,7 +9,7 @@ use crate::{
     annotations,
     finding::{Action, Edit, Finding},
     policy::{AnnotationExemption, Exempt, Policy, RejectAt, RejectWhen, Subject},
-    workload::Object,
+    workload::{Object, Owner},
 };
 
 /// What the policy makes of an object.
@@ -106,7 +106,10 @@ pub fn decide(
         name: object.name.as_deref().unwrap_or_default(),
         service_account: object.pod.service_account.as_deref().unwrap_or_default(),
     };
-    let (own, mut remarks) = own_exemption(object, policy);
+    let (own, mut remarks) = match own_exemption(object, policy, today) {
+        Ok(own) => (own, Vec::new()),
+        Err(remark) => (None, vec![remark]),
+    };
     let mut judged = Vec::new();
     for finding in findings {
         let action = action(&finding, object, policy);
@@ -117,7 +120,7 @@ pub fn decide(
             Exempt::No => None,
             Exempt::Yes(reason) => Some(reason),
             Exempt::Expired { until, .. } => {
-                remarks.push(format!("the exemption from {} ended on {until}", finding.rule));
+                remarks.push(over(finding.rule.as_str(), until));
                 None
             }
         };
@@ -137,9 +140,8 @@ fn exemption(
 ) -> Exempt {
     match (policy.exemption(subject, finding.rule, today), own.filter(|own| own.rules.has(finding.rule))) {
         (yes @ Exempt::Yes(_), _) => yes,
-        (_, Some(own)) if own.until >= today => Exempt::Yes(own.reason.clone()),
-        (Exempt::No, Some(own)) => Exempt::Expired { reason: own.reason.clone(), until: own.until },
-        (other @ (Exempt::No | Exempt::Expired { .. }), _) => other,
+        (_, Some(own)) => Exempt::Yes(own.reason.clone()),
+        (other @ (Exempt::No | Exempt::Expired { .. }), None) => other,
     }
 }
 
@@ -147,19 +149,39 @@ fn exemption(
 fn action(finding: &Finding, object: &Object<'_>, policy: &Policy) -> Action {
     match policy.action(finding.rule) {
         Action::Reject if policy.reject == RejectWhen::Reachable && !finding.reachable => Action::Warn,
-        // What a controller makes is judged at what makes it: a refusal here would strand what already runs.
-        Action::Reject if policy.reject_at == RejectAt::Workloads && object.owner.is_some() => Action::Warn,
+        // What a workload makes is judged at the workload: a refusal here would strand what already runs.
+        Action::Reject if policy.reject_at == RejectAt::Workloads && is_judged_at_its_owner(object) => {
+            Action::Warn
+        }
         Action::Patch if finding.edits.is_empty() => Action::Warn,
         action @ (Action::Reject | Action::Patch | Action::Warn | Action::Ignore) => action,
     }
 }
 
-/// The exemption that the pod claims for itself.
-fn own_exemption(object: &Object<'_>, policy: &Policy) -> (Option<AnnotationExemption>, Vec<String>) {
-    let Some(text) = object.pod.annotations.get(annotations::EXEMPT) else { return (None, Vec::new()) };
+/// Whether a workload owns it that we judge. Of others, such as an Argo Rollout, the first thing that we see is what they
+/// make.
+fn is_judged_at_its_owner(object: &Object<'_>) -> bool {
+    object.owner.as_ref().and_then(Owner::judged).is_some()
+}
+
+/// The exemption that the pod claims for itself, or what is to be said of it.
+fn own_exemption(
+    object: &Object<'_>,
+    policy: &Policy,
+    today: Date,
+) -> Result<Option<AnnotationExemption>, String> {
+    let Some(text) = object.pod.annotations.get(annotations::EXEMPT) else { return Ok(None) };
     if !policy.annotation_exemptions {
-        return (None, vec![format!("{} does not count: the policy forbids it", annotations::EXEMPT)]);
+        return Err(format!("{} does not count: the policy forbids it", annotations::EXEMPT));
     }
-    // One that cannot be read is a finding already.
-    (AnnotationExemption::parse(text).ok(), Vec::new())
+    match AnnotationExemption::parse(text) {
+        Ok(own) if own.until < today => Err(over(&own.rules.to_string(), own.until)),
+        Ok(own) => Ok(Some(own)),
+        // That is a finding already.
+        Err(_) => Ok(None),
+    }
+}
+
+fn over(rules: &str, until: Date) -> String {
+    format!("the exemption from {rules} ended on {until}")
 }

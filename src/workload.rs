@@ -78,6 +78,12 @@ impl Kind {
         Self::ALL.into_iter().find(|known| known.as_str() == kind && known.group() == group)
     }
 
+    /// The same with an `apiVersion`: `apps/v1`.
+    fn of(api_version: &str, kind: &str) -> Option<Self> {
+        let group = api_version.split_once('/').map_or("", |(group, _)| group);
+        Self::find(group, kind)
+    }
+
     /// Where the pod is in an object of this kind: the tokens of its JSON pointer.
     pub const fn pod_at(self) -> &'static [&'static str] {
         match self {
@@ -165,14 +171,16 @@ impl<'a> TypeMeta<'a> {
 
     /// The kind, if it is one that holds a pod.
     pub fn kind(&self) -> Option<Kind> {
-        let group = self.api_version.split_once('/').map_or("", |(group, _)| group);
-        Kind::find(group, &self.kind)
+        Kind::of(&self.api_version, &self.kind)
     }
 }
 
 /// The controller among `metadata.ownerReferences`.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "camelCase")]
 pub struct Owner<'a> {
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    api_version: Text<'a>,
     /// Its kind.
     #[serde(borrow, default, deserialize_with = "nullable")]
     pub kind: Text<'a>,
@@ -181,6 +189,13 @@ pub struct Owner<'a> {
     pub name: Text<'a>,
     #[serde(default, deserialize_with = "nullable")]
     controller: bool,
+}
+
+impl Owner<'_> {
+    /// The kind, if it is one that holds a pod, and so is judged itself.
+    pub fn judged(&self) -> Option<Kind> {
+        Kind::of(&self.api_version, &self.kind)
+    }
 }
 
 /// Any of our kinds as JSON: each reads the fields that it has, so that one pass serves all of them.

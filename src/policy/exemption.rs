@@ -1,5 +1,7 @@
 //! Exemptions: who may do what a rule forbids, why, and until when.
 
+use std::fmt;
+
 use jiff::civil::Date;
 
 use crate::finding::RuleId;
@@ -61,6 +63,17 @@ impl RuleSet {
         match self {
             Self::All => true,
             Self::Only(rules) => rules.contains(&rule),
+        }
+    }
+}
+
+impl fmt::Display for RuleSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("every rule"),
+            Self::Only(rules) => {
+                f.write_str(&rules.iter().map(|rule| rule.as_str()).collect::<Vec<_>>().join(", "))
+            }
         }
     }
 }
