@@ -68,8 +68,12 @@ fn operation(edit: &Edit) -> PatchOperation {
 
 /// The object with nothing but the fields that an edit can touch, as a Pod at the pod's place.
 fn touched(pod: &Pod<'_>) -> Value {
-    let init: Vec<Value> = pod.init_containers.iter().map(container).collect();
-    let mut object = json!({"spec": {"initContainers": init}});
+    let mut object = json!({"spec": {}});
+    // An empty list may as well be absent: nothing must be inserted into it.
+    if !pod.init_containers.is_empty() {
+        let init: Vec<Value> = pod.init_containers.iter().map(container).collect();
+        object["spec"]["initContainers"] = init.into();
+    }
     if let Some(context) = pod.security_context.and_then(read) {
         object["spec"]["securityContext"] = context;
     }
@@ -107,4 +111,31 @@ fn container(container: &Container<'_>) -> Value {
 /// What is no JSON cannot have been read by the API server either.
 fn read(raw: &RawValue) -> Option<Value> {
     serde_json::from_str(raw.get()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_api_server_would_refuse_is_not_sent() {
+        let ours = json!({
+            "name": "linger-close-wait", "image": "x", "args": ["set-close-wait", "60"],
+            "securityContext": {"privileged": true, "runAsUser": 0},
+        });
+        let pod = Pod::default();
+        let list = pod.pointer(["spec", "initContainers"]);
+        let first = pod.pointer(["spec", "initContainers", "0"]);
+        let whole = Edit { at: list.clone(), change: Change::Set(vec![ours.clone()].into()) };
+        assert!(render(&pod, &[whole]).is_ok());
+        for edit in [
+            Edit { at: first.clone(), change: Change::Insert(ours.clone()) },
+            Edit { at: first.clone(), change: Change::Replace(ours.clone()) },
+            Edit { at: first, change: Change::Remove },
+            Edit { at: list, change: Change::Append(ours) },
+        ] {
+            let error = render(&pod, std::slice::from_ref(&edit)).unwrap_err();
+            assert!(matches!(error, PatchError::Apply(_)), "{edit:?}: {error}");
+        }
+    }
 }

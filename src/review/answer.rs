@@ -81,17 +81,14 @@ impl<'u> Answer<'u> {
 
     /// Adds the patch: base64, since the API has it as bytes.
     pub(super) fn patch(mut self, patch: &Patch) -> Self {
-        // A patch is a list of strings and JSON values, which always prints.
-        if let Ok(json) = serde_json::to_vec(patch) {
-            self.patch = Some(STANDARD.encode(json));
-            self.patch_type = Some("JSONPatch");
-        }
+        let json = serde_json::to_vec(patch).expect("a list of strings and JSON values always prints");
+        self.patch = Some(STANDARD.encode(json));
+        self.patch_type = Some("JSONPatch");
         self
     }
 
     pub(super) fn render(&self) -> Vec<u8> {
         let review = Review { api_version: "admission.k8s.io/v1", kind: "AdmissionReview", response: self };
-        // Strings and booleans only: printing them cannot fail.
-        serde_json::to_vec(&review).unwrap_or_default()
+        serde_json::to_vec(&review).expect("strings, numbers and booleans always print")
     }
 }
