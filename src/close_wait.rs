@@ -160,13 +160,16 @@ pub enum Now {
 /// What a pod does by itself. Whatever runs last counts: kubelet's sysctls, then init containers in their order. An
 /// init container of our name counts if it has our image, which without `image` is any.
 pub fn now(pod: &Pod<'_>, image: Option<&str>) -> Now {
-    let init = ProxyInit::find(pod);
-    match init.as_ref().map_or(Ok(None), working_flag) {
+    sets(pod, ProxyInit::find(pod).as_ref(), &own_init::find(pod, image))
+}
+
+fn sets(pod: &Pod<'_>, init: Option<&ProxyInit<'_>>, own: &Own<'_>) -> Now {
+    match init.map_or(Ok(None), |init| working_flag(pod, init)) {
         Err(why) => return Now::Fails(why),
         Ok(Some(seconds)) => return Now::Sets(Way::ProxyInit, seconds),
         Ok(None) => {}
     }
-    if let Own::Ours(ours) = own_init::find(pod, image)
+    if let Own::Ours(ours) = own
         && let Some(seconds) = ours.seconds.filter(|_| ours.early)
     {
         return Now::Sets(Way::InitContainer, seconds);
@@ -175,7 +178,7 @@ pub fn now(pod: &Pod<'_>, image: Option<&str>) -> Now {
 }
 
 /// The seconds that linkerd-init sets, or why it fails.
-fn working_flag(init: &ProxyInit<'_>) -> Result<Option<u32>, String> {
+fn working_flag(pod: &Pod<'_>, init: &ProxyInit<'_>) -> Result<Option<u32>, String> {
     let set = init.will_set();
     if set == Ok(None) {
         return Ok(None);
@@ -193,10 +196,10 @@ fn working_flag(init: &ProxyInit<'_>) -> Result<Option<u32>, String> {
             format!("linkerd-init fails at {flag}")
         }
     })?;
-    let missing = init.missing_privileges();
+    let lacks = init.lacks(pod);
     match seconds {
-        Some(seconds) if !missing.is_empty() => {
-            let fields = missing.iter().map(|(field, _)| *field).collect::<Vec<_>>().join(", ");
+        Some(seconds) if !lacks.is_empty() => {
+            let fields = lacks.join(", ");
             Err(format!("linkerd-init is told to set {seconds}s, and fails for want of {fields}"))
         }
         seconds => Ok(seconds),
@@ -216,15 +219,11 @@ pub fn plan(survey: &Survey<'_, '_>, policy: &Wish) -> Plan {
         Ok(wanted) => wanted,
         Err(off) => return Plan::nothing(off),
     };
-    let pod = survey.pod;
-    let image = policy.init_image.as_deref();
-    let (now, own, init) = (now(pod, image), own_init::find(pod, image), ProxyInit::find(pod));
+    let (pod, init) = (survey.pod, survey.proxy_init.as_ref());
+    let own = own_init::find(pod, policy.init_image.as_deref());
+    let now = sets(pod, init, &own);
     let planner = Planner { survey, policy, init, own, now, wanted };
     match (planner.way(), &planner.now) {
-        // What somebody else told the pod stays; what we told it follows the wish, if we may still say so.
-        (Ok(Way::InitContainer), Now::Sets(Way::InitContainer, seconds)) if *seconds != wanted => {
-            planner.plan(Way::InitContainer, &from)
-        }
         (_, Now::Sets(way, seconds)) => Plan::keep(*way, *seconds),
         (Ok(way), Now::Unset | Now::Fails(_)) => planner.plan(way, &from),
         // What it would take, though nobody can do it yet.
@@ -253,7 +252,7 @@ fn wanted(survey: &Survey<'_, '_>, policy: &Wish) -> Result<(u32, String), Strin
 struct Planner<'p> {
     survey: &'p Survey<'p, 'p>,
     policy: &'p Wish,
-    init: Option<ProxyInit<'p>>,
+    init: Option<&'p ProxyInit<'p>>,
     own: Own<'p>,
     now: Now,
     wanted: u32,
@@ -263,7 +262,7 @@ impl Planner<'_> {
     /// The way to take, or what is in it.
     fn way(&self) -> Result<Way, (Obstacle, String)> {
         let forged = self.forged();
-        let with_flag = match &self.init {
+        let with_flag = match self.init {
             Some(init) if !init.combined => forged.clone().map_or(Ok(Way::ProxyInit), Err),
             Some(_) | None => Err((Obstacle::OnlyProxyInit, self.why_not_linkerd())),
         };
@@ -296,7 +295,7 @@ impl Planner<'_> {
 
     /// That linkerd-init is not Linkerd's, where it would be made privileged.
     fn forged(&self) -> Option<(Obstacle, String)> {
-        let init = self.init.as_ref().filter(|init| !init.combined)?;
+        let init = self.init.filter(|init| !init.combined)?;
         let why = init.forged(self.survey.pod, &self.policy.images)?;
         let container = proxy_init::NAME;
         Some((Obstacle::Untrusted { container }, format!("{container} gets no privilege from us: {why}")))
@@ -318,13 +317,19 @@ impl Planner<'_> {
 
     /// Why Linkerd itself does not do it.
     fn why_not_linkerd(&self) -> String {
-        match (&self.now, &self.init) {
+        match (&self.now, self.init) {
             (Now::Fails(why), _) => why.clone(),
             (Now::Sets(..) | Now::Unset, Some(init)) if init.combined => format!(
                 "linkerd-init runs from {} (2.20 and newer), which has no sysctl: its flag would crash-loop it",
                 init.container.image
             ),
-            (Now::Sets(..) | Now::Unset, Some(_)) => "closeWait.via is init-container".to_owned(),
+            (Now::Sets(..) | Now::Unset, Some(_)) => match (self.policy.via, self.forged()) {
+                (Via::Auto, Some((_, why))) => why,
+                (Via::Auto, None) => format!("{INIT_CONTAINER} is there already, and does not work as it is"),
+                (Via::InitContainer | Via::ProxyInit | Via::PodSysctl, _) => {
+                    format!("closeWait.via is {}", self.policy.via.as_str())
+                }
+            },
             (Now::Sets(..) | Now::Unset, None) => {
                 "meshed through linkerd-cni, which cannot set it: the pod keeps the kernel's 60s".to_owned()
             }
@@ -333,27 +338,30 @@ impl Planner<'_> {
 
     fn plan(&self, way: Way, from: &str) -> Plan {
         let pod = self.survey.pod;
-        let told = self.told(way);
-        let mut edits = match (way, &self.init, &self.now) {
-            (Way::ProxyInit, Some(init), _) => with_proxy_init::put_in(pod, init, self.wanted),
-            (Way::InitContainer | Way::PodSysctl, Some(init), Now::Fails(_)) => {
-                with_proxy_init::take_out(pod, init)
-            }
-            _ => Vec::new(),
-        };
-        match way {
-            Way::InitContainer => edits.extend(self.own_edits()),
-            Way::PodSysctl if told.is_none() => {
-                edits.extend(pod_sysctl::edits(pod, self.wanted));
-            }
-            Way::PodSysctl | Way::ProxyInit => {}
+        // What somebody told linkerd-init stays, whoever sets it then.
+        let told = self.init.and_then(ProxyInit::told);
+        let mut seconds = told.unwrap_or(self.wanted);
+        let mut edits = Vec::new();
+        if let (Way::InitContainer | Way::PodSysctl, Some(init), Now::Fails(_)) = (way, self.init, &self.now)
+        {
+            edits.push(with_proxy_init::take_out(pod, init));
         }
-        let seconds = told.unwrap_or(self.wanted);
+        let mut stays = told.is_some();
+        match (way, self.init, self.beside()) {
+            (Way::ProxyInit, Some(init), _) => edits.extend(with_proxy_init::put_in(pod, init, seconds)),
+            (Way::ProxyInit, None, _) => {}
+            (Way::InitContainer, ..) => edits.extend(self.own_edits(seconds)),
+            (Way::PodSysctl, _, Some(beside)) => (seconds, stays) = (beside, true),
+            (Way::PodSysctl, _, None) => edits.extend(pod_sysctl::edits(pod, seconds)),
+        }
         let (action, rule, why) = match (&self.now, way) {
-            (Now::Fails(why), _) => {
-                let instead = format!("; instead {seconds}s, wanted by {from}");
-                let why = if told.is_some() { why.clone() } else { why.clone() + &instead };
-                (PlanAction::Repair, RuleId::CloseWaitBroken, why)
+            (Now::Fails(why), way) => {
+                let then = match (stays, way) {
+                    (true, Way::ProxyInit) => String::new(),
+                    (true, Way::InitContainer | Way::PodSysctl) => format!("; the {seconds}s stay"),
+                    (false, _) => format!("; instead {seconds}s, wanted by {from}"),
+                };
+                (PlanAction::Repair, RuleId::CloseWaitBroken, why.clone() + &then)
             }
             (Now::Sets(..) | Now::Unset, Way::InitContainer) => {
                 let why = format!("{}; wanted by {from}", self.why_not_linkerd());
@@ -366,22 +374,20 @@ impl Planner<'_> {
         Plan { action, seconds: Some(seconds), why, rule: Some(rule), way: Ok(way), edits }
     }
 
-    /// The seconds that somebody else told the pod, where the way is only to make that work.
-    fn told(&self, way: Way) -> Option<u32> {
-        match (way, &self.own, &self.init) {
-            (Way::ProxyInit, _, Some(init)) => init.will_set().ok().flatten(),
-            (Way::PodSysctl, Own::Ours(ours), _) if ours.early && ours.seconds.is_some() => ours.seconds,
-            (Way::PodSysctl, ..) => pod_sysctl::seconds(self.survey.pod),
-            (Way::ProxyInit | Way::InitContainer, ..) => None,
+    /// The seconds that the pod sets without linkerd-init.
+    fn beside(&self) -> Option<u32> {
+        match &self.own {
+            Own::Ours(ours) if ours.early && ours.seconds.is_some() => ours.seconds,
+            Own::Absent | Own::Ours(_) | Own::Foreign(_) => pod_sysctl::seconds(self.survey.pod),
         }
     }
 
     /// Our container, first of all: any other init container could open connections. These edits come last, since they
     /// move the containers that others point to.
-    fn own_edits(&self) -> Vec<Edit> {
+    fn own_edits(&self, seconds: u32) -> Vec<Edit> {
         let pod = self.survey.pod;
         let Some(image) = &self.policy.init_image else { return Vec::new() };
-        let ours = own_init::container(pod, image, self.wanted);
+        let ours = own_init::container(pod, image, seconds);
         let mut first = pod.pointer(["spec", "initContainers"]);
         if pod.init_containers.is_empty() {
             return vec![Edit { at: first, change: Change::Set(vec![ours].into()) }];
@@ -389,7 +395,7 @@ impl Planner<'_> {
         first.push_back(0_usize);
         let insert = Edit { at: first, change: Change::Insert(ours.clone()) };
         match &self.own {
-            Own::Ours(there) if there.early && there.seconds == Some(self.wanted) => Vec::new(),
+            Own::Ours(there) if there.early && there.seconds == Some(seconds) => Vec::new(),
             Own::Ours(there) => {
                 let at = pod.container_pointer(there.container, []);
                 if there.early {

@@ -126,10 +126,9 @@ pub struct Container<'a> {
     pub probes: Vec<Probe<'a>>,
     /// `restartPolicy: Always` on an init container: a native sidecar.
     pub restart_always: bool,
-    /// `lifecycle` has a hook.
-    pub has_lifecycle: bool,
-    /// `volumeDevices` has an item.
-    pub has_devices: bool,
+    /// Those of the other fields that change what a container is, and that hardly anybody sets: `lifecycle hooks`,
+    /// `volumeDevices`, `stdin`, `tty`, `terminationMessagePath`.
+    pub unusual: Vec<&'static str>,
     /// `securityContext` as it was sent, unread.
     pub security_context: Option<&'a RawValue>,
     /// `resources` as they were sent, unread.
@@ -223,30 +222,72 @@ pub struct Port<'a> {
 
 /// A mounted volume of a container.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "camelCase")]
+#[serde(from = "RawMount<'a>", bound(deserialize = "'de: 'a"))]
 pub struct Mount<'a> {
     /// The volume's name.
-    #[serde(borrow, default, deserialize_with = "nullable")]
     pub name: Text<'a>,
     /// Where it appears.
-    #[serde(borrow, default, deserialize_with = "nullable")]
     pub mount_path: Text<'a>,
+    /// The whole volume, and nothing of it seen outside: no `subPath`, `subPathExpr` or `mountPropagation`.
+    pub is_plain: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawMount<'a> {
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    name: Text<'a>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    mount_path: Text<'a>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    sub_path: Text<'a>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    sub_path_expr: Text<'a>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    mount_propagation: Text<'a>,
+}
+
+impl<'a> From<RawMount<'a>> for Mount<'a> {
+    fn from(raw: RawMount<'a>) -> Self {
+        let propagated = !matches!(&*raw.mount_propagation, "" | "None");
+        let is_plain = raw.sub_path.is_empty() && raw.sub_path_expr.is_empty() && !propagated;
+        Self { name: raw.name, mount_path: raw.mount_path, is_plain }
+    }
 }
 
 /// A volume of the pod.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "camelCase")]
+#[serde(from = "RawVolume<'a>", bound(deserialize = "'de: 'a"))]
 pub struct Volume<'a> {
     /// The name by which mounts refer to it.
-    #[serde(borrow, default, deserialize_with = "nullable")]
     pub name: Text<'a>,
     /// It is an `emptyDir`.
-    #[serde(default, rename = "emptyDir", deserialize_with = "is_present")]
     pub is_empty_dir: bool,
+    /// It is of a kind that holds a service account's token: `projected`, or a `secret` as before Kubernetes 1.21.
+    pub is_token: bool,
 }
 
-fn is_present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    Ok(Option::<IgnoredAny>::deserialize(deserializer)?.is_some())
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawVolume<'a> {
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    name: Text<'a>,
+    #[serde(default)]
+    empty_dir: Option<IgnoredAny>,
+    #[serde(default)]
+    projected: Option<IgnoredAny>,
+    #[serde(default)]
+    secret: Option<IgnoredAny>,
+}
+
+impl<'a> From<RawVolume<'a>> for Volume<'a> {
+    fn from(raw: RawVolume<'a>) -> Self {
+        Self {
+            name: raw.name,
+            is_empty_dir: raw.empty_dir.is_some(),
+            is_token: raw.projected.is_some() || raw.secret.is_some(),
+        }
+    }
 }
 
 /// The entries of a label or annotation map that we read: those of Linkerd, of linkerd-linger and of kubelet's
@@ -301,6 +342,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Kept<'a> {
     }
 }
 
+/// `terminationMessagePath` where it is absent (kubernetes `pkg/apis/core/v1/defaults.go`).
+const DEFAULT_MESSAGE_PATH: &str = "/dev/termination-log";
+
 /// A container as the pod spec writes it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -335,6 +379,14 @@ struct RawContainer<'a> {
     lifecycle: Lifecycle,
     #[serde(default, deserialize_with = "nullable")]
     volume_devices: Vec<IgnoredAny>,
+    #[serde(default, deserialize_with = "nullable")]
+    stdin: bool,
+    #[serde(default, deserialize_with = "nullable")]
+    stdin_once: bool,
+    #[serde(default, deserialize_with = "nullable")]
+    tty: bool,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    termination_message_path: Text<'a>,
     #[serde(borrow, default)]
     security_context: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -361,6 +413,15 @@ impl<'a> From<RawContainer<'a>> for Container<'a> {
         .into_iter()
         .filter_map(|(kind, probe)| Some(probe?.check(kind, &ports)))
         .collect();
+        let message_path = &*raw.termination_message_path;
+        let unusual = [
+            ("lifecycle hooks", raw.lifecycle.post_start.is_some() || raw.lifecycle.pre_stop.is_some()),
+            ("volumeDevices", !raw.volume_devices.is_empty()),
+            ("stdin", raw.stdin || raw.stdin_once),
+            ("tty", raw.tty),
+            ("terminationMessagePath", !matches!(message_path, "" | DEFAULT_MESSAGE_PATH)),
+        ];
+        let unusual = unusual.into_iter().filter(|(_, is_set)| *is_set).map(|(field, _)| field).collect();
         Self {
             list: ContainerList::default(),
             index: 0,
@@ -375,8 +436,7 @@ impl<'a> From<RawContainer<'a>> for Container<'a> {
             mounts: raw.volume_mounts,
             probes,
             restart_always: raw.restart_policy.is_some_and(|policy| &*policy == "Always"),
-            has_lifecycle: raw.lifecycle.post_start.is_some() || raw.lifecycle.pre_stop.is_some(),
-            has_devices: !raw.volume_devices.is_empty(),
+            unusual,
             security_context: raw.security_context.filter(|raw| raw.get() != "null"),
             resources: raw.resources.filter(|raw| raw.get() != "null"),
         }
@@ -414,8 +474,7 @@ impl PartialEq for Container<'_> {
             && self.mounts == other.mounts
             && self.probes == other.probes
             && self.restart_always == other.restart_always
-            && self.has_lifecycle == other.has_lifecycle
-            && self.has_devices == other.has_devices
+            && self.unusual == other.unusual
             && self.security_context.map(RawValue::get) == other.security_context.map(RawValue::get)
     }
 }

@@ -73,11 +73,12 @@ pub fn inspect<'a>(survey: &'a Survey<'a, 'a>, policy: &Policy) -> Inspected {
 }
 
 impl Case<'_> {
-    /// The finding of a close-wait rule, if the plan speaks of it.
-    fn of_plan(&self, rule: RuleId, message: String, help: String) -> Vec<Finding> {
+    /// The finding of a close-wait rule, if the plan speaks of it: then its message and its help are asked for.
+    fn of_plan(&self, rule: RuleId, words: impl FnOnce() -> (String, String)) -> Vec<Finding> {
         if self.plan.rule != Some(rule) {
             return Vec::new();
         }
+        let (message, help) = words();
         let name = match self.plan.way {
             Err(Obstacle::Untrusted { container }) => container,
             Ok(_) | Err(_) => proxy_init::NAME,

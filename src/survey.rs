@@ -12,7 +12,10 @@ use std::{
 use crate::{
     annotations::{Annotations, IDLE_TIMEOUT, IdleTimeout},
     duration,
-    linkerd::{self, Injection, Mesh, Proxy, proxy_init},
+    linkerd::{
+        self, Injection, Mesh, Proxy,
+        proxy_init::{self, ProxyInit},
+    },
     pod::{Container, Handler, Pod, Probe},
     servers::{self, Catalog, Evidence, Idle, Window},
     surroundings::Surroundings,
@@ -31,6 +34,8 @@ pub struct Survey<'p, 'c> {
     pub apps: Vec<App<'p, 'c>>,
     /// The probes of those.
     pub probes: Vec<ProbeUse<'p>>,
+    /// Its linkerd-init.
+    pub proxy_init: Option<ProxyInit<'p>>,
     /// The namespace's Pod Security refuses privileged containers and unsafe sysctls.
     pub unprivileged: bool,
 }
@@ -169,7 +174,7 @@ pub fn of<'p, 'c>(
         })
         .collect();
     let unprivileged = surroundings.unprivileged.contains(namespace);
-    Survey { pod, mesh, annotations, apps, probes, unprivileged }
+    Survey { pod, mesh, annotations, apps, probes, proxy_init: ProxyInit::find(pod), unprivileged }
 }
 
 /// The idle timeout that the annotation declares; its evidence is the annotation.

@@ -255,14 +255,15 @@ proptest! {
     #[test]
     fn nobody_else_is_made_privileged(pod in pods(), wish in wishes()) {
         let policy = policy(wish);
-        let Some((_, patched)) = patched(&pod, &policy) else { return Ok(()) };
+        let Some((found, patched)) = patched(&pod, &policy) else { return Ok(()) };
         if let Some(after) = container(&patched, INIT_CONTAINER)
             && Some(after) != container(&pod, INIT_CONTAINER)
         {
             // What is added or changed is ours from end to end.
             let context = json!({"privileged": true, "readOnlyRootFilesystem": true, "runAsNonRoot": false, "runAsUser": 0});
             prop_assert_eq!(&after["image"], IMAGE);
-            prop_assert_eq!(&after["args"], &json!(["set-close-wait", "3600"]));
+            let seconds = found.plan.seconds.unwrap().to_string();
+            prop_assert_eq!(&after["args"], &json!(["set-close-wait", seconds]));
             prop_assert_eq!(&after["securityContext"], &context);
             let known = ["name", "image", "args", "securityContext", "resources", "terminationMessagePolicy"];
             prop_assert!(after.as_object().unwrap().keys().all(|key| known.contains(&key.as_str())), "{}", after);

@@ -60,19 +60,11 @@ pub(super) fn find<'p>(pod: &'p Pod<'p>, image: Option<&str>) -> Own<'p> {
         return Own::Foreign(format!("it overrides the image's command with {command:?}"));
     }
     let in_range = |seconds: &u32| (proxy_init::MIN_SECONDS..=proxy_init::MAX_SECONDS).contains(seconds);
-    let seconds = argument.parse().ok().filter(in_range).filter(|_| is_root(container));
+    let seconds =
+        argument.parse().ok().filter(in_range).filter(|_| proxy_init::lacks(pod, container).is_empty());
     let before = pod.init_containers.iter().take(container.index);
     let early = before.into_iter().all(|before| OPENS_NOTHING.contains(&&*before.name));
     Own::Ours(Ours { container, seconds, early })
-}
-
-/// What `set-close-wait` needs: a writable `/proc/sys`, and to be the owner of the file.
-fn is_root(container: &Container<'_>) -> bool {
-    let raw = container.security_context;
-    let context: Map<String, Value> =
-        raw.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
-    let is = |field: &str, value: Value| context.get(field) == Some(&value);
-    is("privileged", true.into()) && is("runAsUser", 0.into()) && is("runAsNonRoot", false.into())
 }
 
 /// The container as we write it. `runAsNonRoot` is there for pods that set it to true for all containers; a message of

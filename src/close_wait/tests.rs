@@ -112,8 +112,8 @@ const FLAG_3600: [&str; 2] = [FLAG, "3600"];
 // Our container is there.
 #[case::ours(pod(&[ours("3600"), combined(&[])]), "", "keep", "")]
 #[case::ours_behind_linkerd_init(pod(&[combined(&[]), ours("3600")]), "", "keep", "")]
-#[case::ours_with_other_seconds(pod(&[ours("60"), combined(&[])]), "", "init-container", "close-wait-unset")]
-#[case::ours_with_other_seconds_on_2_19(pod(&[ours("60"), linkerds(&[], false)]), "", "init-container", "close-wait-unset")]
+#[case::ours_with_other_seconds(pod(&[ours("60"), combined(&[])]), "", "keep", "")]
+#[case::ours_with_other_seconds_on_2_19(pod(&[ours("60"), linkerds(&[], false)]), "", "keep", "")]
 #[case::ours_where_linkerd_init_crash_loops(pod(&[ours("3600"), combined(&FLAG_3600)]), "", "repair", "close-wait-broken")]
 #[case::ours_and_a_sysctl_is_wished(pod(&[ours("60"), combined(&[])]), "via: pod-sysctl", "keep", "")]
 #[case::ours_without_privilege(pod(&[with(ours("3600"), "/securityContext", Value::Null), combined(&[])]), "", "init-container", "close-wait-unset")]
@@ -136,6 +136,89 @@ fn the_way_follows_from_the_pod_and_the_policy(
         let patched = after(&pod, &policy);
         assert!(names(&patched).len() == names(&pod).len() || names(&patched)[0] == INIT_CONTAINER);
     }
+}
+
+#[rstest]
+#[case::privileged_and_root(json!({"privileged": true, "runAsUser": 0}), None)]
+#[case::in_another_group(json!({"privileged": true, "runAsUser": 0, "runAsGroup": 65534}), None)]
+#[case::not_privileged(json!({"runAsUser": 0}), Some("privileged"))]
+#[case::not_root(json!({"privileged": true}), Some("runAsUser"))]
+#[case::nobody(json!({"privileged": true, "runAsUser": 65534}), Some("runAsUser"))]
+#[case::must_not_be_root(json!({"privileged": true, "runAsUser": 0, "runAsNonRoot": true}), Some("runAsNonRoot"))]
+#[case::refused_by_the_api_server(
+    json!({"privileged": true, "runAsUser": 0, "allowPrivilegeEscalation": false}),
+    Some("allowPrivilegeEscalation")
+)]
+fn two_fields_do_the_work(#[case] context: Value, #[case] lacks: Option<&str>) {
+    for image in ["cr.l5d.io/linkerd/proxy-init:v2.4.1", "mirror/proxy-init:v2.4.1"] {
+        let init = with(separate(image, &[FLAG, "600"], false), "/securityContext", context.clone());
+        let before = pod(&[init]);
+        let plan = planned(&before, &policy("", false), false);
+        match lacks {
+            None => assert_eq!((plan.action, plan.seconds), (PlanAction::Keep, Some(600)), "{}", plan.why),
+            Some(_) if image.starts_with("mirror") => {
+                assert_eq!(plan.rule, Some(RuleId::CloseWaitUntrusted), "{}", plan.why);
+            }
+            Some(field) => {
+                let why = format!("linkerd-init is told to set 600s, and fails for want of {field}");
+                assert_eq!((plan.action, plan.seconds, plan.why), (PlanAction::Repair, Some(600), why));
+                after(&before, &policy("", false));
+            }
+        }
+    }
+}
+
+#[rstest]
+#[case::by_the_container(json!({"privileged": true}), json!({"runAsUser": 0}), true)]
+#[case::the_container_wins(json!({"privileged": true, "runAsUser": 65534}), json!({"runAsUser": 0}), false)]
+#[case::not_root(json!({"privileged": true, "runAsUser": 0}), json!({"runAsNonRoot": true}), false)]
+fn what_the_container_does_not_say_the_pod_does(
+    #[case] own: Value,
+    #[case] of_pod: Value,
+    #[case] works: bool,
+) {
+    let before = pod(&[with(linkerds(&FLAG_3600, true), "/securityContext", own)]);
+    let plan = planned(&with(before, "/spec/securityContext", of_pod), &policy("", false), false);
+    assert_eq!(plan.action == PlanAction::Keep, works, "{}", plan.why);
+}
+
+#[rstest]
+#[case::combined(combined(&[FLAG, "600"]), "", Some("600"))]
+#[case::combined_the_last_wins(combined(&[FLAG, "x", FLAG, "600"]), "", Some("600"))]
+#[case::combined_out_of_range(combined(&[FLAG, "600", FLAG, "-1"]), "", Some("3600"))]
+#[case::sysctl(combined(&[FLAG, "600"]), "via: pod-sysctl", None)]
+#[case::our_container_instead(linkerds(&[FLAG, "600"], false), "via: init-container", Some("600"))]
+fn the_seconds_that_somebody_chose_stay(
+    #[case] init: Value,
+    #[case] close_wait: &str,
+    #[case] expected: Option<&str>,
+) {
+    let policy = policy(&format!("closeWait: {{{close_wait}}}\n"), true);
+    let after = after(&pod(&[init]), &policy);
+    match expected {
+        Some(seconds) => {
+            assert_eq!(after["spec"]["initContainers"][0]["args"], json!(["set-close-wait", seconds]));
+        }
+        None => assert_eq!(after["spec"]["securityContext"]["sysctls"][0]["value"], "600"),
+    }
+}
+
+#[rstest]
+#[case::mirrored(
+    separate("mirror/proxy-init", &[], false),
+    "",
+    "linkerd-init gets no privilege from us: its image mirror/proxy-init is not one of the policy's closeWait.images; \
+     wanted by policy, closeWait.timeout 1h"
+)]
+#[case::asked_for(
+    linkerds(&[], false),
+    "via: init-container",
+    "closeWait.via is init-container; wanted by policy, closeWait.timeout 1h"
+)]
+fn why_our_container_comes(#[case] init: Value, #[case] close_wait: &str, #[case] why: &str) {
+    let policy = policy(&format!("closeWait: {{{close_wait}}}\n"), true);
+    let plan = planned(&pod(&[init]), &policy, false);
+    assert_eq!((plan.action, &*plan.why), (PlanAction::InitContainer, why));
 }
 
 #[rstest]
@@ -245,7 +328,8 @@ fn a_pod_without_init_containers_gets_the_list() {
 
 #[test]
 fn what_is_ours_with_other_content_is_replaced_as_a_whole() {
-    let extended = with(ours("60"), "/env", json!([{"name": "LD_PRELOAD", "value": "/evil.so"}]));
+    let powerless = with(ours("60"), "/securityContext", Value::Null);
+    let extended = with(powerless, "/env", json!([{"name": "LD_PRELOAD", "value": "/evil.so"}]));
     let after = after(&pod(&[extended, combined(&[])]), &policy("", true));
     assert_eq!(after["spec"]["initContainers"][0].get("env"), None);
     assert_eq!(names(&after).len(), 3);

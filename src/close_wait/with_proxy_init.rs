@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{
     finding::{Change, Edit},
-    linkerd::proxy_init::{FLAG, ProxyInit},
+    linkerd::proxy_init::{FLAG, FlagAt, ProxyInit},
     pod::Pod,
 };
 
@@ -29,13 +29,15 @@ fn add_flag(pod: &Pod<'_>, init: &ProxyInit<'_>, seconds: u32) -> Vec<Edit> {
     [flag, value].map(|value| Edit { at: at.clone(), change: Change::Append(value) }).into()
 }
 
-/// Each value at which proxy-init would fail, replaced by the wanted one.
+/// Each value at which proxy-init would fail replaced, and the last one where it sets nothing.
 fn mend_flags(pod: &Pod<'_>, init: &ProxyInit<'_>, seconds: u32) -> Vec<Edit> {
     let last = init.flags.len().saturating_sub(1);
+    let is_bad =
+        |index: usize, flag: &FlagAt| flag.seconds.is_none() || (index == last && init.told().is_none());
     init.flags
         .iter()
         .enumerate()
-        .filter(|(index, flag)| *index == last || flag.seconds.is_none())
+        .filter(|(index, flag)| is_bad(*index, flag))
         .map(|(_, flag)| {
             let mut at = pod.container_pointer(init.container, ["args"]);
             if flag.value_at >= init.container.args.len() {
@@ -64,22 +66,18 @@ fn add_privileges(pod: &Pod<'_>, init: &ProxyInit<'_>) -> Vec<Edit> {
         .collect()
 }
 
-/// Every occurrence of the flag removed with its value, the last one first: so each pointer is right when its turn
-/// comes.
-pub(super) fn take_out(pod: &Pod<'_>, init: &ProxyInit<'_>) -> Vec<Edit> {
-    let remove = |index: usize| {
-        let mut at = pod.container_pointer(init.container, ["args"]);
-        at.push_back(index);
-        Edit { at, change: Change::Remove }
-    };
-    let mut edits = Vec::new();
-    for flag in init.flags.iter().rev() {
-        if flag.value_at < init.container.args.len() {
-            edits.push(remove(flag.value_at));
-        }
-        if !flag.joined {
-            edits.push(remove(flag.value_at - 1));
+/// The arguments without any occurrence of the flag: one edit, however many there are.
+pub(super) fn take_out(pod: &Pod<'_>, init: &ProxyInit<'_>) -> Edit {
+    let mut flags = init.flags.iter().peekable();
+    let mut left: Vec<Value> = Vec::new();
+    for (index, argument) in init.container.args.iter().enumerate() {
+        flags.next_if(|flag| flag.value_at < index);
+        let of_flag = flags
+            .peek()
+            .is_some_and(|flag| index == flag.value_at || (!flag.joined && index + 1 == flag.value_at));
+        if !of_flag {
+            left.push(Value::from(&**argument));
         }
     }
-    edits
+    Edit { at: pod.container_pointer(init.container, ["args"]), change: Change::Set(left.into()) }
 }

@@ -3,11 +3,11 @@
 //!
 //! Turns the container into a [`ProxyInit`]. What is wanted, and what to do, is left to `close_wait`.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, value::RawValue};
 
 use crate::{
     image::ImageRef,
-    pod::{Container, Pod},
+    pod::{Container, Mount, Pod},
 };
 
 /// The container's name in every line of Linkerd.
@@ -119,15 +119,21 @@ impl<'p> ProxyInit<'p> {
         if flag.joined { argument.to_owned() } else { format!("{FLAG} {argument}").trim_end().to_owned() }
     }
 
-    /// The members of `securityContext` that must change for `sysctl -w` to work (measured): a writable `/proc/sys`
-    /// needs `privileged`, and a child process of proxy-init keeps no capability unless it is root. The others keep
-    /// the API server and kubelet from refusing that.
+    /// The seconds that it is told to set: those of the last flag, where they are within the range that works.
+    pub fn told(&self) -> Option<u32> {
+        let seconds = u32::try_from(self.flags.last()?.seconds?).ok()?;
+        (MIN_SECONDS..=MAX_SECONDS).contains(&seconds).then_some(seconds)
+    }
+
+    /// What keeps it from writing the timeout: the members of `securityContext` that must be something else.
+    pub fn lacks(&self, pod: &Pod<'_>) -> Vec<&'static str> {
+        lacks(pod, self.container)
+    }
+
+    /// The members of `securityContext` that we change to make it work: what it [lacks](Self::lacks), and what makes
+    /// the container like the one that Linkerd writes with `proxyInit.runAsRoot`.
     pub fn missing_privileges(&self) -> Vec<(&'static str, Value)> {
-        let now: Map<String, Value> = self
-            .container
-            .security_context
-            .and_then(|raw| serde_json::from_str(raw.get()).ok())
-            .unwrap_or_default();
+        let now = context(self.container.security_context);
         let mut needed = vec![
             ("privileged", Value::Bool(true)),
             ("allowPrivilegeEscalation", Value::Bool(true)),
@@ -154,7 +160,13 @@ impl<'p> ProxyInit<'p> {
             return Some(format!("it overrides the image's command with {command:?}"));
         }
         if let Some(argument) = foreign_argument(container) {
-            return Some(format!("the injector does not write its argument {argument:?}"));
+            let is_known = INJECTED_FLAGS.iter().any(|(flag, _)| *flag == argument);
+            let ends = if argument.starts_with('-') && !is_known {
+                ", and proxy-init ends at flags that it does not know"
+            } else {
+                ""
+            };
+            return Some(format!("the injector does not write its argument {argument:?}{ends}"));
         }
         if let Some(name) = container.env.first().map(|var| &var.name) {
             return Some(format!("the injector does not write its variable {name}"));
@@ -162,30 +174,68 @@ impl<'p> ProxyInit<'p> {
         if !container.env_from.is_empty() {
             return Some("the injector does not write its envFrom".to_owned());
         }
-        if container.has_lifecycle {
-            return Some("the injector does not write its lifecycle hooks".to_owned());
+        if container.working_dir.as_deref().is_some_and(|directory| !directory.is_empty()) {
+            return Some("the injector does not write its workingDir".to_owned());
         }
-        if container.has_devices {
-            return Some("the injector does not write its volumeDevices".to_owned());
+        if let Some(field) = container.unusual.first() {
+            return Some(format!("the injector does not write its {field}"));
         }
         if container.restart_always {
             return Some("the injector does not write its restartPolicy".to_owned());
         }
-        container
-            .mounts
-            .iter()
-            .find(|mount| !is_injected_mount(pod, &mount.name, &mount.mount_path))
-            .map(|mount| format!("the injector does not mount {} at {}", mount.name, mount.mount_path))
+        let unmasked = context(container.security_context).remove("procMount");
+        if unmasked.is_some_and(|mount| !mount.is_null() && mount != "Default") {
+            return Some("the injector does not write its procMount".to_owned());
+        }
+        if container.mounts.len() > INJECTED_MOUNTS {
+            return Some(format!("the injector does not give it {} mounts", container.mounts.len()));
+        }
+        let foreign = container.mounts.iter().find(|mount| !is_injected_mount(pod, mount))?;
+        Some(if foreign.is_plain {
+            format!("the injector does not mount {} at {}", foreign.name, foreign.mount_path)
+        } else {
+            format!("the injector does not mount {} with a subPath or mountPropagation", foreign.name)
+        })
     }
 }
 
-/// The lock of iptables, in an emptyDir, and the token that the ServiceAccount admission plugin mounts everywhere.
-fn is_injected_mount(pod: &Pod<'_>, name: &str, path: &str) -> bool {
-    match path {
-        "/run" => pod.volumes.iter().any(|volume| &*volume.name == name && volume.is_empty_dir),
-        "/var/run/secrets/kubernetes.io/serviceaccount" => true,
-        _ => false,
+/// What keeps a container from writing the timeout (measured): a writable `/proc/sys` needs `privileged`, and a child
+/// process keeps no capability unless it is root. With the other two the API server or kubelet refuses that.
+pub fn lacks(pod: &Pod<'_>, container: &Container<'_>) -> Vec<&'static str> {
+    let (own, of_pod) = (context(container.security_context), context(pod.security_context));
+    let inherited = |field| own.get(field).filter(|value| !value.is_null()).or_else(|| of_pod.get(field));
+    let mut lacks = Vec::new();
+    if own.get("privileged") != Some(&Value::Bool(true)) {
+        lacks.push("privileged");
     }
+    if own.get("allowPrivilegeEscalation") == Some(&Value::Bool(false)) {
+        lacks.push("allowPrivilegeEscalation");
+    }
+    if inherited("runAsUser") != Some(&Value::from(0)) {
+        lacks.push("runAsUser");
+    }
+    if inherited("runAsNonRoot") == Some(&Value::Bool(true)) {
+        lacks.push("runAsNonRoot");
+    }
+    lacks
+}
+
+fn context(raw: Option<&RawValue>) -> Map<String, Value> {
+    raw.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
+}
+
+/// The most mounts that a linkerd-init has: the lock of iptables, and the service account's token.
+const INJECTED_MOUNTS: usize = 2;
+
+/// The lock of iptables, in an emptyDir, and the token that the ServiceAccount admission plugin mounts everywhere.
+fn is_injected_mount(pod: &Pod<'_>, mount: &Mount<'_>) -> bool {
+    let mut volumes = pod.volumes.iter().filter(|volume| volume.name == mount.name);
+    mount.is_plain
+        && match &*mount.mount_path {
+            "/run" => volumes.next().is_some_and(|volume| volume.is_empty_dir),
+            "/var/run/secrets/kubernetes.io/serviceaccount" => volumes.all(|volume| volume.is_token),
+            _ => false,
+        }
 }
 
 /// The first argument that is not as the injector writes it.

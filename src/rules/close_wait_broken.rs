@@ -4,7 +4,6 @@ use super::{Case, Rule};
 use crate::{
     close_wait::Way,
     finding::{Change, Edit, Finding, RuleId},
-    linkerd::proxy_init::ProxyInit,
 };
 
 pub(super) const RULE: Rule = Rule {
@@ -14,9 +13,15 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(case: &Case<'_>) -> Vec<Finding> {
+    case.of_plan(RULE.id, || words(case))
+}
+
+fn words(case: &Case<'_>) -> (String, String) {
     // The kernel takes a negative number, and more on some machines than on others: no crash is certain then.
-    let runs = ProxyInit::find(case.survey.pod)
-        .is_some_and(|init| !init.combined && init.reads_its_flags() && init.missing_privileges().is_empty());
+    let init = case.survey.proxy_init.as_ref();
+    let runs = init.is_some_and(|init| {
+        !init.combined && init.reads_its_flags() && init.lacks(case.survey.pod).is_empty()
+    });
     let message = if runs {
         "linkerd-init is told to set a close-wait timeout that is out of range"
     } else {
@@ -24,18 +29,18 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
     };
     let otherwise = match case.plan.way {
         Ok(Way::ProxyInit) | Err(_) => {
-            let sets: Vec<_> = case.plan.edits.iter().filter_map(words).collect();
+            let sets: Vec<_> = case.plan.edits.iter().filter_map(by_hand).collect();
             format!("set on linkerd-init: {}", sets.join(", "))
         }
         Ok(Way::InitContainer | Way::PodSysctl) => {
             "unset proxyInit.closeWaitTimeoutSecs of Linkerd, and let the webhook set the timeout".to_owned()
         }
     };
-    case.of_plan(RULE.id, message.to_owned(), format!("let the webhook repair the pod, or {otherwise}"))
+    (message.to_owned(), format!("let the webhook repair the pod, or {otherwise}"))
 }
 
 /// An edit as a person would do it: `runAsUser 0`, `args[11] "3600"`.
-fn words(edit: &Edit) -> Option<String> {
+fn by_hand(edit: &Edit) -> Option<String> {
     let last = edit.at.last()?;
     let field = last.decoded();
     Some(match &edit.change {

@@ -15,6 +15,10 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(case: &Case<'_>) -> Vec<Finding> {
+    case.of_plan(RULE.id, || words(case))
+}
+
+fn words(case: &Case<'_>) -> (String, String) {
     let seconds = case.plan.seconds.unwrap_or_default();
     let (message, otherwise) = match case.plan.way {
         Ok(Way::ProxyInit) | Err(_) => (
@@ -32,5 +36,5 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
             ),
         ),
     };
-    case.of_plan(RULE.id, message.to_owned(), format!("let the webhook patch the pod, or {otherwise}"))
+    (message.to_owned(), format!("let the webhook patch the pod, or {otherwise}"))
 }

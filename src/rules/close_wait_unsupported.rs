@@ -4,7 +4,7 @@ use super::{Case, Rule};
 use crate::{
     close_wait::Obstacle,
     finding::{Finding, RuleId},
-    linkerd::proxy_init::{FLAG, ProxyInit},
+    linkerd::proxy_init::FLAG,
 };
 
 pub(super) const RULE: Rule = Rule {
@@ -14,8 +14,12 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(case: &Case<'_>) -> Vec<Finding> {
+    case.of_plan(RULE.id, || words(case))
+}
+
+fn words(case: &Case<'_>) -> (String, String) {
     // What Linkerd does here; each with what follows must fit a warning.
-    let linkerd = match ProxyInit::find(case.survey.pod) {
+    let linkerd = match &case.survey.proxy_init {
         Some(init) if init.combined && init.will_set() != Ok(None) => {
             format!("{FLAG} crash-loops linkerd-init 2.20+")
         }
@@ -40,7 +44,8 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
             "label the namespace pod-security.kubernetes.io/enforce: privileged, or exempt it from \
              close-wait-unsupported",
         ),
-        Ok(_) | Err(Obstacle::NotWanted | Obstacle::Untrusted { .. }) => return Vec::new(),
+        // No plan with these speaks of this rule.
+        Ok(_) | Err(Obstacle::NotWanted | Obstacle::Untrusted { .. }) => (linkerd, ""),
     };
-    case.of_plan(RULE.id, message, help.to_owned())
+    (message, help.to_owned())
 }

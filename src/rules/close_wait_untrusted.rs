@@ -14,6 +14,10 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(case: &Case<'_>) -> Vec<Finding> {
+    case.of_plan(RULE.id, || words(case))
+}
+
+fn words(case: &Case<'_>) -> (String, String) {
     let (message, help) = match case.plan.way {
         Err(Obstacle::Untrusted { container: INIT_CONTAINER }) => (
             format!("{INIT_CONTAINER} is not our container: it is not made privileged, the kernel's 60s stay"),
@@ -26,5 +30,5 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
              inject the container",
         ),
     };
-    case.of_plan(RULE.id, message, help.to_owned())
+    (message, help.to_owned())
 }
