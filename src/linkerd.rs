@@ -11,13 +11,14 @@ pub mod version;
 use std::fmt;
 
 use self::{
-    pool::PoolIdle,
+    pool::{DISCOVERY_UNUSED_TIMEOUT, PoolIdle, Told},
     ports::{Names, PortSet},
     version::{Line, Version},
 };
 use crate::{
     image::ImageRef,
     pod::{Container, ContainerList, EnvVar, Kept, Pod},
+    servers,
     surroundings::Surroundings,
 };
 
@@ -164,7 +165,7 @@ pub fn mesh(pod: &Pod<'_>, namespace: &str, surroundings: &Surroundings, injecti
         return Mesh::Not(NotMeshed::HostNetwork);
     }
     if let Some(proxy) = pod.all_containers().find(|container| &*container.name == PROXY) {
-        return Mesh::Injected(injected(pod, proxy));
+        return Mesh::Injected(injected(pod, proxy, namespace, surroundings));
     }
     let of_namespace = |key: &str| surroundings.namespace_annotation(namespace, key);
     let assumed = injection == Injection::Assumed;
@@ -173,7 +174,7 @@ pub fn mesh(pod: &Pod<'_>, namespace: &str, surroundings: &Surroundings, injecti
         Ok(()) if injection == Injection::Over => Mesh::Not(NotMeshed::InjectorStayedAway),
         Ok(()) => match other_sidecar(pod) {
             Some(name) => Mesh::Not(NotMeshed::OtherSidecar(name)),
-            None => Mesh::WillBeInjected(to_come(pod, of_namespace)),
+            None => Mesh::WillBeInjected(to_come(pod, namespace, surroundings)),
         },
     }
 }
@@ -217,7 +218,7 @@ pub fn taken_for_a_sidecar(image: &str) -> Option<&'static str> {
     .find(|beginning| image.starts_with(beginning))
 }
 
-fn injected(pod: &Pod<'_>, proxy: &Container<'_>) -> Proxy {
+fn injected(pod: &Pod<'_>, proxy: &Container<'_>, namespace: &str, surroundings: &Surroundings) -> Proxy {
     let init = pod.init_containers.iter().find(|container| &*container.name == proxy_init::NAME);
     let annotated = pod.annotations.get(PROXY_VERSION).unwrap_or_default();
     let tag = ImageRef::of(&proxy.image).tag;
@@ -226,16 +227,24 @@ fn injected(pod: &Pod<'_>, proxy: &Container<'_>) -> Proxy {
         Some(init) => skipped_by_proxy_init(init),
         None => (skipped_by_annotation(pod.annotations.get(SKIP_INBOUND_PORTS), ""), None),
     };
+    let line = version.map_or_else(|| line_by_shape(pod, init), Version::line);
     let last = |name: &str| proxy.env.iter().rev().find(|var| &*var.name == name);
+    let told = Told {
+        variable: servers::variables(proxy, namespace, surroundings),
+        discovery: pod.annotations.get(DISCOVERY_UNUSED_TIMEOUT),
+        version,
+        version_text: if annotated.is_empty() { tag } else { annotated },
+        line,
+    };
     Proxy {
         native: Some(proxy.list == ContainerList::Init),
         version,
-        line: version.map_or_else(|| line_by_shape(pod, init), Version::line),
+        line,
         cni: init.is_none(),
         skipped,
         redirected_only,
         opaque: last(OPAQUE_PORTS_ENV).map(|var| PortSet::parse([&*var.value])).unwrap_or_default(),
-        pool: PoolIdle::of(&proxy.env, version, if annotated.is_empty() { tag } else { annotated }),
+        pool: told.pool(),
     }
 }
 
@@ -293,7 +302,8 @@ fn skipped_by_annotation(annotation: Option<&str>, default: &str) -> PortSet {
 }
 
 /// What the injector will write: the pod's annotations win over those of its namespace.
-fn to_come<'n>(pod: &Pod<'_>, of_namespace: impl Fn(&str) -> Option<&'n str>) -> Proxy {
+fn to_come(pod: &Pod<'_>, namespace: &str, surroundings: &Surroundings) -> Proxy {
+    let of_namespace = |key: &str| surroundings.namespace_annotation(namespace, key);
     let annotations = &pod.annotations;
     let either = |key: &str| annotations.get(key).or_else(|| of_namespace(key));
     let version_text = either(CONFIG_PROXY_VERSION).unwrap_or_default();
@@ -304,15 +314,24 @@ fn to_come<'n>(pod: &Pod<'_>, of_namespace: impl Fn(&str) -> Option<&'n str>) ->
         .filter_map(|json| serde_json::from_str::<Vec<EnvVar<'_>>>(json).ok())
         .flatten()
         .collect::<Vec<_>>();
+    let line = version.and_then(Version::line);
+    let proxy = Container { env, ..Container::default() };
+    let told = Told {
+        variable: servers::variables(&proxy, namespace, surroundings),
+        discovery: either(DISCOVERY_UNUSED_TIMEOUT),
+        version,
+        version_text,
+        line,
+    };
     Proxy {
         native: native_annotation(annotations),
         version,
-        line: version.and_then(Version::line),
+        line,
         cni: false,
         skipped: skipped_by_annotation(either(SKIP_INBOUND_PORTS), DEFAULT_SKIPPED),
         redirected_only: None,
         opaque: PortSet::parse_named([either(OPAQUE_PORTS).unwrap_or(DEFAULT_OPAQUE)], &named_ports(pod)),
-        pool: PoolIdle::of(&env, version, version_text),
+        pool: told.pool(),
     }
 }
 

@@ -66,5 +66,16 @@ fn judge_launch<'c>(
     }
 }
 
+/// The variables of a container as kubelet would set them: by name the value, or why nobody can tell it; `None` for what
+/// nothing sets.
+pub fn variables(
+    container: &Container<'_>,
+    namespace: &str,
+    surroundings: &Surroundings,
+) -> impl Fn(&str) -> Option<Result<String, String>> {
+    let environment = Environment::read(container, namespace, surroundings);
+    move |name| environment.get(name).map(|word| word.known().map(str::to_owned).map_err(str::to_owned))
+}
+
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,10 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{linkerd::version::Version, pod::EnvVar};
+use crate::{
+    duration,
+    linkerd::version::{Line, Version},
+};
 
 /// `LINKERD2_PROXY_INBOUND_HTTP1_CONNECTION_POOL_IDLE_TIMEOUT`: the pool's idle timeout, since 2.11.5 and 2.12.1.
 pub const POOL_IDLE_TIMEOUT: &str = "LINKERD2_PROXY_INBOUND_HTTP1_CONNECTION_POOL_IDLE_TIMEOUT";
@@ -10,6 +13,9 @@ pub const POOL_IDLE_TIMEOUT: &str = "LINKERD2_PROXY_INBOUND_HTTP1_CONNECTION_POO
 pub const ROUTER_MAX_IDLE_AGE: &str = "LINKERD2_PROXY_INBOUND_ROUTER_MAX_IDLE_AGE";
 /// After this long without a request the whole client is dropped, and its pool with it.
 const DISCOVERY_IDLE_TIMEOUT: &str = "LINKERD2_PROXY_INBOUND_DISCOVERY_IDLE_TIMEOUT";
+/// What the injector makes that of, in whole seconds (2.13 and newer).
+pub(super) const DISCOVERY_UNUSED_TIMEOUT: &str =
+    "config.linkerd.io/proxy-inbound-discovery-cache-unused-timeout";
 /// 0 switches the pool off (sic: inbound, though the name does not say so).
 const MAX_IDLE_CONNECTIONS: &str = "LINKERD2_PROXY_MAX_IDLE_CONNS_PER_ENDPOINT";
 
@@ -17,8 +23,11 @@ const MAX_IDLE_CONNECTIONS: &str = "LINKERD2_PROXY_MAX_IDLE_CONNS_PER_ENDPOINT";
 const DEFAULT: Duration = Duration::from_secs(3);
 /// From edge-20.11.2 and 2.9.1 until then (linkerd2-proxy #734).
 const DEFAULT_BEFORE_22_9_1: Duration = Duration::from_secs(20);
-/// In 2.9.0 and before: hyper's own 90 s (linkerd2-proxy release/v2.118 on hyper 0.13).
-const DEFAULT_OF_2_9_0: Duration = Duration::from_secs(90);
+/// In 2.9.0 and before: hyper keeps connections 90 s, and the proxy the whole client 60 s (linkerd2-proxy
+/// release/v2.118 on hyper 0.13).
+const DEFAULT_OF_2_9_0: Duration = Duration::from_secs(60);
+/// How long a client is kept that nobody uses, since 2.13 (linkerd2-proxy `linkerd/app/src/env.rs`).
+const DEFAULT_DISCOVERY: Duration = Duration::from_secs(90);
 
 /// The inbound HTTP/1 pool's idle timeout, called L in our documents, and how we know.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -34,92 +43,159 @@ pub struct PoolIdle {
 pub enum PoolFrom {
     /// A variable of the proxy's environment.
     Env(&'static str),
-    /// The default of a version that we know.
+    /// An annotation of which the injector makes a variable.
+    Annotation(&'static str),
+    /// The default of a version or line that we know.
     DefaultOf(String),
+    /// The default of a variable that caps the pool's own timeout.
+    DefaultCap(&'static str),
     /// The default of today's versions, since the version cannot be told.
     Assumed(String),
+    /// The default of the first patches of a line, since the patch cannot be told.
+    AssumedOld(String),
+    /// A default, since something sets it that nobody can read.
+    Unread(String),
+    /// A default in place of a value with which the proxy does not start.
+    Bad {
+        /// The variable.
+        name: &'static str,
+        /// The value.
+        value: String,
+    },
 }
 
 impl fmt::Display for PoolFrom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Env(name) => write!(f, "{name} of the proxy"),
+            Self::Annotation(key) => write!(f, "annotation {key}"),
             Self::DefaultOf(version) => write!(f, "default of Linkerd {version}"),
+            Self::DefaultCap(name) => write!(f, "default of {name}"),
             Self::Assumed(why) => write!(f, "default since 2.11.5 and 2.12.1, assumed: {why}"),
+            Self::AssumedOld(why) => write!(f, "default before 2.11.5 and 2.12.1, assumed: {why}"),
+            Self::Unread(why) => write!(f, "usual one, assumed: {why}"),
+            Self::Bad { name, value } => {
+                write!(f, "usual one, assumed: with {name} {value:?} the proxy does not start")
+            }
         }
     }
 }
 
-impl PoolIdle {
-    /// From the proxy's environment (of two variables with one name the last counts), else from its version.
-    pub(super) fn of(env: &[EnvVar<'_>], version: Option<Version>, version_text: &str) -> Self {
-        let last = |name: &str| {
-            let var = env.iter().rev().find(|var| &*var.name == name && var.value_from.is_none())?;
-            proxy_duration(&var.value)
-        };
-        if env
-            .iter()
-            .rev()
-            .find(|var| &*var.name == MAX_IDLE_CONNECTIONS)
-            .is_some_and(|var| var.value.trim() == "0")
-        {
-            return Self { timeout: Duration::ZERO, from: PoolFrom::Env(MAX_IDLE_CONNECTIONS) };
+/// What the pool's timeout follows from.
+pub(super) struct Told<'t, V> {
+    /// The proxy's environment: the value of a variable, or why nobody can tell it.
+    pub(super) variable: V,
+    /// [`DISCOVERY_UNUSED_TIMEOUT`].
+    pub(super) discovery: Option<&'t str>,
+    /// The version.
+    pub(super) version: Option<Version>,
+    /// How it is written.
+    pub(super) version_text: &'t str,
+    /// The line.
+    pub(super) line: Option<Line>,
+}
+
+impl<V: Fn(&str) -> Option<Result<String, String>>> Told<'_, V> {
+    /// From the proxy's environment, else from its version or line; never longer than the proxy keeps the client.
+    pub(super) fn pool(&self) -> PoolIdle {
+        if (self.variable)(MAX_IDLE_CONNECTIONS).is_some_and(|value| value.is_ok_and(|it| it.trim() == "0")) {
+            return PoolIdle { timeout: Duration::ZERO, from: PoolFrom::Env(MAX_IDLE_CONNECTIONS) };
         }
-        let set = [POOL_IDLE_TIMEOUT, ROUTER_MAX_IDLE_AGE]
-            .into_iter()
-            .filter(|name| *name == POOL_IDLE_TIMEOUT || reads_router_max_idle_age(version))
-            .find_map(|name| Some(Self { timeout: last(name)?, from: PoolFrom::Env(name) }));
-        let pool = set.unwrap_or_else(|| Self::default_of(version, version_text));
-        match last(DISCOVERY_IDLE_TIMEOUT) {
-            Some(cap) if cap < pool.timeout => {
-                Self { timeout: cap, from: PoolFrom::Env(DISCOVERY_IDLE_TIMEOUT) }
-            }
-            _ => pool,
+        let names: &[&str] = match has_short_pool(self.version, self.line) {
+            Some(true) => &[POOL_IDLE_TIMEOUT],
+            // In versions before the new one came, and when we cannot tell the version, the old one counts, too.
+            Some(false) | None => &[POOL_IDLE_TIMEOUT, ROUTER_MAX_IDLE_AGE],
+        };
+        let set = names.iter().find_map(|name| self.set(name));
+        let pool = match set {
+            Some(Ok(set)) => set,
+            Some(Err(from)) => PoolIdle { from, ..self.default() },
+            None => self.default(),
+        };
+        match self.cap() {
+            Some(cap) if cap.timeout < pool.timeout => cap,
+            Some(_) | None => pool,
         }
     }
 
-    fn default_of(version: Option<Version>, version_text: &str) -> Self {
-        let Some(version) = version else {
-            let why = if version_text.is_empty() {
-                "the pod does not tell its proxy's version".to_owned()
-            } else {
-                format!("version {version_text:?} is not one of Linkerd's")
-            };
-            return Self { timeout: DEFAULT, from: PoolFrom::Assumed(why) };
+    /// What a variable says: a timeout, or why it cannot be told.
+    fn set(&self, name: &'static str) -> Option<Result<PoolIdle, PoolFrom>> {
+        let value = match (self.variable)(name)? {
+            Ok(value) => value,
+            Err(why) => return Some(Err(PoolFrom::Unread(why))),
         };
-        let known = PoolFrom::DefaultOf(version.to_string());
-        match has_short_pool(version) {
-            Some(true) => Self { timeout: DEFAULT, from: known },
-            Some(false) if version.has((20, 11, 2), &[(9, 1)]) == Some(false) => {
-                Self { timeout: DEFAULT_OF_2_9_0, from: known }
-            }
-            Some(false) => Self { timeout: DEFAULT_BEFORE_22_9_1, from: known },
-            None => Self {
-                timeout: DEFAULT,
-                from: PoolFrom::Assumed(format!(
-                    "{version} does not tell its patch, and older ones keep 20s"
-                )),
+        Some(match proxy_duration(&value) {
+            Some(timeout) => Ok(PoolIdle { timeout, from: PoolFrom::Env(name) }),
+            None => Err(PoolFrom::Bad { name, value: value.chars().take(MOST_SHOWN).collect() }),
+        })
+    }
+
+    /// How long the proxy keeps a client that nobody uses.
+    fn cap(&self) -> Option<PoolIdle> {
+        if let Some(Ok(set)) = self.set(DISCOVERY_IDLE_TIMEOUT) {
+            return Some(set);
+        }
+        if self.line.is_some_and(|line| line.newest.is_some_and(|newest| newest < 13)) {
+            return None;
+        }
+        Some(match self.discovery.and_then(|text| duration::read(text).ok()) {
+            Some(timeout) => PoolIdle {
+                timeout: Duration::from_secs(timeout.as_secs()),
+                from: PoolFrom::Annotation(DISCOVERY_UNUSED_TIMEOUT),
             },
-        }
+            None => {
+                PoolIdle { timeout: DEFAULT_DISCOVERY, from: PoolFrom::DefaultCap(DISCOVERY_IDLE_TIMEOUT) }
+            }
+        })
+    }
+
+    fn default(&self) -> PoolIdle {
+        let known = match (self.version, self.line) {
+            (Some(version), _) => version.to_string(),
+            (None, Some(line)) => line.to_string(),
+            (None, None) => {
+                let why = if self.version_text.is_empty() {
+                    "the pod does not tell its proxy's version".to_owned()
+                } else {
+                    format!("version {:?} is not one of Linkerd's", self.version_text)
+                };
+                return PoolIdle { timeout: DEFAULT, from: PoolFrom::Assumed(why) };
+            }
+        };
+        let is_2_9_0 = self.version.is_some_and(|it| it.has((20, 11, 2), &[(9, 1)]) == Some(false));
+        let (timeout, from) = match has_short_pool(self.version, self.line) {
+            Some(true) => (DEFAULT, PoolFrom::DefaultOf(known)),
+            Some(false) if is_2_9_0 => (DEFAULT_OF_2_9_0, PoolFrom::DefaultOf(known)),
+            Some(false) => (DEFAULT_BEFORE_22_9_1, PoolFrom::DefaultOf(known)),
+            None => {
+                let why = format!("{known} does not tell its patch, and newer ones keep 3s");
+                (DEFAULT_BEFORE_22_9_1, PoolFrom::AssumedOld(why))
+            }
+        };
+        PoolIdle { timeout, from }
     }
 }
+
+/// How much of a bad value is shown.
+const MOST_SHOWN: usize = 30;
 
 /// The variable that sets the pool's timeout in this version.
-pub fn knob(version: Option<Version>) -> &'static str {
-    match version.and_then(has_short_pool) {
+pub fn knob(version: Option<Version>, line: Option<Line>) -> &'static str {
+    match has_short_pool(version, line) {
         Some(false) => ROUTER_MAX_IDLE_AGE,
         Some(true) | None => POOL_IDLE_TIMEOUT,
     }
 }
 
-/// Whether the pool's timeout is 3 s by default.
-fn has_short_pool(version: Version) -> Option<bool> {
-    version.has((22, 9, 1), &[(12, 1), (11, 5)])
-}
-
-/// The old variable counts in versions before the new one came, and when we cannot tell the version.
-fn reads_router_max_idle_age(version: Option<Version>) -> bool {
-    version.is_none_or(|version| has_short_pool(version) != Some(true))
+/// Whether the pool's timeout is 3 s by default; `None` where we know too little, or only some patches of the line
+/// have it so.
+fn has_short_pool(version: Option<Version>, line: Option<Line>) -> Option<bool> {
+    match (version, line) {
+        (Some(version), _) => version.has((22, 9, 1), &[(12, 1), (11, 5)]),
+        (None, Some(line)) if line.oldest > 12 => Some(true),
+        (None, Some(line)) if line.newest.is_some_and(|newest| newest < 11) => Some(false),
+        (None, Some(_) | None) => None,
+    }
 }
 
 /// A duration as the proxy reads it: digits and a unit, which only 0 may lack (linkerd2-proxy
@@ -146,12 +222,23 @@ mod tests {
 
     use super::*;
 
+    fn told(
+        env: &[(&str, Result<&str, &str>)],
+        discovery: Option<&str>,
+        version: &str,
+        line: Option<Line>,
+    ) -> PoolIdle {
+        let variable = |name: &str| {
+            let (_, value) = env.iter().rev().find(|(found, _)| *found == name)?;
+            Some(value.map(str::to_owned).map_err(str::to_owned))
+        };
+        let (version, version_text) = (Version::parse(version), version);
+        Told { variable, discovery, version, version_text, line }.pool()
+    }
+
     fn pool(env: &[(&'static str, &'static str)], version: &str) -> (u128, String) {
-        let env: Vec<_> = env
-            .iter()
-            .map(|(name, value)| EnvVar { name: (*name).into(), value: (*value).into(), value_from: None })
-            .collect();
-        let pool = PoolIdle::of(&env, Version::parse(version), version);
+        let env: Vec<_> = env.iter().map(|(name, value)| (*name, Ok(*value))).collect();
+        let pool = told(&env, None, version, Version::parse(version).and_then(Version::line));
         (pool.timeout.as_millis(), pool.from.to_string())
     }
 
@@ -161,7 +248,7 @@ mod tests {
     #[case::backport("stable-2.11.5", 3_000, "default of Linkerd 2.11.5")]
     #[case::before_it("stable-2.12.0", 20_000, "default of Linkerd 2.12.0")]
     #[case::old("stable-2.10.2", 20_000, "default of Linkerd 2.10.2")]
-    #[case::oldest("stable-2.9.0", 90_000, "default of Linkerd 2.9.0")]
+    #[case::oldest("stable-2.9.0", 60_000, "default of Linkerd 2.9.0")]
     #[case::enterprise("enterprise-2.17.1", 3_000, "default of Linkerd 2.17.1")]
     fn versions_have_defaults(#[case] version: &str, #[case] millis: u128, #[case] from: &str) {
         assert_eq!(pool(&[], version), (millis, from.to_owned()));
@@ -173,7 +260,6 @@ mod tests {
         "version \"test-inject-proxy-version\" is not one of Linkerd's"
     )]
     #[case::none("", "the pod does not tell its proxy's version")]
-    #[case::line_only("version-2.12", "2.12 does not tell its patch, and older ones keep 20s")]
     fn an_untold_version_is_assumed_to_be_of_today(#[case] version: &str, #[case] why: &str) {
         let expected = format!("default since 2.11.5 and 2.12.1, assumed: {why}");
         assert_eq!(pool(&[], version), (3_000, expected));
@@ -187,12 +273,85 @@ mod tests {
     #[case::old_variable_in_new_proxy(&[(ROUTER_MAX_IDLE_AGE, "30s")], "stable-2.14.10", 3_000)]
     #[case::no_pool(&[(MAX_IDLE_CONNECTIONS, "0")], "stable-2.14.10", 0)]
     #[case::zero_needs_no_unit(&[(POOL_IDLE_TIMEOUT, "0")], "stable-2.14.10", 0)]
-    #[case::a_bad_value_is_not_one(&[(POOL_IDLE_TIMEOUT, "20")], "stable-2.14.10", 3_000)]
+    #[case::capped_by_default(&[(POOL_IDLE_TIMEOUT, "5m")], "2.17.0", 90_000)]
+    #[case::no_cap_before_2_13(&[(ROUTER_MAX_IDLE_AGE, "5m")], "stable-2.10.2", 300_000)]
     fn the_environment_decides(
         #[case] env: &[(&'static str, &'static str)],
         #[case] version: &str,
         #[case] millis: u128,
     ) {
         assert_eq!(pool(env, version).0, millis);
+    }
+
+    #[rstest]
+    #[case::old("2.10", Line::exactly(10), 20_000, "default of Linkerd 2.10")]
+    #[case::two_old("2.9-2.10", Line::between(9, 10), 20_000, "default of Linkerd 2.9-2.10")]
+    #[case::patch_decides(
+        "2.11",
+        Line::exactly(11),
+        20_000,
+        "default before 2.11.5 and 2.12.1, assumed: 2.11 does not tell its patch, and newer ones keep 3s"
+    )]
+    #[case::new("2.16-2.17", Line::between(16, 17), 3_000, "default of Linkerd 2.16-2.17")]
+    #[case::newest("2.20+", Line::since(20), 3_000, "default of Linkerd 2.20+")]
+    fn lines_have_defaults(
+        #[case] shown: &str,
+        #[case] line: Line,
+        #[case] millis: u128,
+        #[case] from: &str,
+    ) {
+        assert_eq!(line.to_string(), shown);
+        let pool = told(&[], None, "acme-7", Some(line));
+        assert_eq!((pool.timeout.as_millis(), pool.from.to_string()), (millis, from.to_owned()));
+    }
+
+    #[test]
+    fn a_line_without_a_patch_may_be_an_old_one() {
+        let from =
+            "default before 2.11.5 and 2.12.1, assumed: 2.12 does not tell its patch, and newer ones keep 3s";
+        assert_eq!(pool(&[], "version-2.12"), (20_000, from.to_owned()));
+    }
+
+    #[rstest]
+    #[case::without_a_unit("20")]
+    #[case::empty("")]
+    #[case::fraction("1.5s")]
+    fn a_bad_value_stops_the_proxy(#[case] value: &'static str) {
+        let from = format!("usual one, assumed: with {POOL_IDLE_TIMEOUT} {value:?} the proxy does not start");
+        assert_eq!(pool(&[(POOL_IDLE_TIMEOUT, value)], "stable-2.14.10"), (3_000, from));
+    }
+
+    #[test]
+    fn what_nobody_can_read_is_said() {
+        let env = [(POOL_IDLE_TIMEOUT, Ok("1s")), (POOL_IDLE_TIMEOUT, Err("it comes from ConfigMap pool"))];
+        let pool = told(&env, None, "stable-2.14.10", None);
+        let said = (pool.timeout.as_secs(), pool.from.to_string());
+        assert_eq!(said, (3, "usual one, assumed: it comes from ConfigMap pool".to_owned()));
+    }
+
+    #[rstest]
+    #[case::lower(
+        Some("1500ms"),
+        None,
+        1,
+        "annotation config.linkerd.io/proxy-inbound-discovery-cache-unused-timeout"
+    )]
+    #[case::higher(Some("5s"), None, 3, "default of Linkerd 2.14.10")]
+    #[case::the_variable_wins(
+        Some("1s"),
+        Some("2s"),
+        2,
+        "LINKERD2_PROXY_INBOUND_DISCOVERY_IDLE_TIMEOUT of the proxy"
+    )]
+    #[case::unreadable(Some("soon"), None, 3, "default of Linkerd 2.14.10")]
+    fn an_unused_client_goes_with_its_pool(
+        #[case] annotation: Option<&str>,
+        #[case] variable: Option<&str>,
+        #[case] seconds: u64,
+        #[case] from: &str,
+    ) {
+        let env: Vec<_> = variable.into_iter().map(|value| (DISCOVERY_IDLE_TIMEOUT, Ok(value))).collect();
+        let pool = told(&env, annotation, "stable-2.14.10", Some(Line::exactly(14)));
+        assert_eq!((pool.timeout.as_secs(), pool.from.to_string()), (seconds, from.to_owned()));
     }
 }

@@ -45,7 +45,7 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
             help: format!(
                 "raise {} above {kept}, or set {} of linkerd-proxy below {}",
                 app.idle_timeout_name(),
-                pool::knob(proxy.version),
+                pool::knob(proxy.version, proxy.line),
                 seconds(window.from)
             ),
             edits: Vec::new(),

@@ -184,7 +184,7 @@ impl Server<'_> {
         if way == Way::Http1 && self.reachable(way, idle) {
             ways.push(format!(
                 "set {} of linkerd-proxy below {}",
-                pool::knob(self.proxy.version),
+                pool::knob(self.proxy.version, self.proxy.line),
                 seconds(self.window.from)
             ));
         }
