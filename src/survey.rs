@@ -2,12 +2,7 @@
 //!
 //! Turns Pod, Catalog and surroundings into a [`Survey`]. It holds no opinion.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::{collections::HashMap, fmt, time::Duration};
 
 use crate::{
     annotations::{Annotations, IDLE_TIMEOUT, IdleTimeout},
@@ -249,10 +244,10 @@ impl ProbeUse<'_> {
     /// (linkerd2-proxy `linkerd/app/inbound/src/http/router.rs`, `Logical`). An address, and port 80, say nothing.
     pub fn authority(&self) -> Option<String> {
         let Handler::HttpGet { authority: Some(host), .. } = &self.probe.handler else { return None };
-        let host = host.strip_suffix(":80").unwrap_or(host);
-        let is_address = host.parse::<SocketAddr>().is_ok()
-            || host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
-        (!is_address).then(|| host.to_ascii_lowercase())
+        let is_address = host.starts_with('[')
+            || host.matches(':').count() > 1
+            || host.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b':'));
+        (!is_address).then(|| host.strip_suffix(":80").unwrap_or(host).to_ascii_lowercase())
     }
 }
 
@@ -260,5 +255,35 @@ impl Survey<'_, '_> {
     /// The inbound HTTP/1 pool's idle timeout, if there is a proxy.
     pub fn pool_idle(&self) -> Option<Duration> {
         self.mesh.proxy().map(|proxy| proxy.pool.timeout)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::workload::Object;
+
+    #[rstest]
+    #[case::name(r#"[{"name": "Host", "value": "Web.example.com"}]"#, Some("web.example.com"))]
+    #[case::usual_port(r#"[{"name": "host", "value": "web:80"}]"#, Some("web"))]
+    #[case::other_port(r#"[{"name": "HOST", "value": "web:8080"}]"#, Some("web:8080"))]
+    #[case::first_of_two(r#"[{"name": "Host", "value": "a"}, {"name": "Host", "value": "b"}]"#, Some("a"))]
+    #[case::empty(r#"[{"name": "Host", "value": ""}]"#, None)]
+    #[case::address(r#"[{"name": "Host", "value": "10.0.0.1:8000"}]"#, None)]
+    #[case::address_of_version_6(r#"[{"name": "Host", "value": "[::1]:80"}]"#, None)]
+    #[case::another_header(r#"[{"name": "Accept", "value": "web"}, {}]"#, None)]
+    #[case::null("null", None)]
+    fn a_probe_asks_by_the_name_of_its_host_header(#[case] headers: &str, #[case] expected: Option<&str>) {
+        let json = format!(
+            r#"{{"apiVersion": "v1", "kind": "Pod", "spec": {{"containers": [{{"name": "web",
+                "livenessProbe": {{"httpGet": {{"port": 80, "httpHeaders": {headers}}}}}}}]}}}}"#
+        );
+        let object = Object::read(&json).unwrap().unwrap();
+        let container = &object.pod.containers[0];
+        let way = Way::Not(NotPooled::NotMeshed);
+        let used = ProbeUse { container, probe: &container.probes[0], answered_by: 0, way };
+        assert_eq!(used.authority().as_deref(), expected);
     }
 }

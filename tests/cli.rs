@@ -252,7 +252,7 @@ fn the_image_of_the_webhook_shows_what_it_would_add() {
     assert_eq!(without["findings"][0]["rule"], "close-wait-unsupported");
     let with = close_wait(&["--init-image", "registry.example.com/linkerd-linger:1.0.0"]);
     assert_eq!(with["closeWait"]["action"], "repair");
-    assert_eq!(with["patch"][2]["value"]["name"], "linger-close-wait");
+    assert_eq!(with["patch"][1]["value"]["name"], "linger-close-wait");
 
     let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {\
                      pod-security.kubernetes.io/enforce: baseline}}\n---\n";
