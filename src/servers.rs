@@ -73,7 +73,7 @@ pub fn variables(
     namespace: &str,
     surroundings: &Surroundings,
 ) -> impl Fn(&str) -> Option<Result<String, String>> {
-    let environment = Environment::read(container, namespace, surroundings);
+    let environment = Environment::read(container, namespace, surroundings, environment::ROOM);
     move |name| environment.get(name).map(|word| word.known().map(str::to_owned).map_err(str::to_owned))
 }
 
