@@ -156,9 +156,15 @@ pub enum Injection {
     Over,
 }
 
+/// Whether it is a mirror of a static pod, which kubelet runs already: a refusal would only hide it, and no patch would
+/// reach it (kubernetes `pkg/kubelet/types/pod_update.go`).
+pub fn is_mirror(pod: &Pod<'_>) -> bool {
+    pod.annotations.get("kubernetes.io/config.mirror").is_some()
+}
+
 /// Reads what a pod says of Linkerd.
 pub fn mesh(pod: &Pod<'_>, namespace: &str, surroundings: &Surroundings, injection: Injection) -> Mesh {
-    if pod.annotations.get("kubernetes.io/config.mirror").is_some() {
+    if is_mirror(pod) {
         return Mesh::Not(NotMeshed::Mirror);
     }
     if pod.host_network {

@@ -14,9 +14,8 @@ pub use self::{entry::Entry, wording::counted};
 use crate::{
     finding::{Action, RuleId},
     judge,
-    linkerd::Injection,
+    linkerd::{self, Injection},
     patch,
-    pod::Pod,
     policy::Policy,
     surroundings::Surroundings,
     text::{Text, nullable},
@@ -297,7 +296,7 @@ pub fn review(body: &[u8], entry: Entry, policy: &Policy, today: Date) -> Result
     let Some(object) = new.map(|manifest| manifest.into_object(kind)) else { return Ok(request.ignore()) };
     let old = old.map(|manifest| manifest.into_object(kind));
     let unchanged = &*request.operation == "UPDATE" && old.is_some_and(|old| old.pod == object.pod);
-    if unchanged || is_mirror(&object.pod) {
+    if unchanged || linkerd::is_mirror(&object.pod) {
         return Ok(request.ignore());
     }
     Ok(answered(&request, &object, entry, policy, today))
@@ -309,11 +308,6 @@ fn is_judged(door: Door, kind: Kind, operation: &str, sub_resource: &str) -> boo
         Door::Validate => matches!(operation, "CREATE" | "UPDATE"),
     };
     operation && sub_resource.is_empty()
-}
-
-/// A mirror of a static pod: kubelet runs it already, so a refusal would only hide it.
-fn is_mirror(pod: &Pod<'_>) -> bool {
-    pod.annotations.get("kubernetes.io/config.mirror").is_some()
 }
 
 /// The body is no review with objects of our kinds: if it is a review at all, it is admitted.

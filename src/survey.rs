@@ -2,7 +2,7 @@
 //!
 //! Turns Pod, Catalog and surroundings into a [`Survey`]. It holds no opinion.
 
-use std::{collections::HashMap, fmt, time::Duration};
+use std::{collections::HashMap, fmt};
 
 use crate::{
     annotations::{Annotations, IDLE_TIMEOUT, IdleTimeout},
@@ -248,13 +248,6 @@ impl ProbeUse<'_> {
             || host.matches(':').count() > 1
             || host.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b':'));
         (!is_address).then(|| host.strip_suffix(":80").unwrap_or(host).to_ascii_lowercase())
-    }
-}
-
-impl Survey<'_, '_> {
-    /// The inbound HTTP/1 pool's idle timeout, if there is a proxy.
-    pub fn pool_idle(&self) -> Option<Duration> {
-        self.mesh.proxy().map(|proxy| proxy.pool.timeout)
     }
 }
 

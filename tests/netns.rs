@@ -1,7 +1,7 @@
 //! `set-close-wait` against the kernel, in network namespaces that these tests make.
 //!
-//! They need root and a kernel with nf_conntrack; elsewhere each of them says why it was not run, which is a failure in CI. The namespaces are
-//! those of one process each, and end with it.
+//! They need root and a kernel with nf_conntrack; elsewhere each of them says why it was not run, which is a failure in
+//! CI. The namespaces are those of one process each, and end with it.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]

@@ -6,7 +6,6 @@ mod support;
 
 use std::{
     net::{IpAddr, SocketAddr},
-    path::Path,
     thread::park_timeout,
     time::{Duration, Instant, SystemTime},
 };
@@ -15,16 +14,13 @@ use jiff::civil::Date;
 use linkerd_linger::{
     policy::Policy,
     review::{self, Entry, NotAReview, Reviewed},
-    serve::{
-        self, CertificateFiles, CertificateSource, Clients, Config, LONGEST_BODY, Running, TlsVersion, Waits,
-    },
+    serve::{self, CertificateSource, Config, LONGEST_BODY, Running, TlsVersion, Waits},
 };
 use rustls::version::TLS12;
 use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 
 use self::support::{
-    Authority, Connection, Mount, Pair, eventually, get, head, metric, review_of_a_pod, say, until_closed,
-    within,
+    Authority, Connection, Mount, eventually, get, head, metric, review_of_a_pod, say, until_closed, within,
 };
 
 const PATH: &str = "/validate/enforce?timeout=10s";
@@ -381,101 +377,6 @@ async fn a_client_that_does_not_trust_us_is_counted() {
         metric(server.admin_addr(), "linger_tls_handshake_failures_total").await == 1.0
     })
     .await;
-}
-
-/// Serves those whom an authority vouches for, and of them these names; the authorities are in a file of `dir`.
-async fn start_for(mount: &Mount, dir: &Path, authorities: &str, names: &[&str]) -> Running {
-    let path = dir.join("clients.crt");
-    std::fs::write(&path, authorities).unwrap();
-    let names = names.iter().map(|name| (*name).to_owned()).collect();
-    let clients = Some(Clients { authorities: path, names });
-    let certificate = CertificateSource::Files(CertificateFiles { clients, ..mount.files() });
-    serve::start(Config { certificate, waits: patient(), ..Config::loopback() }).await.unwrap()
-}
-
-async fn answers(server: &Running, authority: &Authority, identity: Option<&Pair>) -> bool {
-    let offered = &["http/1.1"];
-    let opened =
-        Connection::introduce(server.addr(), &authority.pem(), rustls::ALL_VERSIONS, offered, identity).await;
-    // With TLS 1.3 a refusal comes after the client's side of the handshake has ended.
-    match opened {
-        Ok(mut connection) => connection.is_answered(PATH, &review_of_a_pod("7d2f")).await,
-        Err(_) => false,
-    }
-}
-
-#[tokio::test]
-async fn only_clients_of_the_authority_are_answered() {
-    let (authority, theirs, other) = (Authority::new(), Authority::new(), Authority::new());
-    let mount = Mount::new(&authority.issue());
-    let dir = tempfile::tempdir().unwrap();
-    let server = start_for(&mount, dir.path(), &theirs.pem(), &[]).await;
-    assert!(answers(&server, &authority, Some(&theirs.issue_to("anyone", &[]))).await);
-    assert!(!answers(&server, &authority, Some(&other.issue_to("anyone", &[]))).await);
-    assert!(!answers(&server, &authority, None).await);
-    // Who has none and calls from here is taken for our own readiness, and not counted.
-    eventually("the stranger is counted", async || {
-        metric(server.admin_addr(), "linger_tls_handshake_failures_total").await == 1.0
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn only_clients_with_a_name_are_answered() {
-    let (authority, theirs) = (Authority::new(), Authority::new());
-    let mount = Mount::new(&authority.issue());
-    let dir = tempfile::tempdir().unwrap();
-    let allowed = ["kube-apiserver", "api.example.com"];
-    let server = start_for(&mount, dir.path(), &theirs.pem(), &allowed).await;
-    for (common_name, names, expected) in [
-        ("kube-apiserver", &[][..], true),
-        ("other", &["api.example.com"][..], true),
-        ("other", &["example.com"][..], false),
-        ("kube-apiserver.evil", &[][..], false),
-    ] {
-        let client = theirs.issue_to(common_name, names);
-        assert_eq!(answers(&server, &authority, Some(&client)).await, expected, "{common_name} {names:?}");
-    }
-}
-
-#[tokio::test]
-async fn new_client_authorities_are_taken_and_bad_ones_are_not() {
-    let (authority, first, second) = (Authority::new(), Authority::new(), Authority::new());
-    let mount = Mount::new(&authority.issue());
-    let dir = tempfile::tempdir().unwrap();
-    let server = start_for(&mount, dir.path(), &first.pem(), &[]).await;
-    let path = dir.path().join("clients.crt");
-    let (one, two) = (first.issue_to("one", &[]), second.issue_to("two", &[]));
-    assert!(!answers(&server, &authority, Some(&two)).await);
-    std::fs::write(&path, second.pem()).unwrap();
-    eventually("the new authority is trusted", async || answers(&server, &authority, Some(&two)).await).await;
-    assert!(!answers(&server, &authority, Some(&one)).await);
-    // An empty file must not mean that everybody may ask, nor that nobody may.
-    std::fs::write(&path, "").unwrap();
-    eventually("the empty file is counted", async || {
-        metric(server.admin_addr(), "linger_certificate_reloads_total{result=\"failed\"}").await >= 1.0
-    })
-    .await;
-    assert!(answers(&server, &authority, Some(&two)).await);
-    assert!(!answers(&server, &authority, None).await);
-}
-
-#[tokio::test]
-async fn readiness_calls_the_webhook_port_and_is_not_counted() {
-    let (authority, theirs) = (Authority::new(), Authority::new());
-    let mount = Mount::new(&authority.issue());
-    let dir = tempfile::tempdir().unwrap();
-    let open = start(&mount, patient()).await;
-    let closed = start_for(&mount, dir.path(), &theirs.pem(), &["nobody"]).await;
-    for server in [&open, &closed] {
-        let answer = get(server.admin_addr(), "/readyz").await;
-        assert_eq!((answer.status, &*answer.body), (200, "ready\n"));
-        eventually("the call has ended", async || {
-            metric(server.admin_addr(), "linger_connections").await == 0.0
-        })
-        .await;
-        assert_eq!(metric(server.admin_addr(), "linger_tls_handshake_failures_total").await, 0.0);
-    }
 }
 
 #[tokio::test]
