@@ -18,6 +18,36 @@
 //! Cluster -check::{installed,pre,..}-> Vec<CheckResult> -check::output-> text and exit code   check
 //! ```
 //!
+//! ```
+//! use jiff::civil::date;
+//! use linkerd_linger::{
+//!     judge::judge, linkerd::Injection, manifest, policy::Policy, surroundings::Surroundings, workload::Object,
+//! };
+//!
+//! let text = "
+//! apiVersion: v1
+//! kind: Pod
+//! metadata:
+//!   name: web
+//!   annotations: {linkerd.io/inject: enabled}
+//! spec:
+//!   containers:
+//!   - name: web
+//!     command: [uvicorn, 'app:app', --timeout-keep-alive, '10']
+//!     livenessProbe: {httpGet: {port: 8000}, periodSeconds: 10}
+//! ";
+//! let manifests = manifest::read("web.yaml", text);
+//! let object = Object::read(manifests.documents[0].json())?.expect("a Pod is an object that runs pods");
+//! let (around, policy, today) = (Surroundings::default(), Policy::default(), date(2026, 11, 23));
+//!
+//! let judgement = judge(&object, "shop", &around, &policy, today, Injection::AsAnnotated);
+//!
+//! let told: Vec<_> = judgement.verdict.judged.iter().map(|judged| &*judged.finding.message).collect();
+//! assert_eq!(told, ["web: Uvicorn closes idle connections after 10s; the liveness probe on 8000 comes every 10s"]);
+//! assert!(judgement.verdict.rejects());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! Modules import from their own group or from those above it; up to *words* nothing touches I/O, a clock or async.
 //! A test holds them to it.
 

@@ -20,7 +20,7 @@ use crate::pem;
 /// The keys of the Secret. The server mounts the last two only.
 const AUTHORITIES: &str = "ca.crt";
 const AUTHORITY_KEY: &str = "ca.key";
-/// The key of the serving certificate with those that lead to its authority, as in a Secret of type `kubernetes.io/tls`.
+/// The key of the serving certificate and those that lead to its authority, as in Secrets of type `kubernetes.io/tls`.
 pub const CHAIN: &str = "tls.crt";
 const KEY: &str = "tls.key";
 
