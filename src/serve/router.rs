@@ -44,7 +44,8 @@ use crate::{
 const LONGEST_NAME: usize = 253;
 
 /// How many reviews are made at once. More than there are processors, so that the kernel shares them out between one
-/// that takes long and those that take, as nearly all do, some 100 µs.
+/// that takes long and those that take, as nearly all do, some 50 µs
+/// (`benches/review.rs`).
 const REVIEWERS: usize = 16;
 
 /// The function that reviews: [`review::review`], or in tests another.
