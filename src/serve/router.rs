@@ -44,8 +44,7 @@ use crate::{
 const LONGEST_NAME: usize = 253;
 
 /// How many reviews are made at once. More than there are processors, so that the kernel shares them out between one
-/// that takes long and those that take, as nearly all do, some 50 µs
-/// (`benches/review.rs`).
+/// that takes long and the others.
 const REVIEWERS: usize = 16;
 
 /// The function that reviews: [`review::review`], or in tests another.
