@@ -157,8 +157,8 @@ pub enum Now {
     Fails(String),
 }
 
-/// What a pod does by itself. Whatever runs last counts: kubelet's sysctls, then init containers in their order. An
-/// init container of our name counts if it has our image, which without `image` is any.
+/// What a pod does by itself. linkerd-init counts before our container, which runs before it where we put it, and both
+/// before kubelet's sysctls. An init container of our name counts if it has our image, which without `image` is any.
 pub fn now(pod: &Pod<'_>, image: Option<&str>) -> Now {
     sets(pod, ProxyInit::find(pod).as_ref(), &own_init::find(pod, image))
 }
@@ -228,7 +228,8 @@ pub fn plan(survey: &Survey<'_, '_>, policy: &Wish) -> Plan {
         (Ok(way), Now::Unset | Now::Fails(_)) => planner.plan(way, &from),
         // What it would take, though nobody can do it yet.
         (Err((obstacle @ Obstacle::NoImage, why)), Now::Unset | Now::Fails(_)) => {
-            Plan { action: PlanAction::InitContainer, seconds: Some(wanted), ..Plan::stopped(obstacle, why) }
+            let seconds = planner.init.and_then(ProxyInit::told).or(Some(wanted));
+            Plan { action: PlanAction::InitContainer, seconds, ..Plan::stopped(obstacle, why) }
         }
         (Err((obstacle, why)), Now::Unset | Now::Fails(_)) => Plan::stopped(obstacle, why),
     }

@@ -44,6 +44,11 @@ impl Certificate {
         CertificateDer::pem_slice_iter(text).filter_map(|der| Self::read(der.ok()?)).collect()
     }
 
+    /// The certificates of a text in PEM, all of which can be read.
+    pub fn read_chain(text: &[u8]) -> Option<Vec<Self>> {
+        CertificateDer::pem_slice_iter(text).map(|der| Self::read(der.ok()?)).collect()
+    }
+
     /// A certificate.
     pub(crate) fn read(der: CertificateDer<'static>) -> Option<Self> {
         let (_, parsed) = X509Certificate::from_der(&der).ok()?;

@@ -72,8 +72,12 @@ fn chain(secret: &Secret) -> Result<Vec<Certificate>, String> {
         .as_ref()
         .and_then(|data| data.get(CHAIN))
         .ok_or_else(|| format!("there is no {place}"))?;
-    let chain = Certificate::read_all(&bytes.0);
-    if chain.is_empty() { Err(format!("{place} holds no certificate in PEM")) } else { Ok(chain) }
+    // The server refuses a chain of which it cannot read a part.
+    match Certificate::read_chain(&bytes.0) {
+        Some(chain) if chain.is_empty() => Err(format!("{place} holds no certificate in PEM")),
+        Some(chain) => Ok(chain),
+        None => Err(format!("{place} holds a certificate that cannot be read")),
+    }
 }
 
 fn authorities_of(bundle: &[u8]) -> Result<Vec<Certificate>, String> {

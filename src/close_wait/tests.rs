@@ -221,6 +221,12 @@ fn why_our_container_comes(#[case] init: Value, #[case] close_wait: &str, #[case
     assert_eq!((plan.action, &*plan.why), (PlanAction::InitContainer, why));
 }
 
+#[test]
+fn without_an_image_the_plan_tells_the_seconds_that_stay() {
+    let plan = planned(&pod(&[combined(&[FLAG, "600"])]), &policy("", false), false);
+    assert_eq!((plan.action, plan.seconds), (PlanAction::InitContainer, Some(600)));
+}
+
 #[rstest]
 #[case::combined(pod(&[combined(&[])]), "", "close-wait-unsupported")]
 #[case::combined_crash_loops(pod(&[combined(&FLAG_3600)]), "", "close-wait-unsupported")]

@@ -3,7 +3,6 @@
 use std::{
     fs::{self, OpenOptions},
     io::Write,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -119,7 +118,13 @@ fn run_issue(args: &IssueArgs) -> Result<ExitCode> {
 /// Writes a new file: an old one may be a key that is in use.
 fn write(path: &Path, text: &str, mode: u32) -> Result<()> {
     let what = || format!("cannot write {}", path.display());
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(mode).open(path).with_context(what)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
+    // Elsewhere a file has the permissions of its directory.
+    #[cfg(not(unix))]
+    let _ = mode;
+    let mut file = options.open(path).with_context(what)?;
     file.write_all(text.as_bytes()).with_context(what)
 }

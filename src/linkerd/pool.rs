@@ -26,7 +26,7 @@ const DEFAULT_BEFORE_22_9_1: Duration = Duration::from_secs(20);
 /// In 2.9.0 and before: hyper keeps connections 90 s, and the proxy the whole client 60 s (linkerd2-proxy
 /// release/v2.118 on hyper 0.13).
 const DEFAULT_OF_2_9_0: Duration = Duration::from_secs(60);
-/// How long a client is kept that nobody uses, since 2.13 (linkerd2-proxy `linkerd/app/src/env.rs`).
+/// How long a client is kept that nobody uses, since edge-23.1.1 and 2.13 (linkerd2-proxy `linkerd/app/src/env.rs`).
 const DEFAULT_DISCOVERY: Duration = Duration::from_secs(90);
 
 /// The inbound HTTP/1 pool's idle timeout, called L in our documents, and how we know.
@@ -51,8 +51,6 @@ pub enum PoolFrom {
     DefaultCap(&'static str),
     /// The default of today's versions, since the version cannot be told.
     Assumed(String),
-    /// The default of the first patches of a line, since the patch cannot be told.
-    AssumedOld(String),
     /// A default, since something sets it that nobody can read.
     Unread(String),
     /// A default in place of a value with which the proxy does not start.
@@ -72,7 +70,6 @@ impl fmt::Display for PoolFrom {
             Self::DefaultOf(version) => write!(f, "default of Linkerd {version}"),
             Self::DefaultCap(name) => write!(f, "default of {name}"),
             Self::Assumed(why) => write!(f, "default since 2.11.5 and 2.12.1, assumed: {why}"),
-            Self::AssumedOld(why) => write!(f, "default before 2.11.5 and 2.12.1, assumed: {why}"),
             Self::Unread(why) => write!(f, "usual one, assumed: {why}"),
             Self::Bad { name, value } => {
                 write!(f, "usual one, assumed: with {name} {value:?} the proxy does not start")
@@ -135,7 +132,11 @@ impl<V: Fn(&str) -> Option<Result<String, String>>> Told<'_, V> {
         if let Some(Ok(set)) = self.set(DISCOVERY_IDLE_TIMEOUT) {
             return Some(set);
         }
-        if self.line.is_some_and(|line| line.newest.is_some_and(|newest| newest < 13)) {
+        let is_older = match (self.version, self.line) {
+            (Some(version), _) => version.has((23, 1, 1), &[(13, 0)]) == Some(false),
+            (None, line) => line.is_some_and(|line| line.newest.is_some_and(|newest| newest < 13)),
+        };
+        if is_older {
             return None;
         }
         Some(match self.discovery.and_then(|text| duration::read(text).ok()) {
@@ -167,10 +168,7 @@ impl<V: Fn(&str) -> Option<Result<String, String>>> Told<'_, V> {
             Some(true) => (DEFAULT, PoolFrom::DefaultOf(known)),
             Some(false) if is_2_9_0 => (DEFAULT_OF_2_9_0, PoolFrom::DefaultOf(known)),
             Some(false) => (DEFAULT_BEFORE_22_9_1, PoolFrom::DefaultOf(known)),
-            None => {
-                let why = format!("{known} does not tell its patch, and newer ones keep 3s");
-                (DEFAULT_BEFORE_22_9_1, PoolFrom::AssumedOld(why))
-            }
+            None => (DEFAULT, PoolFrom::Assumed(format!("{known} does not tell its patch"))),
         };
         PoolIdle { timeout, from }
     }
@@ -289,8 +287,8 @@ mod tests {
     #[case::patch_decides(
         "2.11",
         Line::exactly(11),
-        20_000,
-        "default before 2.11.5 and 2.12.1, assumed: 2.11 does not tell its patch, and newer ones keep 3s"
+        3_000,
+        "default since 2.11.5 and 2.12.1, assumed: 2.11 does not tell its patch"
     )]
     #[case::new("2.16-2.17", Line::between(16, 17), 3_000, "default of Linkerd 2.16-2.17")]
     #[case::newest("2.20+", Line::since(20), 3_000, "default of Linkerd 2.20+")]
@@ -306,10 +304,17 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_a_patch_may_be_an_old_one() {
-        let from =
-            "default before 2.11.5 and 2.12.1, assumed: 2.12 does not tell its patch, and newer ones keep 3s";
-        assert_eq!(pool(&[], "version-2.12"), (20_000, from.to_owned()));
+    fn a_line_without_a_patch_is_taken_for_a_new_one() {
+        let from = "default since 2.11.5 and 2.12.1, assumed: 2.12 does not tell its patch";
+        assert_eq!(pool(&[], "version-2.12"), (3_000, from.to_owned()));
+    }
+
+    #[rstest]
+    #[case::old("edge-21.1.1", 300_000)]
+    #[case::new("edge-23.1.1", 90_000)]
+    fn the_cap_came_to_the_edges_as_well(#[case] version: &str, #[case] millis: u128) {
+        let name = if millis == 90_000 { POOL_IDLE_TIMEOUT } else { ROUTER_MAX_IDLE_AGE };
+        assert_eq!(pool(&[(name, "5m")], version).0, millis);
     }
 
     #[rstest]

@@ -160,13 +160,7 @@ impl<'p> ProxyInit<'p> {
             return Some(format!("it overrides the image's command with {command:?}"));
         }
         if let Some(argument) = foreign_argument(container) {
-            let is_known = INJECTED_FLAGS.iter().any(|(flag, _)| *flag == argument);
-            let ends = if argument.starts_with('-') && !is_known {
-                ", and proxy-init ends at flags that it does not know"
-            } else {
-                ""
-            };
-            return Some(format!("the injector does not write its argument {argument:?}{ends}"));
+            return Some(format!("the injector does not write its argument {argument:?}"));
         }
         if let Some(name) = container.env.first().map(|var| &var.name) {
             return Some(format!("the injector does not write its variable {name}"));

@@ -46,6 +46,15 @@ fn the_chain_is_verified_as_the_api_server_does(
     assert_outcome(&outcome, "error", "* audit.mutate.linkerd-linger.io, audit.validate.linkerd-linger.io, ");
 }
 
+/// The server refuses such a file as a whole.
+#[test]
+fn a_chain_with_a_part_that_cannot_be_read_is_an_error() {
+    let (authority, chain) = certificates(SERVER_NAME, 5, 8);
+    let broken = "-----BEGIN CERTIFICATE-----\n%%%%\n-----END CERTIFICATE-----\n";
+    let outcome = outcome_of(&cluster(&(chain + broken), Some(&authority)), CheckId::CaBundle);
+    assert_outcome(&outcome, "error", "holds a certificate that cannot be read");
+}
+
 #[test]
 fn an_entry_without_a_bundle_is_named() {
     let mut snapshot = healthy();
