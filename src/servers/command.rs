@@ -21,6 +21,8 @@ pub(super) struct Launch {
     pub(super) replaces_entrypoint: bool,
     /// What runs before the program and may write its files.
     pub(super) writes: Option<String>,
+    /// Programs that a script runs in its place if a condition holds.
+    pub(super) instead: Vec<Vec<Word>>,
 }
 
 /// Deeper than this nobody wraps a server.
@@ -39,7 +41,7 @@ pub(super) fn launch(container: &Container<'_>, environment: Environment) -> Res
         words.push(word);
     }
     let replaces_entrypoint = !container.command.is_empty();
-    unwrap(Launch { words, environment, replaces_entrypoint, writes: None })
+    unwrap(Launch { words, environment, replaces_entrypoint, writes: None, instead: Vec::new() })
 }
 
 /// Takes every wrapper off a command line.
@@ -50,7 +52,7 @@ pub(super) fn unwrap(mut launch: Launch) -> Result<Launch, String> {
         let inner = if SHELLS.contains(&program.as_str()) {
             Some(script(&mut launch)?)
         } else {
-            WRAPPERS.iter().find_map(|wrapper| wrapper.take_off(&program, &mut launch))
+            launch.take_off(&program)
         };
         match inner {
             None => {
@@ -66,12 +68,32 @@ pub(super) fn unwrap(mut launch: Launch) -> Result<Launch, String> {
     Err("the command is wrapped too deeply".to_owned())
 }
 
+/// The command inside of wrappers other than shells; the variables that they set do not matter.
+pub(super) fn inner(words: &[Word]) -> Vec<Word> {
+    let environment = Environment::default();
+    let words = words.to_vec();
+    let mut launch =
+        Launch { words, environment, replaces_entrypoint: true, writes: None, instead: Vec::new() };
+    for _ in 0..DEEPEST {
+        let Some(Ok(first)) = launch.words.first().map(Word::known) else { break };
+        let program = basename(first).to_owned();
+        let Some(inner) = launch.take_off(&program) else { break };
+        launch.words = inner;
+    }
+    launch.words
+}
+
 /// Programs that take `--env-file` for the program that they run.
 const READS_ENV_FILE: [&str; 5] = ["node", "nodejs", "bun", "deno", "tsx"];
 
 const ENV_FILE: &str = "the file of --env-file";
 
 impl Launch {
+    /// The command inside the outermost wrapper, if there is one.
+    fn take_off(&mut self, program: &str) -> Option<Vec<Word>> {
+        WRAPPERS.iter().find_map(|wrapper| wrapper.take_off(program, self))
+    }
+
     /// A file that the command line names may set any variable.
     fn doubt_env_file(&mut self) {
         if self.words.iter().any(|word| word.prefix().starts_with("--env-file")) {
@@ -104,9 +126,10 @@ fn script(launch: &mut Launch) -> Result<Vec<Word>, String> {
             }
             None if runs_text => {
                 let text = word.clone();
-                let shell::Foreground { words, writes } =
+                let shell::Foreground { words, writes, instead } =
                     shell::foreground(&text, &mut launch.environment, exports)?;
                 launch.writes = launch.writes.take().or(writes);
+                launch.instead.extend(instead);
                 return Ok(words);
             }
             None => {

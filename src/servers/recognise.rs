@@ -93,6 +93,10 @@ pub(super) fn recognise<'c>(
     };
     let image = Image { repository: image.qualified(), tag };
     let mut candidates = Candidates { catalog, list: Vec::new() };
+    if launch.instead.iter().any(|words| candidates.knows(&Program::read(words))) {
+        let why = "the shell script has a server that may or may not be reached";
+        return Recognised::Nothing(format!("{why}; {WAY_OUT}"));
+    }
     candidates.image(&image);
     let program = candidates.program(launch);
     candidates.command(&program);

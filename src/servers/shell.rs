@@ -9,6 +9,7 @@ use std::collections::HashSet;
 
 use self::lexer::{Operator, Part, Token};
 use super::{
+    command,
     environment::{Environment, TOO_LONG},
     word::{Piece, Place, Word, basename},
 };
@@ -20,6 +21,8 @@ pub(super) struct Foreground {
     pub(super) words: Vec<Word>,
     /// What runs before it and may write its files.
     pub(super) writes: Option<String>,
+    /// Commands before it that stay instead if a condition holds and they are servers.
+    pub(super) instead: Vec<Vec<Word>>,
 }
 
 /// The command that a script leaves in the foreground; `environment` gets the variables that the script sets for it.
@@ -39,7 +42,8 @@ pub(super) fn foreground(
         Shell { environment, exports_all, promised: HashSet::new(), uncertain: Vec::new(), writes: None };
     let mut last = None;
     let mut may_be_over = false;
-    'script: for list in lists {
+    let mut conditional = Vec::new();
+    'script: for (at, list) in lists.enumerate() {
         let background = matches!(list.last(), Some(Token::Operator(Operator::Background)));
         let list = match List::read(list) {
             Err(why) if background => {
@@ -53,6 +57,7 @@ pub(super) fn foreground(
         }
         shell.doubt_uncertain();
         let mut certain = list.unclear.is_none();
+        let mut is_first = true;
         for command in &list.commands {
             let run = Run::of(command, shell.environment, &script.at)?;
             if background {
@@ -65,7 +70,11 @@ pub(super) fn foreground(
                 continue;
             }
             let (is_exec, over) = (run.is_exec(), certain && run.is("exit"));
-            if !over && let Some((before, _)) = last.replace((run, list.unclear)) {
+            if !is_first && !run.is_harmless() {
+                conditional.push((at, command::inner(&run.words)));
+            }
+            is_first = false;
+            if !over && let Some((before, ..)) = last.replace((run, list.unclear, at)) {
                 shell.ran(&before);
             }
             may_be_over = is_exec && !certain;
@@ -80,14 +89,16 @@ pub(super) fn foreground(
     }
     match last {
         None => Err("the shell script leaves nothing in the foreground".to_owned()),
-        Some((_, Some(why))) => Err(format!("the shell script has {why}")),
-        Some((run, None)) => {
+        Some((_, Some(why), _)) => Err(format!("the shell script has {why}")),
+        Some((run, None, at)) => {
             let writes = shell.writes;
+            let before = conditional.into_iter().filter(|(list, _)| *list < at);
+            let instead = before.map(|(_, words)| words).collect();
             environment.leave_shell();
             for (name, value) in run.sets {
                 environment.set(&name, value, true);
             }
-            Ok(Foreground { words: run.words, writes })
+            Ok(Foreground { words: run.words, writes, instead })
         }
     }
 }

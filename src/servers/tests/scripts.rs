@@ -60,6 +60,28 @@ fn a_script_may_set_any_variable(#[case] script: &str, #[case] by: &str) {
     "[ -f x ] || exec uvicorn a:b; exec gunicorn a:b",
     "- unknown: the shell script has an exec that may or may not be reached"
 )]
+#[case::server_on_condition(
+    "[ \"$MODE\" = dev ] && uvicorn a:b --timeout-keep-alive 70; uvicorn a:b",
+    "- unknown: the shell script has a server that may or may not be reached"
+)]
+#[case::server_on_condition_before_another(
+    "test \"$MODE\" = dev && uvicorn a:b --reload\ngunicorn -k gthread a:b --keep-alive 9",
+    "- unknown: the shell script has a server that may or may not be reached"
+)]
+#[case::server_otherwise(
+    "[ -f x ] || poetry run uvicorn a:b; gunicorn -k gevent a:b",
+    "- unknown: the shell script has a server that may or may not be reached"
+)]
+#[case::server_before_more(
+    "[ -f x ] && python -m uvicorn a:b && echo over; gunicorn -k gevent a:b",
+    "- unknown: the shell script has a server that may or may not be reached"
+)]
+#[case::server_on_condition_last("prepare; [ -f x ] && uvicorn a:b; exit 0", "uvicorn 5s")]
+#[case::migrate_on_condition(
+    "[ -n \"$X\" ] && python manage.py migrate; exec gunicorn -k gevent a:b",
+    "gunicorn 2s"
+)]
+#[case::anything_on_condition("cd /app && pip install -r r.txt; exec uvicorn a:b", "uvicorn 5s")]
 #[case::exec_on_condition_last("set -e; prepare && exec uvicorn a:b", "uvicorn 5s")]
 #[case::exec_on_condition_then_nothing("prepare && exec uvicorn a:b && echo over; ", "uvicorn 5s")]
 #[case::exit_on_condition("prepare || exit 1; exec uvicorn a:b", "uvicorn 5s")]
