@@ -200,6 +200,9 @@ fn commands(#[case] image: &str, #[case] line: &str, #[case] said: &str) {
     CART, "java -jar /jetty/start.jar", &[("JAVA_OPTIONS", "-Djetty.http.idleTimeout=10000")], "jetty 30s")]
 #[case::jetty_options_without_its_entrypoint(
     "jetty:12", "java -jar /jetty/start.jar", &[("JAVA_OPTIONS", "-Djetty.http.idleTimeout=10000")], "jetty 30s")]
+#[case::nginx_templates(
+    "nginx", "", &[("NGINX_ENVSUBST_TEMPLATE_DIR", "/templates")],
+    "nginx unknown: NGINX_ENVSUBST_TEMPLATE_DIR=/templates: its templates may set the idle timeout")]
 #[case::jetty_options("jetty:12", "", &[("JAVA_OPTIONS", "-Djetty.http.idleTimeout=10000")], "jetty 10s")]
 fn variables(#[case] image: &str, #[case] line: &str, #[case] pairs: &[(&str, &str)], #[case] said: &str) {
     let container = json!({"image": image, "command": shlex::split(line).unwrap(), "env": env(pairs)});
@@ -218,6 +221,15 @@ fn variables(#[case] image: &str, #[case] line: &str, #[case] pairs: &[(&str, &s
 #[case::import(
     "java -jar app.jar --spring.config.import=/c/a.yml", &[],
     "spring-boot-tomcat unknown: --spring.config.import=/c/a.yml: a file may set the idle timeout")]
+#[case::name(
+    "java -jar app.jar --spring.config.name=shop", &[],
+    "spring-boot-tomcat unknown: --spring.config.name=shop: a file may set the idle timeout")]
+#[case::name_property(
+    "java -Dspring.config.name=shop -jar app.jar", &[],
+    "spring-boot-tomcat unknown: -Dspring.config.name=shop: a file may set the idle timeout")]
+#[case::name_variable(
+    JAVA, &[("SPRING_CONFIG_NAME", "shop")],
+    "spring-boot-tomcat unknown: SPRING_CONFIG_NAME=shop: a file may set the idle timeout")]
 #[case::literal_variable(JAVA, &[("server.tomcat.keep-alive-timeout", "20s")], "spring-boot-tomcat 20s..21s")]
 #[case::mixed_case_variable(JAVA, &[("Server_Tomcat_KeepAliveTimeout", "20s")], "spring-boot-tomcat 20s..21s")]
 #[case::not_that_variable(JAVA, &[("SERVER_TOMCAT_KEEP_ALIVETIMEOUT", "20s")], TOMCAT_60)]
@@ -254,6 +266,13 @@ fn spring(#[case] line: &str, #[case] pairs: &[(&str, &str)], #[case] said: &str
     "apache-httpd"
 )]
 #[case::bitnami_vhosts("bitnami/apache:2.4", "", "/vhosts", "apache-httpd")]
+#[case::nginx_scripts("nginx", "", "/docker-entrypoint.d", "nginx")]
+#[case::nginx_script("nginx:1.27", "", "/docker-entrypoint.d/99-tune.sh", "nginx")]
+#[case::bitnami_nginx_scripts("bitnami/nginx:1.27", "", "/docker-entrypoint-initdb.d", "nginx")]
+#[case::bitnami_apache_scripts("bitnami/apache:2.4", "", "/docker-entrypoint-initdb.d", "apache-httpd")]
+#[case::traefik_file(TRAEFIK, "traefik", "/etc/traefik/traefik.yaml", "traefik")]
+#[case::traefik_directory(TRAEFIK, "traefik", "/etc/traefik", "traefik")]
+#[case::traefik_above(TRAEFIK, "traefik", "/etc", "traefik")]
 #[case::traefik_root(TRAEFIK, "traefik", "/traefik.yml", "traefik")]
 #[case::traefik_home(TRAEFIK, "traefik", "/root/.config", "traefik")]
 #[case::traefik_1_root("traefik:1.7", "", "/traefik.toml", "traefik")]
@@ -293,6 +312,7 @@ fn mounts(#[case] image: &str, #[case] line: &str, #[case] path: &str, #[case] s
 #[rstest]
 #[case::files_that_caddy_serves("caddy:2.8", "", "/srv", "caddy 300s")]
 #[case::beside_the_working_directory(CART, "gunicorn -k gevent a:b", "/srv/app/static", "gunicorn 2s")]
+#[case::traefik_dynamic(TRAEFIK, "traefik", "/etc/traefik/dynamic", "traefik 180s")]
 #[case::web_apps("jetty:12", "", "/var/lib/jetty/webapps", "jetty 30s")]
 fn mounts_beside(#[case] image: &str, #[case] line: &str, #[case] path: &str, #[case] said: &str) {
     let container = json!({
