@@ -7,7 +7,7 @@ mod lexer;
 
 use std::collections::HashSet;
 
-use self::lexer::{Operator, Part, Token};
+use self::lexer::{Fallback, Operator, Part, Token};
 use super::{
     command,
     environment::{Environment, TOO_LONG},
@@ -38,8 +38,14 @@ pub(super) fn foreground(
     let tokens = lexer::tokens(script)?;
     let lists = tokens
         .split_inclusive(|token| matches!(token, Token::Operator(Operator::Then | Operator::Background)));
-    let mut shell =
-        Shell { environment, exports_all, promised: HashSet::new(), uncertain: Vec::new(), writes: None };
+    let mut shell = Shell {
+        environment,
+        exports_all,
+        promised: HashSet::new(),
+        uncertain: Vec::new(),
+        own_separators: false,
+        writes: None,
+    };
     let mut last = None;
     let mut may_be_over = false;
     let mut conditional = Vec::new();
@@ -59,7 +65,7 @@ pub(super) fn foreground(
         let mut certain = list.unclear.is_none();
         let mut is_first = true;
         for command in &list.commands {
-            let run = Run::of(command, shell.environment, &script.at)?;
+            let run = Run::of(command, &shell, &script.at)?;
             if background {
                 shell.ran(&run);
                 continue;
@@ -186,6 +192,8 @@ struct Shell<'e> {
     promised: HashSet<String>,
     /// Variables that a command of this list sets which may not have run.
     uncertain: Vec<String>,
+    /// Words no longer end at spaces: it sets `IFS`.
+    own_separators: bool,
     writes: Option<String>,
 }
 
@@ -212,6 +220,7 @@ impl Shell<'_> {
             }
             Ok("eval") => self.environment.doubt("an eval in the shell script"),
             Ok("read" | "mapfile" | "readarray" | "getopts") => self.read(arguments),
+            Ok("let") => self.reckon(arguments),
             Ok("printf") if arguments.first().is_some_and(|word| word.prefix().starts_with("-v")) => {
                 self.read(arguments.get(..2).unwrap_or_default());
             }
@@ -223,6 +232,7 @@ impl Shell<'_> {
 
     fn assign(&mut self, run: &Run, certain: bool) {
         for (name, value) in &run.sets {
+            self.own_separators |= name == "IFS";
             let exported = run.exports || self.exports_all || self.promised.contains(name);
             self.environment.set(name, value.clone(), exported);
         }
@@ -243,14 +253,36 @@ impl Shell<'_> {
     fn read(&mut self, words: &[Word]) {
         for word in words {
             match word.known() {
-                Ok(name) if is_name(name) => {
-                    let value = Word::unknown(format!("{name} is read by the shell script"), word.at.clone());
-                    self.environment.set(name, value, self.exports_all);
-                }
+                Ok(name) if is_name(name) => self.hide(name, "read", &word.at),
                 Ok(_) => {}
                 Err(_) => self.environment.doubt("the shell script"),
             }
         }
+    }
+
+    /// Arithmetic, each name in which may get a value.
+    fn reckon(&mut self, expressions: &[Word]) {
+        for word in expressions {
+            let Ok(text) = word.known() else {
+                self.environment.doubt("the shell script");
+                continue;
+            };
+            for name in
+                text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|name| is_name(name))
+            {
+                if !self.environment.spend(name.len()) {
+                    self.environment.doubt("the shell script");
+                    return;
+                }
+                self.hide(name, "reckoned", &word.at);
+            }
+        }
+    }
+
+    /// A variable gets a value that we do not see.
+    fn hide(&mut self, name: &str, how: &str, at: &Place) {
+        let value = Word::unknown(format!("{name} is {how} by the shell script"), at.clone());
+        self.environment.set(name, value, self.exports_all);
     }
 
     fn unset(&mut self, names: &[Word], certain: bool) {
@@ -336,7 +368,8 @@ const HARMLESS_BEGINNINGS: [&str; 11] = [
 ];
 
 impl Run {
-    fn of(command: &Command<'_>, environment: &Environment, at: &Place) -> Result<Self, String> {
+    fn of(command: &Command<'_>, shell: &Shell<'_>, at: &Place) -> Result<Self, String> {
+        let environment = &*shell.environment;
         let mut run = Self {
             sets: Vec::new(),
             names: Vec::new(),
@@ -356,7 +389,7 @@ impl Run {
                 declares = true;
                 run.exports = matches!(parts, [Part::Literal(text)] if text == "export");
             } else {
-                let fields = fields(parts, environment, at);
+                let fields = fields(parts, shell, at);
                 if !fields.iter().all(|_| environment.spend(0)) {
                     return Err(TOO_LONG.to_owned());
                 }
@@ -407,8 +440,10 @@ impl Run {
 /// The variables that take the value of their fallback where they are empty; not those that the pod sets.
 fn assigned(parts: &[Part], environment: &Environment) -> impl Iterator<Item = String> {
     parts.iter().filter_map(|part| match part {
-        Part::Variable { name, assigns: true, .. } => {
-            let set = environment.get(name).is_some_and(|word| !matches!(word.known(), Err(_) | Ok("")));
+        Part::Variable { name, fallback: Some(Fallback { assigns: true, for_empty, .. }), .. } => {
+            let set = environment
+                .get(name)
+                .is_some_and(|word| word.known().is_ok_and(|value| !value.is_empty() || !for_empty));
             (!set).then(|| name.clone())
         }
         Part::Literal(_) | Part::Quoted(_) | Part::Variable { .. } | Part::Unknown(_) => None,
@@ -432,9 +467,10 @@ fn assignment(parts: &[Part]) -> Option<(String, Vec<Part>)> {
     let (name, value) = text.split_once('=')?;
     let before = name.strip_suffix('+');
     let name = before.unwrap_or(name);
-    let before = before.map(|name| {
-        let fallback = Some(String::new());
-        Part::Variable { name: name.to_owned(), fallback, assigns: false, quoted: true }
+    let before = before.map(|name| Part::Variable {
+        name: name.to_owned(),
+        fallback: Some(Fallback::default()),
+        quoted: true,
     });
     is_name(name).then(|| {
         let rest = parts.iter().skip(1).cloned();
@@ -449,10 +485,12 @@ fn pieces(part: &Part, environment: &Environment) -> Vec<Piece> {
         Part::Literal(text) | Part::Quoted(text) => vec![Piece::Text(text.clone())],
         Part::Unknown(why) => vec![Piece::Unknown(why.clone())],
         Part::Variable { name, fallback, .. } => match (environment.lend(name), fallback) {
-            (Some(word), Some(fallback)) if word.known() == Ok("") => vec![Piece::Text(fallback.clone())],
+            (Some(word), Some(fallback)) if fallback.for_empty && word.known() == Ok("") => {
+                vec![Piece::Text(fallback.text.clone())]
+            }
             (Some(word), _) => word.pieces().to_vec(),
             (None, fallback) if environment.is_unset(name) => {
-                vec![Piece::Text(fallback.clone().unwrap_or_default())]
+                vec![Piece::Text(fallback.clone().unwrap_or_default().text)]
             }
             (None, Some(_)) => {
                 vec![Piece::Unknown(format!("the pod does not set ${name}, and its image may"))]
@@ -463,13 +501,17 @@ fn pieces(part: &Part, environment: &Environment) -> Vec<Piece> {
 }
 
 /// The words that one word of a script becomes: an unquoted variable is split at spaces, and vanishes when empty.
-fn fields(parts: &[Part], environment: &Environment, at: &Place) -> Vec<Word> {
+fn fields(parts: &[Part], shell: &Shell<'_>, at: &Place) -> Vec<Word> {
     let mut fields = Vec::new();
     let mut field: Option<Vec<Piece>> = None;
     for part in parts {
         let splits = matches!(part, Part::Variable { quoted: false, .. });
-        for piece in pieces(part, environment) {
+        for piece in pieces(part, shell.environment) {
             match piece {
+                Piece::Text(_) if splits && shell.own_separators => {
+                    let why = "the shell script sets IFS, so that words end elsewhere";
+                    field.get_or_insert_default().push(Piece::Unknown(why.to_owned()));
+                }
                 Piece::Text(text) if splits => {
                     for (index, text) in text.split(char::is_whitespace).enumerate() {
                         if index > 0

@@ -34,15 +34,24 @@ pub(super) enum Part {
     Variable {
         /// `NAME`.
         name: String,
-        /// The text after `:-`.
-        fallback: Option<String>,
-        /// The fallback also becomes its value: `${NAME:=fallback}`.
-        assigns: bool,
+        /// What stands in for it.
+        fallback: Option<Fallback>,
         /// Between double quotes, where it is not split.
         quoted: bool,
     },
     /// What only a shell could say, and why.
     Unknown(String),
+}
+
+/// What stands in for a variable that is not set.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Fallback {
+    /// The text after the operator.
+    pub(super) text: String,
+    /// It also stands in for an empty value: `${NAME:-fallback}`, and not `${NAME-fallback}`.
+    pub(super) for_empty: bool,
+    /// It also becomes the value: `${NAME:=fallback}`.
+    pub(super) assigns: bool,
 }
 
 /// A word or an operator.
@@ -264,12 +273,7 @@ impl Lexer {
                 parts.push(braced(&inner, quoted));
             }
             Some(c) if c.is_ascii_alphabetic() || c == '_' => {
-                parts.push(Part::Variable {
-                    name: self.eat_while(named),
-                    fallback: None,
-                    assigns: false,
-                    quoted,
-                });
+                parts.push(Part::Variable { name: self.eat_while(named), fallback: None, quoted });
             }
             Some(c) if "@*#?!-$0123456789".contains(c) => {
                 self.at += 1;
@@ -317,17 +321,17 @@ fn braced(inner: &str, quoted: bool) -> Part {
     if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
         return unknown();
     }
-    let fallback = [":-", ":=", "-", "="].iter().find_map(|operator| rest.strip_prefix(operator));
+    let fallback = [":-", ":=", "-", "="].into_iter().find_map(|operator| {
+        let text = rest.strip_prefix(operator)?.to_owned();
+        Some(Fallback { text, for_empty: operator.starts_with(':'), assigns: operator.ends_with('=') })
+    });
     match fallback {
         None if rest.is_empty() || rest.starts_with([':', '?']) && rest.contains('?') => {
-            Part::Variable { name: name.to_owned(), fallback: None, assigns: false, quoted }
+            Part::Variable { name: name.to_owned(), fallback: None, quoted }
         }
-        Some(fallback) if !fallback.contains(['$', '`', '\'', '"', '\\']) => Part::Variable {
-            name: name.to_owned(),
-            fallback: Some(fallback.to_owned()),
-            assigns: rest.contains('='),
-            quoted,
-        },
+        Some(fallback) if !fallback.text.contains(['$', '`', '\'', '"', '\\']) => {
+            Part::Variable { name: name.to_owned(), fallback: Some(fallback), quoted }
+        }
         None | Some(_) => unknown(),
     }
 }

@@ -50,6 +50,41 @@ fn a_script_may_set_any_variable(#[case] script: &str, #[case] by: &str) {
     "uvicorn unknown: the shell script sets UVICORN_TIMEOUT_KEEP_ALIVE if it is empty"
 )]
 #[case::fallback_of_unset("unset KA; exec uvicorn a:b --timeout-keep-alive ${KA:-7}", "uvicorn 7s")]
+#[case::fallback_of_empty("KA=; exec uvicorn a:b --timeout-keep-alive ${KA:-7}", "uvicorn 7s")]
+#[case::no_fallback_of_empty(
+    "KA=; exec uvicorn a:b --timeout-keep-alive \"${KA-7}\"",
+    "uvicorn unknown: we cannot read --timeout-keep-alive  as seconds in the way of uvicorn"
+)]
+#[case::fallback_without_colon("unset KA; exec uvicorn a:b --timeout-keep-alive ${KA-7}", "uvicorn 7s")]
+#[case::empty_stays(
+    "export UVICORN_TIMEOUT_KEEP_ALIVE=; : ${UVICORN_TIMEOUT_KEEP_ALIVE=9}; exec uvicorn a:b",
+    "uvicorn 5s"
+)]
+#[case::empty_is_set(
+    "export UVICORN_TIMEOUT_KEEP_ALIVE=; : ${UVICORN_TIMEOUT_KEEP_ALIVE:=9}; exec uvicorn a:b",
+    "uvicorn unknown: the shell script sets UVICORN_TIMEOUT_KEEP_ALIVE if it is empty"
+)]
+#[case::alternative(
+    "KA=; exec uvicorn a:b --timeout-keep-alive ${KA+7}",
+    "uvicorn unknown: the shell script uses ${KA+7}"
+)]
+#[case::reckoned(
+    "KA=7; let KA=KA+1; exec uvicorn a:b --timeout-keep-alive $KA",
+    "uvicorn unknown: KA is reckoned by the shell script"
+)]
+#[case::reckoned_in_quotes(
+    "KA=7; let \"KA += 1\" X=2; exec uvicorn a:b --timeout-keep-alive $KA",
+    "uvicorn unknown: KA is reckoned by the shell script"
+)]
+#[case::separator(
+    "OPTS=--timeout-keep-alive,9; IFS=,; exec uvicorn a:b $OPTS",
+    "uvicorn unknown: the shell script sets IFS, so that words end elsewhere"
+)]
+#[case::separator_of_quoted("IFS=,; KA=9; exec uvicorn a:b --timeout-keep-alive \"$KA\"", "uvicorn 9s")]
+#[case::separator_of_one_command(
+    "KA=9; IFS= read -r LINE; exec uvicorn a:b --timeout-keep-alive $KA",
+    "uvicorn 9s"
+)]
 #[case::appended("KA=1; KA+=5; exec uvicorn a:b --timeout-keep-alive $KA", "uvicorn 15s")]
 // Conditions.
 #[case::exec_on_condition(
