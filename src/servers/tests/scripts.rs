@@ -212,6 +212,57 @@ fn scripts_of_images(#[case] image: &str, #[case] script: &str, #[case] said: &s
 }
 
 #[rstest]
+#[case::wait("wait-for-it.sh db:5432 -t 60")]
+#[case::port("nc -z db 5432")]
+#[case::database("pg_isready -h db")]
+#[case::request("curl -fsS --retry 5 http://db:8080/health")]
+#[case::request_of_a_variable("curl -fsS http://$DB:8080/health")]
+#[case::wget("wget -qO- http://db:8080/health")]
+#[case::probe("wget --spider http://db:8080/health")]
+#[case::files("rm -f /tmp/x.pid && touch /tmp/ready")]
+#[case::environment("env")]
+#[case::environment_sorted("env FOO=bar grep FOO /etc/hosts")]
+#[case::version("python3 --version && pip list")]
+#[case::python("python3.11 manage.py migrate")]
+#[case::poetry("poetry run python manage.py migrate")]
+#[case::uv("uv run manage.py migrate")]
+#[case::django("python -m django migrate")]
+#[case::django_admin("django-admin migrate")]
+#[case::alembic("poetry run alembic upgrade head")]
+#[case::alembic_module("python -m alembic upgrade head")]
+#[case::flask("flask --app x db upgrade")]
+#[case::flask_module("python -m flask db upgrade")]
+#[case::rails("bundle exec rails db:migrate")]
+#[case::artisan("php artisan migrate --force")]
+#[case::timed("timeout 30 nc -z db 5432")]
+#[case::config_test("nginx -t")]
+#[case::condition("[ -n \"$X\" ] && nginx -t; true")]
+#[case::redirect("exec 2> /dev/null")]
+fn harmless(#[case] before: &str) {
+    let command = ["sh", "-c", &format!("{before} && exec nginx")];
+    assert_eq!(say(&json!({"image": "nginx", "command": command})), "nginx 65s");
+}
+
+#[rstest]
+#[case::download("curl -o /etc/nginx/nginx.conf http://x", "curl")]
+#[case::download_among_others("curl -fsSLo /etc/nginx/nginx.conf http://x", "curl")]
+#[case::download_by_name("curl -O http://x/nginx.conf", "curl")]
+#[case::download_at_length("curl --output=/etc/nginx/nginx.conf http://x", "curl")]
+#[case::download_unseen("curl $ARGS", "curl")]
+#[case::wget("wget http://x/nginx.conf", "wget")]
+#[case::wget_elsewhere("wget -qO /etc/nginx/nginx.conf http://x", "wget")]
+#[case::waits_and_runs("wait-for-it.sh db:5432 -- cp a b", "wait-for-it.sh")]
+#[case::timed("timeout 30 cp a b", "timeout")]
+#[case::environment("env A=b cp a b", "env")]
+#[case::python("python3.11 setup.py", "python3.11")]
+#[case::flask("flask --app x configure", "flask")]
+fn may_write(#[case] before: &str, #[case] program: &str) {
+    let command = ["sh", "-c", &format!("{before}; exec nginx")];
+    let why = format!("nginx unknown: the shell script runs {program}, which may write a file that sets it");
+    assert_eq!(say(&json!({"image": "nginx", "command": command})), why);
+}
+
+#[rstest]
 #[case::behind_a_switch("uvicorn a:b --proxy-headers $OPTS", "uvicorn unknown: the pod does not set $OPTS")]
 #[case::behind_a_switch_of_gunicorn(
     "gunicorn a:b -k gevent --preload $OPTS",
