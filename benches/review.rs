@@ -12,8 +12,8 @@ use std::{
 use divan::{Bencher, counter::BytesCount};
 use jiff::civil::date;
 use linkerd_linger::{
-    policy::Policy,
-    review::{self, Door, Entry, Mode},
+    admission::review::{self, Door, Entry, Mode},
+    judgement::policy::Policy,
     servers::{Catalog, RawServer},
 };
 use serde_json::Value;

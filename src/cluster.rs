@@ -2,7 +2,10 @@
 //!
 //! Turns answers into the types of `check`, with an end to every wait. What they mean is left to that module.
 
+pub mod apiserver;
+pub mod check;
 mod gather;
+pub mod install;
 
 use std::{env, error::Error as _, ffi::OsString, path::PathBuf, time::Duration};
 
@@ -22,9 +25,8 @@ use serde_json::{Value, value::RawValue};
 use tokio::time::timeout;
 
 use crate::{
-    causes::describe,
-    check::{Read, ReadError, dry_run::Answer, pre::Permission},
-    names,
+    base::{errors::describe, names},
+    cluster::check::{Read, ReadError, dry_run::Answer, pre::Permission},
 };
 
 /// The longest wait for one answer, as long as Linkerd's own checks wait (linkerd2 `RequestTimeout`).

@@ -20,9 +20,7 @@
 //!
 //! ```
 //! use jiff::civil::date;
-//! use linkerd_linger::{
-//!     judge::judge, linkerd::Injection, manifest, policy::Policy, surroundings::Surroundings, workload::Object,
-//! };
+//! use linkerd_linger::{//! judge::judge, linkerd::Injection, lint::manifest, judgement::policy::Policy, workload::{context::Surroundings, object::Object}, //!};
 //!
 //! let text = "
 //! apiVersion: v1
@@ -48,50 +46,25 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Modules import from their own group or from those above it; up to *words* nothing touches I/O, a clock or async.
-//! A test holds them to it.
+//! A folder imports from itself and from the folders above it. Up to *judgement*, and in `lint` and `admission::review`,
+//! nothing reaches for I/O, a clock or async. A test holds them to it.
 
-// nouns
-pub mod duration;
-pub mod finding;
-pub mod image;
-pub mod names;
-pub mod pod;
-pub mod surroundings;
-pub mod text;
-pub mod timing;
+pub mod base;
+
 pub mod workload;
-mod yaml;
-// knowledge
-pub mod annotations;
+
 pub mod linkerd;
+
 pub mod servers;
-pub mod survey;
-// judgement
-pub mod close_wait;
-pub mod judge;
-pub mod policy;
-pub mod rules;
-pub mod verdict;
-// words
-pub mod manifest;
-pub mod patch;
-pub mod report;
-pub mod review;
-// edges
-pub mod admin;
-pub mod apiserver;
-mod causes;
-pub mod certs;
-pub mod check;
-mod clock;
+
+pub mod judgement;
+
+pub mod lint;
+
+pub mod admission;
+
 pub mod cluster;
-pub mod install;
-pub mod metrics;
-mod pem;
-pub mod policy_file;
-pub mod serve;
-pub mod shutdown;
-// entry
-pub mod cli;
+
 pub mod cmd;
+
+pub mod cli;

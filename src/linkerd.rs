@@ -15,11 +15,11 @@ use self::{
     ports::{Names, PortSet},
     version::{Line, Version},
 };
-use crate::{
+use crate::workload::{
+    context::Surroundings,
+    environment,
     image::ImageRef,
     pod::{Container, ContainerList, EnvVar, Kept, Pod},
-    servers,
-    surroundings::Surroundings,
 };
 
 /// The proxy's container, in whichever list it is.
@@ -236,7 +236,7 @@ fn injected(pod: &Pod<'_>, proxy: &Container<'_>, namespace: &str, surroundings:
     let line = version.map_or_else(|| line_by_shape(pod, init), Version::line);
     let last = |name: &str| proxy.env.iter().rev().find(|var| &*var.name == name);
     let told = Told {
-        variable: servers::variables(proxy, namespace, surroundings),
+        variable: environment::variables(proxy, namespace, surroundings),
         discovery: pod.annotations.get(DISCOVERY_UNUSED_TIMEOUT),
         version,
         version_text: if annotated.is_empty() { tag } else { annotated },
@@ -323,7 +323,7 @@ fn to_come(pod: &Pod<'_>, namespace: &str, surroundings: &Surroundings) -> Proxy
     let line = version.and_then(Version::line);
     let proxy = Container { env, ..Container::default() };
     let told = Told {
-        variable: servers::variables(&proxy, namespace, surroundings),
+        variable: environment::variables(&proxy, namespace, surroundings),
         discovery: either(DISCOVERY_UNUSED_TIMEOUT),
         version,
         version_text,
@@ -359,7 +359,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::workload::Object;
+    use crate::workload::object::Object;
 
     fn of(pod: &serde_json::Value) -> Mesh {
         let mut pod = pod.clone();

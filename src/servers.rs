@@ -5,15 +5,10 @@
 
 mod catalog;
 mod command;
-mod duration;
-mod environment;
 mod idle;
 mod recognise;
+mod resolve;
 mod settings;
-mod settle;
-mod shell;
-mod version;
-mod word;
 
 pub use self::{
     catalog::{Catalog, CatalogError, RawServer, Server},
@@ -21,13 +16,13 @@ pub use self::{
 };
 use self::{
     command::Launch,
-    environment::Environment,
     recognise::{Recognised, WAY_OUT},
     settings::Reader,
 };
-use crate::{
+use crate::workload::{
+    context::Surroundings,
+    environment::{self, Environment},
     pod::{Container, Pod},
-    surroundings::Surroundings,
 };
 
 /// The server that runs in a container of `pod`, as far as its spec shows, and what it does with idle connections.
@@ -61,20 +56,9 @@ fn judge_launch<'c>(
         Recognised::Hint(server, why) => (Some(server), Idle::Unknown(Why(why))),
         Recognised::Server(found) => {
             let reader = Reader { found: &found, launch, container };
-            (Some(found.server), settle::settle(&reader, pod))
+            (Some(found.server), resolve::settle(&reader, pod))
         }
     }
-}
-
-/// The variables of a container as kubelet would set them: by name the value, or why nobody can tell it; `None` for what
-/// nothing sets.
-pub fn variables(
-    container: &Container<'_>,
-    namespace: &str,
-    surroundings: &Surroundings,
-) -> impl Fn(&str) -> Option<Result<String, String>> {
-    let environment = Environment::read(container, namespace, surroundings, environment::ROOM);
-    move |name| environment.get(name).map(|word| word.known().map(str::to_owned).map_err(str::to_owned))
 }
 
 #[cfg(test)]

@@ -14,13 +14,12 @@ use insta::Settings;
 use jiff::civil::{Date, date};
 use json_patch::{PatchOperation, jsonptr::PointerBuf};
 use linkerd_linger::{
-    finding::Action,
-    judge,
-    manifest::{self, Document},
-    policy::Policy,
-    report::{ContainerReport, FindingReport, ObjectReport, ProbeReport},
-    surroundings::Surroundings,
-    workload::Object,
+    judgement::{finding::Action, judge, policy::Policy},
+    lint::{
+        manifest::{self, Document},
+        report::{ContainerReport, FindingReport, ObjectReport, ProbeReport},
+    },
+    workload::{context::Surroundings, object::Object},
 };
 use serde::Serialize;
 use serde_json::Value;

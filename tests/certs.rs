@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use linkerd_linger::{
-    certs::{
-        AUTHORITY_LIFETIME, Certificate, LEAF_LIFETIME, Leaf, Observed, PROPAGATION, Published, Step, Stored,
-        Trust, next, renewed, watch,
+    admission::{
+        certs::{
+            AUTHORITY_LIFETIME, Certificate, LEAF_LIFETIME, Leaf, Observed, PROPAGATION, Published, Step,
+            Stored, Trust, next, renewed, watch,
+        },
+        review::Door,
     },
-    names::SERVICE_NAMES,
-    review::Door,
+    base::names::SERVICE_NAMES,
 };
 use proptest::prelude::*;
 use rstest::rstest;

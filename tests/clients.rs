@@ -6,7 +6,9 @@ mod support;
 
 use std::{path::Path, time::Duration};
 
-use linkerd_linger::serve::{self, CertificateFiles, CertificateSource, Clients, Config, Running, Waits};
+use linkerd_linger::admission::serve::{
+    self, CertificateFiles, CertificateSource, Clients, Config, Running, Waits,
+};
 
 use self::support::{Authority, Connection, Mount, Pair, eventually, get, metric, review_of_a_pod};
 

@@ -20,9 +20,9 @@ use std::{
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::{Api, api::ListParams};
 use linkerd_linger::{
-    install::{self, Options, Tls},
-    names,
-    serve::{self, CertificateSource, Config, Running, Waits},
+    admission::serve::{self, CertificateSource, Config, Running, Waits},
+    base::names,
+    cluster::install::{self, Options, Tls},
 };
 use serde_json::{Value, json};
 use tokio::{

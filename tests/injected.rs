@@ -5,7 +5,10 @@
 use std::{fmt::Write, fs, path::PathBuf};
 
 use jiff::civil::date;
-use linkerd_linger::{judge, manifest, policy::Policy, report::ObjectReport};
+use linkerd_linger::{
+    judgement::{judge, policy::Policy},
+    lint::{manifest, report::ObjectReport},
+};
 
 const GOLDENS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/linkerd-injected");
 

@@ -28,8 +28,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::{Api, Client, api::PostParams, config::Kubeconfig};
 use linkerd_linger::{
-    certs::rotate::{self, Waits},
-    names,
+    admission::certs::rotate::{self, Waits},
+    base::names,
 };
 use serde_json::{Value, json};
 use tokio::{

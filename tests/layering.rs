@@ -1,10 +1,10 @@
-//! The groups of modules in `src/lib.rs`: a file imports from its own group and from those above it, and up to *words*
-//! nothing does I/O, asks a clock or is asynchronous.
+//! The folders of `src/lib.rs`: a file imports from its own folder and from those above it, nothing in the folders that
+//! only compute does I/O, asks a clock or is asynchronous, and no two files import from each other.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -13,10 +13,7 @@ use rstest::rstest;
 
 const SRC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
 
-/// The first group that may touch the world.
-const EDGES: &str = "edges";
-
-/// What belongs to the edges: I/O, clocks, and the crates that wait.
+/// I/O, clocks, and the crates that wait.
 const WORLD: [&str; 24] = [
     "anstream",
     "arc_swap",
@@ -44,50 +41,46 @@ const WORLD: [&str; 24] = [
     "tracing",
 ];
 
-/// The group of each module, and the groups' names from the top down, as the comments of `lib.rs` have them.
-struct Groups {
-    names: Vec<String>,
-    of: BTreeMap<String, usize>,
-}
+/// The folders from the top down, as `lib.rs` lists them.
+struct Folders(Vec<String>);
 
-impl Groups {
+impl Folders {
     fn read(lib: &str) -> Self {
-        let (mut names, mut of) = (Vec::new(), BTreeMap::new());
-        for line in lib.lines() {
-            if let Some(name) = line.strip_prefix("// ") {
-                names.push(name.to_owned());
-            } else if let Some(module) = module(line) {
-                assert!(!names.is_empty(), "{module} stands in no group of lib.rs");
-                of.insert(module.to_owned(), names.len() - 1);
-            }
-        }
-        Self { names, of }
+        Self(lib.lines().filter_map(module).map(str::to_owned).collect())
     }
 
-    fn named(&self, name: &str) -> usize {
-        self.names.iter().position(|known| known == name).unwrap()
+    fn of(&self, name: &str) -> Option<usize> {
+        self.0.iter().position(|known| known == name)
     }
 
-    /// What is wrong with the imports of a file of this module.
+    /// What is wrong with the imports of a file of this module, such as `judgement::rules`.
     fn faults(&self, module: &str, text: &str) -> Vec<String> {
-        let own = self.of[module];
+        let own = self.of(module.split("::").next().unwrap()).unwrap();
         let mut faults = Vec::new();
         for path in paths(text) {
             if let Some(used) = path.strip_prefix("crate::").and_then(|path| path.split("::").next()) {
-                match self.of.get(used) {
-                    Some(group) if *group <= own => {}
-                    Some(group) => faults.push(format!("{path}, of {}", self.names[*group])),
+                match self.of(used) {
+                    Some(folder) if folder <= own => {}
+                    Some(_) => faults.push(format!("{path}, which is below it")),
                     // A macro, or an item of lib.rs itself.
-                    None => faults.push(format!("{path}, of no group")),
+                    None => faults.push(format!("{path}, of no folder")),
                 }
             }
             let world = WORLD.iter().any(|world| path == *world || path.starts_with(&format!("{world}::")));
-            if world && own < self.named(EDGES) {
-                faults.push(format!("{path}, which belongs to the edges"));
+            if world && computes(module) {
+                faults.push(format!("{path}, which does I/O, waits or asks a clock"));
             }
         }
         faults
     }
+}
+
+/// Whether a module only computes.
+fn computes(module: &str) -> bool {
+    const FOLDERS: [&str; 6] = ["base", "workload", "linkerd", "servers", "judgement", "lint"];
+    const WAITS: [&str; 4] = ["base::clock", "base::pem", "base::shutdown", "lint::report::text"];
+    let within = |folder: &&str| module == *folder || module.starts_with(&format!("{folder}::"));
+    !WAITS.iter().any(within) && (FOLDERS.iter().any(within) || within(&"admission::review"))
 }
 
 fn module(line: &str) -> Option<&str> {
@@ -149,12 +142,11 @@ fn expand(prefix: &str, tree: &str, paths: &mut Vec<String>) {
     expand(&prefix, &list[from..], paths);
 }
 
-/// The module below the crate's root that a file belongs to; `None` for `lib.rs` and `main.rs`.
+/// The module of a file, such as `judgement::rules`; `None` for `lib.rs` and `main.rs`.
 fn module_of(path: &Path) -> Option<String> {
-    let first = path.strip_prefix(SRC).unwrap().components().next().unwrap();
-    let name = first.as_os_str().to_str().unwrap();
-    let name = name.strip_suffix(".rs").unwrap_or(name);
-    (!matches!(name, "lib" | "main")).then(|| name.to_owned())
+    let path = path.strip_prefix(SRC).unwrap().with_extension("");
+    let parts: Vec<_> = path.components().map(|part| part.as_os_str().to_str().unwrap()).collect();
+    (!matches!(parts[0], "lib" | "main")).then(|| parts.join("::"))
 }
 
 fn files() -> Vec<PathBuf> {
@@ -164,45 +156,102 @@ fn files() -> Vec<PathBuf> {
     files.filter(|path| path.extension().is_some_and(|found| found == "rs") && !is_test(path)).collect()
 }
 
-fn groups() -> Groups {
-    Groups::read(&fs::read_to_string(Path::new(SRC).join("lib.rs")).unwrap())
+fn folders() -> Folders {
+    Folders::read(&fs::read_to_string(Path::new(SRC).join("lib.rs")).unwrap())
 }
 
 #[test]
-fn a_file_imports_from_its_own_group_or_those_above() {
-    let groups = groups();
-    assert_eq!(groups.names, ["nouns", "knowledge", "judgement", "words", "edges", "entry"]);
+fn a_file_imports_from_its_own_folder_or_those_above() {
+    let folders = folders();
+    let expected =
+        ["base", "workload", "linkerd", "servers", "judgement", "lint", "admission", "cluster", "cmd", "cli"];
+    assert_eq!(folders.0, expected);
     let mut faults = String::new();
     for path in files() {
         let Some(module) = module_of(&path) else { continue };
-        assert!(groups.of.contains_key(&module), "lib.rs does not know {module}");
-        for fault in groups.faults(&module, &fs::read_to_string(&path).unwrap()) {
-            let (path, group) = (path.strip_prefix(SRC).unwrap(), &groups.names[groups.of[&module]]);
-            faults += &format!("\n  src/{} ({group}) uses {fault}", path.display());
+        for fault in folders.faults(&module, &fs::read_to_string(&path).unwrap()) {
+            faults += &format!("\n  src/{} uses {fault}", path.strip_prefix(SRC).unwrap().display());
         }
     }
-    assert!(faults.is_empty(), "against the groups of src/lib.rs:{faults}");
+    assert!(faults.is_empty(), "against the order of src/lib.rs:{faults}");
+}
+
+/// The modules with files of their own that a file of `module` imports from, itself and those around it left out: a
+/// module may use its parts, and they its nouns.
+fn imports(module: &str, text: &str, modules: &BTreeSet<String>) -> BTreeSet<String> {
+    let parent = module.rsplit_once("::").map_or("", |(parent, _)| parent);
+    let absolute = |path: String| {
+        if let Some(rest) = path.strip_prefix("crate::") {
+            Some(rest.to_owned())
+        } else if let Some(rest) = path.strip_prefix("super::") {
+            Some(format!("{parent}::{rest}"))
+        } else {
+            path.strip_prefix("self::").map(|rest| format!("{module}::{rest}"))
+        }
+    };
+    let file_of = |path: String| {
+        let mut path = path.as_str();
+        while !modules.contains(path) {
+            path = path.rsplit_once("::")?.0;
+        }
+        Some(path.to_owned())
+    };
+    let around = |a: &str, b: &str| a == b || a.starts_with(&format!("{b}::"));
+    let used = paths(text).into_iter().filter_map(absolute).filter_map(file_of);
+    used.filter(|used| !around(used, module) && !around(module, used)).collect()
+}
+
+#[test]
+fn no_two_files_import_from_each_other() {
+    let files: BTreeMap<String, String> = files()
+        .into_iter()
+        .filter_map(|path| Some((module_of(&path)?, fs::read_to_string(&path).unwrap())))
+        .collect();
+    let modules: BTreeSet<String> = files.keys().cloned().collect();
+    let imports: BTreeMap<_, _> =
+        files.iter().map(|(module, text)| (module.as_str(), imports(module, text, &modules))).collect();
+    let mut faults = String::new();
+    for (module, used) in &imports {
+        for used in used.iter().filter(|used| module < &used.as_str()) {
+            if imports[used.as_str()].contains(*module) {
+                faults += &format!("\n  {module} and {used}");
+            }
+        }
+    }
+    assert!(faults.is_empty(), "these import from each other:{faults}");
+}
+
+#[test]
+fn imports_of_siblings_and_parts_are_seen() {
+    let modules = ["a", "a::b", "a::c", "a::c::d"].map(str::to_owned).into();
+    let text = "use super::{c::d::X, b};\nuse self::y::Z;\nfn f() { crate::a::c::g() }";
+    assert_eq!(imports("a::b", text, &modules), ["a::c", "a::c::d"].map(str::to_owned).into());
+    assert_eq!(imports("a", "use self::b::X;", &modules), BTreeSet::new());
 }
 
 #[rstest]
-#[case::lower_group("pod", "use crate::policy::Policy;")]
-#[case::lower_group_in_braces("rules", "use crate::{\n    finding::Finding,\n    serve::State,\n};")]
-#[case::path_in_the_code("linkerd", "fn f() { crate::report::json::render(&x); }")]
-#[case::files("manifest", "use std::{fmt, fs, path::Path};")]
-#[case::clock("verdict", "let today = jiff::Timestamp::now();")]
-#[case::clock_in_braces("close_wait", "use std::time::{Duration, Instant};")]
-#[case::asynchronous("review", "use tokio::time::sleep;")]
+#[case::lower_folder("workload::pod", "use crate::judgement::policy::Policy;")]
+#[case::lower_folder_in_braces(
+    "judgement::rules",
+    "use crate::{\n    judgement::finding::Finding,\n    admission::serve::State,\n};"
+)]
+#[case::path_in_the_code("linkerd", "fn f() { crate::lint::report::json::render(&x); }")]
+#[case::files("lint::manifest", "use std::{fmt, fs, path::Path};")]
+#[case::clock("judgement::verdict", "let today = jiff::Timestamp::now();")]
+#[case::clock_in_braces("judgement::close_wait", "use std::time::{Duration, Instant};")]
+#[case::asynchronous("admission::review", "use tokio::time::sleep;")]
 fn what_is_out_of_order_is_found(#[case] module: &str, #[case] text: &str) {
-    assert_eq!(groups().faults(module, text).len(), 1);
+    assert_eq!(folders().faults(module, text).len(), 1);
 }
 
 #[rstest]
-#[case::own_group("close_wait", "use crate::policy::CloseWait as Wish;")]
-#[case::group_above("serve", "use crate::{review, policy::Policy};\nuse tokio::fs;")]
-#[case::duration("timing", "use std::{collections::BTreeSet, time::Duration};")]
-#[case::comment("pod", "// use std::fs;\n/// std::fs is for others")]
-#[case::tests("pod", "#[cfg(test)]\nmod tests {\n    use std::fs;\n}")]
-#[case::date("policy", "use jiff::civil::Date;")]
+#[case::own_folder("judgement::close_wait", "use crate::judgement::policy::CloseWait as Wish;")]
+#[case::folder_above("admission::serve", "use crate::judgement::policy::Policy;\nuse tokio::fs;")]
+#[case::duration("judgement::timing", "use std::{collections::BTreeSet, time::Duration};")]
+#[case::comment("workload::pod", "// use std::fs;\n/// std::fs is for others")]
+#[case::tests("workload::pod", "#[cfg(test)]\nmod tests {\n    use std::fs;\n}")]
+#[case::date("judgement::policy", "use jiff::civil::Date;")]
+#[case::clock("base::clock", "use jiff::Timestamp;")]
 fn what_is_in_order_is_not(#[case] module: &str, #[case] text: &str) {
-    assert_eq!(groups().faults(module, text), [""; 0]);
+    assert_eq!(folders().faults(module, text), [""; 0]);
 }

@@ -24,11 +24,10 @@ use k8s_openapi::api::{
     rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
 };
 use linkerd_linger::{
+    admission::{review::Mode, serve::Waits},
+    base::names,
     cli::Cli,
-    install::{FailurePolicy, Options, Tls, cluster_scoped, manifests as objects, print},
-    names,
-    review::Mode,
-    serve::Waits,
+    cluster::install::{FailurePolicy, Options, Tls, cluster_scoped, manifests as objects, print},
 };
 use rstest::rstest;
 use serde::{Serialize, de::DeserializeOwned};

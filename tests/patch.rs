@@ -3,17 +3,18 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use linkerd_linger::{
-    apiserver,
-    close_wait::{self, Now, PlanAction},
-    finding::RuleId,
+    base::names::INIT_CONTAINER,
+    cluster::apiserver,
+    judgement::{
+        close_wait::{self, Now, PlanAction},
+        finding::RuleId,
+        patch,
+        policy::{Policy, Via},
+        rules::{self, Inspected},
+        survey,
+    },
     linkerd::{Injection, proxy_init::ProxyInit},
-    names::INIT_CONTAINER,
-    patch,
-    policy::{Policy, Via},
-    rules::{self, Inspected},
-    surroundings::Surroundings,
-    survey,
-    workload::Object,
+    workload::{context::Surroundings, object::Object},
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use serde_json::{Map, Value, json};

@@ -7,7 +7,7 @@ mod support;
 use std::{path::Path, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use linkerd_linger::{
+use linkerd_linger::admission::{
     review::{Door, Entry, Mode},
     serve::{self, Config, Waits},
 };

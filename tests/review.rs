@@ -15,11 +15,13 @@ use axum::{
     http::{Request, StatusCode, header::CONTENT_TYPE},
 };
 use linkerd_linger::{
-    apiserver::{self, Admission},
-    metrics::Metrics,
-    policy::Policy,
-    review::{self, Door, Entry, Mode},
-    serve::{self, State},
+    admission::{
+        metrics::Metrics,
+        review::{self, Door, Entry, Mode},
+        serve::{self, State},
+    },
+    cluster::apiserver::{self, Admission},
+    judgement::policy::Policy,
 };
 use rstest::rstest;
 use serde_json::{Value, json};

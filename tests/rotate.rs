@@ -15,11 +15,11 @@ use http_body_util::BodyExt;
 use jiff::{SignedDuration, Timestamp};
 use kube::{Client, client::Body};
 use linkerd_linger::{
-    certs::{
+    admission::certs::{
         Step,
         rotate::{RotateError, Waits, rotate},
     },
-    install::{self, Options},
+    cluster::install::{self, Options},
 };
 use rcgen::{
     BasicConstraints, CertificateParams, GeneralSubtree, IsCa, KeyPair, KeyUsagePurpose, NameConstraints,

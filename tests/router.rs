@@ -19,12 +19,16 @@ use axum::{
 };
 use jiff::civil::Date;
 use linkerd_linger::{
-    finding::{Action, RuleId},
-    metrics::Metrics,
-    policy::Policy,
-    review::{self, Entry, NotAReview, Outcome, Record, Reviewed},
-    serve::{self, LONGEST_BODY, Review, State},
-    workload::Kind,
+    admission::{
+        metrics::Metrics,
+        review::{self, Entry, NotAReview, Outcome, Record, Reviewed},
+        serve::{self, LONGEST_BODY, Review, State},
+    },
+    judgement::{
+        finding::{Action, RuleId},
+        policy::Policy,
+    },
+    workload::object::Kind,
 };
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;

@@ -14,7 +14,11 @@ use std::{
 
 use clap::CommandFactory;
 use linkerd_linger::{
-    annotations, cli::Cli, finding::RuleId, metrics::METRICS, rules::RULES, servers::Catalog,
+    admission::metrics::METRICS,
+    cli::Cli,
+    judgement::{finding::RuleId, rules::RULES},
+    servers::Catalog,
+    workload::annotations,
 };
 use serde_json::Value;
 
@@ -51,7 +55,7 @@ fn each_rule_is_in_the_table_in_order() {
 #[test]
 fn each_rule_has_its_file_and_no_file_is_left_over() {
     let rules: BTreeSet<_> = RuleId::ALL.iter().map(|rule| rule.as_str().replace('-', "_") + ".rs").collect();
-    let files: BTreeSet<_> = fs::read_dir(root().join("src/rules"))
+    let files: BTreeSet<_> = fs::read_dir(root().join("src/judgement/rules"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();

@@ -12,9 +12,11 @@ use std::{
 
 use jiff::civil::Date;
 use linkerd_linger::{
-    policy::Policy,
-    review::{self, Entry, NotAReview, Reviewed},
-    serve::{self, CertificateSource, Config, LONGEST_BODY, Running, TlsVersion, Waits},
+    admission::{
+        review::{self, Entry, NotAReview, Reviewed},
+        serve::{self, CertificateSource, Config, LONGEST_BODY, Running, TlsVersion, Waits},
+    },
+    judgement::policy::Policy,
 };
 use rustls::version::TLS12;
 use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};

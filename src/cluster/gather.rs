@@ -5,12 +5,12 @@ use kube::api::ListParams;
 
 use super::{Cluster, RawPod};
 use crate::{
-    check::{
+    base::names,
+    cluster::check::{
         Read, ReadError, Snapshot,
         data_plane::{Judge, PodSeen},
         pre::{PERMISSIONS, Permission},
     },
-    names,
 };
 
 /// The label of every pod that Linkerd's injector has been at.

@@ -15,8 +15,8 @@ use kube::{Client, Config};
 use tracing_subscriber::filter::Targets;
 
 use crate::{
-    certs::{Certificate, issue, rotate},
-    duration, names, pem,
+    admission::certs::{Certificate, issue, rotate},
+    base::{duration, names, pem},
 };
 
 /// Make and renew the serving certificate

@@ -13,10 +13,11 @@ use tokio::time::{Instant, sleep};
 
 use super::{connection::Connection, manifests::print};
 use crate::{
-    check::{self, CheckId, CheckResult, Outcome, Snapshot, data_plane, dry_run, output, pre},
-    clock::today,
-    cluster::Cluster,
-    duration,
+    base::{clock::today, duration},
+    cluster::{
+        Cluster,
+        check::{self, CheckId, CheckResult, Outcome, Snapshot, data_plane, dry_run, output, pre},
+    },
 };
 
 /// How long to wait before things are looked at again.

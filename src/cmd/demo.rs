@@ -11,10 +11,12 @@ use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
 
 use crate::{
-    apiserver::{self, Admission, Webhook},
-    manifest,
-    review::{Door, Entry, Mode},
-    serve::{self, Config},
+    admission::{
+        review::{Door, Entry, Mode},
+        serve::{self, Config},
+    },
+    cluster::apiserver::{self, Admission, Webhook},
+    lint::manifest,
 };
 
 /// Show on a few pods what the webhook does; needs no cluster.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::manifests::{self, Format, Inputs};
-use crate::report::{
+use crate::lint::report::{
     json,
     text::{self, Styles},
 };

@@ -12,10 +12,12 @@ use clap::ValueEnum;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use crate::{
-    close_wait,
-    install::{self, FailurePolicy, Options, Tls},
-    policy_file::{self, PolicyFileError},
-    review::Mode,
+    admission::{
+        policy_file::{self, PolicyFileError},
+        review::Mode,
+    },
+    cluster::install::{self, FailurePolicy, Options, Tls},
+    judgement::close_wait,
 };
 
 /// Print what to install in a cluster
@@ -153,7 +155,7 @@ fn ca_bundle(path: &Path) -> Result<String> {
     let text = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let certificates = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
     match certificates {
-        Ok(certificates) if !certificates.is_empty() => Ok(crate::pem::certificates(&certificates)),
+        Ok(certificates) if !certificates.is_empty() => Ok(crate::base::pem::certificates(&certificates)),
         Ok(_) | Err(_) => bail!("cannot find a certificate in PEM in {}", path.display()),
     }
 }

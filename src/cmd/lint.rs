@@ -6,12 +6,11 @@ use clap::ValueEnum;
 
 use super::manifests::{self, Format, Inputs};
 use crate::{
-    finding::Action,
-    report::{
+    judgement::{finding::Action, verdict::Decision},
+    lint::report::{
         Report, json,
         text::{self, Styles},
     },
-    verdict::Decision,
 };
 
 const EXAMPLES: &str = "\

@@ -13,17 +13,16 @@ use jiff::civil::Date;
 use walkdir::WalkDir;
 
 use crate::{
-    clock::today,
-    close_wait,
-    finding::Finding,
-    judge::judge,
+    admission::policy_file::{self, PolicyFileError},
+    base::clock::today,
+    judgement::{close_wait, finding::Finding, judge::judge, policy::Policy},
     linkerd::Injection,
-    manifest::{self, Document, ManifestError, Manifests},
-    policy::Policy,
-    policy_file::{self, PolicyFileError},
-    report::{
-        ErrorReport, LineReport, ObjectReport, Report,
-        text::{self, Styles},
+    lint::{
+        manifest::{self, Document, ManifestError, Manifests},
+        report::{
+            ErrorReport, LineReport, ObjectReport, Report,
+            text::{self, Styles},
+        },
     },
 };
 

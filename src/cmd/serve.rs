@@ -12,9 +12,12 @@ use tracing_subscriber::filter::Targets;
 
 use super::log::{self, LogFormat};
 use crate::{
-    close_wait, review,
-    serve::{self, CertificateFiles, CertificateSource, Clients, TlsVersion, Waits},
-    shutdown::Signals,
+    admission::{
+        review,
+        serve::{self, CertificateFiles, CertificateSource, Clients, TlsVersion, Waits},
+    },
+    base::shutdown::Signals,
+    judgement::close_wait,
 };
 
 /// Answer admission reviews of an API server.

@@ -9,7 +9,7 @@ use std::{
     process::ExitCode,
 };
 
-use crate::linkerd::proxy_init::{MAX_SECONDS, MIN_SECONDS};
+use crate::workload::annotations::{MAX_SECONDS, MIN_SECONDS};
 
 /// Where Linux keeps the timeout, in seconds, for the network namespace of whoever opens it: 60 in a new one, whatever
 /// its parent has (`nf_conntrack_tcp_init_net`).

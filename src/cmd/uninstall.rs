@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::install;
+use crate::cluster::install;
 
 /// Print what to remove from a cluster
 #[derive(Clone, Debug, clap::Args)]

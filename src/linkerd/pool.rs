@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use crate::{
-    duration,
+    base::duration,
     linkerd::version::{Line, Version},
 };
 

@@ -5,7 +5,8 @@
 
 use serde_json::{Map, Value, value::RawValue};
 
-use crate::{
+use crate::workload::{
+    annotations::{MAX_SECONDS, MIN_SECONDS},
     image::ImageRef,
     pod::{Container, Mount, Pod},
 };
@@ -14,11 +15,6 @@ use crate::{
 pub const NAME: &str = "linkerd-init";
 /// The flag of proxy-init (since edge-20.5.4, linkerd2 acacf2e02).
 pub const FLAG: &str = "--timeout-close-wait-secs";
-/// The smallest timeout that we set: 0 means unset to proxy-init.
-pub const MIN_SECONDS: u32 = 1;
-/// The largest timeout that every kernel takes: `INT_MAX / HZ` at the largest HZ of 1000. A write of more fails with
-/// EINVAL (measured at HZ 250: 8589934 is taken, 8589935 is not).
-pub const MAX_SECONDS: u32 = 2_147_483;
 /// Where the images of proxy-init are published.
 pub const UPSTREAM_IMAGES: [&str; 3] =
     ["cr.l5d.io/linkerd/proxy-init", "ghcr.io/linkerd/proxy-init", "gcr.io/linkerd-io/proxy-init"];

@@ -4,8 +4,10 @@
 //! same however many there are.
 
 mod check;
+mod format;
 mod index;
 mod raw;
+mod version;
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -14,7 +16,10 @@ use serde_saphyr::Spanned;
 use self::index::Index;
 pub(super) use self::index::{Mark, SignKind};
 pub use self::raw::RawServer;
-use super::{duration::Format, version::Versions};
+pub(super) use self::{
+    format::{Format, Reading},
+    version::{Fit, Version, Versions},
+};
 
 /// Servers, and the signs by which they are recognised.
 #[derive(Clone, Debug)]

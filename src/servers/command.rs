@@ -3,30 +3,16 @@
 //! Turns `command` and `args` into the words of the server's own command line, out of `sh -c`, `exec`, `env`, init
 //! processes and package runners. Which server that is, is left to recognition.
 
-use super::{
+mod shell;
+mod wrappers;
+
+use self::wrappers::DEEPEST;
+pub(super) use self::wrappers::Launch;
+use crate::workload::{
     environment::{Environment, TOO_LONG},
-    shell,
+    pod::Container,
     word::{Place, Word, basename},
 };
-use crate::pod::Container;
-
-/// A command line and the variables that it runs with.
-#[derive(Clone, Debug)]
-pub(super) struct Launch {
-    /// The program and its arguments; empty when the pod leaves both to the image.
-    pub(super) words: Vec<Word>,
-    /// The variables, those that the command line sets among them.
-    pub(super) environment: Environment,
-    /// The pod gives `command`; otherwise the words are arguments of the image's ENTRYPOINT.
-    pub(super) replaces_entrypoint: bool,
-    /// What runs before the program and may write its files.
-    pub(super) writes: Option<String>,
-    /// Programs that a script runs in its place if a condition holds.
-    pub(super) instead: Vec<Vec<Word>>,
-}
-
-/// Deeper than this nobody wraps a server.
-const DEEPEST: usize = 16;
 
 /// Unwraps the container's command line; the error says what it holds that we do not follow.
 pub(super) fn launch(container: &Container<'_>, environment: Environment) -> Result<Launch, String> {
@@ -68,39 +54,8 @@ pub(super) fn unwrap(mut launch: Launch) -> Result<Launch, String> {
     Err("the command is wrapped too deeply".to_owned())
 }
 
-/// The command inside of wrappers other than shells; the variables that they set do not matter.
-pub(super) fn inner(words: &[Word]) -> Vec<Word> {
-    let environment = Environment::default();
-    let words = words.to_vec();
-    let mut launch =
-        Launch { words, environment, replaces_entrypoint: true, writes: None, instead: Vec::new() };
-    for _ in 0..DEEPEST {
-        let Some(Ok(first)) = launch.words.first().map(Word::known) else { break };
-        let program = basename(first).to_owned();
-        let Some(inner) = launch.take_off(&program) else { break };
-        launch.words = inner;
-    }
-    launch.words
-}
-
 /// Programs that take `--env-file` for the program that they run.
 const READS_ENV_FILE: [&str; 5] = ["node", "nodejs", "bun", "deno", "tsx"];
-
-const ENV_FILE: &str = "the file of --env-file";
-
-impl Launch {
-    /// The command inside the outermost wrapper, if there is one.
-    fn take_off(&mut self, program: &str) -> Option<Vec<Word>> {
-        WRAPPERS.iter().find_map(|wrapper| wrapper.take_off(program, self))
-    }
-
-    /// A file that the command line names may set any variable.
-    fn doubt_env_file(&mut self) {
-        if self.words.iter().any(|word| word.prefix().starts_with("--env-file")) {
-            self.environment.doubt(ENV_FILE);
-        }
-    }
-}
 
 const SHELLS: [&str; 6] = ["sh", "bash", "ash", "dash", "zsh", "ksh"];
 
@@ -139,132 +94,6 @@ fn script(launch: &mut Launch) -> Result<Vec<Word>, String> {
         }
     }
     Err("a shell runs, and we do not see what it starts".to_owned())
-}
-
-/// A program that runs another one.
-struct Wrapper {
-    names: &'static [&'static str],
-    /// A word that must follow, as `run` in `poetry run`.
-    subcommand: Option<&'static str>,
-    /// Options whose value is the next word; `*` stands for all options without `=`.
-    valued: &'static [&'static str],
-    /// Options that empty the environment.
-    clearing: &'static [&'static str],
-    /// Words between the options and the command.
-    operands: usize,
-}
-
-const WRAPPERS: [Wrapper; 13] = [
-    Wrapper::plain(&["exec"]).valued(&["-a"]).clearing(&["-c", "-cl", "-lc"]),
-    Wrapper::plain(&[
-        "command",
-        "nohup",
-        "setsid",
-        "time",
-        "ddtrace-run",
-        "docker-entrypoint.sh",
-        "catatonit",
-    ]),
-    Wrapper::plain(&["env"]).valued(&["-u", "--unset", "-C", "--chdir"]).clearing(&[
-        "-",
-        "-i",
-        "--ignore-environment",
-    ]),
-    Wrapper::plain(&["tini", "tini-static", "dumb-init"]).valued(&["-p", "-e", "-r", "--rewrite"]),
-    Wrapper::plain(&["su-exec", "gosu"]).operands(1),
-    Wrapper::plain(&["nice", "ionice"]).valued(&["-n", "--adjustment", "-c"]),
-    Wrapper::plain(&["timeout"]).valued(&["-s", "--signal", "-k", "--kill-after"]).operands(1),
-    Wrapper::plain(&["opentelemetry-instrument"]).valued(&["*"]),
-    Wrapper::plain(&["newrelic-admin"]).subcommand("run-program"),
-    Wrapper::plain(&["poetry", "pipenv", "uv", "pdm", "hatch"]).subcommand("run").valued(&[
-        "--with",
-        "--python",
-        "-p",
-        "--project",
-        "--directory",
-        "--extra",
-        "--group",
-        "--package",
-        "--env-file",
-    ]),
-    Wrapper::plain(&["bundle"]).subcommand("exec"),
-    Wrapper::plain(&["npx", "bunx"]).valued(&["-p", "--package"]),
-    Wrapper::plain(&["npm", "pnpm"]).subcommand("exec"),
-];
-
-impl Wrapper {
-    const fn plain(names: &'static [&'static str]) -> Self {
-        Self { names, subcommand: None, valued: &[], clearing: &[], operands: 0 }
-    }
-
-    const fn subcommand(self, subcommand: &'static str) -> Self {
-        Self { subcommand: Some(subcommand), ..self }
-    }
-
-    const fn valued(self, valued: &'static [&'static str]) -> Self {
-        Self { valued, ..self }
-    }
-
-    const fn clearing(self, clearing: &'static [&'static str]) -> Self {
-        Self { clearing, ..self }
-    }
-
-    const fn operands(self, operands: usize) -> Self {
-        Self { operands, ..self }
-    }
-
-    /// The command inside; `None` when this is not the wrapper, or runs nothing here.
-    fn take_off(&self, program: &str, launch: &mut Launch) -> Option<Vec<Word>> {
-        if !self.names.contains(&program) {
-            return None;
-        }
-        let mut rest = launch.words.get(1..)?;
-        if let Some(subcommand) = self.subcommand {
-            let (first, after) = rest.split_first()?;
-            if first.known() != Ok(subcommand) {
-                return None;
-            }
-            rest = after;
-        }
-        let mut env_file = false;
-        while let Some((word, after)) = rest.split_first() {
-            let text = word.prefix();
-            if text == "--" {
-                rest = after;
-                break;
-            }
-            if self.clearing.contains(&text) {
-                launch.environment.clear();
-            } else if program == "env" && text.starts_with('-') {
-                let unset = unset_by_env(text, after)?;
-                unset.into_iter().for_each(|name| launch.environment.unset(name));
-            } else if program == "env" && text.contains('=') {
-                let (name, _) = text.split_once('=')?;
-                launch.environment.set(name, word.after(name.len() + 1), true);
-            } else if !text.starts_with('-') {
-                break;
-            }
-            env_file |= text.starts_with("--env-file");
-            let all = self.valued == ["*"] && !text.contains('=');
-            let valued = text.starts_with('-') && (all || self.valued.contains(&text));
-            rest = if valued { after.get(1..)? } else { after };
-        }
-        if env_file {
-            launch.environment.doubt(ENV_FILE);
-        }
-        rest.get(self.operands..).map(<[Word]>::to_vec)
-    }
-}
-
-/// The variable that an option of `env` unsets, if it does; `None` for an option that we do not follow.
-fn unset_by_env<'w>(option: &'w str, after: &'w [Word]) -> Option<Option<&'w str>> {
-    let plain = ["-0", "--null", "-v", "--debug", "-C", "--chdir"];
-    match option {
-        "-u" | "--unset" => Some(Some(after.first()?.known().ok()?)),
-        _ if option.starts_with("--unset=") => Some(option.strip_prefix("--unset=")),
-        _ if plain.contains(&option) || option.starts_with("--chdir=") => Some(None),
-        _ => option.strip_prefix("-u").map(Some),
-    }
 }
 
 #[cfg(test)]

@@ -10,12 +10,14 @@ use std::borrow::Cow;
 pub(super) use self::program::JAVA_VALUED;
 use self::program::Program;
 use super::{
-    catalog::{Catalog, Server, SignKind, Strength},
+    catalog::{Catalog, Server, SignKind, Strength, Version},
     command::Launch,
-    version::Version,
+};
+use crate::workload::{
+    image::ImageRef,
+    pod::Container,
     word::{Place, Word, basename},
 };
-use crate::{image::ImageRef, pod::Container};
 
 /// A server and what we saw of it.
 #[derive(Clone, Debug)]

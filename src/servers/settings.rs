@@ -9,11 +9,13 @@ use std::{borrow::Cow, mem};
 use super::{
     catalog::{Flag, Sets, Setting, Source},
     command::Launch,
-    environment::Environment,
     recognise::{Found, JAVA_VALUED, JVM_OPTIONS, shorten},
+};
+use crate::workload::{
+    environment::Environment,
+    pod::Container,
     word::{Place, Word, basename},
 };
-use crate::pod::Container;
 
 /// A setting as the container has it.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -32,7 +32,7 @@ fn told_of(catalog: &Catalog, containers: &Value) -> (String, Option<Evidence>) 
         "apiVersion": "apps/v1", "kind": "Deployment", "spec": {"template": {"spec": {"containers": containers}}},
     });
     let text = object.to_string();
-    let object = crate::workload::Object::read(&text).unwrap().unwrap();
+    let object = crate::workload::object::Object::read(&text).unwrap().unwrap();
     let mut surroundings = Surroundings::default();
     let data = [("SERVER_TOMCAT_KEEP_ALIVE_TIMEOUT".to_owned(), "30s".to_owned())];
     surroundings.config_maps.insert(("shop".to_owned(), "web".to_owned()), data.into());

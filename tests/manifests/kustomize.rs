@@ -1,6 +1,6 @@
 //! The same installations as a kustomize base and overlays: what differs, as JSON patches.
 
-use linkerd_linger::install::{Options, manifests, print};
+use linkerd_linger::cluster::install::{Options, manifests, print};
 use serde_json::{Value, json};
 
 /// Path and text of every file below `manifests/`.

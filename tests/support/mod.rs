@@ -15,7 +15,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use linkerd_linger::serve::CertificateFiles;
+use linkerd_linger::admission::serve::CertificateFiles;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::{
     ClientConfig, RootCertStore, SupportedProtocolVersion,

@@ -7,10 +7,8 @@ use serde_saphyr::Spanned;
 use super::{
     CatalogError, Flag, IdleDefault, Mode, ModeStep, Obeys, Outcome, Server, Sets, Setting, Sign, SignKind,
     Source, Strength,
+    format::{Format, Reading},
     raw::{RawDefault, RawMode, RawServer, RawSetting, RawSigns},
-};
-use crate::servers::{
-    duration::{Format, Reading},
     version::Versions,
 };
 

@@ -2,7 +2,7 @@ use rstest::rstest;
 use serde_json::json;
 
 use super::*;
-use crate::{servers::environment::ROOM, surroundings::Surroundings};
+use crate::workload::{context::Surroundings, environment::ROOM};
 
 /// The command line as we would print it; an error starts with `!`, what is not known is `?`.
 fn run(command: &[&str], env: &serde_json::Value) -> String {

@@ -1,8 +1,8 @@
 //! The program of a command line: what it is, what it runs, and where its arguments start.
 
-use crate::servers::{
-    catalog::SignKind,
-    word::{Word, basename},
+use crate::{
+    servers::catalog::SignKind,
+    workload::word::{Word, basename},
 };
 
 /// A command line taken apart.

@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 
 use super::{CART, say};
 use crate::{
-    pod::Container,
-    servers::{
-        command,
+    servers::command,
+    workload::{
+        context::Surroundings,
         environment::{Environment, ROOM},
+        pod::Container,
         word::LONGEST,
     },
-    surroundings::Surroundings,
 };
 
 /// A0 is ten bytes, and each further one twice the one before: A39 would have 5 TB.

@@ -1,0 +1,353 @@
+//! Does the steps in a cluster until there is none left.
+//!
+//! Looks at everything anew before each step, and each write names the version that it saw: of two that run at once,
+//! one is refused and looks again.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    ByteString,
+    api::{
+        admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration},
+        core::v1::Secret,
+    },
+};
+use kube::{
+    Api, Client,
+    api::{ApiResource, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
+
+use super::{
+    Certificate, Observed, PROPAGATION, Published, Step, Stored, Trust, issue::IssueError, next, renewed,
+    watch,
+};
+use crate::{
+    admission::review::Door,
+    base::{errors::describe, names, pem},
+};
+
+/// How long to wait for what.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Waits {
+    /// For all of it.
+    pub deadline: Duration,
+    /// Until the API server is asked again.
+    pub retry: Duration,
+    /// Until every API server knows what one has told us.
+    pub propagation: Duration,
+}
+
+impl Default for Waits {
+    fn default() -> Self {
+        Self {
+            deadline: Duration::from_secs(5 * 60),
+            retry: Duration::from_secs(2),
+            propagation: PROPAGATION,
+        }
+    }
+}
+
+/// Why the certificates are not as they should be.
+#[derive(Debug, thiserror::Error)]
+pub enum RotateError {
+    /// The API server answers, and does not let us.
+    #[error("the API server refuses to {what}: {why}")]
+    Refused {
+        /// What we tried.
+        what: String,
+        /// Why.
+        why: String,
+    },
+    /// It took too long.
+    #[error("gave up after {after:?}, when we could not {what}")]
+    Deadline {
+        /// How long it took.
+        after: Duration,
+        /// What we tried last.
+        what: String,
+    },
+    /// The Secret is not ours.
+    #[error(
+        "the Secret {namespace}/{secret} was not made by `certs rotate` ({why}), so it stays as it is: if its maker \
+         keeps it, end these runs with `kubectl -n {namespace} delete cronjob {keeper}`, or else delete the Secret",
+        namespace = names::NAMESPACE,
+        secret = names::CERTIFICATE_SECRET,
+        keeper = names::CERTIFICATE_KEEPER
+    )]
+    Foreign {
+        /// How we know.
+        why: String,
+    },
+    /// A certificate could not be made.
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+}
+
+/// Does steps until there is none left; tells those that changed something.
+///
+/// # Errors
+///
+/// When the API server refuses, or something did not come in time.
+pub async fn rotate(
+    client: Client,
+    clock: impl Fn() -> Timestamp,
+    waits: Waits,
+) -> Result<Vec<Step>, RotateError> {
+    let mut run = Run {
+        cluster: Cluster::new(client),
+        waits,
+        trust: None,
+        done: vec![],
+        trying: "reach the API server".to_owned(),
+    };
+    match timeout(waits.deadline, run.until_done(clock)).await {
+        Ok(Ok(())) => Ok(run.done),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(RotateError::Deadline { after: waits.deadline, what: run.trying }),
+    }
+}
+
+struct Run {
+    cluster: Cluster,
+    waits: Waits,
+    trust: Option<Trust>,
+    done: Vec<Step>,
+    trying: String,
+}
+
+impl Run {
+    async fn until_done(&mut self, clock: impl Fn() -> Timestamp) -> Result<(), RotateError> {
+        loop {
+            let Some(seen) = self.look().await? else { continue };
+            let now = clock();
+            self.trust = watch(self.trust.take(), &seen.observed, now);
+            let step = next(&seen.observed, self.trust.as_ref(), self.waits.propagation, now);
+            match &step {
+                Step::Done => return Ok(()),
+                Step::AwaitPropagation(rest) => {
+                    "wait until every API server knows the new authority".clone_into(&mut self.trying);
+                    info!(?rest, "waiting until every API server knows the new authority");
+                    sleep(*rest).await;
+                }
+                Step::AwaitConfiguration(configuration) => {
+                    self.trying = format!(
+                        "find the {} {}",
+                        configuration.configuration(),
+                        names::WEBHOOK_CONFIGURATION
+                    );
+                    info!(kind = configuration.configuration(), "waiting for the webhook configuration");
+                    sleep(self.waits.retry).await;
+                }
+                Step::RenewAuthority { .. } | Step::RenewLeaf => {
+                    self.trying = format!("write the Secret {}", names::CERTIFICATE_SECRET);
+                    let renewed = renewed(seen.observed.stored.as_ref(), &step, now)?;
+                    let written = self.cluster.store(seen.secret, &renewed).await;
+                    self.record(written, step, "wrote the Secret").await?;
+                }
+                Step::Publish { configuration, bundle } => {
+                    let (configuration, bundle) = (*configuration, bundle.clone());
+                    self.trying = format!("patch the {}", configuration.configuration());
+                    let written = self.cluster.publish(configuration, &seen, &bundle).await;
+                    self.record(written, step, "published the authorities").await?;
+                }
+            }
+        }
+    }
+
+    /// What there is, or nothing if the API server should be asked again.
+    async fn look(&mut self) -> Result<Option<Seen>, RotateError> {
+        match self.cluster.look().await {
+            Ok(seen) => match seen.secret.as_ref().and_then(foreign) {
+                Some(why) => Err(RotateError::Foreign { why }),
+                None => Ok(Some(seen)),
+            },
+            Err(error) => {
+                "read the Secret and the webhook configurations".clone_into(&mut self.trying);
+                self.or_later(error).await.map(|()| None)
+            }
+        }
+    }
+
+    async fn record(
+        &mut self,
+        written: kube::Result<()>,
+        step: Step,
+        message: &str,
+    ) -> Result<(), RotateError> {
+        match written {
+            Ok(()) => {
+                info!(?step, "{message}");
+                self.done.push(step);
+                Ok(())
+            }
+            Err(error) => self.or_later(error).await,
+        }
+    }
+
+    /// Waits after an error that may pass.
+    async fn or_later(&mut self, error: kube::Error) -> Result<(), RotateError> {
+        if !passes(&error) {
+            return Err(RotateError::Refused { what: self.trying.clone(), why: brief(&error) });
+        }
+        warn!(error = brief(&error), "could not {}; trying again", self.trying);
+        self.trying = format!("{} ({})", self.trying, brief(&error));
+        sleep(self.waits.retry).await;
+        Ok(())
+    }
+}
+
+/// What the API server says, or else what is between it and us. kube's own text says it three times.
+fn brief(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("{} {}: {}", status.code, status.reason, status.message),
+        _ => describe(error),
+    }
+}
+
+/// Whether the same request may succeed a little later: another one was first (409), the server is busy or starting, or
+/// the network is. Access may be granted after us, when everything is applied at once, and a namespace may still end.
+fn passes(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => matches!(status.code, 403 | 404 | 408 | 409 | 429 | 500..),
+        kube::Error::HyperError(_) | kube::Error::Service(_) => true,
+        _ => false,
+    }
+}
+
+/// What there is, with the versions that a write must name.
+struct Seen {
+    observed: Observed,
+    secret: Option<Secret>,
+    configurations: [Option<DynamicObject>; 2],
+}
+
+/// Why a Secret is none that [`empty_secret`] began. A certificate of the user's, or of cert-manager's, must outlive a
+/// CronJob that an earlier way to install has left behind.
+fn foreign(secret: &Secret) -> Option<String> {
+    let ours = empty_secret();
+    if secret.type_ != ours.type_ {
+        return Some(format!("its type is {}", secret.type_.as_deref().unwrap_or_default()));
+    }
+    let labels = secret.metadata.labels.as_ref();
+    let label = labels.and_then(|labels| labels.get(names::EXTENSION_LABEL));
+    (label.map(String::as_str) != Some(names::EXTENSION))
+        .then(|| format!("it has no label {}={}", names::EXTENSION_LABEL, names::EXTENSION))
+}
+
+/// The three objects.
+struct Cluster {
+    secrets: Api<Secret>,
+    configurations: [(ApiResource, Api<DynamicObject>); 2],
+}
+
+impl Cluster {
+    fn new(client: Client) -> Self {
+        let resources = [
+            ApiResource::erase::<MutatingWebhookConfiguration>(&()),
+            ApiResource::erase::<ValidatingWebhookConfiguration>(&()),
+        ];
+        let configurations = resources.map(|resource| {
+            let api = Api::all_with(client.clone(), &resource);
+            (resource, api)
+        });
+        Self { secrets: Api::namespaced(client, names::NAMESPACE), configurations }
+    }
+
+    /// The Secret last: what it says of authorities is then no older than the bundles.
+    async fn look(&self) -> kube::Result<Seen> {
+        let [(_, mutating), (_, validating)] = &self.configurations;
+        let configurations = [
+            mutating.get_opt(names::WEBHOOK_CONFIGURATION).await?,
+            validating.get_opt(names::WEBHOOK_CONFIGURATION).await?,
+        ];
+        let secret = self.secrets.get_opt(names::CERTIFICATE_SECRET).await?;
+        let published = configurations.each_ref().map(|found| found.as_ref().map(published));
+        let observed = Observed { stored: secret.as_ref().map(stored), published };
+        Ok(Seen { observed, secret, configurations })
+    }
+
+    /// Creates or replaces the Secret, unless somebody else did since we looked.
+    async fn store(&self, seen: Option<Secret>, content: &Stored) -> kube::Result<()> {
+        let params = PostParams {
+            field_manager: Some(names::CERTIFICATE_FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        let exists = seen.is_some();
+        let mut secret = seen.unwrap_or_else(empty_secret);
+        let data = secret.data.get_or_insert_default();
+        data.extend(content.write().into_iter().map(|(key, bytes)| (key.to_owned(), ByteString(bytes))));
+        if exists {
+            self.secrets.replace(names::CERTIFICATE_SECRET, &params, &secret).await?;
+        } else {
+            self.secrets.create(&params, &secret).await?;
+        }
+        Ok(())
+    }
+
+    /// Owns `caBundle` of every webhook, and nothing else, of a configuration that is as we saw it.
+    async fn publish(&self, configuration: Door, seen: &Seen, bundle: &[Certificate]) -> kube::Result<()> {
+        let position = match configuration {
+            Door::Mutate => 0,
+            Door::Validate => 1,
+        };
+        let (Some(found), (resource, api)) = (&seen.configurations[position], &self.configurations[position])
+        else {
+            return Ok(());
+        };
+        let ca_bundle = ByteString(pem::certificates(bundle.iter().map(Certificate::der)).into_bytes());
+        let webhooks: Vec<_> = webhooks(found)
+            .iter()
+            .map(|webhook| json!({"name": webhook["name"], "clientConfig": {"caBundle": ca_bundle}}))
+            .collect();
+        let patch = json!({
+            "apiVersion": resource.api_version,
+            "kind": resource.kind,
+            "metadata": {
+                "name": names::WEBHOOK_CONFIGURATION,
+                "resourceVersion": found.metadata.resource_version,
+            },
+            "webhooks": webhooks,
+        });
+        // By force, for whoever applied a bundle before us has left it to us by installing us.
+        let params = PatchParams::apply(names::CERTIFICATE_FIELD_MANAGER).force();
+        api.patch(names::WEBHOOK_CONFIGURATION, &params, &Patch::Apply(&patch)).await?;
+        Ok(())
+    }
+}
+
+fn empty_secret() -> Secret {
+    let labels = [("app.kubernetes.io/name", names::SERVER), (names::EXTENSION_LABEL, names::EXTENSION)];
+    let labels: BTreeMap<_, _> = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(names::CERTIFICATE_SECRET.to_owned()),
+            namespace: Some(names::NAMESPACE.to_owned()),
+            labels: Some(labels),
+            ..ObjectMeta::default()
+        },
+        // Not kubernetes.io/tls, which would have to hold a serving certificate at every moment.
+        type_: Some("Opaque".to_owned()),
+        ..Secret::default()
+    }
+}
+
+fn stored(secret: &Secret) -> Stored {
+    Stored::read(|key| Some(secret.data.as_ref()?.get(key)?.0.as_slice()))
+}
+
+fn webhooks(configuration: &DynamicObject) -> &[Value] {
+    configuration.data["webhooks"].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+fn published(configuration: &DynamicObject) -> Published {
+    let bundle = |webhook: &Value| {
+        let text: Option<ByteString> =
+            serde_json::from_value(webhook["clientConfig"]["caBundle"].clone()).ok();
+        text.map(|text| Certificate::read_all(&text.0)).unwrap_or_default()
+    };
+    Published { bundles: webhooks(configuration).iter().map(bundle).collect() }
+}

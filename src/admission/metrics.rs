@@ -1,0 +1,440 @@
+//! Every metric: its name, help text and labels, registered once.
+//!
+//! Turns what the edges count into OpenMetrics text. Label values come from `as_str` of closed sets and every series
+//! is there from the start, so the number of series never changes.
+
+use std::time::Duration;
+
+use prometheus_client::{
+    encoding::text,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
+    registry::{Metric as Registrable, Registry},
+};
+
+use crate::{
+    admission::review::{Door, Mode, Outcome, Record},
+    judgement::finding::{Action, RuleId},
+};
+
+/// A metric as scrapers and documents know it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Metric {
+    /// Its name on the wire.
+    pub name: &'static str,
+    /// What it tells, without a full stop.
+    pub help: &'static str,
+    /// How it behaves.
+    pub kind: MetricKind,
+    /// The names of its labels.
+    pub labels: &'static [&'static str],
+}
+
+/// The kinds of metric that we have.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum MetricKind {
+    /// Only grows; its name ends in `_total`.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Observations by bucket.
+    Histogram,
+    /// Facts about this process as labels of a constant 1; its name ends in `_info`.
+    Info,
+}
+
+impl MetricKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Counter, Self::Gauge, Self::Histogram, Self::Info];
+
+    /// Its name in the exposition format.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+            Self::Info => "info",
+        }
+    }
+
+    /// What the exposition format adds to the registered name.
+    const fn suffix(self) -> &'static str {
+        match self {
+            Self::Counter => "_total",
+            Self::Info => "_info",
+            Self::Gauge | Self::Histogram => "",
+        }
+    }
+}
+
+const REVIEWS: Metric = Metric {
+    name: "linger_reviews_total",
+    help: "Admission reviews answered",
+    kind: MetricKind::Counter,
+    labels: &["door", "mode", "outcome"],
+};
+const FINDINGS: Metric = Metric {
+    name: "linger_findings_total",
+    help: "Findings in reviewed objects, by what was done about them",
+    kind: MetricKind::Counter,
+    labels: &["rule", "action"],
+};
+const REVIEW_DURATION: Metric = Metric {
+    name: "linger_review_duration_seconds",
+    help: "Time from a complete request body to its answer",
+    kind: MetricKind::Histogram,
+    labels: &[],
+};
+const REFUSED: Metric = Metric {
+    name: "linger_refused_requests_total",
+    help: "Requests that were no admission review we could answer",
+    kind: MetricKind::Counter,
+    labels: &["reason"],
+};
+const HANDSHAKES_FAILED: Metric = Metric {
+    name: "linger_tls_handshake_failures_total",
+    help: "Connections that ended before TLS was set up, port checks included",
+    kind: MetricKind::Counter,
+    labels: &[],
+};
+const CONNECTIONS: Metric = Metric {
+    name: "linger_connections",
+    help: "Open connections of the webhook port",
+    kind: MetricKind::Gauge,
+    labels: &[],
+};
+const CERTIFICATE_NOT_AFTER: Metric = Metric {
+    name: "linger_certificate_not_after_timestamp_seconds",
+    help: "When the certificate in use ends, in seconds since 1970",
+    kind: MetricKind::Gauge,
+    labels: &[],
+};
+const CERTIFICATE_RELOADS: Metric = Metric {
+    name: "linger_certificate_reloads_total",
+    help: "Changes of the certificate files since the start; a failed one leaves the last good pair in use",
+    kind: MetricKind::Counter,
+    labels: &["result"],
+};
+const POLICY_RELOADS: Metric = Metric {
+    name: "linger_policy_reloads_total",
+    help: "Changes of the policy file since the start; a failed one leaves the last good policy in use",
+    kind: MetricKind::Counter,
+    labels: &["result"],
+};
+const POLICY_VALID: Metric = Metric {
+    name: "linger_policy_valid",
+    help: "1 if the policy in use is the one in the file, 0 if the file cannot be used",
+    kind: MetricKind::Gauge,
+    labels: &[],
+};
+const BUILD: Metric = Metric {
+    name: "linger_build_info",
+    help: "The version that runs",
+    kind: MetricKind::Info,
+    labels: &["version"],
+};
+
+/// Every metric, in the order of `/metrics`.
+pub const METRICS: &[Metric] = &[
+    REVIEWS,
+    FINDINGS,
+    REVIEW_DURATION,
+    REFUSED,
+    HANDSHAKES_FAILED,
+    CONNECTIONS,
+    CERTIFICATE_NOT_AFTER,
+    CERTIFICATE_RELOADS,
+    POLICY_RELOADS,
+    POLICY_VALID,
+    BUILD,
+];
+
+/// Upper bounds in seconds. A review takes some 100 µs; 10 s is the API server's default `timeoutSeconds`.
+const BUCKETS: [f64; 17] = [
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0,
+];
+
+/// How a reload of a file went.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reload {
+    /// The new content is in use.
+    Ok,
+    /// The last good content stays in use.
+    Failed,
+}
+
+impl Reload {
+    /// Every result.
+    pub const ALL: [Self; 2] = [Self::Ok, Self::Failed];
+
+    /// Its name as a label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Why a request got no review.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Refusal {
+    /// No webhook has this path.
+    Path,
+    /// It is none that a review comes by.
+    Method,
+    /// The body is not declared as JSON.
+    MediaType,
+    /// The body is longer than any review.
+    TooLarge,
+    /// The body did not arrive in time.
+    TooSlow,
+    /// There was no room for the body in time.
+    Overloaded,
+    /// The connection broke before the body was complete.
+    Interrupted,
+    /// The body is not an AdmissionReview.
+    NotAReview,
+    /// We failed, and even the answer for that failed.
+    Failed,
+}
+
+impl Refusal {
+    /// Every reason.
+    pub const ALL: [Self; 9] = [
+        Self::Path,
+        Self::Method,
+        Self::MediaType,
+        Self::TooLarge,
+        Self::TooSlow,
+        Self::Overloaded,
+        Self::Interrupted,
+        Self::NotAReview,
+        Self::Failed,
+    ];
+
+    /// Its name as a label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Path => "path",
+            Self::Method => "method",
+            Self::MediaType => "media_type",
+            Self::TooLarge => "too_large",
+            Self::TooSlow => "too_slow",
+            Self::Overloaded => "overloaded",
+            Self::Interrupted => "interrupted",
+            Self::NotAReview => "not_a_review",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+type Labels<const N: usize> = [(&'static str, &'static str); N];
+type Counters<const N: usize> = Family<Labels<N>, Counter>;
+
+/// The metrics of one server.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    reviews: Counters<3>,
+    findings: Counters<2>,
+    review_duration: Histogram,
+    refused: Counters<1>,
+    handshakes_failed: Counter,
+    connections: Gauge,
+    certificate_not_after: Gauge,
+    certificate_reloads: Counters<1>,
+    policy_reloads: Counters<1>,
+    policy_valid: Gauge,
+}
+
+impl Metrics {
+    /// Registers every metric, each series at 0.
+    pub fn new() -> Self {
+        let mut registry = Registry::default();
+        let it = &mut registry;
+        let reviews = add(it, &REVIEWS, Counters::default());
+        let findings = add(it, &FINDINGS, Counters::default());
+        let review_duration = add(it, &REVIEW_DURATION, Histogram::new(BUCKETS));
+        let refused = add(it, &REFUSED, Counters::default());
+        let handshakes_failed = add(it, &HANDSHAKES_FAILED, Counter::default());
+        let connections = add(it, &CONNECTIONS, Gauge::default());
+        let certificate_not_after = add(it, &CERTIFICATE_NOT_AFTER, Gauge::default());
+        let certificate_reloads = add(it, &CERTIFICATE_RELOADS, Counters::default());
+        let policy_reloads = add(it, &POLICY_RELOADS, Counters::default());
+        let policy_valid = add(it, &POLICY_VALID, Gauge::default());
+        it.register(wire_root(&BUILD), BUILD.help, Info::new([(BUILD.labels[0], env!("CARGO_PKG_VERSION"))]));
+        let metrics = Self {
+            registry,
+            reviews,
+            findings,
+            review_duration,
+            refused,
+            handshakes_failed,
+            connections,
+            certificate_not_after,
+            certificate_reloads,
+            policy_reloads,
+            policy_valid,
+        };
+        metrics.start_series();
+        metrics
+    }
+
+    /// Makes each series, so that a rate over the first event is seen and dashboards are never empty.
+    fn start_series(&self) {
+        for door in Door::ALL {
+            for mode in Mode::ALL {
+                for outcome in Outcome::ALL {
+                    drop(self.reviews.get_or_create(&review_labels(door, mode, outcome)));
+                }
+            }
+        }
+        for rule in RuleId::ALL {
+            for action in Action::ALL.into_iter().filter(|action| *action != Action::Ignore) {
+                drop(self.findings.get_or_create(&finding_labels(rule, action)));
+            }
+        }
+        for reason in Refusal::ALL {
+            drop(self.refused.get_or_create(&[(REFUSED.labels[0], reason.as_str())]));
+        }
+        for result in Reload::ALL {
+            drop(self.certificate_reloads.get_or_create(&reload_labels(result)));
+            drop(self.policy_reloads.get_or_create(&reload_labels(result)));
+        }
+        self.policy_valid.set(1);
+    }
+
+    /// Counts an answered review, with its findings and the time it took.
+    pub fn reviewed(&self, door: Door, mode: Mode, record: &Record, took: Duration) {
+        self.reviews.get_or_create(&review_labels(door, mode, record.outcome)).inc();
+        for (rule, action) in record.findings.iter().filter(|(_, action)| *action != Action::Ignore) {
+            self.findings.get_or_create(&finding_labels(*rule, *action)).inc();
+        }
+        self.review_duration.observe(took.as_secs_f64());
+    }
+
+    /// Counts a request that got no review.
+    pub fn refused(&self, reason: Refusal) {
+        self.refused.get_or_create(&[(REFUSED.labels[0], reason.as_str())]).inc();
+    }
+
+    /// Counts a connection that ended before TLS was set up.
+    pub fn handshake_failed(&self) {
+        self.handshakes_failed.inc();
+    }
+
+    /// Says how many connections of the webhook port are open.
+    pub fn connections(&self, open: usize) {
+        self.connections.set(i64::try_from(open).unwrap_or(i64::MAX));
+    }
+
+    /// Says when the certificate in use ends, in seconds since 1970.
+    pub fn certificate_ends(&self, not_after: i64) {
+        self.certificate_not_after.set(not_after);
+    }
+
+    /// Counts a change of the certificate files.
+    pub fn certificate_reloaded(&self, result: Reload) {
+        self.certificate_reloads.get_or_create(&reload_labels(result)).inc();
+    }
+
+    /// Counts a change of the policy file, and says whether the file is what is in use.
+    pub fn policy_reloaded(&self, result: Reload) {
+        self.policy_reloads.get_or_create(&reload_labels(result)).inc();
+        self.policy_valid.set(i64::from(result == Reload::Ok));
+    }
+
+    /// Every metric as OpenMetrics text.
+    ///
+    /// # Errors
+    ///
+    /// None that we know of: writing to a string does not fail.
+    pub fn encode(&self) -> Result<String, std::fmt::Error> {
+        let mut out = String::new();
+        text::encode(&mut out, &self.registry)?;
+        Ok(out)
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn add<M: Clone + Registrable>(registry: &mut Registry, metric: &Metric, value: M) -> M {
+    registry.register(wire_root(metric), metric.help, value.clone());
+    value
+}
+
+/// The name to register, to which the encoder appends the suffix of its kind.
+fn wire_root(metric: &Metric) -> &'static str {
+    metric.name.strip_suffix(metric.kind.suffix()).unwrap_or(metric.name)
+}
+
+fn review_labels(door: Door, mode: Mode, outcome: Outcome) -> Labels<3> {
+    let [doors, modes, outcomes] = [REVIEWS.labels[0], REVIEWS.labels[1], REVIEWS.labels[2]];
+    [(doors, door.as_str()), (modes, mode.as_str()), (outcomes, outcome.as_str())]
+}
+
+fn finding_labels(rule: RuleId, action: Action) -> Labels<2> {
+    [(FINDINGS.labels[0], rule.as_str()), (FINDINGS.labels[1], action.as_str())]
+}
+
+/// The same for both kinds of file.
+fn reload_labels(result: Reload) -> Labels<1> {
+    [("result", result.as_str())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_metric_is_exposed_with_its_kind_and_labels() {
+        let text = Metrics::new().encode().unwrap();
+        for metric in METRICS {
+            let root = wire_root(metric);
+            assert!(text.contains(&format!("# HELP {root} {}.\n", metric.help)), "{text}");
+            assert!(text.contains(&format!("# TYPE {root} {}\n", metric.kind.as_str())), "{text}");
+            let series = text.lines().find(|line| line.starts_with(metric.name)).unwrap();
+            for label in metric.labels {
+                assert!(series.contains(&format!("{label}=\"")), "{series} lacks {label}");
+            }
+        }
+        assert_eq!(text.matches("# TYPE ").count(), METRICS.len());
+    }
+
+    #[test]
+    fn names_follow_the_conventions() {
+        for metric in METRICS {
+            assert!(metric.name.starts_with("linger_"));
+            assert!(metric.name.ends_with(metric.kind.suffix()));
+            assert!(!metric.help.ends_with('.'));
+        }
+    }
+
+    #[test]
+    fn the_set_of_series_is_constant() {
+        let metrics = Metrics::new();
+        let series = |text: &str| text.lines().count();
+        let before = series(&metrics.encode().unwrap());
+        for outcome in Outcome::ALL {
+            let record = Record {
+                uid: "7d2f".to_owned(),
+                kind: None,
+                namespace: "shop".to_owned(),
+                name: "web".to_owned(),
+                operation: "CREATE".to_owned(),
+                dry_run: false,
+                outcome,
+                findings: RuleId::ALL.into_iter().flat_map(|r| Action::ALL.map(|a| (r, a))).collect(),
+            };
+            metrics.reviewed(Door::Mutate, Mode::Enforce, &record, Duration::from_micros(80));
+        }
+        metrics.refused(Refusal::TooLarge);
+        metrics.policy_reloaded(Reload::Failed);
+        assert_eq!(series(&metrics.encode().unwrap()), before);
+    }
+}

@@ -1,0 +1,45 @@
+//! A policy file -> its policy, or every mistake in it with its line.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use crate::judgement::policy::{Policy, PolicyError};
+
+/// Why a policy file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyFileError {
+    /// It cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It holds mistakes: all of them, one a line.
+    #[error("cannot use the policy {}:{}", path.display(), list(path, mistakes))]
+    Mistakes {
+        /// The file.
+        path: PathBuf,
+        /// Each mistake with its line.
+        mistakes: Vec<PolicyError>,
+    },
+}
+
+fn list(path: &Path, mistakes: &[PolicyError]) -> String {
+    let line =
+        |mistake: &PolicyError| format!("\n  {}:{}: {}", path.display(), mistake.line, mistake.message);
+    mistakes.iter().map(line).collect()
+}
+
+/// Reads the text of a policy file.
+pub(crate) fn text(path: &Path) -> Result<String, PolicyFileError> {
+    fs::read_to_string(path).map_err(|source| PolicyFileError::Read { path: path.to_owned(), source })
+}
+
+/// Checks the text of a policy file.
+pub(crate) fn parse(path: &Path, text: &str) -> Result<Policy, PolicyFileError> {
+    Policy::parse(text).map_err(|mistakes| PolicyFileError::Mistakes { path: path.to_owned(), mistakes })
+}

@@ -1,0 +1,426 @@
+//! AdmissionReviews: the bytes that the API server sends, and the bytes that it gets.
+//!
+//! Turns a request into an object for the judgement, and a verdict into an answer, as the door and its mode allow.
+
+mod answer;
+mod entry;
+mod wording;
+
+use jiff::civil::Date;
+use serde::Deserialize;
+
+use self::answer::Answer;
+pub use self::{entry::Entry, wording::counted};
+use crate::{
+    base::text::{Text, nullable},
+    judgement::{
+        finding::{Action, RuleId},
+        judge, patch,
+        policy::Policy,
+        verdict::Verdict,
+    },
+    linkerd::{self, Injection},
+    workload::{
+        context::Surroundings,
+        object::{Kind, Manifest, Object},
+    },
+};
+
+/// The webhook that was called.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Door {
+    /// The mutating one, which sees pods on creation.
+    Mutate,
+    /// The validating one, which sees final pods, and workloads.
+    Validate,
+}
+
+impl Door {
+    /// Both doors.
+    pub const ALL: [Self; 2] = [Self::Mutate, Self::Validate];
+
+    /// The word for it in paths and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Mutate => "mutate",
+            Self::Validate => "validate",
+        }
+    }
+
+    /// The kind of the object that tells the API server of it.
+    pub const fn configuration(self) -> &'static str {
+        match self {
+            Self::Mutate => "MutatingWebhookConfiguration",
+            Self::Validate => "ValidatingWebhookConfiguration",
+        }
+    }
+}
+
+/// How much follows from a verdict; the API server chooses it by the path.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Mode {
+    /// All of it.
+    Enforce,
+    /// Pods are patched, and what would be refused is admitted with a warning.
+    Warn,
+    /// Nothing that a user sees.
+    Audit,
+}
+
+impl Mode {
+    /// Every mode, the strictest first.
+    pub const ALL: [Self; 3] = [Self::Enforce, Self::Warn, Self::Audit];
+
+    /// The word for it in paths and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Warn => "warn",
+            Self::Audit => "audit",
+        }
+    }
+}
+
+/// What became of a review.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Outcome {
+    /// Nothing was found.
+    Admitted,
+    /// Admitted with warnings.
+    Warned,
+    /// Admitted with a patch.
+    Patched,
+    /// Refused.
+    Rejected,
+    /// The mode kept it from being warned of.
+    WouldWarn,
+    /// The mode kept it from being patched.
+    WouldPatch,
+    /// The mode kept it from being refused.
+    WouldReject,
+    /// Not a kind, operation or change that we judge.
+    Ignored,
+    /// Admitted, since its fields have other types than the API gives them.
+    Unreadable,
+    /// Admitted, since we failed.
+    Failed,
+}
+
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 10] = [
+        Self::Admitted,
+        Self::Warned,
+        Self::Patched,
+        Self::Rejected,
+        Self::WouldWarn,
+        Self::WouldPatch,
+        Self::WouldReject,
+        Self::Ignored,
+        Self::Unreadable,
+        Self::Failed,
+    ];
+
+    /// The word for it in metrics, logs and audit annotations.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Admitted => "admitted",
+            Self::Warned => "warned",
+            Self::Patched => "patched",
+            Self::Rejected => "rejected",
+            Self::WouldWarn => "would_warn",
+            Self::WouldPatch => "would_patch",
+            Self::WouldReject => "would_reject",
+            Self::Ignored => "ignored",
+            Self::Unreadable => "unreadable",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// An answered review.
+#[derive(Clone, Debug)]
+pub struct Reviewed {
+    /// The AdmissionReview to send back, as JSON.
+    pub body: Vec<u8>,
+    /// What to log and count.
+    pub record: Record,
+}
+
+/// What the log and the metrics say of a review.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// `request.uid`.
+    pub uid: String,
+    /// The kind, if it is one that holds a pod.
+    pub kind: Option<Kind>,
+    /// `request.namespace`.
+    pub namespace: String,
+    /// The object's name, as far as it has one yet.
+    pub name: String,
+    /// `request.operation`.
+    pub operation: String,
+    /// `request.dryRun`.
+    pub dry_run: bool,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The findings, and what follows from each by the policy, whatever the mode is.
+    pub findings: Vec<(RuleId, Action)>,
+}
+
+/// Bytes that are no AdmissionReview: the API server is told so, and applies its failure policy.
+#[derive(Debug, thiserror::Error)]
+pub enum NotAReview {
+    /// Not JSON, or not of the shape of an AdmissionReview. What serde says could quote an object, so only its place is
+    /// told.
+    #[error("the body is no AdmissionReview: unreadable at line {} column {}", .0.line(), .0.column())]
+    Json(serde_json::Error),
+    /// Another kind or version.
+    #[error("the body is no AdmissionReview of admission.k8s.io/v1 but {kind:?} of {api_version:?}")]
+    Version {
+        /// `apiVersion`.
+        api_version: String,
+        /// `kind`.
+        kind: String,
+    },
+    /// No request, or one without a uid.
+    #[error("the AdmissionReview has no request with a uid")]
+    NoRequest,
+}
+
+/// An AdmissionReview whose objects are read as `T`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", bound(deserialize = "'de: 'a, T: Deserialize<'de>"))]
+struct Envelope<'a, T> {
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    api_version: Text<'a>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    kind: Text<'a>,
+    #[serde(default = "none")]
+    request: Option<Request<'a, T>>,
+}
+
+const fn none<T>() -> Option<T> {
+    None
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", bound(deserialize = "'de: 'a, T: Deserialize<'de>"))]
+struct Request<'a, T> {
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    uid: Text<'a>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    kind: GroupKind<'a>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    sub_resource: Text<'a>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    name: Text<'a>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    namespace: Text<'a>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    operation: Text<'a>,
+    #[serde(default, deserialize_with = "nullable")]
+    dry_run: bool,
+    #[serde(default = "none")]
+    object: Option<T>,
+    #[serde(default = "none")]
+    old_object: Option<T>,
+}
+
+#[derive(Default, Deserialize)]
+struct GroupKind<'a> {
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    group: Text<'a>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    kind: Text<'a>,
+}
+
+impl<'a, T: Deserialize<'a>> Envelope<'a, T> {
+    fn read(body: &'a [u8]) -> Result<Request<'a, T>, NotAReview> {
+        let envelope: Self = serde_json::from_slice(body).map_err(NotAReview::Json)?;
+        if (&*envelope.api_version, &*envelope.kind) != ("admission.k8s.io/v1", "AdmissionReview") {
+            return Err(NotAReview::Version {
+                api_version: envelope.api_version.to_string(),
+                kind: envelope.kind.to_string(),
+            });
+        }
+        envelope.request.filter(|request| !request.uid.is_empty()).ok_or(NotAReview::NoRequest)
+    }
+}
+
+impl<T> Request<'_, T> {
+    fn kind(&self) -> Option<Kind> {
+        Kind::find(&self.kind.group, &self.kind.kind)
+    }
+
+    fn record(&self, outcome: Outcome) -> Record {
+        Record {
+            uid: self.uid.to_string(),
+            kind: self.kind(),
+            namespace: self.namespace.to_string(),
+            name: self.name.to_string(),
+            operation: self.operation.to_string(),
+            dry_run: self.dry_run,
+            outcome,
+            findings: Vec::new(),
+        }
+    }
+
+    /// Admits without a word.
+    fn ignore(&self) -> Reviewed {
+        Reviewed { body: Answer::admit(&self.uid).render(), record: self.record(Outcome::Ignored) }
+    }
+
+    /// Admits, and says why there was no judgement.
+    fn let_pass(&self, outcome: Outcome, warning: &str) -> Reviewed {
+        let answer = Answer::admit(&self.uid).warn([warning.to_owned()]).audit("outcome", outcome.as_str());
+        Reviewed { body: answer.render(), record: self.record(outcome) }
+    }
+}
+
+/// Answers a review.
+///
+/// # Errors
+///
+/// When the body is no AdmissionReview of a version that we read. Everything else is answered: what we cannot read is
+/// admitted with a warning.
+pub fn review(body: &[u8], entry: Entry, policy: &Policy, today: Date) -> Result<Reviewed, NotAReview> {
+    let mut request = match Envelope::<Manifest<'_>>::read(body) {
+        Ok(request) => request,
+        Err(NotAReview::Json(_)) => return unreadable(body),
+        Err(error) => return Err(error),
+    };
+    let Some(kind) =
+        request.kind().filter(|kind| is_judged(entry.door, *kind, &request.operation, &request.sub_resource))
+    else {
+        return Ok(request.ignore());
+    };
+    let (new, old) = (request.object.take(), request.old_object.take());
+    let Some(object) = new.map(|manifest| manifest.into_object(kind)) else { return Ok(request.ignore()) };
+    let old = old.map(|manifest| manifest.into_object(kind));
+    let unchanged = &*request.operation == "UPDATE" && old.is_some_and(|old| old.pod == object.pod);
+    if unchanged || linkerd::is_mirror(&object.pod) {
+        return Ok(request.ignore());
+    }
+    Ok(answered(&request, &object, entry, policy, today))
+}
+
+fn is_judged(door: Door, kind: Kind, operation: &str, sub_resource: &str) -> bool {
+    let operation = match door {
+        Door::Mutate => kind == Kind::Pod && operation == "CREATE",
+        Door::Validate => matches!(operation, "CREATE" | "UPDATE"),
+    };
+    operation && sub_resource.is_empty()
+}
+
+/// The body is no review with objects of our kinds: if it is a review at all, it is admitted.
+fn unreadable(body: &[u8]) -> Result<Reviewed, NotAReview> {
+    let request = Envelope::<serde::de::IgnoredAny>::read(body)?;
+    Ok(match request.kind() {
+        None => request.ignore(),
+        Some(kind) => request.let_pass(
+            Outcome::Unreadable,
+            &format!("linkerd-linger: cannot read this {}, so it was not judged", kind.as_str()),
+        ),
+    })
+}
+
+/// Why we did not judge what we could have judged.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fault {
+    /// We panicked.
+    Bug,
+    /// It took longer than the API server waits.
+    Late,
+}
+
+impl Fault {
+    const fn warning(self) -> &'static str {
+        match self {
+            Self::Bug => {
+                "linkerd-linger: an error of its own kept it from judging this object; its log says more"
+            }
+            Self::Late => "linkerd-linger: judging this object took too long, so it was not judged",
+        }
+    }
+}
+
+/// The answer after a fault of our own: it must not stop anybody's pod.
+///
+/// # Errors
+///
+/// When the body is no AdmissionReview of a version that we read.
+pub fn fall_open(body: &[u8], fault: Fault) -> Result<Reviewed, NotAReview> {
+    let request = Envelope::<serde::de::IgnoredAny>::read(body)?;
+    Ok(request.let_pass(Outcome::Failed, fault.warning()))
+}
+
+fn answered<T>(
+    request: &Request<'_, T>,
+    object: &Object<'_>,
+    entry: Entry,
+    policy: &Policy,
+    today: Date,
+) -> Reviewed {
+    let injection = match (entry.door, object.kind) {
+        (Door::Validate, Kind::Pod) => Injection::Over,
+        (_, kind) => policy.injection(kind),
+    };
+    let mut alone = Surroundings::default();
+    if entry.unprivileged {
+        alone.unprivileged.insert(request.namespace.to_string());
+    }
+    let mut verdict = judge::judge(object, &request.namespace, &alone, policy, today, injection).verdict;
+    if object.kind != Kind::Pod {
+        // The pods of a workload are patched when they are made.
+        verdict.judged.retain(|judged| judged.action != Action::Patch);
+    }
+    let mut record = request.record(Outcome::Admitted);
+    record.name = object.display_name();
+    record.findings =
+        verdict.judged.iter().filter(|j| j.exempt.is_none()).map(|j| (j.finding.rule, j.action)).collect();
+    let (answer, outcome) = answer(&request.uid, object, entry, &verdict);
+    record.outcome = outcome;
+    let answer = answer.audit("outcome", outcome.as_str());
+    let answer =
+        if verdict.judged.is_empty() { answer } else { answer.audit("findings", &wording::audit(&verdict)) };
+    Reviewed { body: answer.render(), record }
+}
+
+/// What the door says of the verdict, as far as the mode lets it.
+fn answer<'u>(uid: &'u str, object: &Object<'_>, entry: Entry, verdict: &Verdict) -> (Answer<'u>, Outcome) {
+    let edits = if entry.door == Door::Mutate { verdict.edits() } else { Vec::new() };
+    let warnings = wording::warnings(verdict, entry.door, object.kind);
+    let admit = Answer::admit(uid);
+    match entry.mode {
+        Mode::Audit if verdict.rejects() => (admit, Outcome::WouldReject),
+        Mode::Audit if !edits.is_empty() => (admit, Outcome::WouldPatch),
+        Mode::Audit if !warnings.is_empty() => (admit, Outcome::WouldWarn),
+        Mode::Audit => (admit, Outcome::Admitted),
+        Mode::Enforce if verdict.rejects() => {
+            (Answer::deny(uid, wording::denial(verdict.that(Action::Reject))), Outcome::Rejected)
+        }
+        Mode::Enforce | Mode::Warn => {
+            let would_reject = verdict.rejects();
+            let warned = !warnings.is_empty();
+            let answer = admit.warn(warnings);
+            if edits.is_empty() {
+                let outcome = match (would_reject, warned) {
+                    (true, _) => Outcome::WouldReject,
+                    (false, true) => Outcome::Warned,
+                    (false, false) => Outcome::Admitted,
+                };
+                return (answer, outcome);
+            }
+            match patch::render(&object.pod, &edits) {
+                Ok(patch) => {
+                    (answer.patch(&patch), if would_reject { Outcome::WouldReject } else { Outcome::Patched })
+                }
+                Err(error) => {
+                    let warning = format!("linkerd-linger: {error}; the pod is admitted without it");
+                    (answer.warn([warning]), Outcome::Failed)
+                }
+            }
+        }
+    }
+}

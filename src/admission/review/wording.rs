@@ -1,0 +1,187 @@
+//! The words of an answer, within the limits of the API: warnings, the denial, the audit annotation.
+
+use std::collections::HashSet;
+
+use super::Door;
+use crate::{
+    judgement::{
+        finding::{Action, Finding, RuleId},
+        verdict::Verdict,
+    },
+    workload::object::Kind,
+};
+
+/// The longest warning, in characters: the API asks to "limit warnings to 120 characters if possible".
+const WARNING_CHARS: usize = 120;
+/// The most warnings: the API server's budget of 4096 characters is shared by all webhooks.
+const MOST_WARNINGS: usize = 5;
+/// The longest denial, in characters: with the API server's own words it must fit an event, which takes 1024.
+const DENIAL_CHARS: usize = 900;
+
+/// The warnings of a verdict. A finding with a patch is one only where no patch is made: at a final pod.
+pub(super) fn warnings(verdict: &Verdict, door: Door, kind: Kind) -> Vec<String> {
+    let told = |action: Action| match action {
+        Action::Reject | Action::Warn => true,
+        Action::Patch => door == Door::Validate && kind == Kind::Pod,
+        Action::Ignore => false,
+    };
+    verdict
+        .judged
+        .iter()
+        .filter(|judged| judged.exempt.is_none() && told(judged.action))
+        .map(|judged| &judged.finding.message)
+        .chain(&verdict.remarks)
+        .map(|warning| format!("linkerd-linger: {warning}"))
+        .collect()
+}
+
+/// Brings warnings within the limits, without losing that there were more. Of equal ones, which the API server would
+/// drop, one is left.
+pub(super) fn limit(warnings: &mut Vec<String>) {
+    let mut seen = HashSet::new();
+    warnings.retain(|warning| seen.insert(warning.clone()));
+    if warnings.len() > MOST_WARNINGS {
+        let more = warnings.len() - (MOST_WARNINGS - 1);
+        warnings.truncate(MOST_WARNINGS - 1);
+        warnings.push(format!("linkerd-linger: {more} more; `linkerd linger explain` shows all"));
+    }
+    for warning in warnings {
+        *warning = one_line(warning, WARNING_CHARS);
+    }
+}
+
+/// Every reason with its way out; the notes go first when it gets too long, then the last reasons, which are counted.
+pub(super) fn denial<'f>(findings: impl Iterator<Item = &'f Finding>) -> String {
+    let findings: Vec<_> = findings.collect();
+    let whole =
+        |finding: &Finding| format!("{} ({}). To fix: {}.", finding.message, finding.note, finding.help);
+    let short = |finding: &Finding| format!("{}. To fix: {}.", finding.message, finding.help);
+    let (mut text, more) = fitting(&findings.iter().map(|finding| whole(finding)).collect::<Vec<_>>());
+    if more > 0 || text.chars().count() > DENIAL_CHARS {
+        text = fitting(&findings.iter().map(|finding| short(finding)).collect::<Vec<_>>()).0;
+    }
+    one_line(&text, DENIAL_CHARS)
+}
+
+/// The first of the reasons, each whole and at least one, and how many there are more.
+fn fitting(reasons: &[String]) -> (String, usize) {
+    let mut text = "linkerd-linger:".to_owned();
+    for (index, reason) in reasons.iter().enumerate() {
+        let more = reasons.len() - index;
+        let ending = format!(" ... and {more} more; `linkerd linger explain` shows all");
+        let last = more == 1;
+        let room = DENIAL_CHARS.saturating_sub(if last { 0 } else { ending.chars().count() });
+        if index > 0 && text.chars().count() + 1 + reason.chars().count() > room {
+            return (text + &ending, more);
+        }
+        text.push(' ');
+        text.push_str(reason);
+    }
+    (text, 0)
+}
+
+/// `rule=action` for each finding; an exempt one says so.
+pub(super) fn audit(verdict: &Verdict) -> String {
+    counted(verdict.judged.iter().map(|judged| {
+        let action = if judged.exempt.is_some() { "exempt" } else { judged.action.as_str() };
+        (judged.finding.rule, action)
+    }))
+}
+
+/// `rule=action`, separated by commas; what there is several times is told once, with its number: `rule=action x3`.
+pub fn counted(findings: impl IntoIterator<Item = (RuleId, &'static str)>) -> String {
+    let mut counts: Vec<((RuleId, &str), usize)> = Vec::new();
+    for finding in findings {
+        match counts.iter_mut().find(|(known, _)| *known == finding) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((finding, 1)),
+        }
+    }
+    let words: Vec<_> = counts
+        .into_iter()
+        .map(|((rule, action), count)| {
+            let times = if count == 1 { String::new() } else { format!(" x{count}") };
+            format!("{rule}={action}{times}")
+        })
+        .collect();
+    words.join(",")
+}
+
+/// One line of at most so many characters; control characters, for which the API server drops a warning, become
+/// blanks.
+fn one_line(text: &str, most: usize) -> String {
+    let clean = |c: char| if c.is_control() { ' ' } else { c };
+    if text.chars().count() <= most {
+        return text.chars().map(clean).collect();
+    }
+    let mut cut: String = text.chars().take(most - 1).map(clean).collect();
+    cut.push('…');
+    cut
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(message: &str) -> Finding {
+        Finding {
+            rule: RuleId::ProbeMatchesIdleTimeout,
+            reachable: true,
+            container: None,
+            at: Vec::new(),
+            message: message.to_owned(),
+            note: "note".to_owned(),
+            help: "help".to_owned(),
+            edits: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_denial_tells_every_reason_with_its_way_out() {
+        let findings = [finding("one"), finding("two")];
+        let text = denial(findings.iter());
+        assert_eq!(text, "linkerd-linger: one (note). To fix: help. two (note). To fix: help.");
+    }
+
+    #[test]
+    fn a_long_denial_gives_up_its_notes_first() {
+        let findings: Vec<_> = (0..12).map(|index| finding(&format!("{index} {}", "x".repeat(50)))).collect();
+        let text = denial(findings.iter());
+        assert!(text.chars().count() <= DENIAL_CHARS && !text.contains("note"));
+        assert_eq!(text.matches("To fix: help.").count(), 12);
+    }
+
+    #[test]
+    fn what_a_denial_cannot_hold_is_counted_and_no_reason_is_cut() {
+        let findings: Vec<_> = (0..20).map(|index| finding(&format!("{index} {}", "x".repeat(90)))).collect();
+        let text = denial(findings.iter());
+        assert!(text.chars().count() <= DENIAL_CHARS && !text.contains("note"));
+        assert!(
+            text.ends_with("To fix: help. ... and 13 more; `linkerd linger explain` shows all"),
+            "{text}"
+        );
+        assert_eq!(text.matches("To fix: help.").count(), 7);
+    }
+
+    #[test]
+    fn equal_findings_are_counted() {
+        let (probe, unset) = (RuleId::ProbeMatchesIdleTimeout, RuleId::CloseWaitUnset);
+        let text = counted([(probe, "reject"), (unset, "patch"), (probe, "warn"), (probe, "reject")]);
+        assert_eq!(
+            text,
+            "probe-matches-idle-timeout=reject x2,close-wait-unset=patch,probe-matches-idle-timeout=warn"
+        );
+    }
+
+    #[test]
+    fn warnings_are_short_clean_and_few() {
+        let mut warnings: Vec<String> =
+            (0..9).map(|index| format!("{index}\n\t{}", "ü".repeat(200))).collect();
+        limit(&mut warnings);
+        assert_eq!(warnings.len(), MOST_WARNINGS);
+        assert!(
+            warnings.iter().all(|w| w.chars().count() <= WARNING_CHARS && !w.chars().any(char::is_control))
+        );
+        assert!(warnings[4].contains("5 more"));
+    }
+}

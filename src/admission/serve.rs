@@ -1,0 +1,421 @@
+//! The webhook server: TLS, its deadlines, and the order of starting and stopping.
+//!
+//! Turns a [`Config`] into a [`Running`] server. Routes are in [`router`], the plain port in [`crate::admin`].
+
+mod bodies;
+mod clients;
+mod credentials;
+mod refused;
+mod reload;
+mod repeats;
+mod router;
+mod stall;
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use axum_server::{
+    Handle, Server,
+    tls_rustls::{RustlsAcceptor, RustlsConfig, from_tcp_rustls},
+};
+use jiff::Timestamp;
+use tokio::{net::TcpListener, runtime, time::sleep};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::AbortOnDropHandle,
+};
+use tracing::{debug, info, warn};
+
+pub use self::{
+    bodies::LONGEST_BODY,
+    clients::Clients,
+    credentials::{CertificateFiles, CertificateSource, CredentialsError, TlsVersion, UnknownTlsVersion},
+    router::{Review, State, router},
+};
+use self::{
+    credentials::{Credentials, self_signed},
+    reload::{PairOnDisk, PolicyOnDisk, Reloader, report_certificate},
+    repeats::Turn,
+    stall::StallAcceptor,
+};
+use crate::{
+    admission::{
+        admin::{self, Readiness, SelfDial},
+        metrics::Metrics,
+        policy_file::PolicyFileError,
+        review,
+    },
+    judgement::policy::Policy,
+};
+
+/// What to serve, where and with what.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The webhook port.
+    pub listen: SocketAddr,
+    /// The plain port.
+    pub admin_listen: SocketAddr,
+    /// The certificate pair.
+    pub certificate: CertificateSource,
+    /// The oldest TLS version that is spoken.
+    pub tls_min: TlsVersion,
+    /// The policy file; without one the default policy holds.
+    pub policy: Option<PathBuf>,
+    /// The image of our init container; without one, none is added.
+    pub init_image: Option<String>,
+    /// How long to wait for what.
+    pub waits: Waits,
+    /// The function that reviews.
+    pub review: Review,
+}
+
+impl Config {
+    /// Free ports of the loopback interface and a certificate in memory, for demos and tests.
+    pub fn loopback() -> Self {
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self {
+            listen: any_port,
+            admin_listen: any_port,
+            certificate: CertificateSource::SelfSigned { names: vec![] },
+            tls_min: TlsVersion::default(),
+            policy: None,
+            init_image: None,
+            waits: Waits { shutdown_delay: Duration::ZERO, ..Waits::default() },
+            review: review::review,
+        }
+    }
+}
+
+/// How long the server waits for what.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Waits {
+    /// From the TCP connection to TLS.
+    pub handshake: Duration,
+    /// From there to the headers of the first request.
+    pub first_request: Duration,
+    /// From the headers of a request to the answer, at the longest: a client may say that it waits for less.
+    pub answer: Duration,
+    /// Without progress in writing an answer.
+    pub stalled_write: Duration,
+    /// From an answer to the headers of the next request on the same connection: the keep-alive idle timeout.
+    pub idle: Duration,
+    /// Between two looks at the files.
+    pub poll: Duration,
+    /// From the signal to the end of accepting.
+    pub shutdown_delay: Duration,
+    /// From there to the end of open requests.
+    pub drain: Duration,
+}
+
+impl Default for Waits {
+    fn default() -> Self {
+        Self {
+            // The API server's timeout, 5 s as `install` sets it, runs from before it connects: whoever takes longer to
+            // shake hands is gone.
+            handshake: Duration::from_secs(5),
+            // The API server connects when it has a request. Twice its timeout, for machines that are busy.
+            first_request: Duration::from_secs(10),
+            // The API server's default `timeoutSeconds`: later no one waits for the answer.
+            answer: Duration::from_secs(10),
+            // As long as the answer itself may take: the API server reads on until its timeout.
+            stalled_write: Duration::from_secs(10),
+            // The API server keeps idle connections for 90 s (apimachinery pkg/util/net/http.go) and does not retry a
+            // POST on one that we close under it, so twice that.
+            idle: Duration::from_secs(180),
+            // A kubelet takes a minute or more to update a mounted file (`syncFrequency`, and its cache), so this adds
+            // little; reading three small files costs nothing.
+            poll: Duration::from_secs(5),
+            // Endpoints are updated within seconds of a pod's deletion; 5 + 20 s fit the default grace period of 30 s.
+            shutdown_delay: Duration::from_secs(5),
+            drain: Duration::from_secs(20),
+        }
+    }
+}
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A port cannot be had.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The certificate pair cannot be used.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// The policy file cannot be used.
+    #[error(transparent)]
+    Policy(#[from] PolicyFileError),
+    /// The plain port has no thread.
+    #[error("cannot start the thread of the plain port")]
+    Thread(#[source] io::Error),
+}
+
+/// A server that runs until [`Running::stop`]; dropped, it ends at once.
+#[derive(Debug)]
+pub struct Running {
+    addr: SocketAddr,
+    admin_addr: SocketAddr,
+    authority: Option<String>,
+    stop: CancellationToken,
+    _stop_on_drop: DropGuard,
+    ended: AbortOnDropHandle<io::Result<()>>,
+}
+
+impl Running {
+    /// The address of the webhook port.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The address of the plain port.
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin_addr
+    }
+
+    /// The certificate, in PEM, of the authority that was made for a self-signed server: what clients must trust.
+    pub fn authority(&self) -> Option<&str> {
+        self.authority.as_deref()
+    }
+
+    /// The token that stops it.
+    pub fn stop_token(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Begins to stop; [`Self::wait`] tells the end.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Waits until it has stopped.
+    ///
+    /// # Errors
+    ///
+    /// When it ended without having been told to.
+    pub async fn wait(self) -> io::Result<()> {
+        self.ended.await.map_err(io::Error::other)?
+    }
+}
+
+/// Loads, binds and serves; returns once both ports answer.
+///
+/// # Errors
+///
+/// When a port, the certificate pair or the policy cannot be had. Later, a bad pair or policy leaves the last good one.
+pub async fn start(config: Config) -> Result<Running, StartError> {
+    let waits = config.waits;
+    let stop = CancellationToken::new();
+    let metrics = Arc::new(Metrics::new());
+    let readiness = Arc::new(Readiness::new(stop.clone()));
+    let (policy_on_disk, mut policy) = match config.policy.map(PolicyOnDisk::open).transpose()? {
+        Some((on_disk, policy)) => (Some(on_disk), policy),
+        None => (None, Policy::default()),
+    };
+    policy.close_wait.init_image = config.init_image;
+    let (pair, credentials) = credentials(config.certificate, config.tls_min)?;
+    let state = Arc::new(State::new(policy, Arc::clone(&metrics), config.review, waits.answer, stop.clone()));
+    report_certificate(&state, &credentials, "loaded the certificate pair");
+    let tls = RustlsConfig::from_config(credentials.tls);
+
+    let (listener, addr) = listen(config.listen).await?;
+    let (admin_listener, admin_addr) = listen(config.admin_listen).await?;
+    let (handle, admin_handle) = (Handle::new(), Handle::new());
+    let open = handle.clone();
+    let dial = Arc::new(SelfDial::new(addr).map_err(CredentialsError::from)?);
+    let admin_routes =
+        admin::router(Arc::clone(&readiness), Arc::clone(&dial), metrics, move || open.connection_count());
+    let unusable = |address| move |source| StartError::Listen { address, source };
+    let webhook = webhook(listener, tls.clone(), waits, &state, dial.sources()).map_err(unusable(addr))?;
+    let (own_thread, until_dropped) = own_thread().map_err(StartError::Thread)?;
+    let plain = {
+        let _entered = own_thread.enter();
+        axum_server::from_tcp(admin_listener).map_err(unusable(admin_addr))?
+    };
+    let plain = with_waits(plain, waits).acceptor(StallAcceptor { limit: waits.stalled_write });
+    let plain = plain.handle(admin_handle.clone()).serve(admin_routes.into_make_service());
+    let reloader = Reloader { pair, policy: policy_on_disk, tls, state: Arc::clone(&state) };
+    let parts = Parts {
+        webhook: spawn(webhook.handle(handle.clone()).serve(router(state).into_make_service())),
+        admin: AbortOnDropHandle::new(own_thread.spawn(plain)),
+        reloader: spawn(reloader.run(waits.poll, stop.clone())),
+        handle: Owned(handle),
+        admin_handle: Owned(admin_handle),
+        _own_thread: until_dropped,
+    };
+    readiness.serve();
+    info!(listen = %addr, admin_listen = %admin_addr, "serving");
+    let ended = spawn(parts.supervise(waits, stop.clone()));
+    let authority = credentials.authority;
+    Ok(Running { addr, admin_addr, authority, _stop_on_drop: stop.clone().drop_guard(), stop, ended })
+}
+
+fn spawn<F>(task: F) -> AbortOnDropHandle<F::Output>
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    AbortOnDropHandle::new(tokio::spawn(task))
+}
+
+fn credentials(
+    source: CertificateSource,
+    oldest: TlsVersion,
+) -> Result<(Option<PairOnDisk>, Credentials), CredentialsError> {
+    match source {
+        CertificateSource::Files(files) => {
+            PairOnDisk::open(files, oldest).map(|(pair, credentials)| (Some(pair), credentials))
+        }
+        CertificateSource::SelfSigned { names } => {
+            self_signed(&names, Timestamp::now(), oldest).map(|credentials| (None, credentials))
+        }
+    }
+}
+
+/// Binds by tokio, whose queue of 1 024 connections holds a burst of API servers better than the 128 of std. Every
+/// address is both IPv6 and IPv4, or IPv4 where the kernel has no IPv6.
+async fn listen(address: SocketAddr) -> Result<(std::net::TcpListener, SocketAddr), StartError> {
+    let bind = async |address: SocketAddr| {
+        let listener = TcpListener::bind(address).await?;
+        let bound = listener.local_addr()?;
+        Ok((listener.into_std()?, bound))
+    };
+    let bound = match bind(address).await {
+        Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && !is_final(&error) => {
+            bind((Ipv4Addr::UNSPECIFIED, address.port()).into()).await
+        }
+        bound => bound,
+    };
+    bound.map_err(|source| StartError::Listen { address, source })
+}
+
+/// Whether IPv4 would fail in the same way. That there is no IPv6 has no kind of its own.
+fn is_final(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied)
+}
+
+fn webhook(
+    listener: std::net::TcpListener,
+    tls: RustlsConfig,
+    waits: Waits,
+    state: &Arc<State>,
+    ourselves: Vec<IpAddr>,
+) -> io::Result<Server<SocketAddr, RustlsAcceptor<StallAcceptor>>> {
+    let stall = StallAcceptor { limit: waits.stalled_write };
+    let server =
+        from_tcp_rustls(listener, tls)?.map(|tls| tls.handshake_timeout(waits.handshake).acceptor(stall));
+    let state = Arc::clone(state);
+    let on_error = move |peer: Option<&SocketAddr>, error: &io::Error| {
+        let from_here = peer.is_some_and(|peer| ourselves.contains(&peer.ip().to_canonical()));
+        // Readiness has no client certificate to show, and has seen what it wanted to see.
+        if !(from_here && shows_no_certificate(error)) {
+            report_failed_connection(&state, peer, error);
+        }
+    };
+    Ok(with_waits(server, waits).accept_error_handler(on_error))
+}
+
+fn shows_no_certificate(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(inner, Some(rustls::Error::NoCertificatesPresented))
+}
+
+/// How many bytes a connection may hold that nobody has asked for yet: HTTP/2's own default is one less (RFC 9113,
+/// section 6.9.2), hyper's is up to 1 MiB.
+const UNREAD: u32 = 64 * 1024;
+
+fn with_waits<A>(mut server: Server<SocketAddr, A>, waits: Waits) -> Server<SocketAddr, A> {
+    let http = server.http_builder();
+    // hyper starts this timer at the end of the request before, so it is the keep-alive idle timeout.
+    http.http1().header_read_timeout(waits.idle).max_buf_size(UNREAD as usize);
+    // HTTP/2 has no such timer; pings find peers that are gone.
+    http.http2().keep_alive_interval(waits.idle).keep_alive_timeout(waits.stalled_write);
+    http.http2().initial_connection_window_size(UNREAD).initial_stream_window_size(UNREAD);
+    server.first_request_timeout(waits.first_request)
+}
+
+/// An API server that does not trust our certificate shows only here. So does every port check, which just hangs up.
+fn report_failed_connection(state: &State, peer: Option<&SocketAddr>, error: &io::Error) {
+    let turn = state.turn(("connection", error.to_string()));
+    let Some(peer) = peer else {
+        match turn {
+            Turn::Say { withheld } => warn!(%error, withheld, "cannot accept connections"),
+            Turn::Withhold => debug!(%error, "cannot accept connections"),
+        }
+        return;
+    };
+    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    state.metrics().handshake_failed();
+    let hung_up = matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset);
+    match turn {
+        Turn::Say { withheld } if !hung_up => warn!(%peer, %error, withheld, "cannot set up TLS"),
+        Turn::Say { .. } | Turn::Withhold => debug!(%peer, %error, "cannot set up TLS"),
+    }
+}
+
+/// The tasks of a server, owned by the one that ends them.
+struct Parts {
+    webhook: AbortOnDropHandle<io::Result<()>>,
+    admin: AbortOnDropHandle<io::Result<()>>,
+    reloader: AbortOnDropHandle<()>,
+    handle: Owned,
+    admin_handle: Owned,
+    _own_thread: DropGuard,
+}
+
+/// The connections of a port, each of which has a task: they end with it.
+struct Owned(Handle<SocketAddr>);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        self.0.shutdown();
+    }
+}
+
+/// A thread for the plain port, until the guard is dropped. However busy the others are, the kernel gives it its turn:
+/// a kubelet that waits too long for `/livez` ends the pod, which leaves only more to do for the other replicas.
+fn own_thread() -> io::Result<(runtime::Handle, DropGuard)> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let (handle, end) = (runtime.handle().clone(), CancellationToken::new());
+    let guard = end.clone().drop_guard();
+    thread::Builder::new().name("plain-port".to_owned()).spawn(move || runtime.block_on(end.cancelled()))?;
+    Ok((handle, guard))
+}
+
+impl Parts {
+    /// Waits for the word to stop, then: serve on while endpoints notice, stop accepting, drain, end the plain port.
+    async fn supervise(mut self, waits: Waits, stop: CancellationToken) -> io::Result<()> {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            ended = &mut self.webhook => return Err(unasked("webhook", ended)),
+            ended = &mut self.admin => return Err(unasked("plain", ended)),
+        }
+        info!(delay = ?waits.shutdown_delay, "unready; serving on while endpoints notice");
+        sleep(waits.shutdown_delay).await;
+        self.handle.0.graceful_shutdown(Some(waits.drain));
+        info!(connections = self.handle.0.connection_count(), longest = ?waits.drain, "draining");
+        let drained = self.webhook.await.map_err(io::Error::other)?;
+        info!(cut = self.handle.0.connection_count(), "drained");
+        self.reloader.abort();
+        self.admin_handle.0.shutdown();
+        self.admin.await.map_err(io::Error::other)??;
+        drained
+    }
+}
+
+fn unasked(port: &str, ended: Result<io::Result<()>, tokio::task::JoinError>) -> io::Error {
+    match ended {
+        Ok(Ok(())) => io::Error::other(format!("the {port} port ended without having been told to")),
+        Ok(Err(error)) => error,
+        Err(panic) => io::Error::other(panic),
+    }
+}

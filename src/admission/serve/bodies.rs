@@ -1,0 +1,194 @@
+//! Request bodies: read whole, before a deadline and within a budget of memory.
+//!
+//! What they hold is left to [`super::router`].
+
+use std::{ops::Deref, sync::Arc};
+
+use axum::{
+    extract::Request,
+    http::{HeaderMap, header::CONTENT_TYPE},
+};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout_at},
+};
+
+use super::refused::Refused;
+use crate::admission::metrics::Refusal;
+
+/// Longest body in bytes. A review holds the object and its old version, of up to 3 MiB each (apiserver
+/// `MaxRequestBodyBytes`); controller-runtime takes the same 7 MiB (`pkg/webhook/admission/http.go`).
+pub const LONGEST_BODY: usize = 7 * 1024 * 1024;
+
+/// How many bytes all bodies have together: nine of the longest, or thousands of common ones, in a quarter of the 256Mi
+/// that `install` allows.
+const BUDGET: usize = 64 * 1024 * 1024;
+
+/// Reads the bodies of all requests.
+#[derive(Debug)]
+pub(super) struct Bodies {
+    budget: Arc<Semaphore>,
+}
+
+/// A body, whose bytes count as held until it is dropped.
+#[derive(Debug)]
+pub(super) struct Body {
+    bytes: Vec<u8>,
+    _held: Option<OwnedSemaphorePermit>,
+}
+
+impl Deref for Body {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Default for Bodies {
+    fn default() -> Self {
+        Self { budget: Arc::new(Semaphore::new(BUDGET)) }
+    }
+}
+
+impl Bodies {
+    /// Reads a body. What has come holds room, and no more than that: who announces much and sends nothing must not keep
+    /// others out.
+    pub(super) async fn read(&self, request: Request, deadline: Instant) -> Result<Body, Refused> {
+        if !is_json(request.headers()) {
+            let message = "the content type is not application/json".to_owned();
+            return Err(Refused { reason: Refusal::MediaType, message });
+        }
+        let late = |_| {
+            let message = "the body was not complete in time for an answer".to_owned();
+            Refused { reason: Refusal::TooSlow, message }
+        };
+        let mut body = Limited::new(request.into_body(), LONGEST_BODY);
+        let (mut bytes, mut held) = (Vec::new(), None);
+        while let Some(frame) = timeout_at(deadline, body.frame()).await.map_err(late)? {
+            let Ok(data) = frame.map_err(|error| interrupted(&*error))?.into_data() else { continue };
+            self.hold(data.len(), &mut held, deadline).await?;
+            bytes.extend_from_slice(&data);
+        }
+        Ok(Body { bytes, _held: held })
+    }
+
+    /// Waits for room for more bytes of a body.
+    async fn hold(
+        &self,
+        more: usize,
+        held: &mut Option<OwnedSemaphorePermit>,
+        deadline: Instant,
+    ) -> Result<(), Refused> {
+        let permits = u32::try_from(more).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.budget).acquire_many_owned(permits);
+        // The semaphore is never closed, so the only error is that it took too long.
+        let Ok(Ok(room)) = timeout_at(deadline, room).await else {
+            let message = "no room for the body beside those of other requests".to_owned();
+            return Err(Refused { reason: Refusal::Overloaded, message });
+        };
+        match held {
+            Some(held) => held.merge(room),
+            None => *held = Some(room),
+        }
+        Ok(())
+    }
+}
+
+fn too_large() -> Refused {
+    Refused { reason: Refusal::TooLarge, message: format!("the body is longer than {LONGEST_BODY} bytes") }
+}
+
+fn interrupted(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Refused {
+    if error.is::<LengthLimitError>() {
+        return too_large();
+    }
+    Refused { reason: Refusal::Interrupted, message: error.to_string() }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = media_type.split(';').next().unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case("application/json")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::{
+        body::{self, HttpBody},
+        http::HeaderValue,
+    };
+
+    use super::*;
+
+    fn request(body: impl Into<body::Body>) -> Request {
+        Request::post("/").header(CONTENT_TYPE, "application/json").body(body.into()).unwrap()
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(4)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_held_has_its_end() {
+        let bodies = Bodies::default();
+        let mut held = Vec::new();
+        for _ in 0..BUDGET / LONGEST_BODY {
+            held.push(bodies.read(request(vec![b' '; LONGEST_BODY]), soon()).await.unwrap());
+        }
+        let refused = bodies.read(request(vec![b' '; LONGEST_BODY]), soon()).await.unwrap_err();
+        assert_eq!(refused.reason, Refusal::Overloaded);
+        let common = bodies.read(request("{}"), soon()).await.unwrap();
+        assert_eq!(&*common, b"{}");
+        held.pop();
+        assert!(bodies.read(request(vec![b' '; LONGEST_BODY]), soon()).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_holds_nothing() {
+        let bodies = Arc::new(Bodies::default());
+        let mut silent = tokio::task::JoinSet::new();
+        for _ in 0..1000 {
+            let bodies = Arc::clone(&bodies);
+            let never = body::Body::new(PendingForEver);
+            silent.spawn(async move { bodies.read(request(never), soon()).await.map(drop) });
+        }
+        tokio::task::yield_now().await;
+        assert_eq!(&*bodies.read(request("{}"), soon()).await.unwrap(), b"{}");
+        while let Some(read) = silent.join_next().await {
+            assert_eq!(read.unwrap().unwrap_err().reason, Refusal::TooSlow);
+        }
+    }
+
+    /// A client that announces a body and sends none of it.
+    struct PendingForEver;
+
+    impl HttpBody for PendingForEver {
+        type Data = axum::body::Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<hyper::body::Frame<Self::Data>, Self::Error>>> {
+            std::task::Poll::Pending
+        }
+    }
+
+    #[test]
+    fn json_is_recognised_by_its_essence() {
+        for (value, expected) in [
+            ("application/json", true),
+            ("Application/JSON; charset=utf-8", true),
+            ("application/jsonl", false),
+            ("text/plain", false),
+        ] {
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))]);
+            assert_eq!(is_json(&headers), expected, "{value}");
+        }
+        assert!(!is_json(&HeaderMap::new()));
+    }
+}

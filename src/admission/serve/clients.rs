@@ -1,0 +1,106 @@
+//! Which clients are answered: an authority's certificates -> a verifier of client certificates.
+//!
+//! For API servers that are set up to show one. The others cannot, so without this anybody may ask: a review tells
+//! nobody more than he sent.
+
+use std::{path::PathBuf, sync::Arc};
+
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme,
+    client::danger::HandshakeSignatureValid,
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, UnixTime, pem::PemObject},
+    server::{
+        WebPkiClientVerifier,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
+};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+use crate::base::pem::problem_in_pem;
+
+/// Who may ask.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Clients {
+    /// A file with the certificates, in PEM, of the authorities that vouch for them.
+    pub authorities: PathBuf,
+    /// Their names: common names, DNS names or URIs. Without any, whoever an authority vouches for.
+    pub names: Vec<String>,
+}
+
+/// Reads the authorities.
+pub(super) fn verifier(
+    clients: &Clients,
+    text: &[u8],
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(text) {
+        let certificate = certificate.map_err(|error| problem_in_pem(&error))?;
+        roots.add(certificate).map_err(|error| error.to_string())?;
+    }
+    let provider = Arc::clone(provider);
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let anyone = verifier.build().map_err(|error| error.to_string())?;
+    Ok(Arc::new(Named { anyone, names: clients.names.clone() }))
+}
+
+/// Of those that an authority vouches for, the ones with a name that we know.
+#[derive(Debug)]
+struct Named {
+    anyone: Arc<dyn ClientCertVerifier>,
+    names: Vec<String>,
+}
+
+impl ClientCertVerifier for Named {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.anyone.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let verified = self.anyone.verify_client_cert(certificate, intermediates, now)?;
+        if self.names.is_empty() || names(certificate).iter().any(|name| self.names.contains(name)) {
+            return Ok(verified);
+        }
+        Err(CertificateError::ApplicationVerificationFailure.into())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.anyone.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.anyone.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.anyone.supported_verify_schemes()
+    }
+}
+
+fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return Vec::new() };
+    let common = parsed.subject().iter_common_name().filter_map(|name| name.as_str().ok().map(str::to_owned));
+    let alternative = parsed.subject_alternative_name().ok().flatten();
+    let alternative = alternative.iter().flat_map(|names| &names.value.general_names);
+    let alternative = alternative.filter_map(|name| match name {
+        GeneralName::DNSName(name) | GeneralName::URI(name) => Some((*name).to_owned()),
+        _ => None,
+    });
+    common.chain(alternative).collect()
+}

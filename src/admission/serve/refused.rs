@@ -1,0 +1,32 @@
+//! Requests that get no review: why, and with which HTTP status.
+
+use axum::http::StatusCode;
+
+use crate::admission::{metrics::Refusal, review::NotAReview};
+
+/// A request that gets no review.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) reason: Refusal,
+    pub(super) message: String,
+}
+
+impl From<NotAReview> for Refused {
+    fn from(why: NotAReview) -> Self {
+        Self { reason: Refusal::NotAReview, message: why.to_string() }
+    }
+}
+
+/// Anything but 200 makes the API server apply the failure policy, so these only have to say what is wrong.
+pub(super) const fn status(reason: Refusal) -> StatusCode {
+    match reason {
+        Refusal::Path => StatusCode::NOT_FOUND,
+        Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
+        Refusal::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Refusal::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Refusal::TooSlow => StatusCode::REQUEST_TIMEOUT,
+        Refusal::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::Interrupted | Refusal::NotAReview => StatusCode::BAD_REQUEST,
+        Refusal::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}

@@ -1,0 +1,211 @@
+//! Looks at the certificate pair and the policy every few seconds, and swaps what changed and is good.
+//!
+//! A watch on a file goes deaf when a kubelet swaps the symlink above it, so the bytes are compared. What is bad leaves
+//! the last good one in use, is reported once, and shows in a metric.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use axum_server::tls_rustls::RustlsConfig;
+use jiff::Timestamp;
+use tokio::{
+    task::spawn_blocking,
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{
+    credentials::{CertificateFiles, Credentials, CredentialsError, PairBytes, TlsVersion},
+    router::State,
+};
+use crate::{
+    admission::{
+        certs::Certificate,
+        metrics::Reload,
+        policy_file::{self, PolicyFileError},
+    },
+    base::errors::describe,
+    judgement::policy::Policy,
+};
+
+/// A timer of no time at all would be an endless loop; tokio panics on it.
+const SHORTEST_POLL: Duration = Duration::from_millis(1);
+
+/// A file's content as it was last seen, or why it could not be read.
+type Seen<T> = Result<T, String>;
+
+/// A certificate pair that may be replaced while we serve.
+pub(crate) struct PairOnDisk {
+    files: CertificateFiles,
+    oldest: TlsVersion,
+    seen: Seen<PairBytes>,
+    in_use: Certificate,
+    /// A pair whose time may come.
+    withheld: Option<Credentials>,
+}
+
+impl PairOnDisk {
+    /// Reads and checks the pair for the first time.
+    pub(crate) fn open(
+        files: CertificateFiles,
+        oldest: TlsVersion,
+    ) -> Result<(Self, Credentials), CredentialsError> {
+        let pair = files.read()?;
+        let credentials = files.certify(&pair, oldest)?;
+        let in_use = credentials.certificate.clone();
+        Ok((Self { files, oldest, seen: Ok(pair), in_use, withheld: None }, credentials))
+    }
+
+    /// The new pair, or what is wrong with it; `None` while nothing changed.
+    fn look(&mut self) -> Option<Result<Credentials, String>> {
+        let found = self.files.read().map_err(|error| describe(&error));
+        let changed = found != self.seen;
+        if changed {
+            self.seen = found;
+            self.withheld = None;
+            let certified = match &self.seen {
+                Ok(pair) => self.files.certify(pair, self.oldest).map_err(|error| describe(&error)),
+                Err(problem) => Err(problem.clone()),
+            };
+            match certified {
+                Ok(credentials) => self.withheld = Some(credentials),
+                Err(problem) => return Some(Err(problem)),
+            }
+        }
+        let now = Timestamp::now();
+        // Before its time or after it, no API server would accept the new one.
+        let new = self.withheld.as_ref()?.certificate.clone();
+        if new.is_valid(now) || !self.in_use.is_valid(now) {
+            self.in_use = new;
+            return self.withheld.take().map(Ok);
+        }
+        let problem = || {
+            let (from, to) = (new.not_before(), new.not_after());
+            format!("the new certificate is valid from {from} to {to}, and the one in use is valid now")
+        };
+        changed.then(|| Err(problem()))
+    }
+}
+
+/// A policy file that may be replaced while we serve.
+pub(crate) struct PolicyOnDisk {
+    path: PathBuf,
+    seen: Seen<String>,
+}
+
+impl PolicyOnDisk {
+    /// Reads and checks the policy for the first time.
+    pub(crate) fn open(path: PathBuf) -> Result<(Self, Policy), PolicyFileError> {
+        let text = policy_file::text(&path)?;
+        let policy = policy_file::parse(&path, &text)?;
+        Ok((Self { path, seen: Ok(text) }, policy))
+    }
+
+    /// The new policy, or what is wrong with it; `None` while nothing changed.
+    fn look(&mut self) -> Option<Result<Policy, String>> {
+        let found = policy_file::text(&self.path).map_err(|error| describe(&error));
+        if found == self.seen {
+            return None;
+        }
+        self.seen = found;
+        let parsed = self.seen.clone().and_then(|text| {
+            // In one line, as the log has it.
+            let line = |error| describe(&error).replace(":\n  ", ": ").replace("\n  ", "; ");
+            policy_file::parse(&self.path, &text).map_err(line)
+        });
+        Some(parsed)
+    }
+}
+
+/// What may change while we serve, and who has to hear of it.
+pub(crate) struct Reloader {
+    /// The certificate pair, unless we made it.
+    pub(crate) pair: Option<PairOnDisk>,
+    /// The policy, unless it is the built-in one.
+    pub(crate) policy: Option<PolicyOnDisk>,
+    /// The configuration that the TLS server takes for each new connection.
+    pub(crate) tls: RustlsConfig,
+    /// Holds the policy and the metrics.
+    pub(crate) state: Arc<State>,
+}
+
+impl Reloader {
+    /// Looks once in `every` until `stop`.
+    pub(crate) async fn run(mut self, every: Duration, stop: CancellationToken) {
+        let mut ticks = interval(every.max(SHORTEST_POLL));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            self.look_at_pair().await;
+            self.look_at_policy().await;
+        }
+    }
+
+    async fn look_at_pair(&mut self) {
+        let Some(found) = aside(&mut self.pair, PairOnDisk::look).await else { return };
+        let result = match found {
+            Ok(credentials) => {
+                self.tls.reload_from_config(Arc::clone(&credentials.tls));
+                report_certificate(&self.state, &credentials, "took the new certificate pair");
+                Reload::Ok
+            }
+            Err(problem) => {
+                warn!(error = %problem, "kept the last good certificate pair");
+                Reload::Failed
+            }
+        };
+        self.state.metrics().certificate_reloaded(result);
+    }
+
+    async fn look_at_policy(&mut self) {
+        let Some(found) = aside(&mut self.policy, PolicyOnDisk::look).await else { return };
+        let result = match found {
+            Ok(policy) => {
+                self.state.replace_policy(policy);
+                info!("took the new policy");
+                Reload::Ok
+            }
+            Err(problem) => {
+                warn!(error = %problem, "kept the last good policy");
+                Reload::Failed
+            }
+        };
+        self.state.metrics().policy_reloaded(result);
+    }
+}
+
+/// Looks on a thread that may block. A panic on content that we did not foresee is one more bad content.
+async fn aside<T, R>(
+    slot: &mut Option<T>,
+    look: fn(&mut T) -> Option<Result<R, String>>,
+) -> Option<Result<R, String>>
+where
+    T: Send + 'static,
+    R: Send + 'static,
+{
+    let mut watched = slot.take()?;
+    let looked = spawn_blocking(move || {
+        let found = catch_unwind(AssertUnwindSafe(|| look(&mut watched)));
+        (watched, found.unwrap_or_else(|_| Some(Err("we panicked on it".to_owned()))))
+    });
+    // The only error left is that the runtime ends, and with it every look.
+    let (watched, found) = looked.await.ok()?;
+    *slot = Some(watched);
+    found
+}
+
+/// Logs and measures when the certificate in use ends.
+pub(crate) fn report_certificate(state: &State, credentials: &Credentials, message: &'static str) {
+    let certificate = &credentials.certificate;
+    let (not_before, not_after) = (certificate.not_before(), certificate.not_after());
+    state.metrics().certificate_ends(not_after.as_second());
+    if !certificate.is_valid(Timestamp::now()) {
+        // Serving on makes the API server's message say what is wrong; not serving would say connection refused.
+        warn!(%not_before, %not_after, "the certificate in use is not valid now");
+    }
+    info!(%not_after, "{message}");
+}

@@ -1,0 +1,12 @@
+//! What every part shares, and nothing of the problem: text, time, PEM, YAML, names.
+//!
+//! Only [`clock`], [`pem`] and [`shutdown`] reach the world outside.
+
+pub(crate) mod clock;
+pub mod duration;
+pub(crate) mod errors;
+pub mod names;
+pub(crate) mod pem;
+pub mod shutdown;
+pub mod text;
+pub(crate) mod yaml;

@@ -1,0 +1,41 @@
+//! Certificates as text.
+
+use pem::{EncodeConfig, LineEnding, Pem, encode_many_config};
+use rustls::pki_types::{CertificateDer, pem::Error as PemError};
+
+/// Certificates in PEM, one after the other, as kubectl and openssl write them.
+pub(crate) fn certificates<'a, 'b: 'a>(
+    certificates: impl IntoIterator<Item = &'a CertificateDer<'b>>,
+) -> String {
+    let certificates: Vec<_> =
+        certificates.into_iter().map(|der| Pem::new("CERTIFICATE", der.to_vec())).collect();
+    encode_many_config(&certificates, EncodeConfig::new().set_line_ending(LineEnding::LF))
+}
+
+/// Says what is wrong with PEM. Its own messages print bytes of the file, which may be those of a key.
+pub(crate) fn problem_in_pem(error: &PemError) -> String {
+    match error {
+        PemError::NoItemsFound => "there is none in PEM",
+        PemError::MissingSectionEnd { .. } => "a PEM section has no end line",
+        PemError::IllegalSectionStart { .. } => "a PEM section has a bad start line",
+        PemError::Base64Decode(_) => "a PEM section is not base64",
+        _ => "it is not PEM",
+    }
+    .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::pem::PemObject;
+
+    use super::*;
+
+    #[test]
+    fn what_is_printed_is_read_back() {
+        let all = [vec![7; 1], vec![8; 48], vec![9; 500]].map(CertificateDer::from);
+        let text = certificates(&all);
+        let read: Vec<_> = CertificateDer::pem_slice_iter(text.as_bytes()).map(Result::unwrap).collect();
+        assert_eq!(read, all);
+        assert!(text.lines().all(|line| line.len() <= 64));
+    }
+}

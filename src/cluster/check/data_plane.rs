@@ -1,0 +1,244 @@
+//! The injected pods that run now: what their init containers set, and which are older than the webhook.
+//!
+//! Pods come a page at a time, and of each only a [`PodSeen`] is kept.
+
+use std::collections::BTreeMap;
+
+use jiff::civil::Date;
+use serde::Deserialize;
+
+use super::{CheckId, CheckResult, Outcome, Read, Snapshot, count, dry_run, namespaces};
+use crate::{
+    admission::review::Mode,
+    judgement::{
+        close_wait::{self, Now},
+        finding::{Action, RuleId},
+        judge::judge,
+        policy::Policy,
+    },
+    linkerd::Injection,
+    workload::{
+        context::Surroundings,
+        object::{Kind, Object},
+    },
+};
+
+/// The label that a Deployment gives its ReplicaSets and their pods.
+const TEMPLATE_HASH: &str = "pod-template-hash";
+
+/// What is to be known of a pod.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PodSeen {
+    namespace: String,
+    owner: Workload,
+    close_wait: Now,
+    /// Whether the webhook would patch it, if it were created again.
+    mended: bool,
+    /// Why it would be rejected, if it were created again.
+    rejected: Option<String>,
+}
+
+/// What a pod belongs to.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Workload {
+    kind: String,
+    name: String,
+}
+
+/// What of a pod's metadata only we read.
+#[derive(Default, Deserialize)]
+struct Rest {
+    #[serde(default)]
+    metadata: Metadata,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    #[serde(default)]
+    labels: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    deletion_timestamp: Option<String>,
+}
+
+/// What pods are judged by.
+#[derive(Debug)]
+pub struct Judge {
+    policy: Policy,
+    surroundings: Surroundings,
+    today: Date,
+}
+
+impl Judge {
+    /// By the policy of the installation, or the default one while that cannot be read.
+    pub fn of(snapshot: &Snapshot, today: Date) -> Self {
+        let policy = snapshot.policy_in_force().unwrap_or_default();
+        Self { policy, surroundings: dry_run::surroundings(snapshot), today }
+    }
+
+    /// Judges a Pod's JSON; `None` where it has no proxy, or is on its way out.
+    pub fn see(&self, json: &str) -> Option<PodSeen> {
+        let Rest { metadata } = serde_json::from_str(json).ok()?;
+        if metadata.deletion_timestamp.is_some() {
+            return None;
+        }
+        let object = Object::read_as(Kind::Pod, json).ok()?;
+        let namespace = object.namespace.as_deref().unwrap_or_default();
+        let judgement =
+            judge(&object, namespace, &self.surroundings, &self.policy, self.today, Injection::Over);
+        judgement.survey.mesh.proxy()?;
+        // Our container may be of an older image than the server's: it sets what it sets.
+        let close_wait = close_wait::now(&object.pod, None);
+        let mended = !judgement.verdict.edits().is_empty();
+        let rejected = judgement
+            .verdict
+            .that(Action::Reject)
+            .find(|finding| finding.rule == RuleId::ProbeMatchesIdleTimeout)
+            .map(|finding| finding.message.clone());
+        let owner = owner(&object, &metadata);
+        Some(PodSeen { namespace: namespace.to_owned(), owner, close_wait, mended, rejected })
+    }
+}
+
+/// The Deployment behind a ReplicaSet, else the controller, else the pod itself.
+fn owner(object: &Object<'_>, metadata: &Metadata) -> Workload {
+    let Some(owner) = &object.owner else {
+        return Workload { kind: "pod".to_owned(), name: object.display_name() };
+    };
+    let (kind, name) = (owner.kind.to_lowercase(), owner.name.to_string());
+    if kind == "replicaset" {
+        let hash = metadata.labels.as_ref().and_then(|labels| labels.get(TEMPLATE_HASH));
+        let deployment = hash.and_then(|hash| name.strip_suffix(hash.as_str())?.strip_suffix('-'));
+        if let Some(deployment) = deployment {
+            return Workload { kind: "deployment".to_owned(), name: deployment.to_owned() };
+        }
+    }
+    Workload { kind, name }
+}
+
+/// That a namespace to be looked at is not there; in one that cannot be seen there may be pods all the same.
+pub fn missing(snapshot: &Snapshot, name: &str) -> Option<CheckResult> {
+    let all = snapshot.namespaces.as_ref().ok()?;
+    let there = all.iter().any(|namespace| namespace.metadata.name.as_deref() == Some(name));
+    let outcome = || Outcome::Error(format!("the namespace {name} does not exist"));
+    (!there).then(|| CheckResult::of(CheckId::CloseWait, outcome()))
+}
+
+/// The checks of `--proxy`.
+pub fn checks(snapshot: &Snapshot, pods: &Read<Vec<PodSeen>>) -> Vec<CheckResult> {
+    let pods = match pods {
+        Ok(pods) => pods,
+        Err(error) => return vec![CheckResult::unread(CheckId::CloseWait, error)],
+    };
+    let no_namespaces = Vec::new();
+    let all = snapshot.namespaces.as_ref().unwrap_or(&no_namespaces);
+    let acting: Vec<_> = namespaces::opted_in(snapshot, all)
+        .into_iter()
+        .filter(|it| it.mode != Mode::Audit)
+        .map(|it| it.name)
+        .collect();
+    let acted_on: Vec<_> = pods.iter().filter(|pod| acting.contains(&pod.namespace.as_str())).collect();
+    let mut results = values(pods);
+    results.extend([fails(pods), restarts(&acted_on), races(&acted_on)]);
+    results
+}
+
+/// What is set in each namespace, and by whose pods.
+fn values(pods: &[PodSeen]) -> Vec<CheckResult> {
+    let id = CheckId::CloseWait;
+    type Owners<'a> = BTreeMap<&'a Workload, usize>;
+    let mut namespaces: BTreeMap<&str, BTreeMap<Option<u32>, Owners<'_>>> = BTreeMap::new();
+    for pod in pods {
+        let seconds = match pod.close_wait {
+            Now::Sets(_, seconds) => Some(seconds),
+            Now::Fails(_) | Now::Unset => None,
+        };
+        let values = namespaces.entry(&pod.namespace).or_default();
+        *values.entry(seconds).or_default().entry(&pod.owner).or_default() += 1;
+    }
+    if namespaces.is_empty() {
+        return vec![CheckResult::good(id, format!("{}: there are no such pods", id.description()))];
+    }
+    let told = |(seconds, owners): (&Option<u32>, &Owners<'_>)| {
+        let value = seconds.map_or_else(|| "the kernel's own".to_owned(), |seconds| format!("{seconds}s"));
+        let owners: Vec<_> = owners
+            .iter()
+            .map(|(owner, number)| format!("{}/{} ({})", owner.kind, owner.name, count(*number, "pod")))
+            .collect();
+        format!("{value} in {}", owners.join(", "))
+    };
+    namespaces
+        .iter()
+        .map(|(name, values)| {
+            let values: Vec<_> = values.iter().rev().map(told).collect();
+            CheckResult::good(id, format!("{} in {name}: {}", id.description(), values.join("; ")))
+        })
+        .collect()
+}
+
+fn fails(pods: &[PodSeen]) -> CheckResult {
+    let items = by_owner(pods.iter().filter_map(|pod| match &pod.close_wait {
+        Now::Fails(why) => Some((pod, why.as_str())),
+        Now::Sets(..) | Now::Unset => None,
+    }));
+    let items: Vec<_> = items
+        .iter()
+        .map(|(place, (number, why))| format!("{} ({}): {why}", place.shown(), count(*number, "pod")))
+        .collect();
+    CheckResult::of(CheckId::CloseWaitFails, Outcome::fail_of("these do not start", &items))
+}
+
+fn restarts(pods: &[&PodSeen]) -> CheckResult {
+    let items = by_owner(pods.iter().filter(|pod| pod.mended).map(|pod| (*pod, "")));
+    let items: Vec<_> = items.iter().map(|(place, (number, _))| place.restart(*number)).collect();
+    CheckResult::of(
+        CheckId::Restarts,
+        Outcome::warn_of("these run without what the webhook adds, until they are created again", &items),
+    )
+}
+
+fn races(pods: &[&PodSeen]) -> CheckResult {
+    let items = by_owner(pods.iter().filter_map(|pod| Some((*pod, pod.rejected.as_deref()?))));
+    let items: Vec<_> = items
+        .iter()
+        .map(|(place, (number, why))| format!("{} ({}): {why}", place.shown(), count(*number, "pod")))
+        .collect();
+    CheckResult::of(
+        CheckId::ProbeRaces,
+        Outcome::warn_of("these run, and would be rejected or warned of when they are created again", &items),
+    )
+}
+
+#[derive(Eq, Ord, PartialEq, PartialOrd)]
+struct Place<'a> {
+    namespace: &'a str,
+    owner: &'a Workload,
+}
+
+impl Place<'_> {
+    fn shown(&self) -> String {
+        format!("{} {}/{}", self.namespace, self.owner.kind, self.owner.name)
+    }
+
+    /// The command that has the pods created again, where there is one.
+    fn restart(&self, number: usize) -> String {
+        let Workload { kind, name } = self.owner;
+        let pods = count(number, "pod");
+        match kind.as_str() {
+            "deployment" | "statefulset" | "daemonset" => {
+                format!("kubectl rollout restart -n {} {kind}/{name}  # {pods}", self.namespace)
+            }
+            _ => format!("{} ({pods}): to be created again by its owner", self.shown()),
+        }
+    }
+}
+
+/// Pods by what they belong to, with their number and what is to be said of the first.
+fn by_owner<'a>(pods: impl Iterator<Item = (&'a PodSeen, &'a str)>) -> BTreeMap<Place<'a>, (usize, &'a str)> {
+    let mut owners = BTreeMap::new();
+    for (pod, why) in pods {
+        let place = Place { namespace: &pod.namespace, owner: &pod.owner };
+        owners.entry(place).or_insert((0, why)).0 += 1;
+    }
+    owners
+}

@@ -1,0 +1,233 @@
+//! Two pods that are created for show: one that must come back patched, one that must be refused.
+//!
+//! Nothing else proves the whole live path: that the API server calls us, reaches us, trusts us and takes the answer.
+//! What to expect is judged here as the server judges it; sending is left to `cluster`.
+
+use jiff::civil::Date;
+use serde_json::{Value, json};
+
+use super::{CheckId, CheckResult, Outcome, ReadError, Snapshot, hooks, namespaces};
+use crate::{
+    admission::review::Mode,
+    judgement::{
+        close_wait::{self, Now},
+        finding::Action,
+        judge::judge,
+        policy::Policy,
+    },
+    linkerd::Injection,
+    lint::manifest,
+    workload::{
+        context::{POD_SECURITY_LABEL, Surroundings, UNPRIVILEGED},
+        object::{Kind, Object},
+    },
+};
+
+/// As Linkerd 2.17 injects them: the first has nothing but a close-wait timeout to be mended, the second's probe meets
+/// its server's idle timeout. `demo` shows the same two.
+const PODS: [(CheckId, &str); 2] = [
+    (CheckId::DryRunPatched, include_str!("../../../examples/pods/1-patched.yaml")),
+    (CheckId::DryRunRejected, include_str!("../../../examples/pods/2-rejected.yaml")),
+];
+
+/// How our warnings begin.
+const OURS: &str = "linkerd-linger: ";
+
+/// A pod to create for show, and what must come of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trial {
+    id: CheckId,
+    /// The namespace, which opts in.
+    pub namespace: String,
+    /// The pod.
+    pub pod: Value,
+    expected: Expected,
+}
+
+/// What must come of it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Expected {
+    /// It sets so many seconds.
+    Sets(u32),
+    /// It is refused by us.
+    Refused,
+    /// It is admitted with a warning of ours.
+    Warned,
+}
+
+/// What the API server answered.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// The pod as it would be stored, and the warnings that came with it.
+    Admitted {
+        /// The pod as JSON.
+        pod: String,
+        /// The warnings.
+        warnings: Vec<String>,
+    },
+    /// The message of the refusal.
+    Refused(String),
+    /// It could not be asked.
+    Unasked(ReadError),
+}
+
+/// The trials that make sense in this cluster, and results in place of those that do not.
+pub fn trials(snapshot: &Snapshot, today: Date) -> (Vec<Trial>, Vec<CheckResult>) {
+    let mut trials = Vec::new();
+    let mut instead = Vec::new();
+    let place = place(snapshot);
+    let policy = snapshot.policy_in_force();
+    for (id, text) in PODS {
+        let trial = match (&place, &policy) {
+            (Ok((namespace, mode)), Ok(policy)) => trial(id, text, snapshot, namespace, *mode, policy, today),
+            (Err(why), _) => Err(CheckResult::of(id, Outcome::Warning(format!("not checked: {why}")))),
+            (_, Err(_)) => {
+                let why = "not checked: the policy cannot be used, so what to expect is not known";
+                Err(CheckResult::of(id, Outcome::Warning(why.to_owned())))
+            }
+        };
+        match trial {
+            Ok(trial) => trials.push(trial),
+            Err(result) => instead.push(result),
+        }
+    }
+    (trials, instead)
+}
+
+/// A namespace that opts in, and admits linkerd-init: the webhooks never look at our own.
+fn place(snapshot: &Snapshot) -> Result<(String, Mode), String> {
+    let all = snapshot.namespaces.as_ref().map_err(ToString::to_string)?;
+    let acting: Vec<_> = namespaces::opted_in(snapshot, all)
+        .into_iter()
+        .filter(|it| it.mode != Mode::Audit && !it.terminating)
+        .collect();
+    if acting.is_empty() {
+        return Err("no namespace is in the mode enforce or warn".to_owned());
+    }
+    [Mode::Enforce, Mode::Warn]
+        .into_iter()
+        .find_map(|mode| acting.iter().find(|it| it.mode == mode && !it.unprivileged))
+        .map(|it| (it.name.to_owned(), it.mode))
+        .ok_or_else(|| "Pod Security refuses linkerd-init in every namespace that opts in".to_owned())
+}
+
+fn trial(
+    id: CheckId,
+    text: &str,
+    snapshot: &Snapshot,
+    namespace: &str,
+    mode: Mode,
+    policy: &Policy,
+    today: Date,
+) -> Result<Trial, CheckResult> {
+    let pod = pod(text, namespace);
+    let json = pod.to_string();
+    let skip = |why: &str| Err(CheckResult::good(id, format!("{}: not expected, {why}", id.description())));
+    let Ok(Some(object)) = Object::read(&json) else { return skip("the example cannot be read") };
+    let around = surroundings(snapshot);
+    let judgement = judge(&object, namespace, &around, policy, today, Injection::AsAnnotated);
+    let expected = match id {
+        CheckId::DryRunPatched => {
+            let patched = judgement.verdict.that(Action::Patch).next().is_some();
+            match judgement.plan.seconds.filter(|_| patched) {
+                Some(seconds) => Expected::Sets(seconds),
+                None => return skip(&format!("by the policy: {}", judgement.plan.why)),
+            }
+        }
+        _ if !judgement.verdict.rejects() => return skip("by the policy"),
+        _ if mode == Mode::Enforce => Expected::Refused,
+        _ => Expected::Warned,
+    };
+    Ok(Trial { id, namespace: namespace.to_owned(), pod, expected })
+}
+
+/// The annotations of namespaces, by which Linkerd's injector goes, and which of them refuse privileged containers.
+pub(super) fn surroundings(snapshot: &Snapshot) -> Surroundings {
+    let mut surroundings = Surroundings::default();
+    for namespace in snapshot.namespaces.iter().flatten() {
+        let annotations = namespace.metadata.annotations.clone().unwrap_or_default();
+        let name = namespace.metadata.name.clone().unwrap_or_default();
+        let level = namespace.metadata.labels.as_ref().and_then(|labels| labels.get(POD_SECURITY_LABEL));
+        if level.is_some_and(|level| UNPRIVILEGED.contains(&level.as_str())) {
+            surroundings.unprivileged.insert(name.clone());
+        }
+        surroundings.namespaces.insert(name, annotations);
+    }
+    surroundings
+}
+
+/// The example under a name that is taken by nothing, with what quotas ask for, and nothing that a Service selects.
+fn pod(text: &str, namespace: &str) -> Value {
+    let manifests = manifest::read("example", text);
+    let json = manifests.documents.first().map(manifest::Document::json).unwrap_or_default();
+    let mut pod: Value = serde_json::from_str(json).unwrap_or_default();
+    let annotations = pod["metadata"]["annotations"].take();
+    pod["metadata"] = json!({
+        "generateName": "linkerd-linger-check-",
+        "namespace": namespace,
+        "labels": {"linkerd.io/control-plane-ns": "linkerd"},
+        "annotations": annotations,
+    });
+    let small = json!({"cpu": "10m", "memory": "16Mi"});
+    for list in ["initContainers", "containers"] {
+        for container in pod["spec"][list].as_array_mut().into_iter().flatten() {
+            container["resources"] = json!({"requests": small, "limits": small});
+        }
+    }
+    pod
+}
+
+/// What a trial has proved.
+pub fn result(trial: &Trial, answer: &Answer) -> CheckResult {
+    let (id, namespace) = (trial.id, &trial.namespace);
+    let good = |what: &str| CheckResult::good(id, format!("{} in {namespace}: {what}", id.description()));
+    let fails = |why: String| CheckResult::of(id, Outcome::Error(why));
+    match (answer, &trial.expected) {
+        (Answer::Unasked(error), _) => CheckResult::unread(id, error),
+        (Answer::Refused(message), Expected::Refused) if denied_by_us(message) => {
+            good("refused, as it must be")
+        }
+        (Answer::Refused(message), _) if speaks_of_us(message) => {
+            fails(format!("the API server says in {namespace}: {message}"))
+        }
+        (Answer::Refused(message), _) => {
+            let why = format!("not checked: something else refuses the pod in {namespace}: {message}");
+            CheckResult::of(id, Outcome::Warning(why))
+        }
+        (Answer::Admitted { pod, .. }, Expected::Sets(wanted)) => match Object::read_as(Kind::Pod, pod) {
+            Err(error) => fails(format!("what came back in {namespace} cannot be read: {error}")),
+            Ok(object) => match close_wait::now(&object.pod, None) {
+                Now::Sets(way, seconds) if seconds == *wanted => good(&way.sets(seconds)),
+                Now::Sets(way, seconds) => {
+                    fails(format!("in {namespace} {}; expected are {wanted}s", way.sets(seconds)))
+                }
+                Now::Unset => fails(silent(namespace, "came back without the patch")),
+                Now::Fails(why) => fails(format!("in {namespace} it would not start: {why}")),
+            },
+        },
+        (Answer::Admitted { .. }, Expected::Refused) => fails(silent(namespace, "was admitted")),
+        (Answer::Admitted { warnings, .. }, Expected::Warned)
+            if !warnings.iter().any(|it| it.contains(OURS)) =>
+        {
+            fails(silent(namespace, "was admitted without a warning"))
+        }
+        (Answer::Admitted { .. }, Expected::Warned) => good("admitted with a warning, as its mode is warn"),
+    }
+}
+
+fn silent(namespace: &str, what: &str) -> String {
+    format!(
+        "in {namespace} it {what}: the API server did not call the webhook, or could not and the failurePolicy let \
+         the pod pass"
+    )
+}
+
+/// The words of API servers (apiserver `pkg/admission/plugin/webhook/errors/statuserror.go`).
+fn denied_by_us(message: &str) -> bool {
+    speaks_of_us(message) && message.contains("denied the request")
+}
+
+/// The API server quotes the name of the entry that it called, or could not call.
+fn speaks_of_us(message: &str) -> bool {
+    message.split('"').skip(1).step_by(2).any(hooks::is_ours)
+}

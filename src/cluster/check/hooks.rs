@@ -1,0 +1,91 @@
+//! Our entries in webhook configurations: which they are, whom they call, and what mode they give a namespace.
+
+use k8s_openapi::{
+    api::admissionregistration::v1::{RuleWithOperations, WebhookClientConfig},
+    apimachinery::pkg::apis::meta::v1::LabelSelector,
+};
+
+use super::Snapshot;
+use crate::admission::review::{Door, Mode};
+
+/// How the names of our entries end.
+const OUR_ENTRIES: &str = ".linkerd-linger.io";
+
+/// An entry of ours.
+pub(super) struct Entry<'a> {
+    pub(super) name: &'a str,
+    pub(super) configuration: &'a str,
+    pub(super) door: Door,
+    pub(super) client: &'a WebhookClientConfig,
+    pub(super) namespaces: Option<&'a LabelSelector>,
+    pub(super) reinvoked: bool,
+}
+
+impl Entry<'_> {
+    /// The mode that the path stands for: `/validate/enforce`, `/mutate/warn/unprivileged`.
+    pub(super) fn mode(&self) -> Option<Mode> {
+        let service = self.client.service.as_ref().and_then(|service| service.path.as_deref());
+        let path = service.or(self.client.url.as_deref())?;
+        Mode::ALL.into_iter().find(|mode| {
+            path.split('/').skip_while(|word| *word != self.door.as_str()).nth(1) == Some(mode.as_str())
+        })
+    }
+
+    /// The name that the serving certificate must be for (k8s.io/apiserver `pkg/util/webhook/client.go`).
+    pub(super) fn server_name(&self) -> Option<String> {
+        if let Some(service) = &self.client.service {
+            return Some(format!("{}.{}.svc", service.name, service.namespace));
+        }
+        let (_, rest) = self.client.url.as_deref()?.split_once("://")?;
+        let host = rest.split(['/', '?']).next().unwrap_or_default();
+        let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
+        Some(host.trim_matches(['[', ']']).to_owned())
+    }
+}
+
+/// Whether an entry of this name is ours.
+pub(super) fn is_ours(entry: &str) -> bool {
+    entry.ends_with(OUR_ENTRIES)
+}
+
+/// Our entries of both doors, as far as they could be read.
+pub(super) fn ours(snapshot: &Snapshot) -> Vec<Entry<'_>> {
+    let mut entries = Vec::new();
+    for configuration in snapshot.mutating.iter().flatten() {
+        for hook in configuration.webhooks.iter().flatten().filter(|hook| is_ours(&hook.name)) {
+            entries.push(Entry {
+                name: &hook.name,
+                configuration: configuration.metadata.name.as_deref().unwrap_or_default(),
+                door: Door::Mutate,
+                client: &hook.client_config,
+                namespaces: hook.namespace_selector.as_ref(),
+                reinvoked: hook.reinvocation_policy.as_deref() == Some("IfNeeded"),
+            });
+        }
+    }
+    for configuration in snapshot.validating.iter().flatten() {
+        for hook in configuration.webhooks.iter().flatten().filter(|hook| is_ours(&hook.name)) {
+            entries.push(Entry {
+                name: &hook.name,
+                configuration: configuration.metadata.name.as_deref().unwrap_or_default(),
+                door: Door::Validate,
+                client: &hook.client_config,
+                namespaces: hook.namespace_selector.as_ref(),
+                reinvoked: false,
+            });
+        }
+    }
+    entries
+}
+
+/// Whether rules cover the creation of pods.
+pub(super) fn touch_pods(rules: Option<&[RuleWithOperations]>) -> bool {
+    let any = |list: Option<&Vec<String>>, words: &[&str]| {
+        list.is_some_and(|list| list.iter().any(|item| words.contains(&item.as_str())))
+    };
+    rules.into_iter().flatten().any(|rule| {
+        any(rule.api_groups.as_ref(), &["", "*"])
+            && any(rule.resources.as_ref(), &["pods", "*", "*/*"])
+            && any(rule.operations.as_ref(), &["CREATE", "*"])
+    })
+}

@@ -1,0 +1,184 @@
+//! Whether the parts of an installation, and Linkerd itself, are there.
+
+use jiff::civil::Date;
+use k8s_openapi::api::apps::v1::Deployment;
+
+use super::{CheckId, CheckResult, Outcome, Snapshot, hooks, namespaces};
+use crate::{
+    admission::review::{Door, Mode},
+    base::names,
+    judgement::policy::{Exemption, Policy},
+    linkerd::version::Version,
+    workload::image::ImageRef,
+};
+
+/// The container of Linkerd's proxy injector.
+const INJECTOR_CONTAINER: &str = "proxy-injector";
+
+pub(super) fn checks(snapshot: &Snapshot, today: Date) -> Vec<CheckResult> {
+    let mut results = namespace(snapshot);
+    if !snapshot.is_installed() {
+        return results;
+    }
+    results.push(server(snapshot));
+    results.push(policy(snapshot, today));
+    results.push(configurations(snapshot));
+    results
+}
+
+/// Linkerd's injector, with its version: without it there is nothing for us to patch.
+pub(super) fn injector(snapshot: &Snapshot) -> CheckResult {
+    let id = CheckId::LinkerdInjector;
+    match &snapshot.injector {
+        Err(error) => CheckResult::unread(id, error),
+        Ok(None) => CheckResult::of(
+            id,
+            Outcome::Warning(
+                "there is no Deployment linkerd-proxy-injector in Linkerd's namespace; is it another one \
+                 (--linkerd-namespace)?"
+                    .to_owned(),
+            ),
+        ),
+        Ok(Some(deployment)) => {
+            let version = version(deployment).map(|text| {
+                let line = Version::parse(&text).and_then(Version::line);
+                line.map_or_else(|| format!(" ({text})"), |line| format!(" ({text}, line {line})"))
+            });
+            CheckResult::good(id, format!("{}{}", id.description(), version.unwrap_or_default()))
+        }
+    }
+}
+
+/// The tag of the injector's image: its releases have one version for all of Linkerd.
+fn version(deployment: &Deployment) -> Option<String> {
+    let pod = deployment.spec.template.spec.as_ref()?;
+    let container = pod.containers.iter().find(|container| container.name == INJECTOR_CONTAINER)?;
+    Some(ImageRef::of(container.image.as_deref()?).tag.to_owned()).filter(|tag| !tag.is_empty())
+}
+
+fn namespace(snapshot: &Snapshot) -> Vec<CheckResult> {
+    let all = match &snapshot.namespaces {
+        Ok(all) => all,
+        Err(error) => return vec![CheckResult::unread(CheckId::Namespace, error)],
+    };
+    let Some(own) = namespaces::own(all) else {
+        let why = format!(
+            "the \"{}\" Namespace does not exist: linkerd-linger is not installed in this cluster",
+            names::NAMESPACE
+        );
+        return vec![CheckResult::of(CheckId::Namespace, Outcome::Error(why))];
+    };
+    let label = own.metadata.labels.iter().flatten().find(|(key, _)| *key == names::EXTENSION_LABEL);
+    let outcome = match label {
+        Some((_, value)) if value == names::EXTENSION => Outcome::Good,
+        Some((_, value)) => Outcome::Error(format!(
+            "{} is {value:?}: `linkerd check` looks for an extension of that name",
+            names::EXTENSION_LABEL
+        )),
+        None => Outcome::Error("it is missing: `linkerd check` does not know of this extension".to_owned()),
+    };
+    let exists = CheckResult::of(CheckId::Namespace, Outcome::Good);
+    vec![exists, CheckResult::of(CheckId::ExtensionLabel, outcome)]
+}
+
+fn server(snapshot: &Snapshot) -> CheckResult {
+    let id = CheckId::Server;
+    let deployment = match &snapshot.server {
+        Err(error) => return CheckResult::unread(id, error),
+        Ok(None) => {
+            let why =
+                format!("there is no Deployment {} in the namespace {}", names::SERVER, names::NAMESPACE);
+            return CheckResult::of(id, Outcome::Error(why));
+        }
+        Ok(Some(deployment)) => deployment,
+    };
+    let wanted = deployment.spec.replicas.unwrap_or(1);
+    let status = deployment.status.clone().unwrap_or_default();
+    let ready = status.available_replicas.unwrap_or_default();
+    let seen = status.observed_generation >= deployment.metadata.generation;
+    let updated = status.updated_replicas.unwrap_or_default();
+    let text = format!("{ready} of {wanted} pods are available");
+    match (ready, seen) {
+        (0, _) => CheckResult::of(
+            id,
+            Outcome::Error(format!("{text}: no pod is patched or rejected; see why with {}", describe())),
+        ),
+        (_, false) => CheckResult::of(id, Outcome::Error("its last change is not rolled out yet".to_owned())),
+        // With maxUnavailable 0 the old pods stay until the new ones are ready: all are available, and none is new.
+        _ if updated < wanted => {
+            let why = format!(
+                "its last change is not rolled out: {updated} of {wanted} pods have it; see why with {}",
+                describe()
+            );
+            CheckResult::of(id, Outcome::Error(why))
+        }
+        _ if ready < wanted => CheckResult::of(id, Outcome::Warning(format!("{text}; see {}", describe()))),
+        _ => CheckResult::good(id, format!("{} ({text})", id.description())),
+    }
+}
+
+fn describe() -> String {
+    format!("`kubectl -n {} describe deployment,pods`", names::NAMESPACE)
+}
+
+fn policy(snapshot: &Snapshot, today: Date) -> CheckResult {
+    let id = CheckId::Policy;
+    match &snapshot.policy {
+        Err(error) => return CheckResult::unread(id, error),
+        Ok(None) => {
+            return CheckResult::good(id, format!("{} (there is none: the default holds)", id.description()));
+        }
+        Ok(Some(_)) => {}
+    }
+    let outcome = match snapshot.policy_in_force() {
+        Ok(policy) => Outcome::warn_of("these exemptions can go", &idle_exemptions(snapshot, &policy, today)),
+        Err(errors) => {
+            let mistakes: Vec<_> = errors.iter().map(ToString::to_string).collect();
+            Outcome::fail_of("the server keeps the last one that could be read", &mistakes)
+        }
+    };
+    CheckResult::of(id, outcome)
+}
+
+/// The exemptions that have ended, and those for namespaces that are not there.
+fn idle_exemptions(snapshot: &Snapshot, policy: &Policy, today: Date) -> Vec<String> {
+    let names: Option<Vec<_>> = snapshot.namespaces.as_ref().ok().map(|all| {
+        all.iter().map(|namespace| namespace.metadata.name.as_deref().unwrap_or_default()).collect()
+    });
+    let idle = |exemption: &Exemption| {
+        if exemption.until < today {
+            return Some(format!("it ended on {}", exemption.until));
+        }
+        let (pattern, names) = (exemption.namespace.as_ref()?, names.as_ref()?);
+        (!names.iter().any(|name| pattern.fits(name))).then(|| "no namespace fits it".to_owned())
+    };
+    let told = |exemption: &Exemption| {
+        let why = idle(exemption)?;
+        Some(format!("line {}: {why} (its reason was: {})", exemption.line, exemption.reason))
+    };
+    policy.exemptions.iter().filter_map(told).collect()
+}
+
+/// Both configurations with an entry for every mode: a mode without one does nothing, and says nothing.
+fn configurations(snapshot: &Snapshot) -> CheckResult {
+    let id = CheckId::Configurations;
+    let unread = [snapshot.mutating.as_ref().err(), snapshot.validating.as_ref().err()];
+    if let Some(error) = unread.into_iter().flatten().next() {
+        return CheckResult::unread(id, error);
+    }
+    let entries = hooks::ours(snapshot);
+    let mut missing = Vec::new();
+    for door in Door::ALL {
+        let kind = door.configuration();
+        let of_door: Vec<_> = entries.iter().filter(|entry| entry.door == door).collect();
+        if of_door.is_empty() {
+            missing.push(format!("{kind} {} is not there", names::WEBHOOK_CONFIGURATION));
+            continue;
+        }
+        let lacks = |mode: &Mode| !of_door.iter().any(|entry| entry.mode() == Some(*mode));
+        for mode in Mode::ALL.into_iter().filter(lacks) {
+            missing.push(format!("{kind} {} has no entry for {}", of_door[0].configuration, mode.as_str()));
+        }
+    }
+    CheckResult::of(id, Outcome::fail_of("API servers do not call us", &missing))
+}

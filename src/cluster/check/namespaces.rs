@@ -1,0 +1,136 @@
+//! The namespaces of the users: what their labels ask for, and whether our webhooks do that there.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Namespace;
+
+use super::{CheckId, CheckResult, Outcome, Snapshot, count, hooks, listed, selector};
+use crate::{
+    admission::review::Mode,
+    base::names,
+    workload::context::{POD_SECURITY_LABEL, UNPRIVILEGED},
+};
+
+/// The prefix of what people tell us by labels.
+const PREFIX: &str = "linkerd-linger.io/";
+/// As many letters may be wrong in a word for us to guess what was meant.
+const TYPOS: usize = 3;
+
+/// A namespace in which the webhooks do something.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OptedIn<'a> {
+    pub(super) name: &'a str,
+    pub(super) mode: Mode,
+    pub(super) unprivileged: bool,
+    pub(super) terminating: bool,
+}
+
+/// Our own namespace.
+pub(super) fn own(all: &[Namespace]) -> Option<&Namespace> {
+    all.iter().find(|namespace| name(namespace) == names::NAMESPACE)
+}
+
+/// The namespaces for which the API server calls us, with the mode that the called path stands for.
+pub(super) fn opted_in<'a>(snapshot: &'a Snapshot, all: &'a [Namespace]) -> Vec<OptedIn<'a>> {
+    let entries = hooks::ours(snapshot);
+    let none = BTreeMap::new();
+    let mut found = Vec::new();
+    for namespace in all {
+        let labels = namespace.metadata.labels.as_ref().unwrap_or(&none);
+        let entry = entries.iter().find(|entry| selector::matches(entry.namespaces, labels));
+        let Some(mode) = entry.and_then(hooks::Entry::mode) else { continue };
+        let enforced = labels.get(POD_SECURITY_LABEL).map(String::as_str).unwrap_or_default();
+        found.push(OptedIn {
+            name: name(namespace),
+            mode,
+            unprivileged: UNPRIVILEGED.contains(&enforced),
+            terminating: namespace.metadata.deletion_timestamp.is_some(),
+        });
+    }
+    found
+}
+
+pub(super) fn checks(snapshot: &Snapshot) -> Vec<CheckResult> {
+    let all = match &snapshot.namespaces {
+        Ok(all) => all,
+        Err(error) => return vec![CheckResult::unread(CheckId::ModeLabels, error)],
+    };
+    let opted_in = opted_in(snapshot, all);
+    vec![labels(all, &opted_in), modes(&opted_in), pod_security(&opted_in)]
+}
+
+fn labels(all: &[Namespace], opted_in: &[OptedIn<'_>]) -> CheckResult {
+    let mut problems = Vec::new();
+    for namespace in all {
+        let (name, metadata) = (name(namespace), &namespace.metadata);
+        for (key, value) in metadata.labels.iter().flatten().filter(|(key, _)| key.starts_with(PREFIX)) {
+            if let Some(problem) = label_problem(key, value, opted_in.iter().any(|it| it.name == name)) {
+                problems.push(format!("{name}: {problem}"));
+            }
+        }
+        if metadata.annotations.iter().flatten().any(|(key, _)| key == names::MODE_LABEL) {
+            problems.push(format!("{name}: {} is an annotation; only a label counts", names::MODE_LABEL));
+        }
+    }
+    CheckResult::of(
+        CheckId::ModeLabels,
+        Outcome::warn_of("these namespaces ask for something that does not happen", &problems),
+    )
+}
+
+fn label_problem(key: &str, value: &str, opted_in: bool) -> Option<String> {
+    if key != names::MODE_LABEL {
+        return Some(format!("no label is named {key}; the only one is {}", names::MODE_LABEL));
+    }
+    let known: Vec<_> = Mode::ALL.into_iter().map(Mode::as_str).chain([names::MODE_OFF]).collect();
+    if !known.contains(&value) {
+        let meant = known.iter().min_by_key(|word| strsim::damerau_levenshtein(word, &value.to_lowercase()));
+        let near = meant
+            .filter(|word| strsim::damerau_levenshtein(word, &value.to_lowercase()) <= TYPOS)
+            .map(|word| format!("; did you mean {word}?"));
+        let known = known.join(", ");
+        return Some(format!("{key} is {value:?}, which is none of {known}{}", near.unwrap_or_default()));
+    }
+    (value != names::MODE_OFF && !opted_in)
+        .then(|| format!("{key} is {value}, but the webhooks leave this namespace out"))
+}
+
+fn modes(opted_in: &[OptedIn<'_>]) -> CheckResult {
+    let id = CheckId::OptedIn;
+    if opted_in.is_empty() {
+        let why =
+            format!("none does: nothing is patched or rejected; label one with {}=warn", names::MODE_LABEL);
+        return CheckResult::of(id, Outcome::Warning(why));
+    }
+    let counts: Vec<_> = Mode::ALL
+        .into_iter()
+        .map(|mode| (mode, opted_in.iter().filter(|it| it.mode == mode).count()))
+        .filter(|(_, number)| *number > 0)
+        .map(|(mode, number)| format!("{number} {}", mode.as_str()))
+        .collect();
+    let text =
+        format!("{} ({}: {})", id.description(), count(opted_in.len(), "namespace"), counts.join(", "));
+    CheckResult::good(id, text)
+}
+
+fn pod_security(opted_in: &[OptedIn<'_>]) -> CheckResult {
+    let names: Vec<_> = opted_in
+        .iter()
+        .filter(|it| it.unprivileged && it.mode != Mode::Audit)
+        .map(|it| it.name.to_owned())
+        .collect();
+    let outcome = if names.is_empty() {
+        Outcome::Good
+    } else {
+        Outcome::Warning(listed(
+            "these are baseline or restricted: nothing privileged is added there, so pods keep their kernel's \
+             close-wait timeout",
+            &names,
+        ))
+    };
+    CheckResult::of(CheckId::PodSecurity, outcome)
+}
+
+fn name(namespace: &Namespace) -> &str {
+    namespace.metadata.name.as_deref().unwrap_or_default()
+}

@@ -1,0 +1,75 @@
+//! The order in which API servers call mutating webhooks: by the bytes of the configurations' names (kubernetes
+//! `pkg/admission/configuration/mutating_webhook_manager.go`).
+//!
+//! Before Linkerd's injector there is no linkerd-init to patch, and nothing says so.
+
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+
+use super::{CheckId, CheckResult, Outcome, Snapshot, hooks};
+
+/// Linkerd's own configurations: the injector, and what linkerd-viz puts into the proxy.
+const LINKERDS: [&str; 2] = ["linkerd-proxy-injector-webhook-config", "linkerd-tap-injector-webhook-config"];
+/// How the names of Linkerd's entries end, whatever the configuration is called.
+const LINKERDS_ENTRIES: &str = ".linkerd.io";
+
+pub(super) fn checks(snapshot: &Snapshot) -> Vec<CheckResult> {
+    let all = match &snapshot.mutating {
+        Ok(all) => all,
+        Err(error) => return vec![CheckResult::unread(CheckId::Order, error)],
+    };
+    let Some(ours) = all.iter().filter(|it| is_ours(it)).map(name).min() else { return Vec::new() };
+    vec![order(all, ours), reinvocation(snapshot, all, ours)]
+}
+
+fn order(all: &[MutatingWebhookConfiguration], ours: &str) -> CheckResult {
+    let id = CheckId::Order;
+    let linkerds: Vec<_> = all.iter().filter(|it| is_linkerds(it)).map(name).collect();
+    if linkerds.is_empty() {
+        let why =
+            "no configuration of Linkerd's injector is there: nothing is injected, and nothing to patch";
+        return CheckResult::of(id, Outcome::Warning(why.to_owned()));
+    }
+    let late: Vec<_> = linkerds.iter().filter(|theirs| **theirs > ours).map(ToString::to_string).collect();
+    let headline = format!("{ours} is called before these, so their containers are not there yet");
+    CheckResult::of(id, Outcome::fail_of(&headline, &late))
+}
+
+/// A webhook is called a second time, if it asks for that and one after it changed the pod.
+fn reinvocation(snapshot: &Snapshot, all: &[MutatingWebhookConfiguration], ours: &str) -> CheckResult {
+    let id = CheckId::Reinvocation;
+    let later: Vec<_> = all
+        .iter()
+        .filter(|it| !is_ours(it) && name(it) > ours && changes_pods(it))
+        .map(|it| name(it).to_owned())
+        .collect();
+    let never: Vec<_> = hooks::ours(snapshot)
+        .into_iter()
+        .filter(|entry| entry.door == crate::admission::review::Door::Mutate && !entry.reinvoked)
+        .map(|entry| entry.name)
+        .collect();
+    if never.is_empty() || later.is_empty() {
+        return CheckResult::good(id, id.description());
+    }
+    let headline = format!(
+        "reinvocationPolicy of {} is not IfNeeded, and these come later and may change pods",
+        never.join(", ")
+    );
+    CheckResult::of(id, Outcome::warn_of(&headline, &later))
+}
+
+fn name(configuration: &MutatingWebhookConfiguration) -> &str {
+    configuration.metadata.name.as_deref().unwrap_or_default()
+}
+
+fn is_ours(configuration: &MutatingWebhookConfiguration) -> bool {
+    configuration.webhooks.iter().flatten().any(|hook| hooks::is_ours(&hook.name))
+}
+
+fn is_linkerds(configuration: &MutatingWebhookConfiguration) -> bool {
+    LINKERDS.contains(&name(configuration))
+        || configuration.webhooks.iter().flatten().any(|hook| hook.name.ends_with(LINKERDS_ENTRIES))
+}
+
+fn changes_pods(configuration: &MutatingWebhookConfiguration) -> bool {
+    configuration.webhooks.iter().flatten().any(|hook| hooks::touch_pods(hook.rules.as_deref()))
+}

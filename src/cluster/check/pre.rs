@@ -1,0 +1,118 @@
+//! What `check --pre` proves before anything is installed.
+
+use std::collections::BTreeSet;
+
+use super::{CheckId, CheckResult, Outcome, Read, Snapshot, hooks, installation};
+use crate::base::names;
+
+/// The oldest API server that is known to do, as a minor version of 1.
+const OLDEST_MINOR: u32 = 25;
+
+/// A permission to create objects.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Permission {
+    /// The API group; empty for the core group.
+    pub group: &'static str,
+    /// The resource.
+    pub resource: &'static str,
+    /// The kind, for messages.
+    pub kind: &'static str,
+    /// Whether in our namespace, or in the cluster.
+    pub namespaced: bool,
+}
+
+const fn cluster(group: &'static str, resource: &'static str, kind: &'static str) -> Permission {
+    Permission { group, resource, kind, namespaced: false }
+}
+
+const fn namespaced(group: &'static str, resource: &'static str, kind: &'static str) -> Permission {
+    Permission { group, resource, kind, namespaced: true }
+}
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+const ADMISSION: &str = "admissionregistration.k8s.io";
+
+/// What an installation consists of.
+pub const PERMISSIONS: [Permission; 14] = [
+    cluster("", "namespaces", "Namespaces"),
+    cluster(RBAC, "clusterroles", "ClusterRoles"),
+    cluster(RBAC, "clusterrolebindings", "ClusterRoleBindings"),
+    cluster(ADMISSION, "mutatingwebhookconfigurations", "MutatingWebhookConfigurations"),
+    cluster(ADMISSION, "validatingwebhookconfigurations", "ValidatingWebhookConfigurations"),
+    namespaced("", "serviceaccounts", "ServiceAccounts"),
+    namespaced("", "services", "Services"),
+    namespaced("", "configmaps", "ConfigMaps"),
+    namespaced("apps", "deployments", "Deployments"),
+    namespaced("batch", "jobs", "Jobs"),
+    namespaced("batch", "cronjobs", "CronJobs"),
+    namespaced("policy", "poddisruptionbudgets", "PodDisruptionBudgets"),
+    namespaced(RBAC, "roles", "Roles"),
+    namespaced(RBAC, "rolebindings", "RoleBindings"),
+];
+
+/// Whether the API server is new enough; `major` and `minor` are as it tells them (`1`, `31+`).
+pub fn version(major: &str, minor: &str, git: &str) -> CheckResult {
+    let id = CheckId::ApiVersion;
+    let number = |text: &str| {
+        let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        text[..end].parse::<u32>().ok()
+    };
+    match (number(major), number(minor)) {
+        (Some(major), Some(minor)) if (major, minor) >= (1, OLDEST_MINOR) => {
+            CheckResult::good(id, format!("{} ({git})", id.description()))
+        }
+        (Some(_), Some(_)) => {
+            CheckResult::of(id, Outcome::Error(format!("it is {git}; needed is v1.{OLDEST_MINOR} or newer")))
+        }
+        _ => {
+            let why = format!("its version {git:?} cannot be read; needed is v1.{OLDEST_MINOR} or newer");
+            CheckResult::of(id, Outcome::Warning(why))
+        }
+    }
+}
+
+/// The checks of `--pre`; `access` says of each of [`PERMISSIONS`] whether the user has it.
+pub fn checks(snapshot: &Snapshot, access: &[(Permission, Read<bool>)]) -> Vec<CheckResult> {
+    let mut results = vec![installation::injector(snapshot), fresh(snapshot)];
+    for (permission, allowed) in access {
+        let outcome = match allowed {
+            Ok(true) => Outcome::Good,
+            Ok(false) => {
+                let group = if permission.group.is_empty() {
+                    String::new()
+                } else {
+                    format!(".{}", permission.group)
+                };
+                Outcome::Error(format!("missing permission: create {}{group}", permission.resource))
+            }
+            Err(error) => error.into(),
+        };
+        let description = format!("can create {}", permission.kind);
+        results.push(CheckResult { id: CheckId::PreAccess, description, outcome });
+    }
+    results
+}
+
+/// Two installations would patch each pod twice, and each would think of the other as broken.
+fn fresh(snapshot: &Snapshot) -> CheckResult {
+    let id = CheckId::PreFresh;
+    let unread = [snapshot.namespaces.as_ref().err(), snapshot.mutating.as_ref().err()];
+    if let Some(error) = unread.into_iter().flatten().next() {
+        return CheckResult::unread(id, error);
+    }
+    let mut found = Vec::new();
+    for namespace in snapshot.namespaces.iter().flatten() {
+        let label =
+            namespace.metadata.labels.iter().flatten().find(|(key, _)| *key == names::EXTENSION_LABEL);
+        let name = namespace.metadata.name.as_deref().unwrap_or_default();
+        if label.is_some_and(|(_, value)| value == names::EXTENSION) || name == names::NAMESPACE {
+            found.push(format!("Namespace {name}"));
+        }
+    }
+    let configurations: BTreeSet<_> = hooks::ours(snapshot)
+        .into_iter()
+        .map(|entry| format!("webhook configuration {}", entry.configuration))
+        .collect();
+    found.extend(configurations);
+    CheckResult::of(id, Outcome::fail_of("these are there already", &found))
+}

@@ -1,0 +1,131 @@
+use super::*;
+use crate::{
+    cluster::check::data_plane::{Judge, PodSeen, checks, missing},
+    lint::manifest,
+};
+
+const BAD: &str = include_str!("../../../../examples/pods/2-rejected.yaml");
+const PATCHED: &str = include_str!("../../../../examples/pods/1-patched.yaml");
+const BROKEN: &str = include_str!("../../../../examples/pods/5-repaired.yaml");
+const COMBINED: &str = include_str!("../../../../examples/pods/6-combined.yaml");
+
+/// A pod of `shop` as a list has it, without its kind, made by a ReplicaSet of a Deployment.
+fn pod(text: &str, namespace: &str, name: &str) -> Value {
+    let mut pod: Value = serde_json::from_str(manifest::read("x", text).documents[0].json()).unwrap();
+    pod.as_object_mut().unwrap().retain(|key, _| key != "kind" && key != "apiVersion");
+    pod["metadata"]["namespace"] = namespace.into();
+    pod["metadata"]["labels"]["pod-template-hash"] = "7d9c8b5f4".into();
+    pod["metadata"]["ownerReferences"] =
+        json!([{"kind": "ReplicaSet", "name": format!("{name}-7d9c8b5f4"), "controller": true}]);
+    pod
+}
+
+fn check(pods: &[Value]) -> Vec<CheckResult> {
+    let snapshot = healthy();
+    let judge = Judge::of(&snapshot, today());
+    let seen: Vec<PodSeen> = pods.iter().filter_map(|pod| judge.see(&pod.to_string())).collect();
+    checks(&snapshot, &Ok(seen))
+}
+
+fn outcome(results: &[CheckResult], id: CheckId) -> &Outcome {
+    &results.iter().find(|result| result.id == id).unwrap().outcome
+}
+
+#[test]
+fn values_are_counted() {
+    let mut set = pod(PATCHED, "shop", "front");
+    let init = &mut set["spec"]["initContainers"][0];
+    init["args"].as_array_mut().unwrap().push(json!("--timeout-close-wait-secs=600"));
+    init["securityContext"] = json!({"privileged": true, "allowPrivilegeEscalation": true, "runAsUser": 0,
+                                     "runAsNonRoot": false});
+    let none = json!({"metadata": {"name": "job"}, "spec": {"containers": [{"name": "job"}]}});
+    let mut going = pod(PATCHED, "shop", "going");
+    going["metadata"]["deletionTimestamp"] = "2026-06-01T00:00:00Z".into();
+    let results = check(&[set.clone(), set, pod(PATCHED, "shop", "old"), none, going]);
+    assert_eq!(
+        results[0].description,
+        "close-wait timeouts of injected pods in shop: 600s in deployment/front (2 pods); the kernel's own in \
+         deployment/old (1 pod)"
+    );
+    assert_eq!(check(&[])[0].description, "close-wait timeouts of injected pods: there are no such pods");
+}
+
+#[test]
+fn pods_from_before_are_listed_with_the_command_that_mends_them() {
+    let mut lonely = pod(PATCHED, "shop", "x");
+    lonely["metadata"]["ownerReferences"] = json!([]);
+    let mut stateful = pod(PATCHED, "lab", "x");
+    stateful["metadata"]["ownerReferences"] =
+        json!([{"kind": "StatefulSet", "name": "db", "controller": true}]);
+    let results = check(&[
+        pod(PATCHED, "shop", "front"),
+        pod(PATCHED, "shop", "front"),
+        lonely,
+        stateful,
+        pod(PATCHED, "elsewhere", "front"),
+    ]);
+    let Outcome::Warning(told) = outcome(&results, CheckId::Restarts) else { panic!("{results:?}") };
+    let lines: Vec<_> = told.lines().skip(1).collect();
+    assert_eq!(
+        lines,
+        [
+            "\t* kubectl rollout restart -n lab statefulset/db  # 1 pod",
+            "\t* kubectl rollout restart -n shop deployment/front  # 2 pods",
+            "\t* shop pod/front (1 pod): to be created again by its owner",
+        ]
+    );
+}
+
+#[test]
+fn init_containers_that_fail_are_errors_wherever_they_are() {
+    let results = check(&[pod(BROKEN, "elsewhere", "till")]);
+    assert_outcome(
+        outcome(&results, CheckId::CloseWaitFails),
+        "error",
+        "* elsewhere deployment/till (1 pod): linkerd-init is told to set ",
+    );
+}
+
+#[rstest]
+#[case::a_number(&["--timeout-close-wait-secs", "3600"], "its --timeout-close-wait-secs crash-loops it")]
+#[case::nothing(&["--timeout-close-wait-secs", "0"], "")]
+#[case::no_flag(&[], "")]
+fn a_combined_image_fails_at_what_it_is_told(#[case] flag: &[&str], #[case] part: &str) {
+    let mut pod = pod(COMBINED, "shop", "orders");
+    let init = &mut pod["spec"]["initContainers"][0];
+    let args = init["args"].as_array_mut().unwrap();
+    args.retain(|arg| arg != "--timeout-close-wait-secs" && arg != "3600");
+    args.extend(flag.iter().map(|arg| json!(arg)));
+    let results = check(&[pod]);
+    let kind = if part.is_empty() { "good" } else { "error" };
+    assert_outcome(outcome(&results, CheckId::CloseWaitFails), kind, part);
+    // The server adds its own container in either case.
+    let part = "kubectl rollout restart -n shop deployment/orders";
+    assert_outcome(outcome(&results, CheckId::Restarts), "warning", part);
+}
+
+#[test]
+fn pods_that_would_be_rejected_are_told_of() {
+    let results = check(&[pod(BAD, "shop", "cart")]);
+    let part = "* shop deployment/cart (1 pod): cart: ";
+    assert_outcome(outcome(&results, CheckId::ProbeRaces), "warning", part);
+    let elsewhere = check(&[pod(BAD, "elsewhere", "cart")]);
+    assert_eq!(outcome(&elsewhere, CheckId::ProbeRaces), &Outcome::Good);
+}
+
+#[test]
+fn a_namespace_that_is_not_there_has_no_good_pods() {
+    assert_eq!(missing(&healthy(), "shop"), None);
+    let typo = missing(&healthy(), "shpo").unwrap();
+    assert_outcome(&typo.outcome, "error", "the namespace shpo does not exist");
+    let unseen = Snapshot { namespaces: Err(ReadError::Forbidden { what: "list".to_owned() }), ..healthy() };
+    assert_eq!(missing(&unseen, "shop"), None);
+}
+
+#[test]
+fn pods_that_cannot_be_listed_are_one_result() {
+    let forbidden = ReadError::Forbidden { what: "list pods".to_owned() };
+    let results = checks(&healthy(), &Err(forbidden));
+    assert_eq!(results.len(), 1);
+    assert_outcome(&results[0].outcome, "warning", "no permission to list pods");
+}

@@ -1,0 +1,176 @@
+//! Who makes the serving certificate: `certs rotate` with its access to the API, or cert-manager.
+//!
+//! The Secret itself is never printed: applying an empty one would wipe the certificate.
+
+use serde_json::{Value, json};
+
+use super::{Options, Tls, container_security, labels, namespaced, object, pod_security, with};
+use crate::base::names;
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+/// Once a day, at a minute that is not everybody's.
+const SCHEDULE: &str = "17 3 * * *";
+/// Beyond the deadline of `certs rotate` itself; the next run must not wait for one that found no node.
+const DEADLINE_SECONDS: u32 = 600;
+
+/// What `certs rotate` may do.
+pub(super) fn access(tls: &Tls) -> Vec<Value> {
+    match tls {
+        Tls::SelfSigned => {}
+        Tls::CertManager | Tls::Byo { .. } => return Vec::new(),
+    }
+    let name = names::CERTIFICATE_KEEPER;
+    let account = namespaced("v1", "ServiceAccount", name);
+    let role = json!({"rules": [
+        {
+            "apiGroups": [""],
+            "resources": ["secrets"],
+            "resourceNames": [names::CERTIFICATE_SECRET],
+            "verbs": ["get", "update"],
+        },
+        // An object that is not there yet has no name that a rule could ask for.
+        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]},
+    ]});
+    let cluster_role = json!({"rules": [{
+        "apiGroups": ["admissionregistration.k8s.io"],
+        "resources": ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"],
+        "resourceNames": [names::WEBHOOK_CONFIGURATION],
+        "verbs": ["get", "patch"],
+    }]});
+    let binding = |kind: &str| {
+        json!({
+            "roleRef": {"apiGroup": RBAC, "kind": kind, "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": names::NAMESPACE}],
+        })
+    };
+    let version = format!("{RBAC}/v1");
+    vec![
+        with(account, json!({"automountServiceAccountToken": false})),
+        with(namespaced(&version, "Role", name), role),
+        with(namespaced(&version, "RoleBinding", name), binding("Role")),
+        with(object(&version, "ClusterRole", name), cluster_role),
+        with(object(&version, "ClusterRoleBinding", name), binding("ClusterRole")),
+    ]
+}
+
+/// What makes and renews the certificate.
+pub(super) fn keepers(options: &Options) -> Vec<Value> {
+    match &options.tls {
+        Tls::SelfSigned => vec![job(options), cron_job(options)],
+        Tls::CertManager => cert_manager(),
+        Tls::Byo { .. } => Vec::new(),
+    }
+}
+
+/// A Job cannot change, so its name does. It waits for a node as long as that takes: who applies it to a cluster whose
+/// nodes come later has no other certificate until the CronJob runs.
+fn job(options: &Options) -> Value {
+    let spec = with(job_spec(options), json!({"ttlSecondsAfterFinished": 3600}));
+    let name = format!("{}-{:08x}", names::CERTIFICATE_KEEPER, fnv1a(&spec.to_string()));
+    let mut job = with(namespaced("batch/v1", "Job", &name), json!({"spec": spec}));
+    // Argo CD would miss the Job as soon as the API server has removed it; as a hook it runs with each sync instead.
+    job["metadata"]["annotations"] = json!({
+        "argocd.argoproj.io/hook": "Sync",
+        "argocd.argoproj.io/hook-delete-policy": "BeforeHookCreation",
+    });
+    job
+}
+
+fn cron_job(options: &Options) -> Value {
+    let spec = json!({
+        "schedule": SCHEDULE,
+        "concurrencyPolicy": "Forbid",
+        "startingDeadlineSeconds": 3600,
+        "successfulJobsHistoryLimit": 1,
+        "failedJobsHistoryLimit": 3,
+        "jobTemplate": {"spec": with(job_spec(options), json!({"activeDeadlineSeconds": DEADLINE_SECONDS}))},
+    });
+    with(namespaced("batch/v1", "CronJob", names::CERTIFICATE_KEEPER), json!({"spec": spec}))
+}
+
+fn job_spec(options: &Options) -> Value {
+    let container = json!({
+        "name": "certs",
+        "image": options.image,
+        "imagePullPolicy": "IfNotPresent",
+        "args": ["certs", "rotate"],
+        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}},
+        "securityContext": container_security(),
+    });
+    json!({
+        "backoffLimit": 6,
+        "template": {
+            "metadata": {
+                "labels": with(labels(), json!({"app.kubernetes.io/component": "certs"})),
+                "annotations": {"linkerd.io/inject": "disabled"},
+            },
+            "spec": {
+                "serviceAccountName": names::CERTIFICATE_KEEPER,
+                "automountServiceAccountToken": true,
+                "enableServiceLinks": false,
+                "restartPolicy": "Never",
+                "securityContext": pod_security(),
+                "containers": [container],
+            },
+        },
+    })
+}
+
+/// An authority for ten years, because cert-manager does not let an old and a new one overlap, and leaves of 90 days.
+fn cert_manager() -> Vec<Value> {
+    const API: &str = "cert-manager.io/v1";
+    const ROOT: &str = "linkerd-linger-root";
+    const AUTHORITY: &str = "linkerd-linger-authority";
+    let key = json!({"algorithm": "ECDSA", "size": 256, "rotationPolicy": "Always"});
+    let issuer = |name: &str| json!({"group": "cert-manager.io", "kind": "Issuer", "name": name});
+    let authority = json!({
+        "secretName": AUTHORITY,
+        "isCA": true,
+        "commonName": AUTHORITY,
+        "duration": "87600h",
+        "privateKey": key,
+        "issuerRef": issuer(ROOT),
+    });
+    let leaf = json!({
+        "secretName": names::CERTIFICATE_SECRET,
+        "dnsNames": names::SERVICE_NAMES,
+        "duration": "2160h",
+        "renewBefore": "720h",
+        "usages": ["digital signature", "server auth"],
+        "privateKey": key,
+        "issuerRef": issuer(AUTHORITY),
+    });
+    let resource =
+        |kind: &str, name: &str, spec: Value| with(namespaced(API, kind, name), json!({"spec": spec}));
+    vec![
+        resource("Issuer", ROOT, json!({"selfSigned": {}})),
+        resource("Certificate", AUTHORITY, authority),
+        resource("Issuer", AUTHORITY, json!({"ca": {"secretName": AUTHORITY}})),
+        resource("Certificate", names::CERTIFICATE_SECRET, leaf),
+    ]
+}
+
+/// FNV-1a with 32 bits: a name that depends on a text alone, whatever the compiler.
+fn fnv1a(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_is_the_published_one() {
+        // http://www.isthe.com/chongo/tech/comp/fnv/: test vectors of FNV-1a.
+        assert_eq!((fnv1a(""), fnv1a("a"), fnv1a("foobar")), (0x811c_9dc5, 0xe40c_292c, 0xbf9c_f968));
+    }
+
+    #[test]
+    fn a_job_with_another_image_has_another_name() {
+        let name = |image: &str| {
+            job(&Options { image: image.to_owned(), ..Options::default() })["metadata"]["name"].clone()
+        };
+        assert_ne!(name("a:1"), name("a:2"));
+        assert_eq!(name("a:1"), name("a:1"));
+    }
+}

@@ -1,0 +1,164 @@
+//! The server's Deployment and what belongs to it.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{Options, container_security, labels, namespaced, pod_security, with};
+use crate::{admission::serve::Waits, base::names};
+
+/// The label that tells the server's pods from those of `certs rotate`.
+const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
+const COMPONENT: &str = "server";
+/// The ports of the server, as `serve` has them by default.
+const WEBHOOK_PORT: u16 = 8443;
+const ADMIN_PORT: u16 = 9990;
+/// What the kubelet has to add to the delay and the drain before it kills.
+const TO_SPARE: Duration = Duration::from_secs(5);
+/// The class of what a cluster needs to work.
+const CRITICAL: &str = "system-cluster-critical";
+
+pub(super) fn service_account() -> Value {
+    let account = namespaced("v1", "ServiceAccount", names::SERVER);
+    with(account, json!({"automountServiceAccountToken": false}))
+}
+
+pub(super) fn policy(options: &Options) -> Value {
+    let config_map = namespaced("v1", "ConfigMap", names::POLICY_CONFIG_MAP);
+    with(config_map, json!({"data": {names::POLICY_KEY: options.policy}}))
+}
+
+pub(super) fn service() -> Value {
+    let spec = json!({
+        "selector": selector(),
+        "ports": [{"name": "https", "port": 443, "targetPort": "https"}],
+    });
+    with(namespaced("v1", "Service", names::SERVER), json!({"spec": spec}))
+}
+
+/// One at a time, whatever the number of replicas.
+pub(super) fn disruption_budget() -> Value {
+    let spec = json!({"maxUnavailable": 1, "selector": {"matchLabels": selector()}});
+    with(namespaced("policy/v1", "PodDisruptionBudget", names::SERVER), json!({"spec": spec}))
+}
+
+/// Some clouds admit critical pods only where a quota names their class.
+pub(super) fn quota() -> Value {
+    let scope = json!({"scopeName": "PriorityClass", "operator": "In", "values": [CRITICAL]});
+    let spec = json!({"hard": {"pods": "20"}, "scopeSelector": {"matchExpressions": [scope]}});
+    with(namespaced("v1", "ResourceQuota", names::SERVER), json!({"spec": spec}))
+}
+
+/// The server calls nobody. Who calls it has no address that a policy could name: API servers and kubelets are outside
+/// the pod network.
+pub(super) fn network_policy() -> Value {
+    let port = |port: &str| json!({"port": port, "protocol": "TCP"});
+    let spec = json!({
+        "podSelector": {"matchLabels": selector()},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{"ports": [port("https"), port("admin")]}],
+        "egress": [],
+    });
+    with(namespaced("networking.k8s.io/v1", "NetworkPolicy", names::SERVER), json!({"spec": spec}))
+}
+
+pub(super) fn deployment(options: &Options) -> Value {
+    let pod = json!({
+        "metadata": {
+            "labels": with(labels(), json!({COMPONENT_LABEL: COMPONENT})),
+            // The API server is outside the mesh.
+            "annotations": {"linkerd.io/inject": "disabled"},
+        },
+        "spec": pod(options),
+    });
+    let spec = json!({
+        "replicas": if options.ha { 3 } else { 2 },
+        "selector": {"matchLabels": selector()},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+        "template": pod,
+    });
+    with(namespaced("apps/v1", "Deployment", names::SERVER), json!({"spec": spec}))
+}
+
+fn selector() -> Value {
+    json!({"app.kubernetes.io/name": names::SERVER, COMPONENT_LABEL: COMPONENT})
+}
+
+fn pod(options: &Options) -> Value {
+    let waits = Waits::default();
+    let files = |mode: u32| json!({"defaultMode": mode});
+    // Only the pair: the authority's key in the same Secret is none of the server's business. Until the Secret is
+    // there, the kubelet waits.
+    let pair = json!({
+        "secretName": names::CERTIFICATE_SECRET,
+        "items": [{"key": "tls.crt", "path": "tls.crt"}, {"key": "tls.key", "path": "tls.key"}],
+    });
+    let pod = json!({
+        "serviceAccountName": names::SERVER,
+        "automountServiceAccountToken": false,
+        "enableServiceLinks": false,
+        "securityContext": pod_security(),
+        "terminationGracePeriodSeconds": (waits.shutdown_delay + waits.drain + TO_SPARE).as_secs(),
+        "topologySpreadConstraints": spread(options.ha),
+        "containers": [container(options)],
+        "volumes": [
+            {"name": "tls", "secret": with(pair, files(0o440))},
+            {"name": "policy", "configMap": with(json!({"name": names::POLICY_CONFIG_MAP}), files(0o444))},
+        ],
+    });
+    if options.ha { with(pod, json!({"priorityClassName": CRITICAL})) } else { pod }
+}
+
+/// Over hosts, and over zones where there are any. Tainted hosts do not count, or a control plane's would hold up ours.
+fn spread(ha: bool) -> Value {
+    let over = |key: &str, when_unsatisfiable: &str| {
+        json!({
+            "topologyKey": key,
+            "maxSkew": 1,
+            "whenUnsatisfiable": when_unsatisfiable,
+            "labelSelector": {"matchLabels": selector()},
+            "matchLabelKeys": ["pod-template-hash"],
+            "nodeTaintsPolicy": "Honor",
+        })
+    };
+    let hosts = if ha { "DoNotSchedule" } else { "ScheduleAnyway" };
+    json!([over("kubernetes.io/hostname", hosts), over("topology.kubernetes.io/zone", "ScheduleAnyway")])
+}
+
+fn container(options: &Options) -> Value {
+    let probe = |path: &str, period: u32, failures: u32| {
+        json!({
+            "httpGet": {"path": path, "port": "admin"},
+            "periodSeconds": period,
+            "timeoutSeconds": 3,
+            "failureThreshold": failures,
+        })
+    };
+    json!({
+        "name": "server",
+        "image": options.image,
+        "imagePullPolicy": "IfNotPresent",
+        "args": [
+            "serve",
+            "--tls-cert", "/tls/tls.crt",
+            "--tls-key", "/tls/tls.key",
+            "--policy", format!("/policy/{}", names::POLICY_KEY),
+            names::INIT_IMAGE_FLAG, options.image,
+            "--log-format", "json",
+        ],
+        "ports": [
+            {"name": "https", "containerPort": WEBHOOK_PORT},
+            {"name": "admin", "containerPort": ADMIN_PORT},
+        ],
+        // Far from the 180 s for which the server keeps idle connections.
+        "readinessProbe": probe("/readyz", 5, 2),
+        "livenessProbe": probe("/livez", 10, 3),
+        // No CPU limit: a throttled webhook slows every pod (https://github.com/open-policy-agent/gatekeeper/issues/266).
+        "resources": {"requests": {"cpu": "20m", "memory": "32Mi"}, "limits": {"memory": "256Mi"}},
+        "securityContext": container_security(),
+        "volumeMounts": [
+            {"name": "tls", "mountPath": "/tls", "readOnly": true},
+            {"name": "policy", "mountPath": "/policy", "readOnly": true},
+        ],
+    })
+}

@@ -1,0 +1,136 @@
+//! The two webhook configurations: one entry per mode, chosen by the API server from the namespace's labels.
+//!
+//! So the server needs no access to the API: the mode of a namespace arrives as the path of the request.
+
+use serde_json::{Value, json};
+
+use super::{FailurePolicy, Options, Tls, object, with};
+use crate::{
+    admission::review::{Door, Entry, Mode},
+    base::names,
+    workload::context::{POD_SECURITY_LABEL, UNPRIVILEGED},
+};
+
+/// How long the API server waits for an answer, which takes us less than a millisecond.
+const TIMEOUT_SECONDS: u32 = 5;
+
+/// The mutating one, then the validating one.
+pub(super) fn configurations(options: &Options) -> [Value; 2] {
+    [configuration(options, Door::Mutate), configuration(options, Door::Validate)]
+}
+
+fn configuration(options: &Options, door: Door) -> Value {
+    let kind = door.configuration();
+    let mut configuration = object("admissionregistration.k8s.io/v1", kind, names::WEBHOOK_CONFIGURATION);
+    // AKS would rewrite our selectors, and every apply would put them back: https://github.com/Azure/AKS/issues/1771
+    let mut annotations = json!({"admissions.enforcer/disabled": "true"});
+    match &options.tls {
+        Tls::CertManager => {
+            let certificate = format!("{}/{}", names::NAMESPACE, names::CERTIFICATE_SECRET);
+            annotations["cert-manager.io/inject-ca-from"] = json!(certificate);
+        }
+        Tls::SelfSigned | Tls::Byo { .. } => {}
+    }
+    configuration["metadata"]["annotations"] = annotations;
+    let entries: Vec<_> = Entry::all().filter(|of| of.door == door).map(|of| entry(options, of)).collect();
+    with(configuration, json!({"webhooks": entries}))
+}
+
+fn entry(options: &Options, of: Entry) -> Value {
+    let Entry { door, mode, unprivileged } = of;
+    let suffix = if unprivileged { "-unprivileged" } else { "" };
+    let entry = json!({
+        "name": format!("{}{suffix}.{}.linkerd-linger.io", mode.as_str(), door.as_str()),
+        "admissionReviewVersions": ["v1"],
+        "clientConfig": client_config(options, &of.path()),
+        "failurePolicy": failure_policy(options, mode).as_str(),
+        "matchPolicy": "Equivalent",
+        "namespaceSelector": {"matchExpressions": namespaces(options, mode, unprivileged)},
+        // As Linkerd's injector leaves them out: its control plane must start before everything else.
+        "objectSelector": {
+            "matchExpressions": [{"key": "linkerd.io/control-plane-component", "operator": "DoesNotExist"}],
+        },
+        "rules": rules(door),
+        "sideEffects": "None",
+        "timeoutSeconds": TIMEOUT_SECONDS,
+    });
+    match door {
+        // The name puts us after Linkerd's injector; should another webhook inject later, we are asked again.
+        Door::Mutate => with(entry, json!({"reinvocationPolicy": "IfNeeded"})),
+        Door::Validate => entry,
+    }
+}
+
+/// Without `caBundle` unless it is the user's: who owns it would lose it with each apply.
+fn client_config(options: &Options, path: &str) -> Value {
+    let service = json!({"name": names::SERVER, "namespace": names::NAMESPACE, "path": path, "port": 443});
+    match &options.tls {
+        Tls::SelfSigned | Tls::CertManager => json!({"service": service}),
+        Tls::Byo { ca_bundle } => {
+            use base64::{Engine, engine::general_purpose::STANDARD};
+            json!({"service": service, "caBundle": STANDARD.encode(ca_bundle)})
+        }
+    }
+}
+
+/// Whoever only looks must not stop anything, whatever else was asked for.
+const fn failure_policy(options: &Options, mode: Mode) -> FailurePolicy {
+    match mode {
+        Mode::Enforce => options.failure_policy,
+        Mode::Warn | Mode::Audit => FailurePolicy::Ignore,
+    }
+}
+
+fn namespaces(options: &Options, mode: Mode, unprivileged: bool) -> Vec<Value> {
+    let excluded = json!({
+        "key": names::NAMESPACE_NAME_LABEL,
+        "operator": "NotIn",
+        "values": names::EXCLUDED_NAMESPACES,
+    });
+    // `NotIn` also matches namespaces without the label, and those whose label is a word that we do not know.
+    let labelled = if options.default_mode == Some(mode) {
+        let others = Mode::ALL.into_iter().filter(|other| *other != mode).map(Mode::as_str);
+        let others: Vec<_> = others.chain([names::MODE_OFF]).collect();
+        json!({"key": names::MODE_LABEL, "operator": "NotIn", "values": others})
+    } else {
+        json!({"key": names::MODE_LABEL, "operator": "In", "values": [mode.as_str()]})
+    };
+    let pod_security = json!({
+        "key": POD_SECURITY_LABEL,
+        "operator": if unprivileged { "In" } else { "NotIn" },
+        "values": UNPRIVILEGED,
+    });
+    vec![excluded, labelled, pod_security]
+}
+
+/// Pods are mutated when they are made, for later almost nothing of them may change. Workloads never are, so that no
+/// controller and no GitOps tool sees a difference; they are validated, because who applies them sees the answer. Of a
+/// pod that runs only images and labels still change, and no failurePolicy must keep finalizers from being removed.
+fn rules(door: Door) -> Value {
+    let rule = |group: &str, version: &str, resources: &[&str], operations: &[&str]| {
+        json!({
+            "apiGroups": [group],
+            "apiVersions": [version],
+            "operations": operations,
+            "resources": resources,
+            "scope": "Namespaced",
+        })
+    };
+    match door {
+        Door::Mutate => json!([rule("", "v1", &["pods"], &["CREATE"])]),
+        Door::Validate => {
+            let operations = ["CREATE", "UPDATE"];
+            json!([
+                rule("", "v1", &["pods"], &["CREATE"]),
+                rule("", "v1", &["podtemplates", "replicationcontrollers"], &operations),
+                rule(
+                    "apps",
+                    "v1",
+                    &["daemonsets", "deployments", "replicasets", "statefulsets"],
+                    &operations
+                ),
+                rule("batch", "v1", &["cronjobs", "jobs"], &operations),
+            ])
+        }
+    }
+}

@@ -1,0 +1,418 @@
+//! The plan for `nf_conntrack_tcp_timeout_close_wait`: what is wanted, what the pod does by itself, and which edits
+//! bring the two together.
+//!
+//! Turns a Survey and the policy's wish into a [`Plan`]. The rules make findings of it.
+
+mod own_init;
+mod pod_sysctl;
+mod with_proxy_init;
+
+use self::own_init::Own;
+pub use self::own_init::read_image;
+use crate::{
+    base::{duration, names::INIT_CONTAINER},
+    judgement::{
+        finding::{Change, Edit, RuleId},
+        policy::{CloseWait as Wish, Via},
+        survey::Survey,
+    },
+    linkerd::{
+        Mesh,
+        proxy_init::{self, FLAG, ProxyInit},
+    },
+    workload::{
+        annotations::{CloseWait, MAX_SECONDS, MIN_SECONDS},
+        pod::Pod,
+    },
+};
+
+/// What will be done about the close-wait timeout of a pod.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PlanAction {
+    /// The flag and the privileges that it needs are added, or a sysctl of the pod.
+    Patch,
+    /// The pod does it already.
+    Keep,
+    /// linkerd-init would fail: what is missing is added, or the flag taken out and the timeout set in another way.
+    Repair,
+    /// An init container of our own is added.
+    InitContainer,
+    /// Nothing.
+    None,
+}
+
+impl PlanAction {
+    /// The word for it in the JSON of `explain`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Patch => "patch",
+            Self::Keep => "keep",
+            Self::Repair => "repair",
+            Self::InitContainer => "init-container",
+            Self::None => "none",
+        }
+    }
+}
+
+/// What will be done, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// What.
+    pub action: PlanAction,
+    /// The timeout that the pod will run with, where it is set at all, in seconds.
+    pub seconds: Option<u32>,
+    /// Why, in one line.
+    pub why: String,
+    /// The rule that has something to say about it.
+    pub rule: Option<RuleId>,
+    /// How the timeout is set, or why it cannot be.
+    pub way: Result<Way, Obstacle>,
+    /// The edits that set it.
+    pub edits: Vec<Edit>,
+}
+
+/// The ways to set the timeout.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Way {
+    /// The flag of linkerd-init.
+    ProxyInit,
+    /// An init container of our own.
+    InitContainer,
+    /// `spec.securityContext.sysctls`.
+    PodSysctl,
+}
+
+impl Way {
+    /// That a pod does it already, in words.
+    pub fn sets(self, seconds: u32) -> String {
+        match self {
+            Self::ProxyInit => format!("linkerd-init sets {seconds}s by itself"),
+            Self::InitContainer => {
+                format!(
+                    "the init container {INIT_CONTAINER} sets {seconds}s before any container opens connections"
+                )
+            }
+            Self::PodSysctl => format!("spec.securityContext.sysctls sets {seconds}s"),
+        }
+    }
+}
+
+/// Why the timeout cannot be set.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Obstacle {
+    /// Nothing is to be done: nobody wants it, or there is no proxy.
+    NotWanted,
+    /// Linkerd cannot do it, and we have no image for a container of our own.
+    NoImage,
+    /// Linkerd cannot do it, and the policy lets nobody else.
+    OnlyProxyInit,
+    /// The namespace's Pod Security would refuse the pod.
+    PodSecurity,
+    /// A container is not as its name says, so it must not be made privileged.
+    Untrusted {
+        /// Its name.
+        container: &'static str,
+    },
+}
+
+impl Obstacle {
+    /// The rule that tells of it.
+    const fn rule(self) -> Option<RuleId> {
+        match self {
+            Self::NotWanted => None,
+            Self::NoImage | Self::OnlyProxyInit | Self::PodSecurity => Some(RuleId::CloseWaitUnsupported),
+            Self::Untrusted { .. } => Some(RuleId::CloseWaitUntrusted),
+        }
+    }
+}
+
+impl Plan {
+    fn nothing(why: impl Into<String>) -> Self {
+        Self::stopped(Obstacle::NotWanted, why)
+    }
+
+    fn stopped(obstacle: Obstacle, why: impl Into<String>) -> Self {
+        Self {
+            action: PlanAction::None,
+            seconds: None,
+            why: why.into(),
+            rule: obstacle.rule(),
+            way: Err(obstacle),
+            edits: Vec::new(),
+        }
+    }
+
+    fn keep(way: Way, seconds: u32) -> Self {
+        let why = way.sets(seconds);
+        let (action, seconds) = (PlanAction::Keep, Some(seconds));
+        Self { action, seconds, why, rule: None, way: Ok(way), edits: Vec::new() }
+    }
+}
+
+/// What a pod does by itself.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Now {
+    /// It runs with so many seconds.
+    Sets(Way, u32),
+    /// It runs with what the kernel starts a network namespace with: 60 seconds.
+    Unset,
+    /// It crash-loops, and this is why.
+    Fails(String),
+}
+
+/// What a pod does by itself. linkerd-init counts before our container, which runs before it where we put it, and both
+/// before kubelet's sysctls. An init container of our name counts if it has our image, which without `image` is any.
+pub fn now(pod: &Pod<'_>, image: Option<&str>) -> Now {
+    sets(pod, ProxyInit::find(pod).as_ref(), &own_init::find(pod, image))
+}
+
+fn sets(pod: &Pod<'_>, init: Option<&ProxyInit<'_>>, own: &Own<'_>) -> Now {
+    match init.map_or(Ok(None), |init| working_flag(pod, init)) {
+        Err(why) => return Now::Fails(why),
+        Ok(Some(seconds)) => return Now::Sets(Way::ProxyInit, seconds),
+        Ok(None) => {}
+    }
+    if let Own::Ours(ours) = own
+        && let Some(seconds) = ours.seconds.filter(|_| ours.early)
+    {
+        return Now::Sets(Way::InitContainer, seconds);
+    }
+    pod_sysctl::seconds(pod).map_or(Now::Unset, |seconds| Now::Sets(Way::PodSysctl, seconds))
+}
+
+/// The seconds that linkerd-init sets, or why it fails.
+fn working_flag(pod: &Pod<'_>, init: &ProxyInit<'_>) -> Result<Option<u32>, String> {
+    let set = init.will_set();
+    if set == Ok(None) {
+        return Ok(None);
+    }
+    if init.combined {
+        let image = &init.container.image;
+        return Err(format!(
+            "linkerd-init runs from {image}, which has no sysctl: its {FLAG} crash-loops it"
+        ));
+    }
+    let seconds = set.map_err(|flag| {
+        if init.reads_its_flags() {
+            format!("{flag} is not within the {MIN_SECONDS}s to {MAX_SECONDS}s that work")
+        } else {
+            format!("linkerd-init fails at {flag}")
+        }
+    })?;
+    let lacks = init.lacks(pod);
+    match seconds {
+        Some(seconds) if !lacks.is_empty() => {
+            let fields = lacks.join(", ");
+            Err(format!("linkerd-init is told to set {seconds}s, and fails for want of {fields}"))
+        }
+        seconds => Ok(seconds),
+    }
+}
+
+/// Plans the close-wait timeout of a pod.
+pub fn plan(survey: &Survey<'_, '_>, policy: &Wish) -> Plan {
+    match &survey.mesh {
+        Mesh::Not(why) => return Plan::nothing(why.to_string()),
+        Mesh::WillBeInjected(_) => {
+            return Plan::nothing("linkerd-init is not there yet; once it is injected, the pod is patched");
+        }
+        Mesh::Injected(_) => {}
+    }
+    let (wanted, from) = match wanted(survey, policy) {
+        Ok(wanted) => wanted,
+        Err(off) => return Plan::nothing(off),
+    };
+    let (pod, init) = (survey.pod, survey.proxy_init.as_ref());
+    let own = own_init::find(pod, policy.init_image.as_deref());
+    let now = sets(pod, init, &own);
+    let planner = Planner { survey, policy, init, own, now, wanted };
+    match (planner.way(), &planner.now) {
+        (_, Now::Sets(way, seconds)) => Plan::keep(*way, *seconds),
+        (Ok(way), Now::Unset | Now::Fails(_)) => planner.plan(way, &from),
+        // What it would take, though nobody can do it yet.
+        (Err((obstacle @ Obstacle::NoImage, why)), Now::Unset | Now::Fails(_)) => {
+            let seconds = planner.init.and_then(ProxyInit::told).or(Some(wanted));
+            Plan { action: PlanAction::InitContainer, seconds, ..Plan::stopped(obstacle, why) }
+        }
+        (Err((obstacle, why)), Now::Unset | Now::Fails(_)) => Plan::stopped(obstacle, why),
+    }
+}
+
+/// The wanted seconds and who wants them; or who wants none.
+fn wanted(survey: &Survey<'_, '_>, policy: &Wish) -> Result<(u32, String), String> {
+    match (survey.annotations.close_wait, policy.timeout) {
+        (Some((CloseWait::Seconds(seconds), key)), _) => Ok((seconds, format!("annotation {key}"))),
+        (Some((CloseWait::Off, key)), _) => Err(format!("switched off by the annotation {key}")),
+        (None, Some(timeout)) => {
+            // The policy's own check keeps the timeout within the range.
+            let seconds = u32::try_from(timeout.as_secs()).unwrap_or(MAX_SECONDS);
+            Ok((seconds, format!("policy, closeWait.timeout {}", duration::show(timeout))))
+        }
+        (None, None) => Err("switched off by the policy, closeWait.timeout off".to_owned()),
+    }
+}
+
+/// All that a plan for a pod that does not do it by itself follows from.
+struct Planner<'p> {
+    survey: &'p Survey<'p, 'p>,
+    policy: &'p Wish,
+    init: Option<&'p ProxyInit<'p>>,
+    own: Own<'p>,
+    now: Now,
+    wanted: u32,
+}
+
+impl Planner<'_> {
+    /// The way to take, or what is in it.
+    fn way(&self) -> Result<Way, (Obstacle, String)> {
+        let forged = self.forged();
+        let with_flag = match self.init {
+            Some(init) if !init.combined => forged.clone().map_or(Ok(Way::ProxyInit), Err),
+            Some(_) | None => Err((Obstacle::OnlyProxyInit, self.why_not_linkerd())),
+        };
+        let stays_ours = matches!(self.own, Own::Ours(_)) && self.policy.init_image.is_some();
+        let way = match self.policy.via {
+            Via::ProxyInit => with_flag,
+            Via::PodSysctl => Ok(Way::PodSysctl),
+            Via::InitContainer => self.with_own(),
+            Via::Auto if with_flag.is_ok() && !stays_ours => with_flag,
+            Via::Auto if self.init.is_none() && !self.policy.cni => {
+                return Err((Obstacle::NotWanted, self.why_not_linkerd() + ", and closeWait.cni is false"));
+            }
+            // Where we can add nothing, what is wrong with linkerd-init is the better news.
+            Via::Auto => self.with_own().map_err(|error| match (error.0, &forged) {
+                (Obstacle::NoImage, Some(forged)) => forged.clone(),
+                _ => error,
+            }),
+        };
+        if self.survey.unprivileged {
+            let why = "the namespace enforces Pod Security baseline or restricted, which refuse a privileged \
+                       container and this sysctl";
+            return Err((Obstacle::PodSecurity, why.to_owned()));
+        }
+        match (&self.now, forged) {
+            // Its arguments mean what they do to proxy-init only if it is proxy-init.
+            (Now::Fails(_), Some(forged)) => Err(forged),
+            _ => way,
+        }
+    }
+
+    /// That linkerd-init is not Linkerd's, where it would be made privileged.
+    fn forged(&self) -> Option<(Obstacle, String)> {
+        let init = self.init.filter(|init| !init.combined)?;
+        let why = init.forged(self.survey.pod, &self.policy.images)?;
+        let container = proxy_init::NAME;
+        Some((Obstacle::Untrusted { container }, format!("{container} gets no privilege from us: {why}")))
+    }
+
+    fn with_own(&self) -> Result<Way, (Obstacle, String)> {
+        match (&self.policy.init_image, &self.own) {
+            (None, _) => Err((Obstacle::NoImage, self.why_not_linkerd())),
+            (Some(_), Own::Foreign(why)) => {
+                let container = INIT_CONTAINER;
+                Err((
+                    Obstacle::Untrusted { container },
+                    format!("{container} gets no privilege from us: {why}"),
+                ))
+            }
+            (Some(_), Own::Absent | Own::Ours(_)) => Ok(Way::InitContainer),
+        }
+    }
+
+    /// Why Linkerd itself does not do it.
+    fn why_not_linkerd(&self) -> String {
+        match (&self.now, self.init) {
+            (Now::Fails(why), _) => why.clone(),
+            (Now::Sets(..) | Now::Unset, Some(init)) if init.combined => format!(
+                "linkerd-init runs from {} (2.20 and newer), which has no sysctl: its flag would crash-loop it",
+                init.container.image
+            ),
+            (Now::Sets(..) | Now::Unset, Some(_)) => match (self.policy.via, self.forged()) {
+                (Via::Auto, Some((_, why))) => why,
+                (Via::Auto, None) => format!("{INIT_CONTAINER} is there already, and does not work as it is"),
+                (Via::InitContainer | Via::ProxyInit | Via::PodSysctl, _) => {
+                    format!("closeWait.via is {}", self.policy.via.as_str())
+                }
+            },
+            (Now::Sets(..) | Now::Unset, None) => {
+                "meshed through linkerd-cni, which cannot set it: the pod keeps the kernel's 60s".to_owned()
+            }
+        }
+    }
+
+    fn plan(&self, way: Way, from: &str) -> Plan {
+        let pod = self.survey.pod;
+        // What somebody told linkerd-init stays, whoever sets it then.
+        let told = self.init.and_then(ProxyInit::told);
+        let mut seconds = told.unwrap_or(self.wanted);
+        let mut edits = Vec::new();
+        if let (Way::InitContainer | Way::PodSysctl, Some(init), Now::Fails(_)) = (way, self.init, &self.now)
+        {
+            edits.push(with_proxy_init::take_out(pod, init));
+        }
+        let mut stays = told.is_some();
+        match (way, self.init, self.beside()) {
+            (Way::ProxyInit, Some(init), _) => edits.extend(with_proxy_init::put_in(pod, init, seconds)),
+            (Way::ProxyInit, None, _) => {}
+            (Way::InitContainer, ..) => edits.extend(self.own_edits(seconds)),
+            (Way::PodSysctl, _, Some(beside)) => (seconds, stays) = (beside, true),
+            (Way::PodSysctl, _, None) => edits.extend(pod_sysctl::edits(pod, seconds)),
+        }
+        let (action, rule, why) = match (&self.now, way) {
+            (Now::Fails(why), way) => {
+                let then = match (stays, way) {
+                    (true, Way::ProxyInit) => String::new(),
+                    (true, Way::InitContainer | Way::PodSysctl) => format!("; the {seconds}s stay"),
+                    (false, _) => format!("; instead {seconds}s, wanted by {from}"),
+                };
+                (PlanAction::Repair, RuleId::CloseWaitBroken, why.clone() + &then)
+            }
+            (Now::Sets(..) | Now::Unset, Way::InitContainer) => {
+                let why = format!("{}; wanted by {from}", self.why_not_linkerd());
+                (PlanAction::InitContainer, RuleId::CloseWaitUnset, why)
+            }
+            (Now::Sets(..) | Now::Unset, Way::ProxyInit | Way::PodSysctl) => {
+                (PlanAction::Patch, RuleId::CloseWaitUnset, format!("wanted by {from}"))
+            }
+        };
+        Plan { action, seconds: Some(seconds), why, rule: Some(rule), way: Ok(way), edits }
+    }
+
+    /// The seconds that the pod sets without linkerd-init.
+    fn beside(&self) -> Option<u32> {
+        match &self.own {
+            Own::Ours(ours) if ours.early && ours.seconds.is_some() => ours.seconds,
+            Own::Absent | Own::Ours(_) | Own::Foreign(_) => pod_sysctl::seconds(self.survey.pod),
+        }
+    }
+
+    /// Our container, first of all: any other init container could open connections. These edits come last, since they
+    /// move the containers that others point to.
+    fn own_edits(&self, seconds: u32) -> Vec<Edit> {
+        let pod = self.survey.pod;
+        let Some(image) = &self.policy.init_image else { return Vec::new() };
+        let ours = own_init::container(pod, image, seconds);
+        let mut first = pod.pointer(["spec", "initContainers"]);
+        if pod.init_containers.is_empty() {
+            return vec![Edit { at: first, change: Change::Set(vec![ours].into()) }];
+        }
+        first.push_back(0_usize);
+        let insert = Edit { at: first, change: Change::Insert(ours.clone()) };
+        match &self.own {
+            Own::Ours(there) if there.early && there.seconds == Some(seconds) => Vec::new(),
+            Own::Ours(there) => {
+                let at = pod.container_pointer(there.container, []);
+                if there.early {
+                    // Replaced as a whole, so that nothing that somebody else wrote into it runs privileged.
+                    vec![Edit { at, change: Change::Replace(ours) }]
+                } else {
+                    vec![Edit { at, change: Change::Remove }, insert]
+                }
+            }
+            Own::Absent | Own::Foreign(_) => vec![insert],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+//! Exemptions: who may do what a rule forbids, why, and until when.
+
+use std::fmt;
+
+use jiff::civil::Date;
+
+use crate::judgement::finding::RuleId;
+
+/// An exemption of the policy file.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Exemption {
+    /// Its line in the file.
+    pub line: u64,
+    /// The namespace, if it is about one.
+    pub namespace: Option<Pattern>,
+    /// The kind of the owner, if it names one.
+    pub owner_kind: Option<String>,
+    /// The owner, if it is about one.
+    pub owner: Option<Pattern>,
+    /// The service account, if it is about one.
+    pub service_account: Option<Pattern>,
+    /// The rules.
+    pub rules: RuleSet,
+    /// Why.
+    pub reason: String,
+    /// The last day on which it counts.
+    pub until: Date,
+}
+
+/// A name, or how names begin.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Pattern {
+    text: String,
+    prefix: bool,
+}
+
+impl Pattern {
+    /// Reads `web` or `web-*`; `None` when it is empty or has an asterisk elsewhere.
+    pub fn read(text: &str) -> Option<Self> {
+        let (text, prefix) = text.strip_suffix('*').map_or((text, false), |text| (text, true));
+        let good = !text.contains(['*', '/']) && (prefix || !text.is_empty());
+        good.then(|| Self { text: text.to_owned(), prefix })
+    }
+
+    /// Whether a name fits.
+    pub fn fits(&self, name: &str) -> bool {
+        if self.prefix { name.starts_with(&self.text) } else { name == self.text }
+    }
+}
+
+/// The rules that an exemption is about.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum RuleSet {
+    /// All of them.
+    All,
+    /// These.
+    Only(Vec<RuleId>),
+}
+
+impl RuleSet {
+    /// Whether a rule is among them.
+    pub fn has(&self, rule: RuleId) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(rules) => rules.contains(&rule),
+        }
+    }
+}
+
+impl fmt::Display for RuleSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("every rule"),
+            Self::Only(rules) => {
+                f.write_str(&rules.iter().map(|rule| rule.as_str()).collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
+}
+
+/// What an exemption goes by.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Subject<'a> {
+    /// The namespace; empty when unknown.
+    pub namespace: &'a str,
+    /// The kind of the controller, or of the workload itself; empty when there is none.
+    pub owner_kind: &'a str,
+    /// Its name.
+    pub owner: &'a str,
+    /// The name of the object.
+    pub name: &'a str,
+    /// The service account; empty means `default`.
+    pub service_account: &'a str,
+}
+
+/// Whether an exemption covers an object.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Exempt {
+    /// None does.
+    No,
+    /// One does, for this reason.
+    Yes(String),
+    /// One did until its last day.
+    Expired {
+        /// Its reason.
+        reason: String,
+        /// Its last day.
+        until: Date,
+    },
+}
+
+impl Exemption {
+    /// Whether it is about this object and this rule, whatever the date.
+    pub fn covers(&self, subject: &Subject<'_>, rule: RuleId) -> bool {
+        let fits = |pattern: &Option<Pattern>, name: &str| pattern.as_ref().is_none_or(|it| it.fits(name));
+        let account = if subject.service_account.is_empty() { "default" } else { subject.service_account };
+        self.rules.has(rule)
+            && fits(&self.namespace, subject.namespace)
+            && fits(&self.service_account, account)
+            && self.owner.as_ref().is_none_or(|owner| self.fits_owner(owner, subject))
+    }
+
+    fn fits_owner(&self, owner: &Pattern, subject: &Subject<'_>) -> bool {
+        let Some(kind) = &self.owner_kind else {
+            return owner.fits(subject.name)
+                || owner.fits(subject.owner)
+                || grand_owner(subject).is_some_and(|(_, name)| owner.fits(name));
+        };
+        (kind == subject.owner_kind && owner.fits(subject.owner))
+            || grand_owner(subject).is_some_and(|(of, name)| kind == of && owner.fits(name))
+    }
+}
+
+/// The Deployment behind a ReplicaSet and the CronJob behind a Job, by the names that their controllers give:
+/// a pod names only the one that made it.
+fn grand_owner<'a>(subject: &Subject<'a>) -> Option<(&'static str, &'a str)> {
+    let (name, suffix) = subject.owner.rsplit_once('-')?;
+    // `SafeEncodeString` in k8s.io/apimachinery/pkg/util/rand: no vowels, no look-alikes.
+    let is_hash = |byte: u8| b"bcdfghjklmnpqrstvwxz2456789".contains(&byte);
+    match subject.owner_kind {
+        "ReplicaSet" if (5..=10).contains(&suffix.len()) && suffix.bytes().all(is_hash) => {
+            Some(("Deployment", name))
+        }
+        // Minutes since 1970, in kubernetes pkg/controller/cronjob.
+        "Job" if suffix.len() >= 8 && suffix.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Some(("CronJob", name))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,132 @@
+//! The rules, one file each, and [`inspect`], which asks all of them.
+//!
+//! Turns a Survey into findings. What follows from them is left to the verdict.
+
+mod close_wait_broken;
+mod close_wait_unset;
+mod close_wait_unsupported;
+mod close_wait_untrusted;
+mod idle_timeout_below_proxy_pool;
+mod invalid_annotation;
+mod probe_matches_idle_timeout;
+
+use std::{fmt::Write, time::Duration};
+
+use crate::{
+    base::duration,
+    judgement::{
+        close_wait::{self, Obstacle, Plan},
+        finding::{Finding, RuleId},
+        policy::Policy,
+        survey::{App, Survey},
+    },
+    linkerd::proxy_init,
+    servers::{Evidence, Window},
+};
+
+/// A rule.
+#[derive(Debug)]
+pub struct Rule {
+    /// Its name.
+    pub id: RuleId,
+    /// What it finds, in one line.
+    pub help: &'static str,
+    check: fn(&Case<'_>) -> Vec<Finding>,
+}
+
+/// Every rule, in the order of [`RuleId::ALL`].
+pub const RULES: [&Rule; 7] = [
+    &probe_matches_idle_timeout::RULE,
+    &idle_timeout_below_proxy_pool::RULE,
+    &close_wait_unset::RULE,
+    &close_wait_broken::RULE,
+    &close_wait_unsupported::RULE,
+    &close_wait_untrusted::RULE,
+    &invalid_annotation::RULE,
+];
+
+/// How many findings of one rule are told of one object. Pods that people write have a handful; what anybody may send
+/// in the megabytes of a review must not become a hundred times as much.
+const MOST_FINDINGS: usize = 100;
+
+/// What a rule looks at.
+struct Case<'a> {
+    survey: &'a Survey<'a, 'a>,
+    plan: &'a Plan,
+    tolerance: Duration,
+}
+
+/// What the rules found, and the plan that some of them speak of.
+#[derive(Clone, Debug)]
+pub struct Inspected {
+    /// The findings, in the order of [`RULES`].
+    pub findings: Vec<Finding>,
+    /// What will be done about the close-wait timeout.
+    pub plan: Plan,
+}
+
+/// Asks all rules.
+pub fn inspect<'a>(survey: &'a Survey<'a, 'a>, policy: &Policy) -> Inspected {
+    let plan = close_wait::plan(survey, &policy.close_wait);
+    let case = Case { survey, plan: &plan, tolerance: policy.tolerance };
+    let findings =
+        RULES.iter().flat_map(|rule| (rule.check)(&case).into_iter().take(MOST_FINDINGS)).collect();
+    Inspected { findings, plan }
+}
+
+impl Case<'_> {
+    /// The finding of a close-wait rule, if the plan speaks of it: then its message and its help are asked for.
+    fn of_plan(&self, rule: RuleId, words: impl FnOnce() -> (String, String)) -> Vec<Finding> {
+        if self.plan.rule != Some(rule) {
+            return Vec::new();
+        }
+        let (message, help) = words();
+        let name = match self.plan.way {
+            Err(Obstacle::Untrusted { container }) => container,
+            Ok(_) | Err(_) => proxy_init::NAME,
+        };
+        let init = self.survey.pod.all_containers().find(|container| &*container.name == name);
+        vec![Finding {
+            rule,
+            reachable: true,
+            container: init.map(|init| init.name.to_string()),
+            at: init.map(|init| self.survey.pod.container_pointer(init, [])).into_iter().collect(),
+            message,
+            note: self.plan.why.clone(),
+            help,
+            edits: self.plan.edits.clone(),
+        }]
+    }
+
+    /// Whether a connection of this server that is idle so long may be closed just then.
+    fn meets(&self, idle: Duration, window: &Window) -> bool {
+        idle + self.tolerance >= window.from && idle <= window.to + self.tolerance
+    }
+}
+
+/// `closes idle connections after 10s`, with the window where there is one.
+fn closes(app: &App<'_, '_>, window: &Window) -> String {
+    let mut text = format!("{} closes idle connections after {}", app.server_name(), seconds(window.from));
+    if window.to > window.from {
+        // Writing to a String cannot fail.
+        let _ = write!(text, " to {}", seconds(window.to));
+    }
+    text
+}
+
+/// How we know the idle timeout, for a note.
+fn evidence(evidence: &Evidence) -> String {
+    match evidence {
+        Evidence::SetBy { text, .. } => format!("set by {text}"),
+        Evidence::DefaultOf { server, .. } => format!("the default of {server}"),
+    }
+}
+
+/// A duration in the unit of probe periods: `90s`, not `1m30s`.
+fn seconds(duration: Duration) -> String {
+    if duration < Duration::from_secs(1) {
+        duration::show(duration)
+    } else {
+        format!("{}s", duration.as_secs_f64())
+    }
+}

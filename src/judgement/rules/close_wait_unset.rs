@@ -1,0 +1,42 @@
+//! Nothing sets the close-wait timeout, and something could.
+
+use super::{Case, Rule};
+use crate::{
+    base::names::INIT_CONTAINER,
+    judgement::{
+        close_wait::Way,
+        finding::{Finding, RuleId},
+    },
+    linkerd::proxy_init::FLAG,
+};
+
+pub(super) const RULE: Rule = Rule {
+    id: RuleId::CloseWaitUnset,
+    help: "the kernel forgets half-closed connections after 60s, and nothing is told to set more",
+    check,
+};
+
+fn check(case: &Case<'_>) -> Vec<Finding> {
+    case.of_plan(RULE.id, || words(case))
+}
+
+fn words(case: &Case<'_>) -> (String, String) {
+    let seconds = case.plan.seconds.unwrap_or_default();
+    let (message, otherwise) = match case.plan.way {
+        Ok(Way::ProxyInit) | Err(_) => (
+            "linkerd-init leaves the kernel's 60s, after which half-closed connections are forgotten",
+            format!("give linkerd-init {FLAG} {seconds} and make it privileged and root"),
+        ),
+        Ok(Way::InitContainer) => (
+            "nothing sets the close-wait timeout: half-closed connections are forgotten after 60s",
+            format!("put the init container {INIT_CONTAINER} before all others"),
+        ),
+        Ok(Way::PodSysctl) => (
+            "nothing sets the close-wait timeout: half-closed connections are forgotten after 60s",
+            format!(
+                "set net.netfilter.nf_conntrack_tcp_timeout_close_wait to {seconds} in the pod's sysctls"
+            ),
+        ),
+    };
+    (message.to_owned(), format!("let the webhook patch the pod, or {otherwise}"))
+}

@@ -1,0 +1,53 @@
+//! Linkerd cannot set the close-wait timeout of this pod, and nothing else may.
+
+use super::{Case, Rule};
+use crate::{
+    judgement::{
+        close_wait::Obstacle,
+        finding::{Finding, RuleId},
+    },
+    linkerd::proxy_init::FLAG,
+};
+
+pub(super) const RULE: Rule = Rule {
+    id: RuleId::CloseWaitUnsupported,
+    help: "Linkerd cannot set the close-wait timeout of this pod, and nothing else is allowed to",
+    check,
+};
+
+fn check(case: &Case<'_>) -> Vec<Finding> {
+    case.of_plan(RULE.id, || words(case))
+}
+
+fn words(case: &Case<'_>) -> (String, String) {
+    // What Linkerd does here; each with what follows must fit a warning.
+    let linkerd = match &case.survey.proxy_init {
+        Some(init) if init.combined && init.will_set() != Ok(None) => {
+            format!("{FLAG} crash-loops linkerd-init 2.20+")
+        }
+        Some(init) if init.combined => {
+            "linkerd-init of Linkerd 2.20+ cannot set the close-wait timeout".to_owned()
+        }
+        Some(_) => "linkerd-init may not set the close-wait timeout".to_owned(),
+        None => "linkerd-cni cannot set the close-wait timeout".to_owned(),
+    };
+    let (message, help) = match case.plan.way {
+        Err(Obstacle::NoImage) => (
+            format!("{linkerd}, and the webhook has no --init-image"),
+            "give the webhook --init-image, so that an init container of its own sets it",
+        ),
+        Err(Obstacle::OnlyProxyInit) => (
+            format!("{linkerd}, and closeWait.via allows nothing else"),
+            "set closeWait.via of the policy to auto, or proxyInit.closeWaitTimeoutSecs of Linkerd to 0",
+        ),
+        Err(Obstacle::PodSecurity) => (
+            "the namespace's Pod Security refuses what sets the close-wait timeout: the kernel's 60s stay"
+                .to_owned(),
+            "label the namespace pod-security.kubernetes.io/enforce: privileged, or exempt it from \
+             close-wait-unsupported",
+        ),
+        // No plan with these speaks of this rule.
+        Ok(_) | Err(Obstacle::NotWanted | Obstacle::Untrusted { .. }) => (linkerd, ""),
+    };
+    (message, help.to_owned())
+}

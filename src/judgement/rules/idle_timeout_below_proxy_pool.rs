@@ -1,0 +1,57 @@
+//! The server closes idle connections that the proxy still re-uses: any request can meet the close.
+//!
+//! Measured: failures occur when a connection is re-used at the moment of the close, and none when the proxy drops it
+//! first. A server that can speak HTTP/2 is no exception: HTTP/1 requests reach it over the same pool as any other.
+
+use super::{Case, MOST_FINDINGS, Rule, closes, evidence, seconds};
+use crate::{
+    judgement::{
+        finding::{Finding, RuleId},
+        survey::port_way,
+    },
+    linkerd::pool,
+    servers::Idle,
+};
+
+pub(super) const RULE: Rule = Rule {
+    id: RuleId::IdleTimeoutBelowProxyPool,
+    help: "the server closes idle connections that the proxy still re-uses, so any request can meet the close",
+    check,
+};
+
+fn check(case: &Case<'_>) -> Vec<Finding> {
+    let Some(proxy) = case.survey.mesh.proxy() else { return Vec::new() };
+    let mut findings = Vec::new();
+    for app in &case.survey.apps {
+        let Idle::ClosesAfter(window, how) = &app.idle else { continue };
+        let ports = &app.container.ports;
+        let pooled = ports.is_empty() || ports.iter().any(|port| port_way(proxy, port.number).is_none());
+        if window.from >= proxy.pool.timeout || !pooled {
+            continue;
+        }
+        if findings.len() > MOST_FINDINGS {
+            break;
+        }
+        let kept = seconds(proxy.pool.timeout);
+        findings.push(Finding {
+            rule: RULE.id,
+            reachable: true,
+            container: Some(app.container.name.to_string()),
+            at: vec![case.survey.pod.container_pointer(app.container, [])],
+            message: format!(
+                "{}: {}; the proxy re-uses them up to {kept}",
+                app.container.name,
+                closes(app, window)
+            ),
+            note: format!("{}; the pool's timeout is the {}", evidence(how), proxy.pool.from),
+            help: format!(
+                "raise {} above {kept}, or set {} of linkerd-proxy below {}",
+                app.idle_timeout_name(),
+                pool::knob(proxy.version, proxy.line),
+                seconds(window.from)
+            ),
+            edits: Vec::new(),
+        });
+    }
+    findings
+}

@@ -1,0 +1,224 @@
+//! Requests that come in a rhythm meet the moment at which the server closes the idle connection.
+//!
+//! Measured on the real proxy: an HTTP/1 probe can fail if the connection was idle for as long as the server's
+//! timeout, and the proxy's pool still had it. A connection that is used sooner stays warm; one that is closed earlier
+//! is not used. HTTP/2 has no such pool, and the same race at any timeout.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use super::{Case, MOST_FINDINGS, Rule, closes, evidence, seconds};
+use crate::{
+    judgement::{
+        finding::{Finding, RuleId},
+        survey::{App, ProbeUse, Survey, Way, port_way},
+        timing::{self, Budget},
+    },
+    linkerd::{Proxy, pool},
+    servers::{Evidence, Idle, Window},
+    workload::pod::ProbeKind,
+};
+
+pub(super) const RULE: Rule = Rule {
+    id: RuleId::ProbeMatchesIdleTimeout,
+    help: "regular requests come at the moment at which the server closes the idle connection",
+    check,
+};
+
+/// How many probes a finding names; of more it tells the number.
+const MOST_NAMED: usize = 4;
+
+fn check(case: &Case<'_>) -> Vec<Finding> {
+    let Some(proxy) = case.survey.mesh.proxy() else { return Vec::new() };
+    let mut findings = Vec::new();
+    let mut budget = Budget::default();
+    for (app, pools) in case.survey.apps.iter().zip(pools(case.survey)) {
+        let Idle::ClosesAfter(window, how) = &app.idle else { continue };
+        let server = Server { case, proxy, app, window, how };
+        for (pool, probes) in &pools {
+            server.judge_probes(pool, probes, &mut budget, &mut findings);
+        }
+        server.judge_traffic(&mut findings);
+        if findings.len() > MOST_FINDINGS {
+            break;
+        }
+    }
+    findings
+}
+
+/// What probes have in common that share a pooled connection: they ask one port at the same time, in one protocol and
+/// by one name. A startup probe runs before the others do.
+#[derive(Eq, Ord, PartialEq, PartialOrd)]
+struct Pool {
+    port: u16,
+    http2: bool,
+    startup: bool,
+    authority: Option<String>,
+}
+
+impl Pool {
+    const fn way(&self) -> Way {
+        if self.http2 { Way::Http2 } else { Way::Http1 }
+    }
+}
+
+/// The pools of each app, with the probes that use them.
+fn pools<'s>(survey: &'s Survey<'_, '_>) -> Vec<BTreeMap<Pool, Vec<&'s ProbeUse<'s>>>> {
+    let mut pools: Vec<BTreeMap<_, Vec<_>>> = survey.apps.iter().map(|_| BTreeMap::new()).collect();
+    for used in survey.probes.iter().filter(|used| used.way.is_pooled()) {
+        let Some(port) = used.probe.port else { continue };
+        let pool = Pool {
+            port,
+            http2: used.way == Way::Http2,
+            startup: used.probe.kind == ProbeKind::Startup,
+            authority: used.authority(),
+        };
+        pools[used.answered_by].entry(pool).or_default().push(used);
+    }
+    pools
+}
+
+/// A server whose closing window is known.
+struct Server<'a> {
+    case: &'a Case<'a>,
+    proxy: &'a Proxy,
+    app: &'a App<'a, 'a>,
+    window: &'a Window,
+    how: &'a Evidence,
+}
+
+impl Server<'_> {
+    fn judge_probes(
+        &self,
+        pool: &Pool,
+        probes: &[&ProbeUse<'_>],
+        budget: &mut Budget,
+        findings: &mut Vec<Finding>,
+    ) {
+        let (port, way) = (pool.port, pool.way());
+        let periods: Vec<Duration> = probes.iter().map(|used| used.probe.period).collect();
+        let matching: BTreeSet<Duration> =
+            periods.iter().copied().filter(|period| self.case.meets(*period, self.window)).collect();
+        for period in &matching {
+            let of: Vec<_> = probes.iter().copied().filter(|used| used.probe.period == *period).collect();
+            let comes = if of.len() == 1 { "comes" } else { "come" };
+            let fact = format!("{} on {port} {comes} every {}", self.name(&of), seconds(*period));
+            findings.push(self.finding(&fact, &of, way, *period));
+        }
+        // No gap can be dangerous that the pool does not outlast.
+        if way == Way::Http1 && self.window.from > self.proxy.pool.timeout {
+            return;
+        }
+        let gaps: BTreeSet<Duration> = timing::gaps(&periods, pool.http2, budget)
+            .into_iter()
+            .map(|gap| gap.idle)
+            .filter(|idle| !matching.contains(idle) && self.case.meets(*idle, self.window))
+            .filter(|idle| self.reachable(way, *idle))
+            .collect();
+        for idle in gaps {
+            let fact = format!("{} on {port} leave one idle for {}", self.name(probes), seconds(idle));
+            findings.push(self.finding(&fact, probes, way, idle));
+        }
+    }
+
+    /// Traffic that the pod declares goes to every port that the proxy reads.
+    fn judge_traffic(&self, findings: &mut Vec<Finding>) {
+        let ports = &self.app.container.ports;
+        if !ports.is_empty() && ports.iter().all(|port| port_way(self.proxy, port.number).is_some()) {
+            return;
+        }
+        for period in &self.case.survey.annotations.traffic_periods {
+            if self.case.meets(*period, self.window) {
+                let fact = format!("the declared traffic comes every {}", seconds(*period));
+                findings.push(self.finding(&fact, &[], Way::Http1, *period));
+            }
+        }
+    }
+
+    /// Whether the proxy may re-use a connection that was idle so long, and the server close it by then.
+    fn reachable(&self, way: Way, idle: Duration) -> bool {
+        let kept = self.proxy.pool.timeout;
+        way == Way::Http2 || (self.window.from <= kept && idle <= kept + self.case.tolerance)
+    }
+
+    fn finding(&self, fact: &str, probes: &[&ProbeUse<'_>], way: Way, idle: Duration) -> Finding {
+        let pod = self.case.survey.pod;
+        let at = probes
+            .iter()
+            .take(MOST_NAMED)
+            .map(|used| pod.container_pointer(used.container, [used.probe.kind.field(), "periodSeconds"]))
+            .chain([match self.how {
+                Evidence::SetBy { at, .. } => json_patch::jsonptr::PointerBuf::parse(at.clone()).ok(),
+                Evidence::DefaultOf { .. } => None,
+            }
+            .unwrap_or_else(|| pod.container_pointer(self.app.container, []))])
+            .collect();
+        Finding {
+            rule: RULE.id,
+            reachable: self.reachable(way, idle),
+            container: Some(self.app.container.name.to_string()),
+            at,
+            message: format!("{}: {}; {fact}", self.app.container.name, closes(self.app, self.window)),
+            note: format!("{}; {}", evidence(self.how), self.reach(way, idle)),
+            help: self.help(way, idle),
+            edits: Vec::new(),
+        }
+    }
+
+    fn reach(&self, way: Way, idle: Duration) -> String {
+        let pool = &self.proxy.pool;
+        let kept = seconds(pool.timeout);
+        match way {
+            Way::Http2 => {
+                "reachable over HTTP/2: the proxy re-uses that connection as long as it is open".to_owned()
+            }
+            _ if self.reachable(way, idle) => {
+                format!("reachable: the proxy re-uses idle connections up to {kept} ({})", pool.from)
+            }
+            _ => format!("not reachable now: the proxy drops idle connections after {kept} ({})", pool.from),
+        }
+    }
+
+    fn help(&self, way: Way, idle: Duration) -> String {
+        let mut ways = vec![format!("raise {} well above {}", self.app.idle_timeout_name(), seconds(idle))];
+        if way == Way::Http1 && self.reachable(way, idle) {
+            ways.push(format!(
+                "set {} of linkerd-proxy below {}",
+                pool::knob(self.proxy.version, self.proxy.line),
+                seconds(self.window.from)
+            ));
+        }
+        let tolerance = self.case.tolerance;
+        ways.push(format!(
+            "choose a period outside {} to {}",
+            seconds(self.window.from.saturating_sub(tolerance)),
+            seconds(self.window.to + tolerance)
+        ));
+        ways.join(", or ")
+    }
+
+    /// `the liveness probe`, `the liveness and readiness probes`; one of another container as
+    /// `the front/liveness probe`.
+    fn name(&self, probes: &[&ProbeUse<'_>]) -> String {
+        let mut kinds: Vec<_> = probes.iter().take(MOST_NAMED).map(|used| self.kind(used)).collect();
+        if probes.len() > MOST_NAMED {
+            kinds.push(format!("{} more", probes.len() - MOST_NAMED));
+        }
+        match kinds.as_slice() {
+            [one] => format!("the {one} probe"),
+            [first @ .., last] => format!("the {} and {last} probes", first.join(", ")),
+            [] => String::new(),
+        }
+    }
+
+    fn kind(&self, used: &ProbeUse<'_>) -> String {
+        let kind = used.probe.kind.as_str();
+        if used.container.name == self.app.container.name {
+            kind.to_owned()
+        } else {
+            format!("{}/{kind}", used.container.name)
+        }
+    }
+}

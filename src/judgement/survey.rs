@@ -1,0 +1,284 @@
+//! A pod, seen whole: each container with its server and idle timeout, each probe with the way it takes.
+//!
+//! Turns Pod, Catalog and surroundings into a [`Survey`]. It holds no opinion.
+
+use std::{collections::HashMap, fmt};
+
+use crate::{
+    base::duration,
+    linkerd::{
+        self, Injection, Mesh, Proxy,
+        proxy_init::{self, ProxyInit},
+    },
+    servers::{self, Catalog, Evidence, Idle, Window},
+    workload::{
+        annotations::{Annotations, IDLE_TIMEOUT, IdleTimeout},
+        context::Surroundings,
+        pod::{Container, Handler, Pod, Probe},
+    },
+};
+
+/// A pod, seen whole.
+#[derive(Debug)]
+pub struct Survey<'p, 'c> {
+    /// The pod.
+    pub pod: &'p Pod<'p>,
+    /// Its proxy.
+    pub mesh: Mesh,
+    /// What it says to us.
+    pub annotations: Annotations,
+    /// Its own running containers: regular ones and native sidecars, without Linkerd's.
+    pub apps: Vec<App<'p, 'c>>,
+    /// The probes of those.
+    pub probes: Vec<ProbeUse<'p>>,
+    /// Its linkerd-init.
+    pub proxy_init: Option<ProxyInit<'p>>,
+    /// The namespace's Pod Security refuses privileged containers and unsafe sysctls.
+    pub unprivileged: bool,
+}
+
+/// A container with its server.
+#[derive(Debug)]
+pub struct App<'p, 'c> {
+    /// The container.
+    pub container: &'p Container<'p>,
+    /// The id of its server in the catalog, where it was recognised.
+    pub server: Option<&'c servers::Server>,
+    /// What it does with idle connections.
+    pub idle: Idle,
+}
+
+impl App<'_, '_> {
+    /// The name for messages: the server's, else "its server".
+    pub fn server_name(&self) -> &str {
+        self.server.map_or("its server", |server| &server.name)
+    }
+
+    /// What to raise, for a way out: `Gunicorn's idle timeout (--keep-alive)`.
+    pub fn idle_timeout_name(&self) -> String {
+        let knob =
+            self.server.and_then(servers::Server::knob).map(|knob| format!(" ({knob})")).unwrap_or_default();
+        format!("{}'s idle timeout{knob}", self.server_name())
+    }
+}
+
+/// A probe and the way that its requests take.
+#[derive(Debug)]
+pub struct ProbeUse<'p> {
+    /// The container that has the probe.
+    pub container: &'p Container<'p>,
+    /// The probe.
+    pub probe: &'p Probe<'p>,
+    /// The index in [`Survey::apps`] of the container that answers it.
+    pub answered_by: usize,
+    /// Over a pooled connection of the proxy, or why not.
+    pub way: Way,
+}
+
+/// The way that a request takes to the app.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Way {
+    /// Through the proxy's HTTP/1 pool, whose connections it re-uses for up to the pool's idle timeout.
+    Http1,
+    /// Through the proxy's one HTTP/2 connection, which it re-uses as long as it is open.
+    Http2,
+    /// Not over a connection that the proxy re-uses.
+    Not(NotPooled),
+}
+
+impl Way {
+    /// Whether the proxy re-uses the connection.
+    pub const fn is_pooled(self) -> bool {
+        matches!(self, Self::Http1 | Self::Http2)
+    }
+}
+
+/// Why a request does not take a connection that the proxy re-uses.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum NotPooled {
+    /// The pod has no proxy.
+    NotMeshed,
+    /// The port passes the proxy by.
+    SkippedPort,
+    /// Only other ports are redirected to the proxy.
+    NotRedirected,
+    /// The proxy forwards the port as TCP.
+    OpaquePort,
+    /// The command runs inside the container.
+    Exec,
+    /// The proxy accepts the connection itself, and no request follows.
+    TcpSocket,
+    /// TLS from kubelet to the app: the proxy forwards it as TCP.
+    Https,
+    /// It goes to another address than the pod's.
+    OtherHost,
+    /// The port's name is not one of the container's.
+    UnknownPort,
+    /// None of the handlers that we know.
+    UnknownHandler,
+}
+
+impl fmt::Display for NotPooled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotMeshed => "the pod has no Linkerd proxy",
+            Self::SkippedPort => "the port is skipped: it passes the proxy by",
+            Self::NotRedirected => "only other ports are redirected to the proxy",
+            Self::OpaquePort => {
+                "the port is opaque: the proxy forwards it as TCP, one connection for each of kubelet's"
+            }
+            Self::Exec => "an exec probe runs inside the container",
+            Self::TcpSocket => "a tcpSocket probe only connects, and the proxy answers that itself",
+            Self::Https => {
+                "scheme HTTPS: the proxy forwards TLS as TCP, one connection for each of kubelet's"
+            }
+            Self::OtherHost => "it asks another host than the pod",
+            Self::UnknownPort => "the name of its port is none of the container's",
+            Self::UnknownHandler => "its handler is none that we know",
+        })
+    }
+}
+
+/// Surveys a pod.
+pub fn of<'p, 'c>(
+    pod: &'p Pod<'p>,
+    namespace: &str,
+    catalog: &'c Catalog,
+    surroundings: &Surroundings,
+    injection: Injection,
+) -> Survey<'p, 'c> {
+    let mesh = linkerd::mesh(pod, namespace, surroundings, injection);
+    let annotations = Annotations::read(pod);
+    let apps: Vec<_> = pod
+        .running_containers()
+        .filter(|container| !matches!(&*container.name, linkerd::PROXY | proxy_init::NAME))
+        .map(|container| {
+            let (server, idle) = servers::judge(catalog, pod, container, namespace, surroundings);
+            let declared = annotations.idle_of(&container.name).map(|idle| declared(pod, idle));
+            App { container, server, idle: declared.unwrap_or(idle) }
+        })
+        .collect();
+    let declared_by = declared_by(&apps);
+    let probes = apps
+        .iter()
+        .enumerate()
+        .flat_map(|(index, app)| app.container.probes.iter().map(move |probe| (index, app.container, probe)))
+        .map(|(index, container, probe)| ProbeUse {
+            container,
+            probe,
+            answered_by: answering(&apps[index], &declared_by, probe.port).unwrap_or(index),
+            way: way(mesh.proxy(), probe),
+        })
+        .collect();
+    let unprivileged = surroundings.unprivileged.contains(namespace);
+    Survey { pod, mesh, annotations, apps, probes, proxy_init: ProxyInit::find(pod), unprivileged }
+}
+
+/// The idle timeout that the annotation declares; its evidence is the annotation.
+fn declared(pod: &Pod<'_>, idle: IdleTimeout) -> Idle {
+    let value = match idle {
+        IdleTimeout::After(timeout) => duration::show(timeout),
+        IdleTimeout::None => "none".to_owned(),
+    };
+    let evidence = Evidence::SetBy {
+        at: pod.annotation_pointer(IDLE_TIMEOUT).to_string(),
+        text: format!("{IDLE_TIMEOUT}: {value}"),
+    };
+    match idle {
+        IdleTimeout::After(timeout) => Idle::ClosesAfter(Window::exactly(timeout), evidence),
+        IdleTimeout::None => Idle::NeverCloses(evidence),
+    }
+}
+
+/// The first container that declares each port.
+fn declared_by(apps: &[App<'_, '_>]) -> HashMap<u16, usize> {
+    let ports = apps
+        .iter()
+        .enumerate()
+        .flat_map(|(index, app)| app.container.ports.iter().map(move |port| (port.number, index)));
+    let mut first = HashMap::new();
+    for (port, index) in ports {
+        first.entry(port).or_insert(index);
+    }
+    first
+}
+
+/// The container that answers a probe, where it is not the probed one itself. The containers of a pod share their
+/// ports: the one that declares the port answers, else the one that is probed.
+fn answering(probed: &App<'_, '_>, declared_by: &HashMap<u16, usize>, port: Option<u16>) -> Option<usize> {
+    let port = port?;
+    let itself = probed.container.ports.iter().any(|declared| declared.number == port);
+    if itself { None } else { declared_by.get(&port).copied() }
+}
+
+fn way(proxy: Option<&Proxy>, probe: &Probe<'_>) -> Way {
+    let (pooled, port) = match &probe.handler {
+        Handler::Exec => return Way::Not(NotPooled::Exec),
+        Handler::TcpSocket => return Way::Not(NotPooled::TcpSocket),
+        Handler::Unknown => return Way::Not(NotPooled::UnknownHandler),
+        Handler::HttpGet { https: true, .. } => return Way::Not(NotPooled::Https),
+        Handler::HttpGet { host: Some(_), .. } => return Way::Not(NotPooled::OtherHost),
+        Handler::HttpGet { .. } => (Way::Http1, probe.port),
+        Handler::Grpc { .. } => (Way::Http2, probe.port),
+    };
+    match (proxy, port) {
+        (None, _) => Way::Not(NotPooled::NotMeshed),
+        (_, None) => Way::Not(NotPooled::UnknownPort),
+        (Some(proxy), Some(port)) => port_way(proxy, port).map_or(pooled, Way::Not),
+    }
+}
+
+/// Why requests to a port do not take connections that the proxy re-uses, if they do not.
+pub fn port_way(proxy: &Proxy, port: u16) -> Option<NotPooled> {
+    if proxy.skipped.contains(port) {
+        Some(NotPooled::SkippedPort)
+    } else if proxy.redirected_only.as_ref().is_some_and(|only| !only.contains(port)) {
+        Some(NotPooled::NotRedirected)
+    } else if proxy.opaque.contains(port) {
+        Some(NotPooled::OpaquePort)
+    } else {
+        None
+    }
+}
+
+impl ProbeUse<'_> {
+    /// The name by which it asks, where it asks by one: the proxy keeps a client with a pool of its own for each name
+    /// (linkerd2-proxy `linkerd/app/inbound/src/http/router.rs`, `Logical`). An address, and port 80, say nothing.
+    pub fn authority(&self) -> Option<String> {
+        let Handler::HttpGet { authority: Some(host), .. } = &self.probe.handler else { return None };
+        let is_address = host.starts_with('[')
+            || host.matches(':').count() > 1
+            || host.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b':'));
+        (!is_address).then(|| host.strip_suffix(":80").unwrap_or(host).to_ascii_lowercase())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::workload::object::Object;
+
+    #[rstest]
+    #[case::name(r#"[{"name": "Host", "value": "Web.example.com"}]"#, Some("web.example.com"))]
+    #[case::usual_port(r#"[{"name": "host", "value": "web:80"}]"#, Some("web"))]
+    #[case::other_port(r#"[{"name": "HOST", "value": "web:8080"}]"#, Some("web:8080"))]
+    #[case::first_of_two(r#"[{"name": "Host", "value": "a"}, {"name": "Host", "value": "b"}]"#, Some("a"))]
+    #[case::empty(r#"[{"name": "Host", "value": ""}]"#, None)]
+    #[case::address(r#"[{"name": "Host", "value": "10.0.0.1:8000"}]"#, None)]
+    #[case::address_of_version_6(r#"[{"name": "Host", "value": "[::1]:80"}]"#, None)]
+    #[case::another_header(r#"[{"name": "Accept", "value": "web"}, {}]"#, None)]
+    #[case::null("null", None)]
+    fn a_probe_asks_by_the_name_of_its_host_header(#[case] headers: &str, #[case] expected: Option<&str>) {
+        let json = format!(
+            r#"{{"apiVersion": "v1", "kind": "Pod", "spec": {{"containers": [{{"name": "web",
+                "livenessProbe": {{"httpGet": {{"port": 80, "httpHeaders": {headers}}}}}}}]}}}}"#
+        );
+        let object = Object::read(&json).unwrap().unwrap();
+        let container = &object.pod.containers[0];
+        let way = Way::Not(NotPooled::NotMeshed);
+        let used = ProbeUse { container, probe: &container.probes[0], answered_by: 0, way };
+        assert_eq!(used.authority().as_deref(), expected);
+    }
+}

@@ -1,0 +1,323 @@
+//! Text of manifests -> the objects in it, each as JSON that knows its lines.
+//!
+//! Reads YAML as kubectl does, and JSON: one object, several, or one per line. Lists are split into their items and
+//! admission reviews give up the object under review. What the objects are is left to `workload`.
+
+mod document;
+mod json;
+mod lines;
+mod walk;
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+pub use self::document::Document;
+use self::lines::{Lines, Source};
+use crate::{
+    base::{
+        text::{Text, nullable},
+        yaml::{self, YamlError},
+    },
+    workload::context::{POD_SECURITY_LABEL, Surroundings, UNPRIVILEGED},
+};
+
+/// What a file holds.
+#[derive(Debug, Default)]
+pub struct Manifests {
+    /// Its objects, in order.
+    pub documents: Vec<Document>,
+    /// What of it could not be read. The rest is in `documents` all the same.
+    pub errors: Vec<ManifestError>,
+    /// How many documents have no `kind`, so that they are none of Kubernetes' objects.
+    pub others: usize,
+}
+
+/// Something in a file that cannot be read.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{}: {message}", Place { file: file.as_str(), line: *line, column: *column })]
+pub struct ManifestError {
+    /// The file, as given.
+    pub file: String,
+    /// The line, from 1; 0 when it is about the whole file.
+    pub line: usize,
+    /// The column, from 1, where it is known.
+    pub column: Option<usize>,
+    /// What is wrong.
+    pub message: String,
+    /// The way out.
+    pub help: Option<String>,
+}
+
+struct Place<'a> {
+    file: &'a str,
+    line: usize,
+    column: Option<usize>,
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.file)?;
+        if self.line > 0 {
+            write!(f, ":{}", self.line)?;
+        }
+        self.column.map_or(Ok(()), |column| write!(f, ":{column}"))
+    }
+}
+
+/// How deep lists may lie in lists: kubectl makes none that does.
+const MAX_LISTS: usize = 8;
+
+const RENDER_FIRST: &str =
+    "this is a Helm template, not a manifest; render it first: helm template ... | linkerd-linger lint -";
+
+/// Reads the text of a file; `file` is its name in messages.
+pub fn read(file: &str, text: &str) -> Manifests {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let source = Arc::new(Source::new(file, text));
+    let start = text.trim_start();
+    if start.starts_with('{') && !start.starts_with("{{") {
+        let json = read_json(&source);
+        if json.errors.is_empty() {
+            return json;
+        }
+        // `{kind: Pod}` is YAML, and other documents of the file may be.
+        let yaml = read_yaml(&source);
+        let is_yaml = yaml.errors.is_empty() || yaml.documents.len() > json.documents.len();
+        return if is_yaml { yaml } else { json };
+    }
+    read_yaml(&source)
+}
+
+/// The namespaces and ConfigMaps among documents.
+pub fn surroundings<'d>(documents: impl IntoIterator<Item = &'d Document>) -> Surroundings {
+    let mut surroundings = Surroundings::default();
+    for document in documents {
+        if document.api_version() != "v1" || !matches!(document.kind(), "Namespace" | "ConfigMap") {
+            continue;
+        }
+        let Ok(object) = serde_json::from_str::<Surrounding<'_>>(document.json()) else { continue };
+        let metadata = object.metadata;
+        if document.kind() == "Namespace" {
+            let refuses = |(key, level): (&Text<'_>, &Option<Text<'_>>)| {
+                &**key == POD_SECURITY_LABEL
+                    && level.as_deref().is_some_and(|level| UNPRIVILEGED.contains(&level))
+            };
+            if metadata.labels.iter().any(refuses) {
+                surroundings.unprivileged.insert(metadata.name.to_string());
+            }
+            let annotations = surroundings.namespaces.entry(metadata.name.to_string()).or_default();
+            annotations.extend(strings(metadata.annotations));
+        } else {
+            let namespace = document.review_namespace().unwrap_or(&metadata.namespace);
+            let key = (namespace.to_owned(), metadata.name.to_string());
+            surroundings.config_maps.insert(key, strings(object.data).collect());
+        }
+    }
+    surroundings
+}
+
+type Strings<'a> = BTreeMap<Text<'a>, Option<Text<'a>>>;
+
+fn strings(map: Strings<'_>) -> impl Iterator<Item = (String, String)> {
+    map.into_iter().map(|(key, value)| (key.to_string(), value.unwrap_or_default().to_string()))
+}
+
+#[derive(Deserialize)]
+struct Surrounding<'a> {
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    metadata: SurroundingMetadata<'a>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    data: Strings<'a>,
+}
+
+#[derive(Default, Deserialize)]
+struct SurroundingMetadata<'a> {
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    name: Text<'a>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    namespace: Text<'a>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    labels: Strings<'a>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    annotations: Strings<'a>,
+}
+
+fn read_yaml(source: &Arc<Source>) -> Manifests {
+    let mut manifests = Manifests::default();
+    for document in yaml::documents(source.text()) {
+        let written = document.and_then(|root| json::write(&root, source.text().len()));
+        match written {
+            Ok((json, table)) => manifests.take(source, &json, Lines::Table(table)),
+            Err(error) => manifests.errors.push(yaml_error(source, error)),
+        }
+    }
+    manifests
+}
+
+fn yaml_error(source: &Source, error: YamlError) -> ManifestError {
+    let template = source.document_around(error.line).any(is_template);
+    ManifestError {
+        file: source.file().to_owned(),
+        line: error.line,
+        column: Some(error.column),
+        message: error.message,
+        help: if template { Some(RENDER_FIRST.to_owned()) } else { error.help.map(str::to_owned) },
+    }
+}
+
+fn is_template(line: &str) -> bool {
+    line.split_once("{{").is_some_and(|(_, rest)| rest.contains("}}"))
+}
+
+fn read_json(source: &Arc<Source>) -> Manifests {
+    let mut manifests = Manifests::default();
+    let Err(broken) = manifests.take_json(source, 0, source.text().len()) else { return manifests };
+    // What is cut off reads on into what follows, so from here on each value ends where the next may begin.
+    let mut from = broken.from;
+    while from < source.text().len() {
+        let to = end_of_part(source.text(), from);
+        if !is_between_values(&source.text()[from..to])
+            && let Err(broken) = manifests.take_json(source, from, to)
+        {
+            manifests.errors.push(json_error(source, broken.at, &broken.error));
+        }
+        from = to;
+    }
+    manifests
+}
+
+/// Where the next line begins that may be the first of a value, or that separates documents of YAML.
+fn end_of_part(text: &str, from: usize) -> usize {
+    let starts = text[from..].match_indices('\n').map(|(end, _)| from + end + 1);
+    let begins = |start: &usize| ["{", "[", "---"].iter().any(|begin| text[*start..].starts_with(begin));
+    starts.into_iter().find(begins).unwrap_or(text.len())
+}
+
+/// Nothing but separators and comments, as Helm writes them.
+fn is_between_values(part: &str) -> bool {
+    let says_nothing = |line: &str| line.is_empty() || line.starts_with('#');
+    part.lines().all(|line| says_nothing(line.strip_prefix("---").unwrap_or(line).trim()))
+}
+
+/// A value in JSON that cannot be read.
+struct Broken {
+    /// Where it begins.
+    from: usize,
+    /// Where it goes wrong.
+    at: usize,
+    error: serde_json::Error,
+}
+
+fn json_error(source: &Source, offset: usize, error: &serde_json::Error) -> ManifestError {
+    let (line, column) = source.position(offset);
+    let template = is_template(source.line_text(line));
+    ManifestError {
+        file: source.file().to_owned(),
+        line,
+        column: Some(column),
+        message: lines::without_position(error),
+        help: template.then(|| RENDER_FIRST.to_owned()),
+    }
+}
+
+/// What tells an object, a list and a review apart.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Shape<'a> {
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    kind: Text<'a>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    api_version: Text<'a>,
+    #[serde(borrow, default)]
+    items: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    request: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Request<'a> {
+    #[serde(borrow, default)]
+    namespace: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    object: Option<&'a RawValue>,
+}
+
+impl Manifests {
+    /// Takes in the values of a part of `source`, up to one that is broken.
+    fn take_json(&mut self, source: &Arc<Source>, from: usize, to: usize) -> Result<(), Broken> {
+        // What is cut off ends where its text does, not on the next line.
+        let text = source.text()[from..to].trim_end();
+        let mut stream = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
+        loop {
+            let end = stream.byte_offset();
+            match stream.next() {
+                None => return Ok(()),
+                Some(Ok(value)) => {
+                    let base = value.get().as_ptr() as usize - source.text().as_ptr() as usize;
+                    self.take(source, value.get(), Lines::Same { base });
+                }
+                Some(Err(error)) => {
+                    let blank = text[end..].len() - text[end..].trim_start().len();
+                    let at = from + lines::offset_at(text, error.line(), error.column());
+                    return Err(Broken { from: from + end + blank, at, error });
+                }
+            }
+        }
+    }
+
+    /// Takes in a document of `source`: `json` is all of it.
+    fn take(&mut self, source: &Arc<Source>, json: &str, lines: Lines) {
+        self.split(&Document::root(source, lines, json), json, 0);
+    }
+
+    fn split(&mut self, whole: &Document, json: &str, depth: usize) {
+        if !json.starts_with('{') {
+            self.others += 1;
+            return;
+        }
+        if depth > MAX_LISTS {
+            return self.errors.push(ManifestError {
+                file: whole.file().to_owned(),
+                line: whole.line(),
+                column: None,
+                message: format!("lists within lists, more than {MAX_LISTS} deep"),
+                help: None,
+            });
+        }
+        let shape = match serde_json::from_str::<Shape<'_>>(json) {
+            Ok(shape) => shape,
+            Err(error) => return self.errors.push(whole.read_error("the document", &error)),
+        };
+        if let Some(item_kind) = shape.kind.strip_suffix("List")
+            && let Some(items) = shape.items
+        {
+            for (_, item) in walk::children(items.get()) {
+                self.split(&whole.part(json, item, &shape.api_version, item_kind), item, depth + 1);
+            }
+        } else if &*shape.kind == "AdmissionReview" && shape.api_version.starts_with("admission.k8s.io/") {
+            self.review(whole, json, shape.request, depth);
+        } else if shape.kind.is_empty() && whole.kind().is_empty() {
+            self.others += 1;
+        } else {
+            self.documents.push(whole.with_type(&shape.api_version, &shape.kind));
+        }
+    }
+
+    fn review(&mut self, whole: &Document, json: &str, request: Option<&RawValue>, depth: usize) {
+        let request = match request.map(|request| serde_json::from_str::<Request<'_>>(request.get())) {
+            Some(Ok(request)) => request,
+            Some(Err(error)) => return self.errors.push(whole.read_error("the admission review", &error)),
+            None => return,
+        };
+        // A review of a deletion has no object.
+        if let Some(object) = request.object.filter(|object| object.get() != "null") {
+            let part = whole.part(json, object.get(), "", "");
+            self.split(&part.under_review(request.namespace.as_deref()), object.get(), depth + 1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

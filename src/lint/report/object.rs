@@ -1,0 +1,121 @@
+//! A judgement -> what is to be said of the object.
+
+use json_patch::Patch;
+
+use super::{
+    CloseWaitReport, ContainerReport, FindingReport, IdleReport, MeshReport, MeshState, ObjectReport,
+    ProbeReport, Seconds,
+};
+use crate::{
+    judgement::{
+        finding::{Action, Finding},
+        judge::Judgement,
+        patch,
+        survey::{ProbeUse, Survey, Way},
+    },
+    linkerd::{Mesh, Proxy},
+    workload::object::Object,
+};
+
+impl ObjectReport {
+    /// What is to be said of an object, and the findings in the same order, whose lines are still to be looked up.
+    pub fn of(object: &Object<'_>, judgement: &Judgement<'_>) -> (Self, Vec<Finding>) {
+        let Judgement { survey, plan, verdict } = judgement;
+        let edits = verdict.edits();
+        let patch = if edits.is_empty() { Ok(Patch::default()) } else { patch::render(survey.pod, &edits) };
+        let report = Self {
+            kind: object.kind.as_str().to_owned(),
+            namespace: object.namespace.as_deref().unwrap_or_default().to_owned(),
+            name: object.display_name(),
+            file: None,
+            line: None,
+            mesh: mesh(&survey.mesh),
+            containers: survey.apps.iter().map(container).collect(),
+            probes: survey.probes.iter().map(|used| probe(used, survey)).collect(),
+            close_wait: CloseWaitReport {
+                action: plan.action,
+                seconds: plan.seconds.map(|seconds| Seconds(std::time::Duration::from_secs(seconds.into()))),
+                why: plan.why.clone(),
+            },
+            findings: verdict.judged.iter().map(FindingReport::of).collect(),
+            remarks: verdict.remarks.clone(),
+            verdict: verdict.decision(),
+            // The webhook, too, admits without a patch where one would not apply.
+            patch: patch.unwrap_or_default(),
+        };
+        (report, verdict.judged.iter().map(|judged| judged.finding.clone()).collect())
+    }
+}
+
+impl FindingReport {
+    fn of(judged: &crate::judgement::verdict::Judged) -> Self {
+        let finding = &judged.finding;
+        Self {
+            rule: finding.rule,
+            action: if judged.exempt.is_some() { Action::Ignore } else { judged.action },
+            exempt: judged.exempt.clone(),
+            reachable: finding.reachable,
+            container: finding.container.clone(),
+            message: finding.message.clone(),
+            note: finding.note.clone(),
+            help: finding.help.clone(),
+            lines: Vec::new(),
+        }
+    }
+}
+
+fn mesh(mesh: &Mesh) -> MeshReport {
+    let (state, why, proxy) = match mesh {
+        Mesh::Injected(proxy) => (MeshState::Injected, shape(proxy), Some(proxy)),
+        Mesh::WillBeInjected(proxy) => (MeshState::WillBeInjected, String::new(), Some(proxy)),
+        Mesh::Not(why) => (MeshState::NotMeshed, why.to_string(), None),
+    };
+    MeshReport {
+        state,
+        why,
+        line: proxy.and_then(Proxy::line_text),
+        pool_idle_timeout: proxy.map(|proxy| Seconds(proxy.pool.timeout)),
+        pool_idle_timeout_from: proxy.map(|proxy| proxy.pool.from.to_string()).unwrap_or_default(),
+        cni: proxy.is_some_and(|proxy| proxy.cni),
+    }
+}
+
+fn shape(proxy: &Proxy) -> String {
+    if proxy.native == Some(true) {
+        "linkerd-proxy is a native sidecar"
+    } else {
+        "linkerd-proxy is a sidecar"
+    }
+    .to_owned()
+}
+
+fn container(app: &crate::judgement::survey::App<'_, '_>) -> ContainerReport {
+    ContainerReport {
+        name: app.container.name.to_string(),
+        server: app.server.map_or("unknown", |server| &server.id).to_owned(),
+        idle: IdleReport::from(&app.idle),
+    }
+}
+
+fn probe(used: &ProbeUse<'_>, survey: &Survey<'_, '_>) -> ProbeReport {
+    let why = match (used.way, survey.mesh.proxy()) {
+        (Way::Not(why), _) => why.to_string(),
+        (Way::Http2, _) => {
+            "over the proxy's HTTP/2 connection, which it re-uses as long as it is open".to_owned()
+        }
+        (Way::Http1, Some(proxy)) => {
+            let kept = crate::base::duration::show(proxy.pool.timeout);
+            format!("over the proxy's HTTP/1 connections, which it re-uses for up to {kept}")
+        }
+        (Way::Http1, None) => String::new(),
+    };
+    ProbeReport {
+        container: used.container.name.to_string(),
+        probe: used.probe.kind.as_str(),
+        handler: used.probe.handler.as_str(),
+        port: used.probe.port,
+        period: Seconds(used.probe.period),
+        proxied: used.way.is_pooled(),
+        why,
+    }
+}

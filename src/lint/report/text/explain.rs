@@ -1,0 +1,184 @@
+//! All that is known of each object: its proxy, its servers, its probes, and what follows.
+
+use json_patch::PatchOperation;
+
+use super::{Styles, clean, full_name, paint, severity};
+use crate::{
+    base::duration::show,
+    judgement::verdict::Decision,
+    lint::report::{
+        CloseWaitReport, ContainerReport, IdleKind, IdleReport, MeshReport, ObjectReport, ProbeReport, Report,
+    },
+};
+
+/// The labels stand in a column of this width.
+const LABEL: usize = 12;
+
+/// A block of lines for each object.
+pub fn explain(report: &Report, styles: &Styles) -> String {
+    let blocks: Vec<_> = report.objects.iter().map(|object| block(object, styles)).collect();
+    if blocks.is_empty() { "no object here runs pods\n".to_owned() } else { blocks.join("\n") }
+}
+
+fn block(object: &ObjectReport, styles: &Styles) -> String {
+    let name = full_name(&object.namespace, &object.name);
+    let title = paint(&format!("{} {}", clean(&object.kind), clean(&name)), styles.strong);
+    let place = match (&object.file, object.line) {
+        (Some(file), Some(line)) => format!("  {}", paint(&format!("{}:{line}", clean(file)), styles.faint)),
+        _ => String::new(),
+    };
+    let mut text = format!("{title}{place}\n");
+    let mut section = |label: &str, lines: Vec<String>| {
+        for (index, line) in lines.iter().enumerate() {
+            let label = if index == 0 {
+                paint(label, styles.frame) + &" ".repeat(LABEL - label.len())
+            } else {
+                " ".repeat(LABEL)
+            };
+            text.push_str(&format!("  {label}{line}\n"));
+        }
+    };
+    section("mesh", mesh(&object.mesh, styles));
+    section("servers", servers(&object.containers, styles));
+    section("probes", probes(&object.probes, styles));
+    section("close-wait", close_wait(&object.close_wait));
+    section("findings", findings(object, styles));
+    section("verdict", vec![verdict(object.verdict, styles)]);
+    section("patch", object.patch.0.iter().map(|operation| change(operation, styles)).collect());
+    text
+}
+
+fn mesh(mesh: &MeshReport, styles: &Styles) -> Vec<String> {
+    let mut lines = vec![because(mesh.state.as_str(), &mesh.why)];
+    let mut facts = Vec::new();
+    facts.extend(mesh.line.as_deref().map(|line| format!("Linkerd {}", clean(line))));
+    facts.extend(mesh.pool_idle_timeout.map(|pool| {
+        let from = &mesh.pool_idle_timeout_from;
+        let from = if from.is_empty() { String::new() } else { format!(" ({})", clean(from)) };
+        format!("the proxy keeps idle connections for {}{from}", show(pool.0))
+    }));
+    if mesh.cni {
+        facts.push("CNI plugin instead of proxy-init".to_owned());
+    }
+    if !facts.is_empty() {
+        lines.push(paint(&facts.join("; "), styles.faint));
+    }
+    lines
+}
+
+fn servers(containers: &[ContainerReport], styles: &Styles) -> Vec<String> {
+    let row = |container: &ContainerReport| {
+        [clean(&container.name).into_owned(), clean(&container.server).into_owned(), idle(&container.idle)]
+    };
+    let rows: Vec<_> = containers.iter().map(row).collect();
+    with_notes(&rows, containers.iter().map(|container| container.idle.evidence.as_str()), styles)
+}
+
+fn idle(idle: &IdleReport) -> String {
+    match idle.kind {
+        IdleKind::ClosesAfter => {
+            let after = idle.seconds.map(|timeout| format!(" after {}", show(timeout.0))).unwrap_or_default();
+            let window = match idle.window_seconds {
+                Some([from, to]) if from != to => {
+                    format!(", in practice between {} and {}", show(from.0), show(to.0))
+                }
+                Some([from, _]) if Some(from) != idle.seconds => format!(", in practice {}", show(from.0)),
+                Some(_) | None => String::new(),
+            };
+            format!("closes idle connections{after}{window}")
+        }
+        IdleKind::ClosesEachResponse => "closes the connection after each response".to_owned(),
+        IdleKind::NeverCloses => "never closes idle connections".to_owned(),
+        IdleKind::Unknown => "idle timeout unknown".to_owned(),
+    }
+}
+
+fn probes(probes: &[ProbeReport], styles: &Styles) -> Vec<String> {
+    let row = |probe: &ProbeReport| {
+        let port = probe.port.map(|port| format!(" {port}")).unwrap_or_default();
+        [
+            clean(&probe.container).into_owned(),
+            probe.probe.to_owned(),
+            format!("{}{port}", probe.handler),
+            format!("every {}", show(probe.period.0)),
+            if probe.proxied { "through the proxy" } else { "not through the proxy" }.to_owned(),
+        ]
+    };
+    let rows: Vec<_> = probes.iter().map(row).collect();
+    with_notes(&rows, probes.iter().map(|probe| probe.why.as_str()), styles)
+}
+
+fn close_wait(plan: &CloseWaitReport) -> Vec<String> {
+    let timeout = plan.seconds.map(|timeout| format!(" {}", show(timeout.0))).unwrap_or_default();
+    vec![because(&format!("{}{timeout}", plan.action.as_str()), &plan.why)]
+}
+
+fn findings(object: &ObjectReport, styles: &Styles) -> Vec<String> {
+    let mut lines = Vec::new();
+    for finding in &object.findings {
+        let line = finding.lines.first().map(|line| format!(" (line {})", line.line)).unwrap_or_default();
+        lines.push(format!("{}: {}{line}", severity(finding, styles), clean(&finding.message)));
+        if !finding.note.is_empty() {
+            lines.push(format!("  {} note: {}", paint("=", styles.frame), clean(&finding.note)));
+        }
+        if let Some(reason) = &finding.exempt {
+            lines.push(format!("  {} exempt: {}", paint("=", styles.frame), clean(reason)));
+        }
+        if !finding.help.is_empty() {
+            lines.push(format!("  {} help: {}", paint("=", styles.frame), clean(&finding.help)));
+        }
+    }
+    lines.extend(object.remarks.iter().map(|remark| clean(remark).into_owned()));
+    or_none(lines)
+}
+
+fn verdict(verdict: Decision, styles: &Styles) -> String {
+    let style = match verdict {
+        Decision::Admit => styles.good,
+        Decision::Warn => styles.warning,
+        Decision::Reject => styles.error,
+    };
+    paint(verdict.as_str(), style)
+}
+
+/// `+ metadata > annotations > a/b = "c"`: a pointer with its escapes undone, and the value.
+fn change(operation: &PatchOperation, styles: &Styles) -> String {
+    let (sign, style, value) = match operation {
+        PatchOperation::Add(add) => ("+", styles.good, Some(&add.value)),
+        PatchOperation::Replace(replace) => ("~", styles.note, Some(&replace.value)),
+        PatchOperation::Remove(_) => ("-", styles.error, None),
+        PatchOperation::Move(_) | PatchOperation::Copy(_) => (">", styles.note, None),
+        PatchOperation::Test(test) => ("?", styles.faint, Some(&test.value)),
+    };
+    let path: Vec<_> = operation.path().tokens().map(|token| token.decoded().into_owned()).collect();
+    let value = value.map(|value| format!(" = {value}")).unwrap_or_default();
+    format!("{} {}{}", paint(sign, style), clean(&path.join(" > ")), clean(&value))
+}
+
+fn because(what: &str, why: &str) -> String {
+    if why.is_empty() { what.to_owned() } else { format!("{what}: {}", clean(why)) }
+}
+
+/// Rows in columns, each with its note on the line below.
+fn with_notes<'n, const N: usize>(
+    rows: &[[String; N]],
+    notes: impl Iterator<Item = &'n str>,
+    styles: &Styles,
+) -> Vec<String> {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<_> = (0..N).map(width).collect();
+    let indent = widths.first().map_or(0, |first| first + 2);
+    let mut lines = Vec::new();
+    for (row, note) in rows.iter().zip(notes) {
+        let cells: Vec<_> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        lines.push(cells.join("  ").trim_end().to_owned());
+        if !note.is_empty() {
+            lines.push(format!("{:indent$}{}", "", paint(&clean(note), styles.faint)));
+        }
+    }
+    or_none(lines)
+}
+
+fn or_none(lines: Vec<String>) -> Vec<String> {
+    if lines.is_empty() { vec!["none".to_owned()] } else { lines }
+}

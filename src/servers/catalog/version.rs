@@ -1,0 +1,150 @@
+//! Versions as image tags show them, and the ranges in which a default holds.
+//!
+//! Turns `1.27.3-alpine` into a [`Version`] that may leave digits open. Which image's tag it is, is left to recognition.
+
+use std::fmt;
+
+/// A release as far as a tag names it: `20` stands for everything from 20.0.0 up to 21.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::servers) struct Version(Vec<u64>);
+
+impl Version {
+    /// More than this is a date or a build number, not a release.
+    const LARGEST: u64 = 9_999;
+
+    /// The version at the head of an image tag; `None` for `latest`, names, dates and hashes.
+    pub(in crate::servers) fn from_tag(tag: &str) -> Option<Self> {
+        let tag = tag.strip_prefix('v').unwrap_or(tag);
+        let end = tag.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(tag.len());
+        let (digits, rest) = tag.split_at(end);
+        if !rest.is_empty() && !rest.starts_with(['-', '_', '+']) {
+            return None;
+        }
+        let parts: Vec<u64> = digits.split('.').take(3).map(str::parse).collect::<Result<_, _>>().ok()?;
+        parts.iter().all(|part| *part <= Self::LARGEST).then_some(Self(parts))
+    }
+
+    fn lowest(&self) -> [u64; 3] {
+        let part = |at: usize| self.0.get(at).copied().unwrap_or(0);
+        [part(0), part(1), part(2)]
+    }
+
+    /// The first release after all that this may stand for.
+    fn after(&self) -> [u64; 3] {
+        let mut after = self.lowest();
+        if let Some(last) = after.get_mut(self.0.len().saturating_sub(1)) {
+            *last += 1;
+        }
+        after
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.iter().map(u64::to_string).collect::<Vec<_>>().join("."))
+    }
+}
+
+/// Whether a version lies in a range.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(in crate::servers) enum Fit {
+    /// No release that it may stand for does.
+    No,
+    /// Some do, or the version is not known.
+    Unsure,
+    /// All do.
+    Yes,
+}
+
+/// `>=20.18 <21 || >=22.9`: the comparisons of one alternative all hold, and one alternative is enough.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::servers) struct Versions(Vec<Vec<Bound>>);
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Bound {
+    From([u64; 3]),
+    Below([u64; 3]),
+}
+
+impl Versions {
+    /// Reads a range; `None` when it is not one.
+    pub(in crate::servers) fn parse(text: &str) -> Option<Self> {
+        text.split("||").map(Self::alternative).collect::<Option<_>>().map(Self)
+    }
+
+    fn alternative(text: &str) -> Option<Vec<Bound>> {
+        let bounds: Vec<Bound> = text
+            .split_whitespace()
+            .map(|word| {
+                let (bound, digits): (fn([u64; 3]) -> Bound, _) =
+                    if let Some(digits) = word.strip_prefix(">=") {
+                        (Bound::From, digits)
+                    } else {
+                        (Bound::Below, word.strip_prefix('<')?)
+                    };
+                digits.starts_with(|c: char| c.is_ascii_digit()).then_some(())?;
+                Some(bound(Version::from_tag(digits)?.lowest()))
+            })
+            .collect::<Option<_>>()?;
+        (!bounds.is_empty()).then_some(bounds)
+    }
+
+    /// Whether `version` lies in the range.
+    pub(in crate::servers) fn fit(&self, version: Option<&Version>) -> Fit {
+        let Some(version) = version else { return Fit::Unsure };
+        let (lowest, after) = (version.lowest(), version.after());
+        let bound = |bound: &Bound| match *bound {
+            Bound::From(from) if lowest >= from => Fit::Yes,
+            Bound::From(from) if after <= from => Fit::No,
+            Bound::Below(below) if after <= below => Fit::Yes,
+            Bound::Below(below) if lowest >= below => Fit::No,
+            Bound::From(_) | Bound::Below(_) => Fit::Unsure,
+        };
+        let all = |bounds: &Vec<Bound>| bounds.iter().map(bound).min().unwrap_or(Fit::Yes);
+        self.0.iter().map(all).max().unwrap_or(Fit::Yes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::plain("1.27.3", Some("1.27.3"))]
+    #[case::variant("20.11-alpine", Some("20.11"))]
+    #[case::major_only("20", Some("20"))]
+    #[case::with_a_v("v3.1", Some("3.1"))]
+    #[case::four_parts("1.27.3.2", Some("1.27.3"))]
+    #[case::latest("latest", None)]
+    #[case::hash("4f2ca1", None)]
+    #[case::date("20240101", None)]
+    #[case::empty("", None)]
+    #[case::dots("1..2", None)]
+    fn tags(#[case] tag: &str, #[case] version: Option<&str>) {
+        assert_eq!(Version::from_tag(tag).map(|version| version.to_string()).as_deref(), version);
+    }
+
+    #[rstest]
+    #[case::inside("20.18", Fit::Yes)]
+    #[case::second_alternative("24.1.2", Fit::Yes)]
+    #[case::below("20.17.5", Fit::No)]
+    #[case::between("22.8", Fit::No)]
+    #[case::open_minor("20", Fit::Unsure)]
+    #[case::open_minor_below("18", Fit::No)]
+    #[case::not_known("latest", Fit::Unsure)]
+    fn ranges(#[case] tag: &str, #[case] fit: Fit) {
+        let range = Versions::parse(">=20.18 <21 || >=22.9").unwrap();
+        assert_eq!(range.fit(Version::from_tag(tag).as_ref()), fit);
+    }
+
+    #[rstest]
+    #[case::empty("")]
+    #[case::bare("20")]
+    #[case::word(">=new")]
+    #[case::empty_alternative(">=1 ||")]
+    fn not_a_range(#[case] text: &str) {
+        assert_eq!(Versions::parse(text), None);
+    }
+}

@@ -1,0 +1,628 @@
+//! The part of a POSIX shell script that says which command stays in the foreground.
+//!
+//! Turns the script of `sh -c` into the words of its last foreground command. Whatever would need a real shell (loops,
+//! conditions, pipes, substitutions) is an error that names it; it is never guessed.
+
+mod lexer;
+
+use std::collections::HashSet;
+
+use self::lexer::{Fallback, Operator, Part, Token};
+use super::wrappers;
+use crate::workload::{
+    environment::{Environment, TOO_LONG},
+    word::{Piece, Place, Word, basename},
+};
+
+/// What a script leaves in the foreground.
+#[derive(Debug)]
+pub(super) struct Foreground {
+    /// The command.
+    pub(super) words: Vec<Word>,
+    /// What runs before it and may write its files.
+    pub(super) writes: Option<String>,
+    /// Commands before it that stay instead if a condition holds and they are servers.
+    pub(super) instead: Vec<Vec<Word>>,
+}
+
+/// The command that a script leaves in the foreground; `environment` gets the variables that the script sets for it.
+/// With `exports_all` programs see all of them, as behind `set -a`.
+pub(super) fn foreground(
+    script: &Word,
+    environment: &mut Environment,
+    exports_all: bool,
+) -> Result<Foreground, String> {
+    if !environment.spend(script.len()) {
+        return Err(TOO_LONG.to_owned());
+    }
+    let tokens = lexer::tokens(script)?;
+    let lists = tokens
+        .split_inclusive(|token| matches!(token, Token::Operator(Operator::Then | Operator::Background)));
+    let mut shell = Shell {
+        environment,
+        exports_all,
+        promised: HashSet::new(),
+        uncertain: Vec::new(),
+        own_separators: false,
+        writes: None,
+    };
+    let mut last = None;
+    let mut may_be_over = false;
+    let mut conditional = Vec::new();
+    'script: for (at, list) in lists.enumerate() {
+        let background = matches!(list.last(), Some(Token::Operator(Operator::Background)));
+        let list = match List::read(list) {
+            Err(why) if background => {
+                shell.writes = Some(format!("{why} that may write its files"));
+                continue;
+            }
+            list => list?,
+        };
+        if may_be_over && !list.commands.is_empty() {
+            return Err("the shell script has an exec that may or may not be reached".to_owned());
+        }
+        shell.doubt_uncertain();
+        let mut certain = list.unclear.is_none();
+        let mut is_first = true;
+        for command in &list.commands {
+            let run = Run::of(command, &shell, &script.at)?;
+            if background {
+                shell.ran(&run);
+                continue;
+            }
+            shell.run(&run, certain);
+            if run.words.is_empty() {
+                shell.ran(&run);
+                continue;
+            }
+            let (is_exec, over) = (run.is_exec(), certain && run.is("exit"));
+            if !is_first && !run.is_harmless() {
+                conditional.push((at, wrappers::inner(&run.words)));
+            }
+            is_first = false;
+            if !over && let Some((before, ..)) = last.replace((run, list.unclear, at)) {
+                shell.ran(&before);
+            }
+            may_be_over = is_exec && !certain;
+            if over || is_exec && certain {
+                break 'script;
+            }
+            if may_be_over {
+                break;
+            }
+            certain = false;
+        }
+    }
+    match last {
+        None => Err("the shell script leaves nothing in the foreground".to_owned()),
+        Some((_, Some(why), _)) => Err(format!("the shell script has {why}")),
+        Some((run, None, at)) => {
+            let writes = shell.writes;
+            let before = conditional.into_iter().filter(|(list, _)| *list < at);
+            let instead = before.map(|(_, words)| words).collect();
+            environment.leave_shell();
+            for (name, value) in run.sets {
+                environment.set(&name, value, true);
+            }
+            Ok(Foreground { words: run.words, writes, instead })
+        }
+    }
+}
+
+/// Commands joined by `&&`, `||` and `|`.
+struct List<'t> {
+    commands: Vec<Command<'t>>,
+    /// What makes it unclear which of them stays, and which of them run.
+    unclear: Option<&'static str>,
+}
+
+#[derive(Default)]
+struct Command<'t> {
+    words: Vec<&'t [Part]>,
+    /// It writes a file.
+    writes: bool,
+}
+
+impl<'t> List<'t> {
+    fn read(tokens: &'t [Token]) -> Result<Self, String> {
+        let mut list = Self { commands: Vec::new(), unclear: None };
+        let mut command = Command::default();
+        let mut redirect = None;
+        for token in tokens {
+            match token {
+                Token::Word(parts) if redirect.is_some() => {
+                    command.writes |= redirect.take() == Some(Operator::Write) && !is_stream(parts);
+                }
+                Token::Word(parts) => {
+                    if command.words.is_empty() && keyword(parts) {
+                        return Err("the shell script has a loop or a condition".to_owned());
+                    }
+                    command.words.push(parts);
+                }
+                Token::Operator(operator @ (Operator::Read | Operator::Write)) => redirect = Some(*operator),
+                Token::Operator(operator) => {
+                    match operator {
+                        Operator::Or => list.unclear = Some("commands joined by ||"),
+                        Operator::Pipe => list.unclear = Some("a pipe"),
+                        Operator::And
+                        | Operator::Then
+                        | Operator::Background
+                        | Operator::Read
+                        | Operator::Write => {}
+                    }
+                    list.end(&mut command);
+                }
+            }
+        }
+        list.end(&mut command);
+        Ok(list)
+    }
+
+    fn end(&mut self, command: &mut Command<'t>) {
+        if !command.words.is_empty() || command.writes {
+            self.commands.push(std::mem::take(command));
+        }
+    }
+}
+
+/// Whether a redirect goes to a descriptor or a stream, and not to a file.
+fn is_stream(parts: &[Part]) -> bool {
+    match parts {
+        [Part::Literal(text)] => {
+            text == "-" || text.starts_with("/dev/") || text.chars().all(|c| c.is_ascii_digit())
+        }
+        _ => false,
+    }
+}
+
+fn keyword(parts: &[Part]) -> bool {
+    const KEYWORDS: [&str; 14] = [
+        "if", "then", "else", "elif", "fi", "while", "until", "for", "do", "done", "case", "{", "function",
+        "select",
+    ];
+    matches!(parts, [Part::Literal(text)] if KEYWORDS.contains(&text.as_str()))
+}
+
+/// What a script has done so far.
+struct Shell<'e> {
+    environment: &'e mut Environment,
+    /// `set -a`: programs see every variable that is set from now on.
+    exports_all: bool,
+    /// Variables to export as soon as they are set.
+    promised: HashSet<String>,
+    /// Variables that a command of this list sets which may not have run.
+    uncertain: Vec<String>,
+    /// Words no longer end at spaces: it sets `IFS`.
+    own_separators: bool,
+    writes: Option<String>,
+}
+
+impl Shell<'_> {
+    /// What a command does to the shell's variables; `certain` when it runs in any case.
+    fn run(&mut self, run: &Run, certain: bool) {
+        for name in &run.falls_back {
+            let value = Word::unknown(format!("the shell script sets {name} if it is empty"), Place::Env(0));
+            self.environment.set(name, value, self.exports_all || self.promised.contains(name));
+        }
+        if run.words.is_empty() {
+            self.assign(run, certain);
+            return;
+        }
+        let skipped = run.words.iter().take_while(|word| matches!(word.known(), Ok("command" | "builtin")));
+        let Some((first, arguments)) = run.words.get(skipped.count()..).and_then(<[Word]>::split_first)
+        else {
+            return;
+        };
+        match first.known() {
+            Err(_) => self.environment.doubt("a command of the shell script that we do not see"),
+            Ok("." | "source") if !run.is_harmless() => {
+                self.environment.doubt("a file that the shell script reads");
+            }
+            Ok("eval") => self.environment.doubt("an eval in the shell script"),
+            Ok("read" | "mapfile" | "readarray" | "getopts") => self.read(arguments),
+            Ok("let") => self.reckon(arguments),
+            Ok("printf") if arguments.first().is_some_and(|word| word.prefix().starts_with("-v")) => {
+                self.read(arguments.get(..2).unwrap_or_default());
+            }
+            Ok("unset") => self.unset(arguments, certain),
+            Ok("set") => self.options(arguments),
+            Ok(_) => {}
+        }
+    }
+
+    fn assign(&mut self, run: &Run, certain: bool) {
+        for (name, value) in &run.sets {
+            self.own_separators |= name == "IFS";
+            let exported = run.exports || self.exports_all || self.promised.contains(name);
+            self.environment.set(name, value.clone(), exported);
+        }
+        for name in run.names.iter().filter(|_| run.exports) {
+            if !self.environment.export(name) {
+                self.promised.insert(name.clone());
+            }
+        }
+        if !certain {
+            self.uncertain.extend(run.sets.iter().map(|(name, _)| name.clone()).chain(run.names.clone()));
+        }
+        if run.unseen {
+            self.environment.doubt("an export of the shell script that we do not see");
+        }
+    }
+
+    /// Words among which are names of variables that get a value which we do not see.
+    fn read(&mut self, words: &[Word]) {
+        for word in words {
+            match word.known() {
+                Ok(name) if is_name(name) => self.hide(name, "read", &word.at),
+                Ok(_) => {}
+                Err(_) => self.environment.doubt("the shell script"),
+            }
+        }
+    }
+
+    /// Arithmetic, each name in which may get a value.
+    fn reckon(&mut self, expressions: &[Word]) {
+        for word in expressions {
+            let Ok(text) = word.known() else {
+                self.environment.doubt("the shell script");
+                continue;
+            };
+            for name in
+                text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|name| is_name(name))
+            {
+                if !self.environment.spend(name.len()) {
+                    self.environment.doubt("the shell script");
+                    return;
+                }
+                self.hide(name, "reckoned", &word.at);
+            }
+        }
+    }
+
+    /// A variable gets a value that we do not see.
+    fn hide(&mut self, name: &str, how: &str, at: &Place) {
+        let value = Word::unknown(format!("{name} is {how} by the shell script"), at.clone());
+        self.environment.set(name, value, self.exports_all);
+    }
+
+    fn unset(&mut self, names: &[Word], certain: bool) {
+        for word in names {
+            match word.known() {
+                Ok(name) if certain => self.environment.unset(name),
+                Ok(name) => self.uncertain.push(name.to_owned()),
+                Err(_) => self.environment.doubt("the shell script"),
+            }
+        }
+    }
+
+    /// `set`, of which `-a` and `-o allexport` matter.
+    fn options(&mut self, arguments: &[Word]) {
+        let mut words = arguments.iter();
+        while let Some(text) = words.next().map(Word::prefix) {
+            let Some(flags) = text.strip_prefix(['-', '+']).filter(|flags| *flags != "-") else { return };
+            let named = flags.ends_with('o') && words.next().is_some_and(|word| word.prefix() == "allexport");
+            if named || flags.contains('a') {
+                self.exports_all = text.starts_with('-');
+            }
+        }
+    }
+
+    /// A list has ended that may have set variables.
+    fn doubt_uncertain(&mut self) {
+        for name in std::mem::take(&mut self.uncertain) {
+            let why = format!("the shell script sets {name} only if another command succeeds or fails");
+            self.environment.set(&name, Word::unknown(why, Place::Env(0)), false);
+        }
+    }
+
+    /// A command ran that is not the one that stays.
+    fn ran(&mut self, run: &Run) {
+        if run.writes {
+            self.writes = Some("the shell script writes a file that may set it".to_owned());
+        } else if !run.is_harmless() {
+            let name = run.words.first().map_or("", |word| basename(word.prefix()));
+            self.writes = Some(format!("the shell script runs {name}, which may write a file that sets it"));
+        }
+    }
+}
+
+/// A command with its variables expanded.
+struct Run {
+    /// What it assigns.
+    sets: Vec<(String, Word)>,
+    /// Names that a declaration lists without a value.
+    names: Vec<String>,
+    /// The declaration is one for programs: `export`, `declare -x`.
+    exports: bool,
+    /// The declaration holds words that we do not see.
+    unseen: bool,
+    /// The program and its arguments; empty for assignments and declarations.
+    words: Vec<Word>,
+    /// What `${NAME:=value}` may have set.
+    falls_back: Vec<String>,
+    /// It writes a file.
+    writes: bool,
+}
+
+/// Commands that write no file, so that a server's configuration is the same behind them. Anything else may be what
+/// makes it.
+const HARMLESS: [&str; 44] = [
+    ":",
+    "[",
+    "[[",
+    "cat",
+    "cd",
+    "chmod",
+    "chown",
+    "date",
+    "echo",
+    "exit",
+    "false",
+    "grep",
+    "head",
+    "hostname",
+    "id",
+    "let",
+    "ls",
+    "mkdir",
+    "nc",
+    "nproc",
+    "pg_isready",
+    "printenv",
+    "printf",
+    "pwd",
+    "read",
+    "rm",
+    "set",
+    "shift",
+    "sleep",
+    "tail",
+    "test",
+    "touch",
+    "trap",
+    "true",
+    "ulimit",
+    "umask",
+    "uname",
+    "unset",
+    "wait",
+    "wait-for",
+    "wait-for-it",
+    "wait-for-it.sh",
+    "which",
+    "whoami",
+];
+
+/// The same by how they begin, where an asterisk is any word: a virtual environment of Python changes PATH, migrations
+/// change a database, and the rest only shows something.
+const HARMLESS_BEGINNINGS: [&str; 22] = [
+    ". activate",
+    "source activate",
+    "manage.py",
+    "python manage.py",
+    "python -m django",
+    "django-admin",
+    "alembic",
+    "python -m alembic",
+    "flask db",
+    "flask --app * db",
+    "python -m flask db",
+    "python -m flask --app * db",
+    "rails",
+    "rake",
+    "php artisan migrate",
+    "python --version",
+    "python -V",
+    "pip list",
+    "nginx -t",
+    "nginx -v",
+    "wget -qO-",
+    "wget --spider",
+];
+
+impl Run {
+    fn of(command: &Command<'_>, shell: &Shell<'_>, at: &Place) -> Result<Self, String> {
+        let environment = &*shell.environment;
+        let mut run = Self {
+            sets: Vec::new(),
+            names: Vec::new(),
+            exports: false,
+            unseen: false,
+            words: Vec::new(),
+            falls_back: command.words.iter().flat_map(|parts| assigned(parts, environment)).collect(),
+            writes: command.writes,
+        };
+        let mut declares = false;
+        for parts in &command.words {
+            let assignment = run.words.is_empty().then(|| assignment(parts)).flatten();
+            if let Some((name, value)) = assignment {
+                let pieces = value.iter().flat_map(|part| pieces(part, environment));
+                run.sets.push((name, Word::new(pieces, at.clone())));
+            } else if run.words.is_empty() && !declares && declaration(parts) {
+                declares = true;
+                run.exports = matches!(parts, [Part::Literal(text)] if text == "export");
+            } else {
+                let fields = fields(parts, shell, at);
+                if !fields.iter().all(|_| environment.spend(0)) {
+                    return Err(TOO_LONG.to_owned());
+                }
+                if declares {
+                    fields.iter().for_each(|word| run.declare(word));
+                } else {
+                    run.words.extend(fields);
+                }
+            }
+            if !environment.spend(0) {
+                return Err(TOO_LONG.to_owned());
+            }
+        }
+        Ok(run)
+    }
+
+    /// A word behind `export`, other than a plain assignment.
+    fn declare(&mut self, word: &Word) {
+        match (word.prefix().split_once('='), word.known()) {
+            (Some((name, _)), _) if is_name(name) => {
+                self.sets.push((name.to_owned(), word.after(name.len() + 1)));
+            }
+            (_, Ok(text)) if is_name(text) => self.names.push(text.to_owned()),
+            (_, Ok(text)) if text.starts_with('-') && !text.contains('n') => {
+                self.exports |= text.contains('x');
+            }
+            (_, Ok(_) | Err(_)) => self.unseen = true,
+        }
+    }
+
+    fn is(&self, name: &str) -> bool {
+        self.words.first().is_some_and(|word| word.known() == Ok(name))
+    }
+
+    fn is_exec(&self) -> bool {
+        self.words.len() > 1 && self.is("exec")
+    }
+
+    fn is_harmless(&self) -> bool {
+        let words = wrappers::inner(&self.words);
+        let name = |at: usize| words.get(at).and_then(|word| word.known().ok()).map(basename);
+        let Some(first) = name(0) else { return words.is_empty() };
+        let versioned = first.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+        let begins = |known: &&str| {
+            known.split(' ').enumerate().all(|(at, word)| {
+                word == "*" && at < words.len() || name(at) == Some(word) || at == 0 && versioned == word
+            })
+        };
+        match first {
+            "curl" => !words.iter().any(writes_by_curl),
+            // It runs what follows the dashes.
+            "wait-for" | "wait-for-it" | "wait-for-it.sh" => {
+                !words.iter().any(|word| word.known() == Ok("--"))
+            }
+            _ => HARMLESS.contains(&first) || HARMLESS_BEGINNINGS.iter().any(begins),
+        }
+    }
+}
+
+/// Whether a word of curl may be, or name, a file to write: any option but a few well-known ones.
+fn writes_by_curl(word: &Word) -> bool {
+    const PLAIN: [&str; 12] = [
+        "connect-timeout",
+        "data",
+        "fail",
+        "head",
+        "insecure",
+        "location",
+        "max-time",
+        "request",
+        "retry",
+        "show-error",
+        "silent",
+        "user",
+    ];
+    let text = word.prefix();
+    if word.why().is_some() && (text.is_empty() || text.starts_with('-')) {
+        return true;
+    }
+    match (text.strip_prefix("--"), text.strip_prefix('-')) {
+        (Some(long), _) => !PLAIN.iter().any(|known| long.starts_with(known)),
+        (None, Some(short)) => !short.chars().all(|c| "dfHIkLmsSuvX0123456789".contains(c)),
+        (None, None) => false,
+    }
+}
+
+/// The variables that take the value of their fallback where they are empty; not those that the pod sets.
+fn assigned(parts: &[Part], environment: &Environment) -> impl Iterator<Item = String> {
+    parts.iter().filter_map(|part| match part {
+        Part::Variable { name, fallback: Some(Fallback { assigns: true, for_empty, .. }), .. } => {
+            let set = environment
+                .get(name)
+                .is_some_and(|word| word.known().is_ok_and(|value| !value.is_empty() || !for_empty));
+            (!set).then(|| name.clone())
+        }
+        Part::Literal(_) | Part::Quoted(_) | Part::Variable { .. } | Part::Unknown(_) => None,
+    })
+}
+
+fn declaration(parts: &[Part]) -> bool {
+    const DECLARING: [&str; 5] = ["export", "declare", "typeset", "readonly", "local"];
+    matches!(parts, [Part::Literal(text)] if DECLARING.contains(&text.as_str()))
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty()
+        && !text.starts_with(|c: char| c.is_ascii_digit())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// `NAME=value` or `NAME+=value`, with the parts of the value.
+fn assignment(parts: &[Part]) -> Option<(String, Vec<Part>)> {
+    let Some(Part::Literal(text)) = parts.first() else { return None };
+    let (name, value) = text.split_once('=')?;
+    let before = name.strip_suffix('+');
+    let name = before.unwrap_or(name);
+    let before = before.map(|name| Part::Variable {
+        name: name.to_owned(),
+        fallback: Some(Fallback::default()),
+        quoted: true,
+    });
+    is_name(name).then(|| {
+        let rest = parts.iter().skip(1).cloned();
+        let value = before.into_iter().chain([Part::Literal(value.to_owned())]).chain(rest);
+        (name.to_owned(), value.collect())
+    })
+}
+
+/// What a part stands for.
+fn pieces(part: &Part, environment: &Environment) -> Vec<Piece> {
+    match part {
+        Part::Literal(text) | Part::Quoted(text) => vec![Piece::Text(text.clone())],
+        Part::Unknown(why) => vec![Piece::Unknown(why.clone())],
+        Part::Variable { name, fallback, .. } => match (environment.lend(name), fallback) {
+            (Some(word), Some(fallback)) if fallback.for_empty && word.known() == Ok("") => {
+                vec![Piece::Text(fallback.text.clone())]
+            }
+            (Some(word), _) => word.pieces().to_vec(),
+            (None, fallback) if environment.is_unset(name) => {
+                vec![Piece::Text(fallback.clone().unwrap_or_default().text)]
+            }
+            (None, Some(_)) => {
+                vec![Piece::Unknown(format!("the pod does not set ${name}, and its image may"))]
+            }
+            (None, None) => vec![Piece::Unknown(format!("the pod does not set ${name}"))],
+        },
+    }
+}
+
+/// The words that one word of a script becomes: an unquoted variable is split at spaces, and vanishes when empty.
+fn fields(parts: &[Part], shell: &Shell<'_>, at: &Place) -> Vec<Word> {
+    let mut fields = Vec::new();
+    let mut field: Option<Vec<Piece>> = None;
+    for part in parts {
+        let splits = matches!(part, Part::Variable { quoted: false, .. });
+        for piece in pieces(part, shell.environment) {
+            match piece {
+                Piece::Text(_) if splits && shell.own_separators => {
+                    let why = "the shell script sets IFS, so that words end elsewhere";
+                    field.get_or_insert_default().push(Piece::Unknown(why.to_owned()));
+                }
+                Piece::Text(text) if splits => {
+                    for (index, text) in text.split(char::is_whitespace).enumerate() {
+                        if index > 0
+                            && let Some(done) = field.take()
+                        {
+                            fields.push(Word::new(done, at.clone()));
+                        }
+                        if !text.is_empty() {
+                            field.get_or_insert_default().push(Piece::Text(text.to_owned()));
+                        }
+                    }
+                }
+                piece => field.get_or_insert_default().push(piece),
+            }
+        }
+        if !splits {
+            field.get_or_insert_default();
+        }
+    }
+    fields.extend(field.map(|done| Word::new(done, at.clone())));
+    fields
+}

@@ -1,0 +1,296 @@
+//! What a pod says to linkerd-linger itself: the `linkerd-linger.io/*` annotations, except exemptions, which are the
+//! policy's business.
+//!
+//! Turns annotations into checked values, and mistakes into [`Mistake`]s, of which none hides another.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use crate::{base::duration, workload::pod::Pod};
+
+/// The smallest timeout that we set: 0 means unset to proxy-init.
+pub const MIN_SECONDS: u32 = 1;
+/// The largest timeout that every kernel takes: `INT_MAX / HZ` at the largest HZ of 1000. A write of more fails with
+/// EINVAL (measured at HZ 250: 8589934 is taken, 8589935 is not).
+pub const MAX_SECONDS: u32 = 2_147_483;
+
+/// The prefix of our annotations.
+pub const PREFIX: &str = "linkerd-linger.io/";
+/// How long the server keeps an idle connection: `10s`, `none`, or `web=10s,admin=none`.
+pub const IDLE_TIMEOUT: &str = "linkerd-linger.io/idle-timeout";
+/// The wanted close-wait timeout: a duration or `off`.
+pub const CLOSE_WAIT_TIMEOUT: &str = "linkerd-linger.io/close-wait-timeout";
+/// The periods of regular traffic other than probes: `30s,1m`.
+pub const TRAFFIC_PERIOD: &str = "linkerd-linger.io/traffic-period";
+/// Rules that do not count for this pod, until when and why.
+pub const EXEMPT: &str = "linkerd-linger.io/exempt";
+/// Linkerd's own annotation for the close-wait timeout.
+pub const LINKERD_CLOSE_WAIT_TIMEOUT: &str = "config.linkerd.io/close-wait-timeout";
+
+/// Every annotation that we read.
+pub const ALL: [&str; 4] = [IDLE_TIMEOUT, CLOSE_WAIT_TIMEOUT, TRAFFIC_PERIOD, EXEMPT];
+
+/// The most periods of [`TRAFFIC_PERIOD`]: each is held against each container.
+const MOST_PERIODS: usize = 16;
+
+/// What the annotations of a pod say.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Annotations {
+    /// The idle timeout of each container that is named, and of all the others (no name).
+    pub idle: BTreeMap<Option<String>, IdleTimeout>,
+    /// The wanted close-wait timeout.
+    pub close_wait: Option<(CloseWait, &'static str)>,
+    /// The periods of regular traffic.
+    pub traffic_periods: Vec<Duration>,
+    /// What could not be read.
+    pub mistakes: Vec<Mistake>,
+}
+
+/// An idle timeout as declared.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum IdleTimeout {
+    /// The server closes connections after so long.
+    After(Duration),
+    /// `none`: it never does.
+    None,
+}
+
+/// A wanted close-wait timeout.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CloseWait {
+    /// So many seconds, within what proxy-init and the kernel take.
+    Seconds(u32),
+    /// `off`: leave it alone.
+    Off,
+}
+
+/// An annotation that could not be read, and why.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Mistake {
+    /// The annotation.
+    pub key: String,
+    /// The fact and the reason.
+    pub message: String,
+    /// The way out.
+    pub help: String,
+}
+
+impl Annotations {
+    /// Reads the annotations of a pod.
+    pub fn read(pod: &Pod<'_>) -> Self {
+        let mut read = Self::default();
+        for (key, value) in &pod.annotations.0 {
+            let outcome = match &**key {
+                IDLE_TIMEOUT => idle_timeouts(value, pod).map(|idle| read.idle = idle),
+                CLOSE_WAIT_TIMEOUT => {
+                    close_wait(value).map(|wanted| read.close_wait = Some((wanted, CLOSE_WAIT_TIMEOUT)))
+                }
+                TRAFFIC_PERIOD => periods(value).map(|periods| read.traffic_periods = periods),
+                EXEMPT => Ok(()),
+                other if other.starts_with(PREFIX) => Err((
+                    "no such annotation".to_owned(),
+                    format!("use one of {}", ALL.map(|known| &known[PREFIX.len()..]).join(", ")),
+                )),
+                _ => Ok(()),
+            };
+            if let Err((message, help)) = outcome {
+                read.mistakes.push(Mistake { key: key.to_string(), message, help });
+            }
+        }
+        if read.close_wait.is_none() {
+            read.close_wait = linkerds_close_wait(pod).map(|wanted| (wanted, LINKERD_CLOSE_WAIT_TIMEOUT));
+        }
+        read
+    }
+
+    /// What is declared for a container: by its name, else for all.
+    pub fn idle_of(&self, container: &str) -> Option<IdleTimeout> {
+        let of = |name: Option<&str>| self.idle.get(&name.map(str::to_owned));
+        of(Some(container)).or_else(|| of(None)).copied()
+    }
+}
+
+type Read<T> = Result<T, (String, String)>;
+
+fn idle_timeouts(text: &str, pod: &Pod<'_>) -> Read<BTreeMap<Option<String>, IdleTimeout>> {
+    let known: BTreeSet<&str> = pod.all_containers().map(|container| &*container.name).collect();
+    let mut read = BTreeMap::new();
+    for item in text.split(',') {
+        let (name, value) = match item.split_once('=') {
+            Some((name, value)) => (Some(name.trim()), value.trim()),
+            None => (None, item.trim()),
+        };
+        if let Some(name) = name
+            && !known.contains(name)
+        {
+            let names = pod.running_containers().map(|c| &*c.name).collect::<Vec<_>>().join(", ");
+            return Err((format!("no container is named {name:?}"), format!("the pod has {names}")));
+        }
+        let name = name.map(str::to_owned);
+        if read.contains_key(&name) {
+            let twice = name.map_or_else(|| "all containers".to_owned(), |name| format!("container {name}"));
+            return Err((format!("it speaks of {twice} twice"), "say it once".to_owned()));
+        }
+        let idle = match value {
+            "none" => IdleTimeout::None,
+            _ => match duration::read(value) {
+                Ok(timeout) if timeout.is_zero() => {
+                    return Err((
+                        format!("{value:?} is no time"),
+                        "use none for a server that never closes idle connections".to_owned(),
+                    ));
+                }
+                Ok(timeout) => IdleTimeout::After(timeout),
+                Err(error) => {
+                    return Err((
+                        format!("{value:?} is no duration: {}", error.reason),
+                        "use a duration such as 10s, or none, or one per container: web=10s,admin=none"
+                            .to_owned(),
+                    ));
+                }
+            },
+        };
+        read.insert(name, idle);
+    }
+    Ok(read)
+}
+
+fn close_wait(text: &str) -> Read<CloseWait> {
+    let help = format!("use off, or a duration such as 1h, from {MIN_SECONDS}s to {MAX_SECONDS}s");
+    if text == "off" {
+        return Ok(CloseWait::Off);
+    }
+    let timeout = duration::read(text)
+        .map_err(|error| (format!("{text:?} is no duration: {}", error.reason), help.clone()))?;
+    seconds(timeout)
+        .map(CloseWait::Seconds)
+        .ok_or_else(|| (format!("{text} is not within what proxy-init and the kernel take"), help))
+}
+
+/// Whole seconds, as Linkerd makes them of a duration, within the range that works.
+fn seconds(timeout: Duration) -> Option<u32> {
+    u32::try_from(timeout.as_secs()).ok().filter(|seconds| (MIN_SECONDS..=MAX_SECONDS).contains(seconds))
+}
+
+/// Linkerd's own annotation: what Linkerd cannot read, or takes for 0, it ignores, and so do we.
+fn linkerds_close_wait(pod: &Pod<'_>) -> Option<CloseWait> {
+    let timeout = duration::read(pod.annotations.get(LINKERD_CLOSE_WAIT_TIMEOUT)?).ok()?;
+    seconds(timeout).map(CloseWait::Seconds)
+}
+
+fn periods(text: &str) -> Read<Vec<Duration>> {
+    let help = || "use durations such as 30s,1m".to_owned();
+    let mut periods = Vec::new();
+    for item in text.split(',').map(str::trim) {
+        let period = duration::read(item)
+            .map_err(|error| (format!("{item:?} is no duration: {}", error.reason), help()))?;
+        if period.is_zero() {
+            return Err((format!("{item:?} is no period"), help()));
+        }
+        if periods.contains(&period) {
+            continue;
+        }
+        if periods.len() == MOST_PERIODS {
+            return Err((
+                format!("it has more than {MOST_PERIODS} periods"),
+                "name the shortest ones".to_owned(),
+            ));
+        }
+        periods.push(period);
+    }
+    Ok(periods)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::workload::pod::{Container, Kept};
+
+    fn read(key: &'static str, value: &'static str) -> Annotations {
+        let container = |name: &'static str| Container { name: name.into(), ..Container::default() };
+        Annotations::read(&Pod {
+            annotations: Kept(vec![(key.into(), value.into())]),
+            containers: vec![container("web"), container("admin")],
+            ..Pod::default()
+        })
+    }
+
+    #[rstest]
+    #[case::for_all(
+        "10s",
+        Some(IdleTimeout::After(Duration::from_secs(10))),
+        Some(IdleTimeout::After(Duration::from_secs(10)))
+    )]
+    #[case::none("none", Some(IdleTimeout::None), Some(IdleTimeout::None))]
+    #[case::each(
+        "web=1m30s, admin=none",
+        Some(IdleTimeout::After(Duration::from_secs(90))),
+        Some(IdleTimeout::None)
+    )]
+    #[case::one_and_the_rest(
+        "5s,admin=none",
+        Some(IdleTimeout::After(Duration::from_secs(5))),
+        Some(IdleTimeout::None)
+    )]
+    #[case::one_only("web=5s", Some(IdleTimeout::After(Duration::from_secs(5))), None)]
+    fn idle_timeouts_are_read(
+        #[case] value: &'static str,
+        #[case] web: Option<IdleTimeout>,
+        #[case] admin: Option<IdleTimeout>,
+    ) {
+        let read = read(IDLE_TIMEOUT, value);
+        assert_eq!(read.mistakes, []);
+        assert_eq!((read.idle_of("web"), read.idle_of("admin")), (web, admin));
+    }
+
+    #[rstest]
+    #[case::hour("1h", CloseWait::Seconds(3600))]
+    #[case::fraction_is_cut("90.7s", CloseWait::Seconds(90))]
+    #[case::off("off", CloseWait::Off)]
+    fn close_wait_timeouts_are_read(#[case] value: &'static str, #[case] expected: CloseWait) {
+        assert_eq!(read(CLOSE_WAIT_TIMEOUT, value).close_wait, Some((expected, CLOSE_WAIT_TIMEOUT)));
+    }
+
+    #[rstest]
+    #[case::no_unit(IDLE_TIMEOUT, "10", "\"10\" is no duration")]
+    #[case::unknown_container(IDLE_TIMEOUT, "db=10s", "no container is named \"db\"")]
+    #[case::twice(IDLE_TIMEOUT, "10s,5s", "it speaks of all containers twice")]
+    #[case::zero(IDLE_TIMEOUT, "0s", "\"0s\" is no time")]
+    #[case::below_a_second(CLOSE_WAIT_TIMEOUT, "500ms", "500ms is not within")]
+    #[case::beyond_the_kernel(CLOSE_WAIT_TIMEOUT, "2147484s", "2147484s is not within")]
+    #[case::negative(CLOSE_WAIT_TIMEOUT, "-1h", "\"-1h\" is no duration")]
+    #[case::empty_item(TRAFFIC_PERIOD, "30s,", "\"\" is no duration")]
+    #[case::too_many_periods(
+        TRAFFIC_PERIOD,
+        "1s,2s,3s,4s,5s,6s,7s,8s,9s,10s,11s,12s,13s,14s,15s,16s,17s",
+        "it has more than 16 periods"
+    )]
+    #[case::unknown_key("linkerd-linger.io/idle", "10s", "no such annotation")]
+    fn mistakes_are_told(#[case] key: &'static str, #[case] value: &'static str, #[case] message: &str) {
+        let mistakes = read(key, value).mistakes;
+        assert_eq!(mistakes.len(), 1);
+        assert!(mistakes[0].message.starts_with(message), "{mistakes:?}");
+    }
+
+    #[test]
+    fn a_period_said_twice_is_one() {
+        let read = read(TRAFFIC_PERIOD, "10s,1m,10s, 60s");
+        assert_eq!(read.traffic_periods, [10, 60].map(Duration::from_secs));
+    }
+
+    #[rstest]
+    #[case::read("30m", Some((CloseWait::Seconds(1800), LINKERD_CLOSE_WAIT_TIMEOUT)))]
+    #[case::below_a_second_is_ignored("10ms", None)]
+    #[case::invalid_is_ignored("1 hour", None)]
+    fn linkerds_own_annotation_is_read_as_linkerd_reads_it(
+        #[case] value: &'static str,
+        #[case] expected: Option<(CloseWait, &'static str)>,
+    ) {
+        let read = read(LINKERD_CLOSE_WAIT_TIMEOUT, value);
+        assert_eq!((read.close_wait, read.mistakes.len()), (expected, 0));
+    }
+}

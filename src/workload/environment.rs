@@ -1,0 +1,378 @@
+//! A container's environment, as kubelet would make it.
+//!
+//! Turns `envFrom` and `env` into variables, with ConfigMaps from the surroundings and `$(VAR)` expanded. What nobody
+//! can read from a manifest, such as a Secret, stays unresolved with its reason.
+
+use std::{
+    borrow::Cow,
+    cell::Cell,
+    collections::{BTreeMap, HashMap},
+};
+
+use crate::workload::{
+    context::Surroundings,
+    pod::{Container, EnvVar, ValueFrom},
+    word::{LONGEST, Piece, Place, Word, cut},
+};
+
+/// Bytes of words, variables and scripts that we follow in a pod: what Linux gives a program for its arguments and
+/// environment, a quarter of the usual 8 MiB of stack (`execve(2)`).
+///
+/// Its containers share it, so that a pod costs the same in however many parts it comes.
+pub(crate) const ROOM: usize = 2 << 20;
+
+/// What a word costs beside its text: about the memory that it takes.
+const EACH: usize = 128;
+
+/// The variables of a container.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Environment {
+    variables: HashMap<String, Variable>,
+    /// Sources that we cannot read: the prefix of their names, and which they are.
+    unread: Vec<(String, String)>,
+    /// Nothing comes from the image.
+    bare: bool,
+    /// What is left of [`ROOM`]; everything that makes words takes from it.
+    room: Cell<usize>,
+}
+
+#[derive(Clone, Debug)]
+struct Variable {
+    /// `None` when it is known to be unset.
+    value: Option<Word>,
+    /// Programs that a shell starts see it.
+    exported: bool,
+}
+
+impl Environment {
+    /// Reads `envFrom`, then `env`, and follows no more than `room` bytes here and later.
+    pub(crate) fn read(
+        container: &Container<'_>,
+        namespace: &str,
+        surroundings: &Surroundings,
+        room: usize,
+    ) -> Self {
+        let mut environment = Self { room: Cell::new(room), ..Self::default() };
+        if !environment.fill(container, namespace, surroundings) {
+            environment.give_up();
+        }
+        environment
+    }
+
+    /// Whether there was room for all.
+    fn fill(&mut self, container: &Container<'_>, namespace: &str, surroundings: &Surroundings) -> bool {
+        for source in &container.env_from {
+            if !self.spend(source.prefix.len() + self.variables.len()) {
+                return false;
+            }
+            if let Some(config_map) = &source.config_map_ref {
+                match surroundings.config_map(namespace, &config_map.name) {
+                    Some(data) => {
+                        if !self.take(&source.prefix, &config_map.name, data) {
+                            return false;
+                        }
+                    }
+                    None => self.miss(&source.prefix, &format!("ConfigMap {}", config_map.name)),
+                }
+            } else if let Some(secret) = &source.secret_ref {
+                self.miss(&source.prefix, &format!("Secret {}", secret.name));
+            } else {
+                self.miss(&source.prefix, "a source of envFrom");
+            }
+        }
+        for (index, variable) in container.env.iter().enumerate() {
+            if let Some(word) = self.resolve(variable, Place::Env(index), namespace, surroundings) {
+                if !self.spend(variable.name.len() + word.len()) {
+                    return false;
+                }
+                self.set(&variable.name, word, true);
+            }
+        }
+        true
+    }
+
+    fn take(&mut self, prefix: &str, name: &str, data: &BTreeMap<String, String>) -> bool {
+        data.iter().all(|(key, value)| {
+            let room = self.spend(prefix.len() + key.len() + value.len());
+            if room {
+                let word = Word::text(value, Place::ConfigMap(name.to_owned()));
+                self.set(&format!("{prefix}{key}"), word, true);
+            }
+            room
+        })
+    }
+
+    /// A source that we cannot read may also hold what earlier sources set.
+    fn miss(&mut self, prefix: &str, source: &str) {
+        let source = cut(source, 100);
+        for (name, variable) in self.variables.iter_mut().filter(|(name, _)| name.starts_with(prefix)) {
+            let at = variable.value.take().map_or(Place::Env(0), |word| word.at);
+            let why = format!("{name} may be set by {source}");
+            *variable = Variable { value: Some(Word::unknown(why, at)), exported: true };
+        }
+        self.unread.push((prefix.to_owned(), source));
+    }
+
+    /// `source` may set any variable.
+    pub(crate) fn doubt(&mut self, source: &str) {
+        self.unread.clear();
+        if self.spend(self.variables.len()) {
+            self.miss("", source);
+        } else {
+            self.give_up();
+        }
+    }
+
+    fn give_up(&mut self) {
+        self.variables.clear();
+        self.unread = vec![(String::new(), "more text than we follow".to_owned())];
+    }
+
+    fn resolve(
+        &self,
+        variable: &EnvVar<'_>,
+        at: Place,
+        namespace: &str,
+        surroundings: &Surroundings,
+    ) -> Option<Word> {
+        let name = &variable.name;
+        let unknown = |from: String| Some(Word::unknown(format!("{name} comes from {from}"), at.clone()));
+        match &variable.value_from {
+            None => Some(self.expand(&variable.value, at)),
+            Some(ValueFrom { config_map_key_ref: Some(key), .. }) => {
+                let data = surroundings.config_map(namespace, &key.name);
+                match data.map(|data| data.get(&*key.key)) {
+                    Some(Some(value)) => Some(Word::text(value, Place::ConfigMap(key.name.to_string()))),
+                    Some(None) if key.optional => None,
+                    Some(None) | None => unknown(format!("ConfigMap {}", key.name)),
+                }
+            }
+            Some(ValueFrom { secret_key_ref: Some(key), .. }) => unknown(format!("Secret {}", key.name)),
+            Some(ValueFrom { config_map_key_ref: None, secret_key_ref: None }) => {
+                unknown("a field of the pod".to_owned())
+            }
+        }
+    }
+
+    /// Takes room for one thing of this many bytes; `false` when there is none left, now and ever after.
+    #[must_use]
+    pub(crate) fn spend(&self, bytes: usize) -> bool {
+        let left = self.room.get().checked_sub(bytes.saturating_add(EACH));
+        self.room.set(left.unwrap_or_default());
+        left.is_some()
+    }
+
+    /// The value of a variable: `None` when nothing sets it.
+    pub(crate) fn get(&self, name: &str) -> Option<Cow<'_, Word>> {
+        if let Some(variable) = self.variables.get(name) {
+            return variable.value.as_ref().map(Cow::Borrowed);
+        }
+        let (_, source) = self.unread.iter().rev().find(|(prefix, _)| name.starts_with(prefix.as_str()))?;
+        Some(Cow::Owned(Word::unknown(format!("{name} may be set by {source}"), Place::Env(0))))
+    }
+
+    /// The same, to write it into another word: the only way in which text multiplies, so it takes room.
+    pub(crate) fn lend(&self, name: &str) -> Option<Cow<'_, Word>> {
+        let room = self.spend(name.len() + self.unread.len());
+        let word = self.get(name)?;
+        if room && self.spend(word.len() + word.pieces().len() * EACH) {
+            return Some(word);
+        }
+        Some(Cow::Owned(Word::unknown(TOO_LONG, Place::Env(0))))
+    }
+
+    /// Whether the pod itself sets a variable, be it to something that we cannot read.
+    pub(crate) fn is_set(&self, name: &str) -> bool {
+        self.variables.get(name).is_some_and(|variable| variable.value.is_some())
+    }
+
+    /// Whether a variable is known not to be set, even by the image.
+    pub(crate) fn is_unset(&self, name: &str) -> bool {
+        self.variables.get(name).map_or(self.bare, |variable| variable.value.is_none())
+            && self.get(name).is_none()
+    }
+
+    /// Sets a variable, as a shell does; one that programs see stays one.
+    pub(crate) fn set(&mut self, name: &str, value: Word, exported: bool) {
+        let exported = exported || self.variables.get(name).is_some_and(|variable| variable.exported);
+        self.variables.insert(name.to_owned(), Variable { value: Some(value), exported });
+    }
+
+    /// Lets programs see a variable; `false` when nothing sets it yet.
+    pub(crate) fn export(&mut self, name: &str) -> bool {
+        match self.variables.get_mut(name) {
+            Some(variable) => variable.exported = true,
+            None => return false,
+        }
+        self.is_set(name)
+    }
+
+    /// Unsets a variable.
+    pub(crate) fn unset(&mut self, name: &str) {
+        self.variables.insert(name.to_owned(), Variable { value: None, exported: false });
+    }
+
+    /// Unsets everything.
+    pub(crate) fn clear(&mut self) {
+        self.variables.clear();
+        self.unread.clear();
+        self.bare = true;
+    }
+
+    /// Forgets what only a shell saw of it.
+    pub(crate) fn leave_shell(&mut self) {
+        self.variables.retain(|_, variable| variable.exported || variable.value.is_none());
+    }
+
+    /// The names that are known to be set, sorted.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        let set = self.variables.iter().filter(|(_, variable)| variable.value.is_some());
+        let mut names: Vec<&str> = set.map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Kubelet's expansion: `$(VAR)` is the variable's value, `$$` a dollar sign; an unknown name stays as written.
+    pub(crate) fn expand(&self, text: &str, at: Place) -> Word {
+        if text.len() > LONGEST {
+            return Word::text(text, at);
+        }
+        let mut pieces = Vec::new();
+        let mut rest = text;
+        let mut closes = true;
+        while let Some(dollar) = rest.find('$') {
+            let (before, from) = rest.split_at(dollar);
+            pieces.push(Piece::Text(before.to_owned()));
+            let named = from.strip_prefix("$(").filter(|_| closes);
+            let found = named.and_then(|from| from.split_once(')'));
+            // Without one here there is none further on.
+            closes &= named.is_none() || found.is_some();
+            if let Some(after) = from.strip_prefix("$$") {
+                pieces.push(Piece::Text("$".to_owned()));
+                rest = after;
+            } else if let Some((name, after)) = found {
+                match self.named(name) {
+                    Some(word) => pieces.extend(word.pieces().iter().cloned()),
+                    None => pieces.push(Piece::Text(format!("$({name})"))),
+                }
+                rest = after;
+            } else {
+                pieces.push(Piece::Text("$".to_owned()));
+                rest = &from[1..];
+            }
+        }
+        pieces.push(Piece::Text(rest.to_owned()));
+        Word::new(pieces, at)
+    }
+
+    /// A source that we cannot read is not taken to hold `$(nproc)`, which is meant for the shell.
+    fn named(&self, name: &str) -> Option<Cow<'_, Word>> {
+        let usual = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+        if self.variables.contains_key(name) || (!name.is_empty() && name.chars().all(usual)) {
+            return self.lend(name);
+        }
+        None
+    }
+}
+
+/// Why we do not follow a command line.
+pub(crate) const TOO_LONG: &str = "the command line is too long to follow";
+
+/// The variables of a container as kubelet would set them: by name the value, or why nobody can tell it; `None` for what
+/// nothing sets.
+pub(crate) fn variables(
+    container: &Container<'_>,
+    namespace: &str,
+    surroundings: &Surroundings,
+) -> impl Fn(&str) -> Option<Result<String, String>> {
+    let environment = Environment::read(container, namespace, surroundings, ROOM);
+    move |name| environment.get(name).map(|word| word.known().map(str::to_owned).map_err(str::to_owned))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(container: &serde_json::Value) -> Environment {
+        let text = container.to_string();
+        let container: Container<'_> = serde_json::from_str(&text).unwrap();
+        let mut surroundings = Surroundings::default();
+        let data = [("KEEP", "30"), ("PORT", "8000")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        surroundings.config_maps.insert(("shop".to_owned(), "web".to_owned()), data.into());
+        Environment::read(&container, "shop", &surroundings, ROOM)
+    }
+
+    fn show(word: Option<Cow<'_, Word>>) -> String {
+        match word {
+            None => "(unset)".to_owned(),
+            Some(word) => word.known().map_or_else(|why| format!("? {why}"), ToOwned::to_owned),
+        }
+    }
+
+    #[rstest]
+    #[case::literal(json!([{"name": "A", "value": "1"}]), "A", "1")]
+    #[case::last_one_counts(json!([{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]), "A", "2")]
+    #[case::no_value_is_empty(json!([{"name": "A"}]), "A", "")]
+    #[case::unset(json!([]), "A", "(unset)")]
+    #[case::earlier_variable(json!([{"name": "A", "value": "1"}, {"name": "B", "value": "$(A)0"}]), "B", "10")]
+    #[case::later_variable_stays(json!([{"name": "B", "value": "$(A)"}, {"name": "A", "value": "1"}]), "B", "$(A)")]
+    #[case::escaped(json!([{"name": "A", "value": "1"}, {"name": "B", "value": "$$(A)"}]), "B", "$(A)")]
+    #[case::lone_dollar(json!([{"name": "B", "value": "$5 $"}]), "B", "$5 $")]
+    #[case::unclosed(json!([{"name": "B", "value": "$(A"}]), "B", "$(A")]
+    #[case::config_map_key(
+        json!([{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "web", "key": "KEEP"}}}]), "A", "30")]
+    #[case::missing_key(
+        json!([{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "web", "key": "X"}}}]),
+        "A", "? A comes from ConfigMap web")]
+    #[case::optional_key(
+        json!([{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "web", "key": "X", "optional": true}}}]),
+        "A", "(unset)")]
+    #[case::missing_config_map(
+        json!([{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "none", "key": "X"}}}]),
+        "A", "? A comes from ConfigMap none")]
+    #[case::secret(
+        json!([{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]), "A", "? A comes from Secret s")]
+    #[case::field(
+        json!([{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]),
+        "A", "? A comes from a field of the pod")]
+    #[case::unknown_spreads(
+        json!([{"name": "S", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}, {"name": "A", "value": "x$(S)"}]),
+        "A", "? S comes from Secret s")]
+    fn variables(#[case] env: serde_json::Value, #[case] name: &str, #[case] value: &str) {
+        assert_eq!(show(read(&json!({ "env": env })).get(name)), value);
+    }
+
+    #[rstest]
+    #[case::config_map(json!([{"configMapRef": {"name": "web"}}]), "KEEP", "30")]
+    #[case::prefix(json!([{"prefix": "APP_", "configMapRef": {"name": "web"}}]), "APP_KEEP", "30")]
+    #[case::secret(json!([{"secretRef": {"name": "app-env"}}]), "KEEP", "? KEEP may be set by Secret app-env")]
+    #[case::prefix_limits(json!([{"prefix": "APP_", "secretRef": {"name": "app-env"}}]), "KEEP", "(unset)")]
+    #[case::absent_config_map(json!([{"configMapRef": {"name": "no"}}]), "KEEP", "? KEEP may be set by ConfigMap no")]
+    #[case::neither(json!([{}]), "KEEP", "? KEEP may be set by a source of envFrom")]
+    #[case::later_secret_may_win(
+        json!([{"configMapRef": {"name": "web"}}, {"secretRef": {"name": "s"}}]), "KEEP", "? KEEP may be set by Secret s")]
+    #[case::later_config_map_wins(
+        json!([{"secretRef": {"name": "s"}}, {"configMapRef": {"name": "web"}}]), "KEEP", "30")]
+    fn sources(#[case] env_from: serde_json::Value, #[case] name: &str, #[case] value: &str) {
+        assert_eq!(show(read(&json!({ "envFrom": env_from })).get(name)), value);
+    }
+
+    #[test]
+    fn env_wins_over_env_from() {
+        let environment = read(&json!({
+            "env": [{"name": "KEEP", "value": "5"}],
+            "envFrom": [{"secretRef": {"name": "s"}}],
+        }));
+        assert_eq!(show(environment.get("KEEP")), "5");
+    }
+
+    #[test]
+    fn a_command_for_the_shell_is_no_variable_of_a_secret() {
+        let environment = read(&json!({"envFrom": [{"secretRef": {"name": "s"}}]}));
+        assert_eq!(environment.expand("-w $(nproc)", Place::Args(0)).known(), Ok("-w $(nproc)"));
+        assert_eq!(environment.expand("$(N)", Place::Args(0)).known(), Err("N may be set by Secret s"));
+    }
+}

@@ -1,0 +1,480 @@
+//! The nouns Pod and Container: our read-only view of a pod spec, borrowed from the JSON that was sent.
+//!
+//! Turns the fields that a verdict needs into checked types, each part knowing its JSON pointer; everything else is
+//! skipped unread. What Linkerd or a server makes of them is left to the knowledge modules.
+
+mod probe;
+
+use json_patch::jsonptr::PointerBuf;
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+pub use self::probe::{Handler, PortRef, Probe, ProbeKind};
+use crate::base::text::{Text, nullable};
+
+/// A pod, or the pod template of a workload.
+#[derive(Clone, Debug, Default)]
+pub struct Pod<'a> {
+    /// The tokens of the JSON pointer from the object's root to the pod: empty for a Pod,
+    /// `["spec", "template"]` for a Deployment.
+    pub at: &'static [&'static str],
+    /// The labels whose key has [a prefix that we read](Kept).
+    pub labels: Kept<'a>,
+    /// The annotations whose key has [a prefix that we read](Kept).
+    pub annotations: Kept<'a>,
+    /// `spec.hostNetwork`.
+    pub host_network: bool,
+    /// `spec.serviceAccountName`.
+    pub service_account: Option<Text<'a>>,
+    /// `spec.securityContext` as it was sent, unread.
+    pub security_context: Option<&'a RawValue>,
+    /// `spec.initContainers`, native sidecars among them.
+    pub init_containers: Vec<Container<'a>>,
+    /// `spec.containers`.
+    pub containers: Vec<Container<'a>>,
+    /// `spec.volumes`.
+    pub volumes: Vec<Volume<'a>>,
+}
+
+impl<'a> Pod<'a> {
+    /// All containers: init containers first, each list in its own order.
+    pub fn all_containers(&self) -> impl Iterator<Item = &Container<'a>> {
+        self.init_containers.iter().chain(&self.containers)
+    }
+
+    /// Containers that run as long as the pod does: the regular ones and the native sidecars
+    /// (init containers with `restartPolicy: Always`).
+    pub fn running_containers(&self) -> impl Iterator<Item = &Container<'a>> {
+        self.all_containers().filter(|container| container.runs_on())
+    }
+
+    /// The JSON pointer from the object's root to `tokens` below the pod.
+    pub fn pointer<'t>(&self, tokens: impl IntoIterator<Item = &'t str>) -> PointerBuf {
+        PointerBuf::from_tokens(self.at.iter().copied().chain(tokens))
+    }
+
+    /// The JSON pointer of a container, followed by `tokens`.
+    pub fn container_pointer<'t>(
+        &self,
+        container: &Container<'_>,
+        tokens: impl IntoIterator<Item = &'t str>,
+    ) -> PointerBuf {
+        let mut pointer = self.pointer(["spec", container.list.field()]);
+        pointer.push_back(container.index);
+        for token in tokens {
+            pointer.push_back(token);
+        }
+        pointer
+    }
+
+    /// The JSON pointer of an annotation.
+    pub fn annotation_pointer(&self, key: &str) -> PointerBuf {
+        self.pointer(["metadata", "annotations", key])
+    }
+}
+
+/// The list of the pod spec that a container is in.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum ContainerList {
+    /// `spec.initContainers`.
+    Init,
+    /// `spec.containers`.
+    #[default]
+    Regular,
+}
+
+impl ContainerList {
+    /// The field of the pod spec.
+    pub const fn field(self) -> &'static str {
+        match self {
+            Self::Init => "initContainers",
+            Self::Regular => "containers",
+        }
+    }
+}
+
+/// A container, init container or native sidecar.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(from = "RawContainer<'a>", bound(deserialize = "'de: 'a"))]
+pub struct Container<'a> {
+    /// The list that it is in.
+    pub list: ContainerList,
+    /// Its place in that list, from 0.
+    pub index: usize,
+    /// `name`.
+    pub name: Text<'a>,
+    /// `image`, as written.
+    pub image: Text<'a>,
+    /// `command`: replaces the image's ENTRYPOINT when it is not empty.
+    pub command: Vec<Text<'a>>,
+    /// `args`: replaces the image's CMD when it is not empty.
+    pub args: Vec<Text<'a>>,
+    /// `env`, in order: of two with one name the last counts.
+    pub env: Vec<EnvVar<'a>>,
+    /// `envFrom`, in order; `env` wins over all of it.
+    pub env_from: Vec<EnvFrom<'a>>,
+    /// `ports`.
+    pub ports: Vec<Port<'a>>,
+    /// `volumeMounts`.
+    pub mounts: Vec<Mount<'a>>,
+    /// `workingDir`; the image's own where it is absent.
+    pub working_dir: Option<Text<'a>>,
+    /// The probes, in the order of [`ProbeKind::ALL`].
+    pub probes: Vec<Probe<'a>>,
+    /// `restartPolicy: Always` on an init container: a native sidecar.
+    pub restart_always: bool,
+    /// Those of the other fields that change what a container is, and that hardly anybody sets: `lifecycle hooks`,
+    /// `volumeDevices`, `stdin`, `tty`, `terminationMessagePath`.
+    pub unusual: Vec<&'static str>,
+    /// `securityContext` as it was sent, unread.
+    pub security_context: Option<&'a RawValue>,
+    /// `resources` as they were sent, unread.
+    pub resources: Option<&'a RawValue>,
+}
+
+impl Container<'_> {
+    /// It runs as long as the pod does: a regular container or a native sidecar.
+    pub fn runs_on(&self) -> bool {
+        match self.list {
+            ContainerList::Regular => true,
+            ContainerList::Init => self.restart_always,
+        }
+    }
+}
+
+/// A variable of `env`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct EnvVar<'a> {
+    /// `name`.
+    #[serde(borrow)]
+    pub name: Text<'a>,
+    /// `value`: empty when absent, as for kubelet.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub value: Text<'a>,
+    /// `valueFrom`: then `value` is empty.
+    #[serde(borrow, default)]
+    pub value_from: Option<ValueFrom<'a>>,
+}
+
+/// Where a variable's value comes from, when not from the spec itself.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ValueFrom<'a> {
+    /// A key of a ConfigMap.
+    #[serde(borrow, default)]
+    pub config_map_key_ref: Option<KeyRef<'a>>,
+    /// A key of a Secret.
+    #[serde(borrow, default)]
+    pub secret_key_ref: Option<KeyRef<'a>>,
+}
+
+/// A key of a ConfigMap or Secret in the pod's namespace.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+pub struct KeyRef<'a> {
+    /// The object's name.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub name: Text<'a>,
+    /// The key.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub key: Text<'a>,
+    /// The container starts without it.
+    #[serde(default, deserialize_with = "nullable")]
+    pub optional: bool,
+}
+
+/// An item of `envFrom`: every key of an object becomes a variable.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct EnvFrom<'a> {
+    /// Put before each key.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub prefix: Text<'a>,
+    /// A ConfigMap.
+    #[serde(borrow, default)]
+    pub config_map_ref: Option<ObjectRef<'a>>,
+    /// A Secret.
+    #[serde(borrow, default)]
+    pub secret_ref: Option<ObjectRef<'a>>,
+}
+
+/// A ConfigMap or Secret in the pod's namespace.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+pub struct ObjectRef<'a> {
+    /// The object's name.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub name: Text<'a>,
+}
+
+/// A port of a container.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+pub struct Port<'a> {
+    /// `name`, by which probes may refer to it.
+    #[serde(borrow, default)]
+    pub name: Option<Text<'a>>,
+    /// `containerPort`.
+    #[serde(rename = "containerPort")]
+    pub number: u16,
+}
+
+/// A mounted volume of a container.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(from = "RawMount<'a>", bound(deserialize = "'de: 'a"))]
+pub struct Mount<'a> {
+    /// The volume's name.
+    pub name: Text<'a>,
+    /// Where it appears.
+    pub mount_path: Text<'a>,
+    /// The whole volume, and nothing of it seen outside: no `subPath`, `subPathExpr` or `mountPropagation`.
+    pub is_plain: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawMount<'a> {
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    name: Text<'a>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    mount_path: Text<'a>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    sub_path: Text<'a>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    sub_path_expr: Text<'a>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    mount_propagation: Text<'a>,
+}
+
+impl<'a> From<RawMount<'a>> for Mount<'a> {
+    fn from(raw: RawMount<'a>) -> Self {
+        let propagated = !matches!(&*raw.mount_propagation, "" | "None");
+        let is_plain = raw.sub_path.is_empty() && raw.sub_path_expr.is_empty() && !propagated;
+        Self { name: raw.name, mount_path: raw.mount_path, is_plain }
+    }
+}
+
+/// A volume of the pod.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(from = "RawVolume<'a>", bound(deserialize = "'de: 'a"))]
+pub struct Volume<'a> {
+    /// The name by which mounts refer to it.
+    pub name: Text<'a>,
+    /// It is an `emptyDir`.
+    pub is_empty_dir: bool,
+    /// It is of a kind that holds a service account's token: `projected`, or a `secret` as before Kubernetes 1.21.
+    pub is_token: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawVolume<'a> {
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    name: Text<'a>,
+    #[serde(default)]
+    empty_dir: Option<IgnoredAny>,
+    #[serde(default)]
+    projected: Option<IgnoredAny>,
+    #[serde(default)]
+    secret: Option<IgnoredAny>,
+}
+
+impl<'a> From<RawVolume<'a>> for Volume<'a> {
+    fn from(raw: RawVolume<'a>) -> Self {
+        Self {
+            name: raw.name,
+            is_empty_dir: raw.empty_dir.is_some(),
+            is_token: raw.projected.is_some() || raw.secret.is_some(),
+        }
+    }
+}
+
+/// The entries of a label or annotation map that we read: those of Linkerd, of linkerd-linger and of kubelet's
+/// mirror pods. The others (`kubectl.kubernetes.io/last-applied-configuration` is a copy of the whole object) are
+/// skipped without being copied.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Kept<'a>(pub Vec<(Text<'a>, Text<'a>)>);
+
+impl Kept<'_> {
+    /// The value of `key`; of two entries with one key the last counts.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.iter().rev().find(|(found, _)| &**found == key).map(|(_, value)| &**value)
+    }
+
+    fn keeps(key: &str) -> bool {
+        key.split_once('/').is_some_and(|(prefix, _)| {
+            matches!(prefix, "kubernetes.io" | "linkerd-linger.io")
+                || prefix == "linkerd.io"
+                || prefix.ends_with(".linkerd.io")
+        })
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Kept<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct KeptVisitor;
+        impl<'de> Visitor<'de> for KeptVisitor {
+            type Value = Kept<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a map of strings")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut kept = Kept::default();
+                while let Some(key) = map.next_key::<Text<'de>>()? {
+                    if Kept::keeps(&key) {
+                        let value = map.next_value::<Option<Text<'de>>>()?.unwrap_or_default();
+                        kept.0.push((key, value));
+                    } else {
+                        map.next_value::<IgnoredAny>()?;
+                    }
+                }
+                Ok(kept)
+            }
+
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Kept::default())
+            }
+        }
+        deserializer.deserialize_any(KeptVisitor)
+    }
+}
+
+/// `terminationMessagePath` where it is absent (kubernetes `pkg/apis/core/v1/defaults.go`).
+const DEFAULT_MESSAGE_PATH: &str = "/dev/termination-log";
+
+/// A container as the pod spec writes it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawContainer<'a> {
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    name: Text<'a>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    image: Text<'a>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    command: Vec<Text<'a>>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    args: Vec<Text<'a>>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    env: Vec<EnvVar<'a>>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    env_from: Vec<EnvFrom<'a>>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    ports: Vec<Port<'a>>,
+    #[serde(borrow, default)]
+    working_dir: Option<Text<'a>>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    volume_mounts: Vec<Mount<'a>>,
+    #[serde(borrow, default)]
+    liveness_probe: Option<probe::RawProbe<'a>>,
+    #[serde(borrow, default)]
+    readiness_probe: Option<probe::RawProbe<'a>>,
+    #[serde(borrow, default)]
+    startup_probe: Option<probe::RawProbe<'a>>,
+    #[serde(borrow, default)]
+    restart_policy: Option<Text<'a>>,
+    #[serde(default, deserialize_with = "nullable")]
+    lifecycle: Lifecycle,
+    #[serde(default, deserialize_with = "nullable")]
+    volume_devices: Vec<IgnoredAny>,
+    #[serde(default, deserialize_with = "nullable")]
+    stdin: bool,
+    #[serde(default, deserialize_with = "nullable")]
+    stdin_once: bool,
+    #[serde(default, deserialize_with = "nullable")]
+    tty: bool,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    termination_message_path: Text<'a>,
+    #[serde(borrow, default)]
+    security_context: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    resources: Option<&'a RawValue>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Lifecycle {
+    #[serde(default)]
+    post_start: Option<IgnoredAny>,
+    #[serde(default)]
+    pre_stop: Option<IgnoredAny>,
+}
+
+impl<'a> From<RawContainer<'a>> for Container<'a> {
+    fn from(raw: RawContainer<'a>) -> Self {
+        let ports = raw.ports;
+        let probes = [
+            (ProbeKind::Liveness, raw.liveness_probe),
+            (ProbeKind::Readiness, raw.readiness_probe),
+            (ProbeKind::Startup, raw.startup_probe),
+        ]
+        .into_iter()
+        .filter_map(|(kind, probe)| Some(probe?.check(kind, &ports)))
+        .collect();
+        let message_path = &*raw.termination_message_path;
+        let unusual = [
+            ("lifecycle hooks", raw.lifecycle.post_start.is_some() || raw.lifecycle.pre_stop.is_some()),
+            ("volumeDevices", !raw.volume_devices.is_empty()),
+            ("stdin", raw.stdin || raw.stdin_once),
+            ("tty", raw.tty),
+            ("terminationMessagePath", !matches!(message_path, "" | DEFAULT_MESSAGE_PATH)),
+        ];
+        let unusual = unusual.into_iter().filter(|(_, is_set)| *is_set).map(|(field, _)| field).collect();
+        Self {
+            list: ContainerList::default(),
+            index: 0,
+            name: raw.name,
+            image: raw.image,
+            command: raw.command,
+            args: raw.args,
+            env: raw.env,
+            env_from: raw.env_from,
+            ports,
+            working_dir: raw.working_dir,
+            mounts: raw.volume_mounts,
+            probes,
+            restart_always: raw.restart_policy.is_some_and(|policy| &*policy == "Always"),
+            unusual,
+            security_context: raw.security_context.filter(|raw| raw.get() != "null"),
+            resources: raw.resources.filter(|raw| raw.get() != "null"),
+        }
+    }
+}
+
+/// Two views are equal when no verdict could tell them apart; raw JSON is compared as text.
+impl PartialEq for Pod<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.at == other.at
+            && self.labels == other.labels
+            && self.annotations == other.annotations
+            && self.host_network == other.host_network
+            && self.service_account == other.service_account
+            && self.security_context.map(RawValue::get) == other.security_context.map(RawValue::get)
+            && self.init_containers == other.init_containers
+            && self.containers == other.containers
+            && self.volumes == other.volumes
+    }
+}
+
+/// The same; only what we add to a new pod goes by its resources.
+impl PartialEq for Container<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.list == other.list
+            && self.index == other.index
+            && self.name == other.name
+            && self.image == other.image
+            && self.command == other.command
+            && self.args == other.args
+            && self.env == other.env
+            && self.env_from == other.env_from
+            && self.ports == other.ports
+            && self.working_dir == other.working_dir
+            && self.mounts == other.mounts
+            && self.probes == other.probes
+            && self.restart_always == other.restart_always
+            && self.unusual == other.unusual
+            && self.security_context.map(RawValue::get) == other.security_context.map(RawValue::get)
+    }
+}

@@ -1,0 +1,220 @@
+//! Probes: which container asks itself what, over which port, and how often.
+//!
+//! Applies the API server's defaults where a file leaves a field out. Whether a probe passes through the proxy is
+//! left to the survey.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::{
+    base::text::{Text, nullable},
+    workload::pod::Port,
+};
+
+/// Which of a container's probes.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum ProbeKind {
+    /// Restarts the container when it fails.
+    Liveness,
+    /// Takes the pod out of its Services when it fails.
+    Readiness,
+    /// Gates the other two until it succeeds once.
+    Startup,
+}
+
+impl ProbeKind {
+    /// Every kind, in the order in which reports list them.
+    pub const ALL: [Self; 3] = [Self::Liveness, Self::Readiness, Self::Startup];
+
+    /// The word for it in messages and in the JSON of `explain`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Liveness => "liveness",
+            Self::Readiness => "readiness",
+            Self::Startup => "startup",
+        }
+    }
+
+    /// The field of a container that holds it.
+    pub const fn field(self) -> &'static str {
+        match self {
+            Self::Liveness => "livenessProbe",
+            Self::Readiness => "readinessProbe",
+            Self::Startup => "startupProbe",
+        }
+    }
+}
+
+/// How kubelet asks.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Handler<'a> {
+    /// An HTTP/1.1 GET on a new connection; `https` when `scheme: HTTPS`.
+    HttpGet {
+        /// As written: a number, or the name of one of the container's ports.
+        port: PortRef<'a>,
+        /// `scheme: HTTPS` (the default is HTTP).
+        https: bool,
+        /// A host other than the pod's own address.
+        host: Option<Text<'a>>,
+        /// The `Host` header, where `httpHeaders` has one that is not empty.
+        authority: Option<Text<'a>>,
+    },
+    /// The gRPC health service, over HTTP/2 on a new connection.
+    Grpc {
+        /// Always a number.
+        port: u16,
+    },
+    /// Connects, and closes.
+    TcpSocket,
+    /// Runs a command inside the container.
+    Exec,
+    /// None of the handlers that we know.
+    Unknown,
+}
+
+impl Handler<'_> {
+    /// The word for it in messages and in the JSON of `explain`: the field's name in the pod spec.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::HttpGet { .. } => "httpGet",
+            Self::Grpc { .. } => "grpc",
+            Self::TcpSocket => "tcpSocket",
+            Self::Exec => "exec",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// A port by number or by name.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(untagged)]
+pub enum PortRef<'a> {
+    /// A number.
+    Number(u16),
+    /// The name of a port of the same container.
+    #[serde(borrow)]
+    Name(Text<'a>),
+}
+
+impl PortRef<'_> {
+    /// The number: names are looked up in `ports`; a name of digits is a number, as kubelet reads it
+    /// (`resolveContainerPort`/`ExtractPort` in kubernetes `pkg/probe/util.go`).
+    pub fn resolve(&self, ports: &[Port<'_>]) -> Option<u16> {
+        match self {
+            Self::Number(number) => Some(*number).filter(|n| *n != 0),
+            Self::Name(name) => ports
+                .iter()
+                .find(|port| port.name.as_deref() == Some(name))
+                .map(|port| port.number)
+                .or_else(|| name.parse().ok().filter(|n| *n != 0)),
+        }
+    }
+}
+
+/// One probe of one container.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Probe<'a> {
+    /// Which probe.
+    pub kind: ProbeKind,
+    /// How kubelet asks.
+    pub handler: Handler<'a>,
+    /// The port, where the handler has one and it resolves to a number.
+    pub port: Option<u16>,
+    /// Time between two requests: `periodSeconds`, or the API server's default.
+    pub period: Duration,
+    /// Time until a request counts as failed: `timeoutSeconds`, or the API server's default.
+    pub timeout: Duration,
+    /// Failures in a row until kubelet acts: `failureThreshold`, or the API server's default.
+    pub failure_threshold: u32,
+}
+
+/// `periodSeconds` where it is absent or 0 (kubernetes `pkg/apis/core/v1/defaults.go`, `SetDefaults_Probe`).
+const DEFAULT_PERIOD_SECONDS: u32 = 10;
+/// `timeoutSeconds` where it is absent or 0 (same place).
+const DEFAULT_TIMEOUT_SECONDS: u32 = 1;
+/// `failureThreshold` where it is absent or 0 (same place).
+const DEFAULT_FAILURE_THRESHOLD: u32 = 3;
+
+/// A probe as the pod spec writes it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RawProbe<'a> {
+    #[serde(borrow, default)]
+    http_get: Option<RawHttpGet<'a>>,
+    #[serde(default)]
+    grpc: Option<RawGrpc>,
+    #[serde(default)]
+    tcp_socket: Option<serde::de::IgnoredAny>,
+    #[serde(default)]
+    exec: Option<serde::de::IgnoredAny>,
+    #[serde(default, deserialize_with = "nullable")]
+    period_seconds: u32,
+    #[serde(default, deserialize_with = "nullable")]
+    timeout_seconds: u32,
+    #[serde(default, deserialize_with = "nullable")]
+    failure_threshold: u32,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawHttpGet<'a> {
+    #[serde(borrow)]
+    port: PortRef<'a>,
+    #[serde(borrow, default)]
+    scheme: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    host: Option<Text<'a>>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    http_headers: Vec<RawHeader<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RawHeader<'a> {
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    name: Text<'a>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    value: Text<'a>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RawGrpc {
+    port: u16,
+}
+
+impl<'a> RawProbe<'a> {
+    pub(super) fn check(self, kind: ProbeKind, ports: &[Port<'a>]) -> Probe<'a> {
+        let (handler, port) = if let Some(http) = self.http_get {
+            let port = http.port.resolve(ports);
+            let https = http.scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
+            let host = http.host.filter(|host| !host.is_empty());
+            // Of several kubelet takes the first (kubernetes `pkg/probe/http/request.go`).
+            let header = http.http_headers.into_iter().find(|it| it.name.eq_ignore_ascii_case("host"));
+            let authority = header.map(|header| header.value).filter(|value| !value.is_empty());
+            (Handler::HttpGet { port: http.port, https, host, authority }, port)
+        } else if let Some(grpc) = self.grpc {
+            (Handler::Grpc { port: grpc.port }, Some(grpc.port).filter(|port| *port != 0))
+        } else if self.tcp_socket.is_some() {
+            (Handler::TcpSocket, None)
+        } else if self.exec.is_some() {
+            (Handler::Exec, None)
+        } else {
+            (Handler::Unknown, None)
+        };
+        let seconds = |value: u32, default: u32| {
+            Duration::from_secs(u64::from(if value == 0 { default } else { value }))
+        };
+        Probe {
+            kind,
+            handler,
+            port,
+            period: seconds(self.period_seconds, DEFAULT_PERIOD_SECONDS),
+            timeout: seconds(self.timeout_seconds, DEFAULT_TIMEOUT_SECONDS),
+            failure_threshold: if self.failure_threshold == 0 {
+                DEFAULT_FAILURE_THRESHOLD
+            } else {
+                self.failure_threshold
+            },
+        }
+    }
+}

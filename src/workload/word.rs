@@ -1,0 +1,161 @@
+//! The words of a command line, each with its place in the pod and with what we cannot know of it.
+//!
+//! Nouns for `environment`, `command` and `settings`, which make and read them.
+
+use crate::workload::pod::{Container, Pod};
+
+/// Where a text stands.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Place {
+    /// An item of `command`.
+    Command(usize),
+    /// An item of `args`.
+    Args(usize),
+    /// An item of `env`.
+    Env(usize),
+    /// A key of the ConfigMap of this name.
+    ConfigMap(String),
+    /// An item of `volumeMounts`.
+    Mount(usize),
+}
+
+impl Place {
+    /// The JSON pointer from the object's root; `ConfigMap web` where the text stands in another object.
+    pub(crate) fn pointer(&self, pod: &Pod<'_>, container: &Container<'_>) -> String {
+        let (field, index) = match self {
+            Self::Command(index) => ("command", index),
+            Self::Args(index) => ("args", index),
+            Self::Env(index) => ("env", index),
+            Self::Mount(index) => ("volumeMounts", index),
+            Self::ConfigMap(name) => return format!("ConfigMap {name}"),
+        };
+        pod.container_pointer(container, [field, &index.to_string()]).to_string()
+    }
+}
+
+/// A part of a word.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Piece {
+    /// Text that we know.
+    Text(String),
+    /// Text that we do not know, and why: `it may be set by Secret app-env`.
+    Unknown(String),
+}
+
+impl Piece {
+    fn len(&self) -> usize {
+        match self {
+            Self::Text(text) | Self::Unknown(text) => text.len(),
+        }
+    }
+}
+
+/// A word of a command line.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Word {
+    /// Its parts: no text is empty, no two texts are neighbours, and all are within the limits below.
+    pieces: Vec<Piece>,
+    /// Where it stands.
+    pub(crate) at: Place,
+}
+
+/// No program starts with a longer argument or variable: MAX_ARG_STRLEN in Linux's include/uapi/linux/binfmts.h, where
+/// pages have 4 KiB.
+pub(crate) const LONGEST: usize = 128 << 10;
+
+/// Nobody writes a word with more parts; it bounds what the parts that we do not know cost.
+const MOST_PIECES: usize = 256;
+
+/// A reason may quote a name of any length, and is cut to this many characters.
+const LONGEST_REASON: usize = 250;
+
+impl Word {
+    /// A word of these parts; unknown as a whole when they are too long or too many. There is no other way to make or
+    /// grow one.
+    pub(crate) fn new(pieces: impl IntoIterator<Item = Piece>, at: Place) -> Self {
+        let mut word = Self { pieces: Vec::new(), at };
+        let mut length = 0;
+        for piece in pieces {
+            let piece = match piece {
+                Piece::Unknown(why) if why.len() > LONGEST_REASON => {
+                    Piece::Unknown(cut(&why, LONGEST_REASON))
+                }
+                piece => piece,
+            };
+            length += piece.len();
+            if length > LONGEST || word.pieces.len() > MOST_PIECES {
+                word.pieces = vec![Piece::Unknown("a word is too long to start a program with".to_owned())];
+                return word;
+            }
+            match (piece, word.pieces.last_mut()) {
+                (Piece::Text(text), _) if text.is_empty() => {}
+                (Piece::Text(text), Some(Piece::Text(before))) => before.push_str(&text),
+                (piece, _) => word.pieces.push(piece),
+            }
+        }
+        word
+    }
+
+    /// A word of which nothing is known.
+    pub(crate) fn unknown(why: impl Into<String>, at: Place) -> Self {
+        Self::new([Piece::Unknown(why.into())], at)
+    }
+
+    /// A word that is wholly known, or too long.
+    pub(crate) fn text(text: &str, at: Place) -> Self {
+        Self::new([Piece::Text(text.to_owned())], at)
+    }
+
+    /// The whole word, or why it is not known.
+    pub(crate) fn known(&self) -> Result<&str, &str> {
+        match self.why() {
+            Some(why) => Err(why),
+            None => Ok(self.prefix()),
+        }
+    }
+
+    /// What is known of its beginning.
+    pub(crate) fn prefix(&self) -> &str {
+        match self.pieces.first() {
+            Some(Piece::Text(text)) => text,
+            Some(Piece::Unknown(_)) | None => "",
+        }
+    }
+
+    /// Why some of it is not known.
+    pub(crate) fn why(&self) -> Option<&str> {
+        self.pieces.iter().find_map(|piece| match piece {
+            Piece::Unknown(why) => Some(why.as_str()),
+            Piece::Text(_) => None,
+        })
+    }
+
+    /// The bytes of its parts.
+    pub(crate) fn len(&self) -> usize {
+        self.pieces.iter().map(Piece::len).sum()
+    }
+
+    /// Its parts.
+    pub(crate) fn pieces(&self) -> &[Piece] {
+        &self.pieces
+    }
+
+    /// The word without its first `length` bytes, which are known.
+    pub(crate) fn after(&self, length: usize) -> Self {
+        let mut pieces = self.pieces.clone();
+        if let Some(Piece::Text(text)) = pieces.first_mut() {
+            *text = text.get(length..).unwrap_or_default().to_owned();
+        }
+        Self::new(pieces, self.at.clone())
+    }
+}
+
+/// The last part of a path.
+pub(crate) fn basename(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// The first characters of a text.
+pub(crate) fn cut(text: &str, characters: usize) -> String {
+    text.chars().take(characters).collect()
+}
