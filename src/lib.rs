@@ -20,7 +20,7 @@
 //!
 //! ```
 //! use jiff::civil::date;
-//! use linkerd_linger::{//! judge::judge, linkerd::Injection, lint::manifest, judgement::policy::Policy, workload::{context::Surroundings, object::Object}, //!};
+//! use linkerd_linger::{//! judge::judge, linkerd::Injection, lint::manifest, judgement::policy::Policy, workload::{context::Context, object::Object}, //!};
 //!
 //! let text = "
 //! apiVersion: v1
@@ -36,9 +36,9 @@
 //! ";
 //! let manifests = manifest::read("web.yaml", text);
 //! let object = Object::read(manifests.documents[0].json())?.expect("a Pod is an object that runs pods");
-//! let (around, policy, today) = (Surroundings::default(), Policy::default(), date(2026, 11, 23));
+//! let (context, policy, today) = (Context::default(), Policy::default(), date(2026, 11, 23));
 //!
-//! let judgement = judge(&object, "shop", &around, &policy, today, Injection::AsAnnotated);
+//! let judgement = judge(&object, "shop", &context, &policy, today, Injection::AsAnnotated);
 //!
 //! let told: Vec<_> = judgement.verdict.judged.iter().map(|judged| &*judged.finding.message).collect();
 //! assert_eq!(told, ["web: Uvicorn closes idle connections after 10s; the liveness probe on 8000 comes every 10s"]);

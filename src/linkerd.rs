@@ -16,7 +16,7 @@ use self::{
     version::{Line, Version},
 };
 use crate::workload::{
-    context::Surroundings,
+    context::Context,
     environment,
     image::ImageRef,
     pod::{Container, ContainerList, EnvVar, Kept, Pod},
@@ -163,7 +163,7 @@ pub fn is_mirror(pod: &Pod<'_>) -> bool {
 }
 
 /// Reads what a pod says of Linkerd.
-pub fn mesh(pod: &Pod<'_>, namespace: &str, surroundings: &Surroundings, injection: Injection) -> Mesh {
+pub fn mesh(pod: &Pod<'_>, namespace: &str, context: &Context, injection: Injection) -> Mesh {
     if is_mirror(pod) {
         return Mesh::Not(NotMeshed::Mirror);
     }
@@ -171,16 +171,16 @@ pub fn mesh(pod: &Pod<'_>, namespace: &str, surroundings: &Surroundings, injecti
         return Mesh::Not(NotMeshed::HostNetwork);
     }
     if let Some(proxy) = pod.all_containers().find(|container| &*container.name == PROXY) {
-        return Mesh::Injected(injected(pod, proxy, namespace, surroundings));
+        return Mesh::Injected(injected(pod, proxy, namespace, context));
     }
-    let of_namespace = |key: &str| surroundings.namespace_annotation(namespace, key);
+    let of_namespace = |key: &str| context.namespace_annotation(namespace, key);
     let assumed = injection == Injection::Assumed;
     match inject(pod.annotations.get(INJECT), of_namespace(INJECT), assumed) {
         Err(not) => Mesh::Not(not),
         Ok(()) if injection == Injection::Over => Mesh::Not(NotMeshed::InjectorStayedAway),
         Ok(()) => match other_sidecar(pod) {
             Some(name) => Mesh::Not(NotMeshed::OtherSidecar(name)),
-            None => Mesh::WillBeInjected(to_come(pod, namespace, surroundings)),
+            None => Mesh::WillBeInjected(to_come(pod, namespace, context)),
         },
     }
 }
@@ -224,7 +224,7 @@ pub fn taken_for_a_sidecar(image: &str) -> Option<&'static str> {
     .find(|beginning| image.starts_with(beginning))
 }
 
-fn injected(pod: &Pod<'_>, proxy: &Container<'_>, namespace: &str, surroundings: &Surroundings) -> Proxy {
+fn injected(pod: &Pod<'_>, proxy: &Container<'_>, namespace: &str, context: &Context) -> Proxy {
     let init = pod.init_containers.iter().find(|container| &*container.name == proxy_init::NAME);
     let annotated = pod.annotations.get(PROXY_VERSION).unwrap_or_default();
     let tag = ImageRef::of(&proxy.image).tag;
@@ -236,7 +236,7 @@ fn injected(pod: &Pod<'_>, proxy: &Container<'_>, namespace: &str, surroundings:
     let line = version.map_or_else(|| line_by_shape(pod, init), Version::line);
     let last = |name: &str| proxy.env.iter().rev().find(|var| &*var.name == name);
     let told = Told {
-        variable: environment::variables(proxy, namespace, surroundings),
+        variable: environment::variables(proxy, namespace, context),
         discovery: pod.annotations.get(DISCOVERY_UNUSED_TIMEOUT),
         version,
         version_text: if annotated.is_empty() { tag } else { annotated },
@@ -308,8 +308,8 @@ fn skipped_by_annotation(annotation: Option<&str>, default: &str) -> PortSet {
 }
 
 /// What the injector will write: the pod's annotations win over those of its namespace.
-fn to_come(pod: &Pod<'_>, namespace: &str, surroundings: &Surroundings) -> Proxy {
-    let of_namespace = |key: &str| surroundings.namespace_annotation(namespace, key);
+fn to_come(pod: &Pod<'_>, namespace: &str, context: &Context) -> Proxy {
+    let of_namespace = |key: &str| context.namespace_annotation(namespace, key);
     let annotations = &pod.annotations;
     let either = |key: &str| annotations.get(key).or_else(|| of_namespace(key));
     let version_text = either(CONFIG_PROXY_VERSION).unwrap_or_default();
@@ -323,7 +323,7 @@ fn to_come(pod: &Pod<'_>, namespace: &str, surroundings: &Surroundings) -> Proxy
     let line = version.and_then(Version::line);
     let proxy = Container { env, ..Container::default() };
     let told = Told {
-        variable: environment::variables(&proxy, namespace, surroundings),
+        variable: environment::variables(&proxy, namespace, context),
         discovery: either(DISCOVERY_UNUSED_TIMEOUT),
         version,
         version_text,
@@ -367,7 +367,7 @@ mod tests {
         pod["kind"] = "Pod".into();
         let json = pod.to_string();
         let object = Object::read(&json).unwrap().unwrap();
-        mesh(&object.pod, "shop", &Surroundings::default(), Injection::AsAnnotated)
+        mesh(&object.pod, "shop", &Context::default(), Injection::AsAnnotated)
     }
 
     #[rstest]

@@ -20,7 +20,7 @@ use self::{
     settings::Reader,
 };
 use crate::workload::{
-    context::Surroundings,
+    context::Context,
     environment::{self, Environment},
     pod::{Container, Pod},
 };
@@ -33,11 +33,11 @@ pub fn judge<'c>(
     pod: &Pod<'_>,
     container: &Container<'_>,
     namespace: &str,
-    surroundings: &Surroundings,
+    context: &Context,
 ) -> (Option<&'c Server>, Idle) {
     let containers = pod.containers.len() + pod.init_containers.len();
     let room = environment::ROOM / containers.max(1);
-    let environment = Environment::read(container, namespace, surroundings, room);
+    let environment = Environment::read(container, namespace, context, room);
     let (server, idle) = match command::launch(container, environment) {
         Ok(launch) => judge_launch(catalog, pod, container, &launch),
         Err(why) => (None, Idle::Unknown(Why(format!("{why}; {WAY_OUT}")))),
@@ -56,7 +56,7 @@ fn judge_launch<'c>(
         Recognised::Hint(server, why) => (Some(server), Idle::Unknown(Why(why))),
         Recognised::Server(found) => {
             let reader = Reader { found: &found, launch, container };
-            (Some(found.server), resolve::settle(&reader, pod))
+            (Some(found.server), resolve::resolve(&reader, pod))
         }
     }
 }

@@ -19,7 +19,7 @@ use linkerd_linger::{
         manifest::{self, Document},
         report::{ContainerReport, FindingReport, ObjectReport, ProbeReport},
     },
-    workload::{context::Surroundings, object::Object},
+    workload::{context::Context, object::Object},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -70,9 +70,9 @@ fn check(case: &Path) {
     let policy = text.lines().find_map(|line| line.strip_prefix("# policy: ")).unwrap_or_default();
     let policy = Policy::parse(policy).unwrap_or_else(|errors| panic!("the case's policy: {errors:?}"));
     let read = manifest::read("", &text);
-    let surroundings = manifest::surroundings(&read.documents);
+    let context = manifest::context(&read.documents);
     let objects: Vec<_> =
-        read.documents.iter().filter_map(|document| told(document, &surroundings, &policy)).collect();
+        read.documents.iter().filter_map(|document| told(document, &context, &policy)).collect();
     let errors: Vec<_> = read.errors.iter().map(ToString::to_string).collect();
     assert_eq!(errors, [""; 0], "a case can be read");
     let mut settings = Settings::new();
@@ -111,11 +111,11 @@ struct ToldFinding {
     lines: Vec<String>,
 }
 
-fn told(document: &Document, surroundings: &Surroundings, policy: &Policy) -> Option<Told> {
+fn told(document: &Document, context: &Context, policy: &Policy) -> Option<Told> {
     let object = document.object().unwrap()?;
-    let (report, at) = judged(&object, surroundings, policy);
+    let (report, at) = judged(&object, context, policy);
     if !report.patch.0.is_empty() {
-        patched_once_for_all(document.json(), &report, surroundings, policy);
+        patched_once_for_all(document.json(), &report, context, policy);
     }
     let servers = report.containers.iter().map(|container| (container.name.clone(), server(container)));
     Some(Told {
@@ -182,25 +182,20 @@ fn probe(probe: &ProbeReport) -> String {
     format!("{} {} {}{port} every {every}s: {}", probe.container, probe.probe, probe.handler, probe.why)
 }
 
-fn judged(
-    object: &Object<'_>,
-    surroundings: &Surroundings,
-    policy: &Policy,
-) -> (ObjectReport, Vec<Vec<PointerBuf>>) {
+fn judged(object: &Object<'_>, context: &Context, policy: &Policy) -> (ObjectReport, Vec<Vec<PointerBuf>>) {
     let namespace = object.namespace.as_deref().unwrap_or_default();
-    let judgement =
-        judge::judge(object, namespace, surroundings, policy, TODAY, policy.injection(object.kind));
+    let judgement = judge::judge(object, namespace, context, policy, TODAY, policy.injection(object.kind));
     let (report, findings) = ObjectReport::of(object, &judgement);
     (report, findings.into_iter().map(|finding| finding.at).collect())
 }
 
 /// A patch applies to the object as it was sent, mends what was found, and is not made twice.
-fn patched_once_for_all(json: &str, report: &ObjectReport, surroundings: &Surroundings, policy: &Policy) {
+fn patched_once_for_all(json: &str, report: &ObjectReport, context: &Context, policy: &Policy) {
     let mut object: Value = serde_json::from_str(json).unwrap();
     json_patch::patch(&mut object, &report.patch).unwrap();
     let json = object.to_string();
     let object = Object::read(&json).unwrap().unwrap();
-    let (after, _) = judged(&object, surroundings, policy);
+    let (after, _) = judged(&object, context, policy);
     assert!(after.patch.0.is_empty(), "it is patched twice: {:?}", after.patch);
     let left: Vec<_> = after.findings.iter().filter(|finding| finding.action == Action::Patch).collect();
     assert!(left.is_empty(), "the patch leaves {left:?}");

@@ -31,14 +31,14 @@ fn what_linkerd_injects_is_read_by_line() {
         writeln!(table, "{name}").unwrap();
         let read = manifest::read(name, &fs::read_to_string(&path).unwrap());
         assert!(read.errors.is_empty(), "{:?}", read.errors);
-        let surroundings = manifest::surroundings(&read.documents);
+        let context = manifest::context(&read.documents);
         for document in &read.documents {
             let Some(object) = document.object().unwrap() else { continue };
             objects += 1;
             let namespace = object.namespace.as_deref().unwrap_or_default();
             let injection = policy.injection(object.kind);
             let judgement =
-                judge::judge(&object, namespace, &surroundings, &policy, date(2026, 11, 23), injection);
+                judge::judge(&object, namespace, &context, &policy, date(2026, 11, 23), injection);
             let (report, _) = ObjectReport::of(&object, &judgement);
             let mesh = &report.mesh;
             let found: Vec<_> = report.findings.iter().map(|finding| finding.rule.as_str()).collect();

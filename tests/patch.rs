@@ -14,7 +14,7 @@ use linkerd_linger::{
         survey,
     },
     linkerd::{Injection, proxy_init::ProxyInit},
-    workload::{context::Surroundings, object::Object},
+    workload::{context::Context, object::Object},
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use serde_json::{Map, Value, json};
@@ -187,8 +187,8 @@ fn policy((via, cni, image): (Via, bool, bool)) -> Policy {
 fn inspect(pod: &Value, policy: &Policy) -> Inspected {
     let json = pod.to_string();
     let object = Object::read(&json).unwrap().unwrap();
-    let around = Surroundings::default();
-    let survey = survey::of(&object.pod, "shop", &policy.catalog, &around, Injection::AsAnnotated);
+    let context = Context::default();
+    let survey = survey::of(&object.pod, "shop", &policy.catalog, &context, Injection::AsAnnotated);
     rules::inspect(&survey, policy)
 }
 

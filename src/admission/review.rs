@@ -21,7 +21,7 @@ use crate::{
     },
     linkerd::{self, Injection},
     workload::{
-        context::Surroundings,
+        context::Context,
         object::{Kind, Manifest, Object},
     },
 };
@@ -366,7 +366,7 @@ fn answered<T>(
         (Door::Validate, Kind::Pod) => Injection::Over,
         (_, kind) => policy.injection(kind),
     };
-    let mut alone = Surroundings::default();
+    let mut alone = Context::default();
     if entry.unprivileged {
         alone.unprivileged.insert(request.namespace.to_string());
     }

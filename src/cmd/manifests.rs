@@ -82,7 +82,7 @@ impl Inputs {
     }
 
     fn judge(&self, read: Manifests, policy: &Policy, today: Date) -> Report {
-        let surroundings = manifest::surroundings(&read.documents);
+        let context = manifest::context(&read.documents);
         let mut errors = read.errors;
         let mut objects = Vec::new();
         for document in &read.documents {
@@ -92,7 +92,7 @@ impl Inputs {
                     let injection =
                         if self.assume_injected { Injection::Assumed } else { policy.injection(object.kind) };
                     let namespace = object.namespace.as_deref().unwrap_or_default();
-                    let judgement = judge(&object, namespace, &surroundings, policy, today, injection);
+                    let judgement = judge(&object, namespace, &context, policy, today, injection);
                     let (report, findings) = ObjectReport::of(&object, &judgement);
                     objects.push(placed(report, &findings, document));
                 }

@@ -13,7 +13,7 @@ use crate::{
         verdict::{self, Verdict},
     },
     linkerd::Injection,
-    workload::{context::Surroundings, object::Object},
+    workload::{context::Context, object::Object},
 };
 
 /// All that is known of an object, and what follows.
@@ -31,12 +31,12 @@ pub struct Judgement<'a> {
 pub fn judge<'a>(
     object: &'a Object<'a>,
     namespace: &str,
-    surroundings: &Surroundings,
+    context: &Context,
     policy: &'a Policy,
     today: Date,
     injection: Injection,
 ) -> Judgement<'a> {
-    let survey = survey::of(&object.pod, namespace, &policy.catalog, surroundings, injection);
+    let survey = survey::of(&object.pod, namespace, &policy.catalog, context, injection);
     let inspected = rules::inspect(&survey, policy);
     let verdict = verdict::decide(inspected.findings, object, namespace, policy, today);
     Judgement { survey, plan: inspected.plan, verdict }

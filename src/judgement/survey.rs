@@ -1,6 +1,6 @@
 //! A pod, seen whole: each container with its server and idle timeout, each probe with the way it takes.
 //!
-//! Turns Pod, Catalog and surroundings into a [`Survey`]. It holds no opinion.
+//! Turns Pod, Catalog and context into a [`Survey`]. It holds no opinion.
 
 use std::{collections::HashMap, fmt};
 
@@ -13,7 +13,7 @@ use crate::{
     servers::{self, Catalog, Evidence, Idle, Window},
     workload::{
         annotations::{Annotations, IDLE_TIMEOUT, IdleTimeout},
-        context::Surroundings,
+        context::Context,
         pod::{Container, Handler, Pod, Probe},
     },
 };
@@ -144,16 +144,16 @@ pub fn of<'p, 'c>(
     pod: &'p Pod<'p>,
     namespace: &str,
     catalog: &'c Catalog,
-    surroundings: &Surroundings,
+    context: &Context,
     injection: Injection,
 ) -> Survey<'p, 'c> {
-    let mesh = linkerd::mesh(pod, namespace, surroundings, injection);
+    let mesh = linkerd::mesh(pod, namespace, context, injection);
     let annotations = Annotations::read(pod);
     let apps: Vec<_> = pod
         .running_containers()
         .filter(|container| !matches!(&*container.name, linkerd::PROXY | proxy_init::NAME))
         .map(|container| {
-            let (server, idle) = servers::judge(catalog, pod, container, namespace, surroundings);
+            let (server, idle) = servers::judge(catalog, pod, container, namespace, context);
             let declared = annotations.idle_of(&container.name).map(|idle| declared(pod, idle));
             App { container, server, idle: declared.unwrap_or(idle) }
         })
@@ -170,7 +170,7 @@ pub fn of<'p, 'c>(
             way: way(mesh.proxy(), probe),
         })
         .collect();
-    let unprivileged = surroundings.unprivileged.contains(namespace);
+    let unprivileged = context.unprivileged.contains(namespace);
     Survey { pod, mesh, annotations, apps, probes, proxy_init: ProxyInit::find(pod), unprivileged }
 }
 

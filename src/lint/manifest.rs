@@ -20,7 +20,7 @@ use crate::{
         text::{Text, nullable},
         yaml::{self, YamlError},
     },
-    workload::context::{POD_SECURITY_LABEL, Surroundings, UNPRIVILEGED},
+    workload::context::{Context, POD_SECURITY_LABEL, UNPRIVILEGED},
 };
 
 /// What a file holds.
@@ -91,8 +91,8 @@ pub fn read(file: &str, text: &str) -> Manifests {
 }
 
 /// The namespaces and ConfigMaps among documents.
-pub fn surroundings<'d>(documents: impl IntoIterator<Item = &'d Document>) -> Surroundings {
-    let mut surroundings = Surroundings::default();
+pub fn context<'d>(documents: impl IntoIterator<Item = &'d Document>) -> Context {
+    let mut context = Context::default();
     for document in documents {
         if document.api_version() != "v1" || !matches!(document.kind(), "Namespace" | "ConfigMap") {
             continue;
@@ -105,17 +105,17 @@ pub fn surroundings<'d>(documents: impl IntoIterator<Item = &'d Document>) -> Su
                     && level.as_deref().is_some_and(|level| UNPRIVILEGED.contains(&level))
             };
             if metadata.labels.iter().any(refuses) {
-                surroundings.unprivileged.insert(metadata.name.to_string());
+                context.unprivileged.insert(metadata.name.to_string());
             }
-            let annotations = surroundings.namespaces.entry(metadata.name.to_string()).or_default();
+            let annotations = context.namespaces.entry(metadata.name.to_string()).or_default();
             annotations.extend(strings(metadata.annotations));
         } else {
             let namespace = document.review_namespace().unwrap_or(&metadata.namespace);
             let key = (namespace.to_owned(), metadata.name.to_string());
-            surroundings.config_maps.insert(key, strings(object.data).collect());
+            context.config_maps.insert(key, strings(object.data).collect());
         }
     }
-    surroundings
+    context
 }
 
 type Strings<'a> = BTreeMap<Text<'a>, Option<Text<'a>>>;

@@ -21,7 +21,7 @@ use crate::workload::{
 
 /// A server and what we saw of it.
 #[derive(Clone, Debug)]
-pub(super) struct Found<'c> {
+pub(super) struct Recognition<'c> {
     pub(super) server: &'c Server,
     /// From the image's tag.
     pub(super) version: Option<Version>,
@@ -39,7 +39,7 @@ pub(super) struct Found<'c> {
 #[derive(Clone, Debug)]
 pub(super) enum Recognised<'c> {
     /// Enough.
-    Server(Found<'c>),
+    Server(Recognition<'c>),
     /// Too little, and why.
     Hint(&'c Server, String),
     /// Nothing, and why.
@@ -246,7 +246,7 @@ impl<'c> Candidates<'c> {
         }
         let tells = server.version_from.iter().any(|from| *from == image.repository);
         let own_image = candidate.image == Some(Strength::Reliable);
-        Recognised::Server(Found {
+        Recognised::Server(Recognition {
             server,
             version: image.tag.filter(|_| tells).and_then(Version::from_tag),
             own_image,

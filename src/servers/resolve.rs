@@ -14,11 +14,11 @@ use super::{
 use crate::workload::pod::Pod;
 
 /// Works out the answer for what `reader` reads.
-pub(super) fn settle(reader: &Reader<'_, '_>, pod: &Pod<'_>) -> Idle {
-    Settling { reader, pod, server: reader.found.server }.idle().unwrap_or_else(|why| Idle::Unknown(Why(why)))
+pub(super) fn resolve(reader: &Reader<'_, '_>, pod: &Pod<'_>) -> Idle {
+    Resolver { reader, pod, server: reader.found.server }.idle().unwrap_or_else(|why| Idle::Unknown(Why(why)))
 }
 
-struct Settling<'a, 'c> {
+struct Resolver<'a, 'c> {
     reader: &'a Reader<'a, 'c>,
     pod: &'a Pod<'a>,
     server: &'c Server,
@@ -31,7 +31,7 @@ fn why(fact: &str) -> String {
     format!("{fact}; {WAY_OUT}")
 }
 
-impl<'c> Settling<'_, 'c> {
+impl<'c> Resolver<'_, 'c> {
     fn idle(&self) -> Result<Idle, String> {
         let mode = self.mode()?;
         let defaults = self.defaults(mode);
@@ -40,9 +40,9 @@ impl<'c> Settling<'_, 'c> {
         if !obeys_nothing {
             for setting in self.server.settings.iter().filter(|setting| self.acts(setting, mode)) {
                 match self.setting(setting, &defaults)? {
-                    Said::Nothing => {}
-                    Said::Default => break,
-                    Said::Idle(idle) => return Ok(idle),
+                    Effect::Nothing => {}
+                    Effect::Default => break,
+                    Effect::Idle(idle) => return Ok(idle),
                 }
             }
         }
@@ -115,9 +115,9 @@ impl<'c> Settling<'_, 'c> {
         open
     }
 
-    fn setting(&self, setting: &Setting, defaults: &[&IdleDefault]) -> Result<Said, String> {
+    fn setting(&self, setting: &Setting, defaults: &[&IdleDefault]) -> Result<Effect, String> {
         let (value, text, at) = match self.reader.read(setting) {
-            Value::Absent => return Ok(Said::Nothing),
+            Value::Absent => return Ok(Effect::Nothing),
             Value::Unknown(fact) => return Err(why(&fact)),
             Value::Set { value, text, at } => (value, text, at),
         };
@@ -127,7 +127,7 @@ impl<'c> Settling<'_, 'c> {
             Sets::Doubt(fact) | Sets::Part(fact) => {
                 return Err(why(&format!("{}: {fact}", shorten(&text))));
             }
-            Sets::Mode { .. } => return Ok(Said::Nothing),
+            Sets::Mode { .. } => return Ok(Effect::Nothing),
         };
         let evidence =
             Evidence::SetBy { at: at.pointer(self.pod, self.reader.container), text: text.clone() };
@@ -135,10 +135,10 @@ impl<'c> Settling<'_, 'c> {
             return self.outcome(outcome, evidence, defaults, &text);
         }
         if defaults.iter().any(|default| default.obeys != Obeys::All) {
-            return Ok(Said::Nothing);
+            return Ok(Effect::Nothing);
         }
         match format.read(&value) {
-            Some(Reading::Word) => Ok(Said::Nothing),
+            Some(Reading::Word) => Ok(Effect::Nothing),
             Some(Reading::Time(timeout)) => {
                 let mut window = self.window(timeout, defaults);
                 if let Some((plus, versions)) = plus {
@@ -146,7 +146,7 @@ impl<'c> Settling<'_, 'c> {
                     window.from += if fit == Fit::Yes { *plus } else { Duration::ZERO };
                     window.to += if fit == Fit::No { Duration::ZERO } else { *plus };
                 }
-                Ok(Said::Idle(Idle::ClosesAfter(window, evidence)))
+                Ok(Effect::Idle(Idle::ClosesAfter(window, evidence)))
             }
             Some(Reading::Negative) | None => {
                 let text = shorten(&text);
@@ -165,15 +165,15 @@ impl<'c> Settling<'_, 'c> {
         evidence: Evidence,
         defaults: &[&IdleDefault],
         text: &str,
-    ) -> Result<Said, String> {
+    ) -> Result<Effect, String> {
         Ok(match outcome {
             Outcome::After(timeout) => {
-                Said::Idle(Idle::ClosesAfter(self.window(timeout, defaults), evidence))
+                Effect::Idle(Idle::ClosesAfter(self.window(timeout, defaults), evidence))
             }
-            Outcome::Never => Said::Idle(Idle::NeverCloses(evidence)),
-            Outcome::EachResponse => Said::Idle(Idle::ClosesEachResponse(evidence)),
-            Outcome::Default => Said::Default,
-            Outcome::Unset => Said::Nothing,
+            Outcome::Never => Effect::Idle(Idle::NeverCloses(evidence)),
+            Outcome::EachResponse => Effect::Idle(Idle::ClosesEachResponse(evidence)),
+            Outcome::Default => Effect::Default,
+            Outcome::Unset => Effect::Nothing,
             Outcome::Unknown => {
                 return Err(why(&format!(
                     "we do not know what {} does with {}",
@@ -217,7 +217,7 @@ impl<'c> Settling<'_, 'c> {
 }
 
 /// What one setting says.
-enum Said {
+enum Effect {
     Nothing,
     Default,
     Idle(Idle),

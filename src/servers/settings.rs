@@ -9,7 +9,7 @@ use std::{borrow::Cow, mem};
 use super::{
     catalog::{Flag, Sets, Setting, Source},
     command::Launch,
-    recognise::{Found, JAVA_VALUED, JVM_OPTIONS, shorten},
+    recognise::{JAVA_VALUED, JVM_OPTIONS, Recognition, shorten},
 };
 use crate::workload::{
     environment::Environment,
@@ -43,7 +43,7 @@ impl Value {
 
 /// What settings are read from.
 pub(super) struct Reader<'a, 'c> {
-    pub(super) found: &'a Found<'c>,
+    pub(super) found: &'a Recognition<'c>,
     pub(super) launch: &'a Launch,
     pub(super) container: &'a Container<'a>,
 }

@@ -33,10 +33,10 @@ fn told_of(catalog: &Catalog, containers: &Value) -> (String, Option<Evidence>) 
     });
     let text = object.to_string();
     let object = crate::workload::object::Object::read(&text).unwrap().unwrap();
-    let mut surroundings = Surroundings::default();
+    let mut context = Context::default();
     let data = [("SERVER_TOMCAT_KEEP_ALIVE_TIMEOUT".to_owned(), "30s".to_owned())];
-    surroundings.config_maps.insert(("shop".to_owned(), "web".to_owned()), data.into());
-    let (server, idle) = judge(catalog, &object.pod, &object.pod.containers[0], "shop", &surroundings);
+    context.config_maps.insert(("shop".to_owned(), "web".to_owned()), data.into());
+    let (server, idle) = judge(catalog, &object.pod, &object.pod.containers[0], "shop", &context);
     let server = server.map_or("-", |server| &server.id);
     let seconds = |time: Duration| format!("{}s", time.as_secs_f64());
     match idle {

@@ -13,7 +13,7 @@ pub const UNPRIVILEGED: [&str; 2] = ["baseline", "restricted"];
 
 /// Namespaces and ConfigMaps beside the pods that are judged.
 #[derive(Clone, Debug, Default)]
-pub struct Surroundings {
+pub struct Context {
     /// The annotations of each namespace, by its name.
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
     /// `data` of each ConfigMap, by namespace (empty where the manifest names none) and name.
@@ -22,7 +22,7 @@ pub struct Surroundings {
     pub unprivileged: BTreeSet<String>,
 }
 
-impl Surroundings {
+impl Context {
     /// An annotation of a namespace.
     pub fn namespace_annotation(&self, namespace: &str, key: &str) -> Option<&str> {
         self.namespaces.get(namespace)?.get(key).map(String::as_str)

@@ -1,6 +1,6 @@
 //! A container's environment, as kubelet would make it.
 //!
-//! Turns `envFrom` and `env` into variables, with ConfigMaps from the surroundings and `$(VAR)` expanded. What nobody
+//! Turns `envFrom` and `env` into variables, with ConfigMaps from the context and `$(VAR)` expanded. What nobody
 //! can read from a manifest, such as a Secret, stays unresolved with its reason.
 
 use std::{
@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::workload::{
-    context::Surroundings,
+    context::Context,
     pod::{Container, EnvVar, ValueFrom},
     word::{LONGEST, Piece, Place, Word, cut},
 };
@@ -46,27 +46,22 @@ struct Variable {
 
 impl Environment {
     /// Reads `envFrom`, then `env`, and follows no more than `room` bytes here and later.
-    pub(crate) fn read(
-        container: &Container<'_>,
-        namespace: &str,
-        surroundings: &Surroundings,
-        room: usize,
-    ) -> Self {
+    pub(crate) fn read(container: &Container<'_>, namespace: &str, context: &Context, room: usize) -> Self {
         let mut environment = Self { room: Cell::new(room), ..Self::default() };
-        if !environment.fill(container, namespace, surroundings) {
+        if !environment.fill(container, namespace, context) {
             environment.give_up();
         }
         environment
     }
 
     /// Whether there was room for all.
-    fn fill(&mut self, container: &Container<'_>, namespace: &str, surroundings: &Surroundings) -> bool {
+    fn fill(&mut self, container: &Container<'_>, namespace: &str, context: &Context) -> bool {
         for source in &container.env_from {
             if !self.spend(source.prefix.len() + self.variables.len()) {
                 return false;
             }
             if let Some(config_map) = &source.config_map_ref {
-                match surroundings.config_map(namespace, &config_map.name) {
+                match context.config_map(namespace, &config_map.name) {
                     Some(data) => {
                         if !self.take(&source.prefix, &config_map.name, data) {
                             return false;
@@ -81,7 +76,7 @@ impl Environment {
             }
         }
         for (index, variable) in container.env.iter().enumerate() {
-            if let Some(word) = self.resolve(variable, Place::Env(index), namespace, surroundings) {
+            if let Some(word) = self.resolve(variable, Place::Env(index), namespace, context) {
                 if !self.spend(variable.name.len() + word.len()) {
                     return false;
                 }
@@ -128,19 +123,13 @@ impl Environment {
         self.unread = vec![(String::new(), "more text than we follow".to_owned())];
     }
 
-    fn resolve(
-        &self,
-        variable: &EnvVar<'_>,
-        at: Place,
-        namespace: &str,
-        surroundings: &Surroundings,
-    ) -> Option<Word> {
+    fn resolve(&self, variable: &EnvVar<'_>, at: Place, namespace: &str, context: &Context) -> Option<Word> {
         let name = &variable.name;
         let unknown = |from: String| Some(Word::unknown(format!("{name} comes from {from}"), at.clone()));
         match &variable.value_from {
             None => Some(self.expand(&variable.value, at)),
             Some(ValueFrom { config_map_key_ref: Some(key), .. }) => {
-                let data = surroundings.config_map(namespace, &key.name);
+                let data = context.config_map(namespace, &key.name);
                 match data.map(|data| data.get(&*key.key)) {
                     Some(Some(value)) => Some(Word::text(value, Place::ConfigMap(key.name.to_string()))),
                     Some(None) if key.optional => None,
@@ -283,9 +272,9 @@ pub(crate) const TOO_LONG: &str = "the command line is too long to follow";
 pub(crate) fn variables(
     container: &Container<'_>,
     namespace: &str,
-    surroundings: &Surroundings,
+    context: &Context,
 ) -> impl Fn(&str) -> Option<Result<String, String>> {
-    let environment = Environment::read(container, namespace, surroundings, ROOM);
+    let environment = Environment::read(container, namespace, context, ROOM);
     move |name| environment.get(name).map(|word| word.known().map(str::to_owned).map_err(str::to_owned))
 }
 
@@ -299,10 +288,10 @@ mod tests {
     fn read(container: &serde_json::Value) -> Environment {
         let text = container.to_string();
         let container: Container<'_> = serde_json::from_str(&text).unwrap();
-        let mut surroundings = Surroundings::default();
+        let mut context = Context::default();
         let data = [("KEEP", "30"), ("PORT", "8000")].map(|(key, value)| (key.to_owned(), value.to_owned()));
-        surroundings.config_maps.insert(("shop".to_owned(), "web".to_owned()), data.into());
-        Environment::read(&container, "shop", &surroundings, ROOM)
+        context.config_maps.insert(("shop".to_owned(), "web".to_owned()), data.into());
+        Environment::read(&container, "shop", &context, ROOM)
     }
 
     fn show(word: Option<Cow<'_, Word>>) -> String {

@@ -18,7 +18,7 @@ use crate::{
     },
     linkerd::Injection,
     workload::{
-        context::Surroundings,
+        context::Context,
         object::{Kind, Object},
     },
 };
@@ -65,7 +65,7 @@ struct Metadata {
 #[derive(Debug)]
 pub struct Judge {
     policy: Policy,
-    surroundings: Surroundings,
+    context: Context,
     today: Date,
 }
 
@@ -73,7 +73,7 @@ impl Judge {
     /// By the policy of the installation, or the default one while that cannot be read.
     pub fn of(snapshot: &Snapshot, today: Date) -> Self {
         let policy = snapshot.policy_in_force().unwrap_or_default();
-        Self { policy, surroundings: dry_run::surroundings(snapshot), today }
+        Self { policy, context: dry_run::context(snapshot), today }
     }
 
     /// Judges a Pod's JSON; `None` where it has no proxy, or is on its way out.
@@ -84,8 +84,7 @@ impl Judge {
         }
         let object = Object::read_as(Kind::Pod, json).ok()?;
         let namespace = object.namespace.as_deref().unwrap_or_default();
-        let judgement =
-            judge(&object, namespace, &self.surroundings, &self.policy, self.today, Injection::Over);
+        let judgement = judge(&object, namespace, &self.context, &self.policy, self.today, Injection::Over);
         judgement.survey.mesh.proxy()?;
         // Our container may be of an older image than the server's: it sets what it sets.
         let close_wait = close_wait::now(&object.pod, None);

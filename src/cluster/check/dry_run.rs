@@ -18,7 +18,7 @@ use crate::{
     linkerd::Injection,
     lint::manifest,
     workload::{
-        context::{POD_SECURITY_LABEL, Surroundings, UNPRIVILEGED},
+        context::{Context, POD_SECURITY_LABEL, UNPRIVILEGED},
         object::{Kind, Object},
     },
 };
@@ -124,8 +124,8 @@ fn trial(
     let json = pod.to_string();
     let skip = |why: &str| Err(CheckResult::good(id, format!("{}: not expected, {why}", id.description())));
     let Ok(Some(object)) = Object::read(&json) else { return skip("the example cannot be read") };
-    let around = surroundings(snapshot);
-    let judgement = judge(&object, namespace, &around, policy, today, Injection::AsAnnotated);
+    let context = context(snapshot);
+    let judgement = judge(&object, namespace, &context, policy, today, Injection::AsAnnotated);
     let expected = match id {
         CheckId::DryRunPatched => {
             let patched = judgement.verdict.that(Action::Patch).next().is_some();
@@ -142,18 +142,18 @@ fn trial(
 }
 
 /// The annotations of namespaces, by which Linkerd's injector goes, and which of them refuse privileged containers.
-pub(super) fn surroundings(snapshot: &Snapshot) -> Surroundings {
-    let mut surroundings = Surroundings::default();
+pub(super) fn context(snapshot: &Snapshot) -> Context {
+    let mut context = Context::default();
     for namespace in snapshot.namespaces.iter().flatten() {
         let annotations = namespace.metadata.annotations.clone().unwrap_or_default();
         let name = namespace.metadata.name.clone().unwrap_or_default();
         let level = namespace.metadata.labels.as_ref().and_then(|labels| labels.get(POD_SECURITY_LABEL));
         if level.is_some_and(|level| UNPRIVILEGED.contains(&level.as_str())) {
-            surroundings.unprivileged.insert(name.clone());
+            context.unprivileged.insert(name.clone());
         }
-        surroundings.namespaces.insert(name, annotations);
+        context.namespaces.insert(name, annotations);
     }
-    surroundings
+    context
 }
 
 /// The example under a name that is taken by nothing, with what quotas ask for, and nothing that a Service selects.

@@ -6,7 +6,7 @@ use crate::{
     cluster::apiserver,
     judgement::{patch, policy::Policy, survey},
     linkerd::Injection,
-    workload::{context::Surroundings, object::Object},
+    workload::{context::Context, object::Object},
 };
 
 const IMAGE: &str = "registry.example.com/linkerd-linger:1.0.0";
@@ -59,12 +59,12 @@ fn policy(text: &str, image: bool) -> Policy {
 }
 
 fn planned(pod: &Value, policy: &Policy, unprivileged: bool) -> Plan {
-    let (json, mut around) = (pod.to_string(), Surroundings::default());
+    let (json, mut context) = (pod.to_string(), Context::default());
     if unprivileged {
-        around.unprivileged.insert("shop".to_owned());
+        context.unprivileged.insert("shop".to_owned());
     }
     let object = Object::read(&json).unwrap().unwrap();
-    let survey = survey::of(&object.pod, "shop", &policy.catalog, &around, Injection::AsAnnotated);
+    let survey = survey::of(&object.pod, "shop", &policy.catalog, &context, Injection::AsAnnotated);
     plan(&survey, &policy.close_wait)
 }
 

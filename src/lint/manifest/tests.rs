@@ -230,10 +230,10 @@ fn namespaces_and_config_maps_are_collected() {
     let text = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: shop\n  annotations: {linkerd.io/inject: enabled}\n\
                 ---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: env, namespace: shop}\ndata: {A: '5', B: null}\n\
                 ---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: all}\ndata:\n";
-    let surroundings = surroundings(&read("s.yaml", text).documents);
-    assert_eq!(surroundings.namespace_annotation("shop", "linkerd.io/inject"), Some("enabled"));
-    assert_eq!(surroundings.config_map("shop", "env").unwrap()["A"], "5");
-    assert!(surroundings.config_map("other", "all").unwrap().is_empty());
+    let context = context(&read("s.yaml", text).documents);
+    assert_eq!(context.namespace_annotation("shop", "linkerd.io/inject"), Some("enabled"));
+    assert_eq!(context.config_map("shop", "env").unwrap()["A"], "5");
+    assert!(context.config_map("other", "all").unwrap().is_empty());
 }
 
 #[test]
@@ -245,8 +245,8 @@ fn namespaces_that_refuse_privilege_are_told_by_their_label() {
         )
     };
     let text = namespace("a", "baseline") + &namespace("b", "restricted") + &namespace("c", "privileged");
-    let surroundings = surroundings(&read("s.yaml", &text).documents);
-    assert_eq!(surroundings.unprivileged.into_iter().collect::<Vec<_>>(), ["a", "b"]);
+    let context = context(&read("s.yaml", &text).documents);
+    assert_eq!(context.unprivileged.into_iter().collect::<Vec<_>>(), ["a", "b"]);
 }
 
 #[test]

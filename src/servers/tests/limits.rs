@@ -9,7 +9,7 @@ use super::{CART, say};
 use crate::{
     servers::command,
     workload::{
-        context::Surroundings,
+        context::Context,
         environment::{Environment, ROOM},
         pod::Container,
         word::LONGEST,
@@ -95,7 +95,7 @@ fn are_not_followed(#[case] mut container: Value, #[case] said: &str) {
 fn an_environment_takes_no_more_than_its_room(#[case] container: Value) {
     let text = container.to_string();
     let container: Container<'_> = serde_json::from_str(&text).unwrap();
-    let environment = Environment::read(&container, "", &Surroundings::default(), ROOM);
+    let environment = Environment::read(&container, "", &Context::default(), ROOM);
     let names = environment.names();
     let lengths = names.iter().map(|name| environment.get(name).unwrap().len());
     assert!(lengths.clone().all(|length| length <= LONGEST));
@@ -117,9 +117,9 @@ fn containers_share_the_room(#[case] others: usize, #[case] said: &str) {
 fn an_environment_without_room_may_hold_anything() {
     let text = json!({"command": ["a"], "env": [{"name": "A", "value": "1"}]}).to_string();
     let container: Container<'_> = serde_json::from_str(&text).unwrap();
-    let environment = Environment::read(&container, "", &Surroundings::default(), 200);
+    let environment = Environment::read(&container, "", &Context::default(), 200);
     assert_eq!(environment.get("A").unwrap().known(), Ok("1"));
-    let environment = Environment::read(&container, "", &Surroundings::default(), 100);
+    let environment = Environment::read(&container, "", &Context::default(), 100);
     assert_eq!(environment.get("B").unwrap().known(), Err("B may be set by more text than we follow"));
     assert_eq!(
         command::launch(&container, environment).unwrap_err(),
