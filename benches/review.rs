@@ -14,14 +14,13 @@ use jiff::civil::date;
 use linkerd_linger::{
     admission::review::{self, Door, Entry, Mode},
     judgement::policy::Policy,
-    servers::{Catalog, RawServer},
+    servers::{Catalog, FAMILIES, RawServer},
 };
 use serde_json::Value;
 use serde_saphyr::Spanned;
 
 /// A pod with two probes that Linkerd 2.17 had injected, as a real API server sent it.
 const POD: &[u8] = include_bytes!("../tests/fixtures/reviews/real-injector/edge-24.11.8/cart-gunicorn.json");
-const CATALOG: &str = include_str!("../src/servers/catalog.yaml");
 const COPIES: usize = 99;
 
 static BUILTIN: LazyLock<Policy> = LazyLock::new(Policy::default);
@@ -30,7 +29,8 @@ static LARGE: LazyLock<Policy> =
 
 /// The built-in catalog, and copies of it under other names and signs.
 fn large_catalog() -> Catalog {
-    let servers: Vec<Value> = serde_saphyr::from_str(CATALOG).unwrap();
+    let servers: Vec<Value> =
+        FAMILIES.iter().flat_map(|(_, text)| serde_saphyr::from_str::<Vec<Value>>(text).unwrap()).collect();
     let mut copies = Vec::new();
     for copy in 0..COPIES {
         copies.extend(servers.iter().cloned().map(|mut server| {
@@ -40,10 +40,10 @@ fn large_catalog() -> Catalog {
                 }
             }
             for strength in ["reliable", "hints"] {
-                let Some(signs) = server.get_mut(strength).and_then(Value::as_object_mut) else { continue };
-                for sign in signs.values_mut().flat_map(|signs| signs.as_array_mut().unwrap()) {
-                    *sign = format!("copy{copy}.{}", sign.as_str().unwrap()).into();
-                }
+                rename(copy, server.get_mut(strength));
+            }
+            for product in server.get_mut("products").and_then(Value::as_array_mut).into_iter().flatten() {
+                rename(copy, Some(product));
             }
             server
         }));
@@ -53,6 +53,26 @@ fn large_catalog() -> Catalog {
     let large = Catalog::builtin().with(copies).unwrap();
     assert_eq!(large.servers().count(), (COPIES + 1) * servers.len());
     large
+}
+
+/// Gives each sign another name of the same kind.
+fn rename(copy: usize, signs: Option<&mut Value>) {
+    let Some(signs) = signs.and_then(Value::as_object_mut) else { return };
+    let kinds = ["images", "commands", "modules", "jars", "classes", "settings", "flags"];
+    for (kind, signs) in signs.iter_mut().filter(|(kind, _)| kinds.contains(&kind.as_str())) {
+        for sign in signs.as_array_mut().unwrap() {
+            let text = sign.as_str().unwrap();
+            let (head, name) = ["--", "*/"]
+                .into_iter()
+                .find_map(|head| Some((head, text.strip_prefix(head)?)))
+                .unwrap_or(("", text));
+            *sign = match kind.as_str() {
+                "images" if head.is_empty() => text.replacen('/', &format!("/copy{copy}/"), 1),
+                _ => format!("{head}copy{copy}.{name}"),
+            }
+            .into();
+        }
+    }
 }
 
 fn review(policy: &Policy) {

@@ -27,6 +27,8 @@ pub enum Command {
     ///
     /// Every number comes with its source: a field of the manifest, or the default of a version of a server.
     Explain(cmd::explain::Args),
+    /// List what is known about servers, with its sources; test entries of your own
+    Catalog(cmd::catalog::Args),
     /// Answer the admission reviews of an API server
     Serve(cmd::serve::Args),
     /// Print what to install in a cluster
@@ -66,6 +68,7 @@ impl Command {
         match self {
             Self::Lint(args) => cmd::lint::run(&args),
             Self::Explain(args) => cmd::explain::run(&args),
+            Self::Catalog(args) => cmd::catalog::run(&args),
             Self::Serve(args) => cmd::serve::run(args),
             Self::Install(args) => cmd::install::run(&args),
             Self::Uninstall(args) => cmd::uninstall::run(&args),

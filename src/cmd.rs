@@ -1,5 +1,6 @@
 //! The commands: one `Args` and one `run` each. The only place where parts are wired.
 
+pub mod catalog;
 pub mod certs;
 pub mod check;
 mod connection;

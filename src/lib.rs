@@ -20,7 +20,12 @@
 //!
 //! ```
 //! use jiff::civil::date;
-//! use linkerd_linger::{//! judge::judge, linkerd::Injection, lint::manifest, judgement::policy::Policy, workload::{context::Context, object::Object}, //!};
+//! use linkerd_linger::{
+//!     judgement::{judge::judge, policy::Policy},
+//!     linkerd::Injection,
+//!     lint::manifest,
+//!     workload::{context::Context, object::Object},
+//! };
 //!
 //! let text = "
 //! apiVersion: v1
@@ -41,7 +46,7 @@
 //! let judgement = judge(&object, "shop", &context, &policy, today, Injection::AsAnnotated);
 //!
 //! let told: Vec<_> = judgement.verdict.judged.iter().map(|judged| &*judged.finding.message).collect();
-//! assert_eq!(told, ["web: Uvicorn closes idle connections after 10s; the liveness probe on 8000 comes every 10s"]);
+//! assert_eq!(told, ["web: Uvicorn closes idle connections after 10s; the liveness probe on port 8000 runs every 10s"]);
 //! assert!(judgement.verdict.rejects());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

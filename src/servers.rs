@@ -1,8 +1,9 @@
 //! Which HTTP server runs in a container, and what it does with idle connections.
 //!
-//! Turns a container and the [`Catalog`] into a [`Server`] and an [`Idle`]. Annotations, and what follows from the
-//! answer, are left to others.
+//! Turns a container and the [`Catalog`] into a [`Server`] and an [`Answer`] for each port. Annotations, and what follows
+//! from the answer, are left to others.
 
+pub mod cases;
 mod catalog;
 mod command;
 mod idle;
@@ -10,14 +11,17 @@ mod recognise;
 mod resolve;
 mod settings;
 
+use std::collections::BTreeMap;
+
 pub use self::{
-    catalog::{Catalog, CatalogError, RawServer, Server},
-    idle::{Evidence, Idle, Why, Window},
+    catalog::{Catalog, CatalogError, FAMILIES, Product, RawServer, Server},
+    idle::{Certainty, Evidence, Idle, Origin, Why, Window},
+    resolve::Answer,
 };
 use self::{
     command::Launch,
-    recognise::{Recognised, WAY_OUT},
-    settings::Reader,
+    recognise::{HELP, Recognised, Recognition},
+    settings::{Disk, Reader},
 };
 use crate::workload::{
     context::Context,
@@ -25,39 +29,107 @@ use crate::workload::{
     pod::{Container, Pod},
 };
 
-/// The server that runs in a container of `pod`, as far as its spec shows, and what it does with idle connections.
-///
-/// ConfigMaps are looked up in `namespace`. A server is named without an answer when only one hint speaks for it.
-pub fn judge<'c>(
-    catalog: &'c Catalog,
-    pod: &Pod<'_>,
-    container: &Container<'_>,
-    namespace: &str,
-    context: &Context,
-) -> (Option<&'c Server>, Idle) {
-    let containers = pod.containers.len() + pod.init_containers.len();
-    let room = environment::ROOM / containers.max(1);
-    let environment = Environment::read(container, namespace, context, room);
-    let (server, idle) = match command::launch(container, environment) {
-        Ok(launch) => judge_launch(catalog, pod, container, &launch),
-        Err(why) => (None, Idle::Unknown(Why(format!("{why}; {WAY_OUT}")))),
-    };
-    (server, idle.clean())
+/// What a container is known to run, and what that does with idle connections.
+#[derive(Clone, Debug)]
+pub struct Served<'c> {
+    /// Its server, where it was recognised. One is named without an answer when only one hint speaks for it.
+    pub server: Option<&'c Server>,
+    /// The program of the entry that it is, where the entry is about several.
+    pub product: Option<&'c Product>,
+    /// The answer for the container in general.
+    pub general: Answer,
+    /// The answers for those of the ports that were asked about, where ports differ.
+    pub by_port: BTreeMap<u16, Answer>,
 }
 
-fn judge_launch<'c>(
+impl Served<'_> {
+    /// The answer for a port, or for the container in general.
+    pub fn at(&self, port: Option<u16>) -> &Answer {
+        port.and_then(|port| self.by_port.get(&port)).unwrap_or(&self.general)
+    }
+
+    /// The name for messages.
+    pub fn name(&self) -> Option<&str> {
+        self.product.map(|product| product.name.as_str()).or_else(|| Some(self.server?.name.as_str()))
+    }
+
+    fn clean(mut self) -> Self {
+        let clean = |answer: Answer| Answer { idle: answer.idle.clean(), raise: answer.raise };
+        self.general = clean(self.general);
+        self.by_port = self.by_port.into_iter().map(|(port, answer)| (port, clean(answer))).collect();
+        self
+    }
+}
+
+/// More ports of one container are not asked about; a pod that people write has a handful.
+const MOST_PORTS: usize = 32;
+
+/// Finds the server that runs in a container of `pod`, as far as its spec shows, and what it does with idle connections:
+/// in general, and at each of `ports`.
+///
+/// ConfigMaps are looked up in `namespace`.
+pub fn served<'c>(
     catalog: &'c Catalog,
     pod: &Pod<'_>,
     container: &Container<'_>,
-    launch: &Launch,
-) -> (Option<&'c Server>, Idle) {
-    match recognise::recognise(catalog, container, launch) {
-        Recognised::Nothing(why) => (None, Idle::Unknown(Why(why))),
-        Recognised::Hint(server, why) => (Some(server), Idle::Unknown(Why(why))),
-        Recognised::Server(found) => {
-            let reader = Reader { found: &found, launch, container };
-            (Some(found.server), resolve::resolve(&reader, pod))
+    ports: &[u16],
+    namespace: &str,
+    context: &Context,
+) -> Served<'c> {
+    let containers = pod.containers.len() + pod.init_containers.len();
+    let room = environment::ROOM / containers.max(1);
+    let read = || Environment::read(container, namespace, context, room);
+    let launch = command::launch(container, read());
+    let unread = launch.as_ref().err().cloned();
+    // A setting that one server alone reads is proof of it, whatever script starts it.
+    let launch = launch.unwrap_or_else(|_| Launch::unread(read()));
+    let unknown = |server, why: String| Served {
+        server,
+        product: None,
+        general: Answer { idle: Idle::Unknown(Why(why)), raise: None },
+        by_port: BTreeMap::new(),
+    };
+    let served = match (recognise::recognise(catalog, container, &launch), unread) {
+        (Recognised::Server(found), _) => {
+            let has_entrypoint = found.own_entrypoint || command::has_entrypoint(container);
+            let disk = Disk {
+                pod,
+                container,
+                namespace,
+                context,
+                launch: &launch,
+                image_of: found.own_image.then_some(found.server),
+                has_entrypoint,
+            };
+            answers(&found, &launch, container, disk, ports)
         }
+        (Recognised::Hint(..) | Recognised::Nothing(_), Some(why)) => unknown(None, format!("{why}; {HELP}")),
+        (Recognised::Hint(server, why), None) => unknown(Some(server), why),
+        (Recognised::Nothing(why), None) => unknown(None, why),
+    };
+    served.clean()
+}
+
+fn answers<'c>(
+    found: &Recognition<'c>,
+    launch: &Launch,
+    container: &Container<'_>,
+    disk: Disk<'_>,
+    ports: &[u16],
+) -> Served<'c> {
+    let at = |port| Reader { found, launch, container, disk: disk.clone(), listener: None, port };
+    let general = at(None);
+    let has_ports = !found.server.listeners.is_empty()
+        || found.server.other_ports.is_some()
+        || found.product.is_some_and(|product| product.has_ports())
+        || general.files_have_ports();
+    let ports = if has_ports { ports } else { &[] };
+    let by_port = ports.iter().take(MOST_PORTS).map(|port| (*port, resolve::resolve(&at(Some(*port)))));
+    Served {
+        server: Some(found.server),
+        product: found.product,
+        by_port: by_port.collect(),
+        general: resolve::resolve(&general),
     }
 }
 

@@ -215,7 +215,7 @@ fn a_policy_shows_all_of_its_mistakes() {
     let output = run(directory.path(), &["lint", "--policy", "p.yaml", "bad.yaml"], "");
     let expected = "\
 error: cannot use the policy p.yaml:
-  p.yaml:1: reject: no value is named \"never\"; there are always, reachable
+  p.yaml:1: reject: no value is named \"never\"; there are always, reachable, certain, likely
   p.yaml:2: tolerance: \"5\" is no duration: it has no unit; write it like 1h, 1m30s or 100ms
 ";
     assert_eq!(stderr(&output), expected);

@@ -17,7 +17,7 @@ use linkerd_linger::{
     admission::metrics::METRICS,
     cli::Cli,
     judgement::{finding::RuleId, rules::RULES},
-    servers::Catalog,
+    servers::{Catalog, FAMILIES, Server},
     workload::annotations,
 };
 use serde_json::Value;
@@ -181,14 +181,12 @@ fn the_command_line_is_documented() {
 
 #[test]
 fn the_servers_are_documented() {
-    let catalog: Value = serde_saphyr::from_str(&read("src/servers/catalog.yaml")).unwrap();
-    let servers = catalog.as_array().unwrap();
-    let ids: Vec<_> = servers.iter().map(|server| server["id"].as_str().unwrap()).collect();
-    let known: Vec<_> = Catalog::builtin().servers().map(|server| server.id.as_str()).collect();
-    assert_eq!(ids, known);
     let mut page = SERVERS.to_owned();
-    for server in servers {
-        page += &server_section(server);
+    for (family, _) in FAMILIES {
+        writeln!(page, "\n## {family}").unwrap();
+        for server in Catalog::builtin().servers().filter(|server| server.family == family) {
+            page += &server_section(server);
+        }
     }
     compare("docs/servers.md", &page);
 }
@@ -196,92 +194,36 @@ fn the_servers_are_documented() {
 const SERVERS: &str = "\
 # Servers
 
-What the built-in catalog knows: how a server is recognised in a container, and what it does with idle connections. It is
-generated from `src/servers/catalog.yaml`, which also explains the schema; `UPDATE_DOCS=1 cargo test --test tables` writes
-it anew. A [policy](policy.md) can bring servers of its own.
+What the built-in catalog knows, by kind: how a server is recognised in a container, and what it does with idle connections.
+`UPDATE_DOCS=1 cargo test --test tables` makes this page from the catalog; [catalog.md](catalog.md) explains the schema. A
+[policy](policy.md) can bring servers of its own. `linkerd-linger catalog show ID` says the same of one server.
 
-One reliable sign is proof, and so are two hints of different kinds. Whatever could change the timeout and cannot be read
-makes the answer unknown.
+One sign is proof, and so are two hints of different kinds. Whatever could change the timeout and cannot be read makes the
+answer unknown.
 ";
 
-fn server_section(server: &Value) -> String {
-    let mut text =
-        format!("\n## {}\n\n{}.\n\n", server["id"].as_str().unwrap(), server["name"].as_str().unwrap());
-    for strength in ["reliable", "hints"] {
-        let Some(signs) = server[strength].as_object() else { continue };
-        let signs: Vec<_> = signs.iter().map(|(kind, signs)| format!("{kind} {}", names(signs))).collect();
-        writeln!(text, "* {strength}: {}", signs.join("; ")).unwrap();
+fn server_section(server: &Server) -> String {
+    let mut text = format!("\n### {}\n\n{}.\n\n", server.id, server.name);
+    let mut list = |title: &str, lines: Vec<String>| {
+        if !lines.is_empty() {
+            writeln!(text, "* {title}: {}", lines.join("; ")).unwrap();
+        }
+    };
+    list("recognised by", server.describe_signs());
+    list("settings, the strongest first", server.describe_settings());
+    let products = server.products.iter();
+    list("programs", products.map(|product| format!("{} ({})", product.name, product.source)).collect());
+    list("note", server.gotchas.clone());
+    list("sources", server.sources.clone());
+    text += "\n| idle connections | when | how sure | source |\n|---|---|---|---|\n";
+    for default in server.describe_defaults() {
+        let because =
+            if default.because.is_empty() { String::new() } else { format!(": {}", default.because) };
+        let sure = format!("{}{because}", default.certainty);
+        let cells = [default.closes, default.when, sure, default.source].map(|cell| cell.replace('|', "\\|"));
+        writeln!(text, "| {} |", cells.join(" | ")).unwrap();
     }
-    let settings: Vec<_> = server["settings"].as_array().into_iter().flatten().map(setting).collect();
-    if !settings.is_empty() {
-        writeln!(text, "* settings, the strongest first: {}", settings.join("; ")).unwrap();
-    }
-    text += "\n| idle connections close | when | source |\n|---|---|---|\n";
-    for default in server["idle"].as_array().unwrap() {
-        writeln!(text, "| {} | {} | {} |", closes(default), when(default), source(default)).unwrap();
-    }
-    text
-}
-
-/// `` `a`, `b` ``.
-fn names(list: &Value) -> String {
-    let names = list.as_array().into_iter().flatten().map(|name| format!("`{}`", name.as_str().unwrap()));
-    names.collect::<Vec<_>>().join(", ")
-}
-
-fn setting(setting: &Value) -> String {
-    let places = [
-        ("flag", "flag"),
-        ("argument", "argument"),
-        ("env", "env"),
-        ("property", "property"),
-        ("spring", "Spring property"),
-        ("mount", "mount"),
-    ];
-    let mut text = places
-        .iter()
-        .filter(|(place, _)| setting[*place].is_array())
-        .map(|(place, name)| format!("{name} {}", names(&setting[*place])))
-        .collect::<String>();
-    if let Some(directive) = setting["directive"].as_str() {
-        write!(text, " with `{directive}`").unwrap();
-    }
-    match setting["sets"].as_str() {
-        Some("file") => text += " (a file, so unknown)",
-        Some("doubt" | "part") => write!(text, " (unknown: {})", setting["why"].as_str().unwrap()).unwrap(),
-        _ => {}
-    }
-    text
-}
-
-fn closes(default: &Value) -> String {
-    let closes = default["closes"].as_str().unwrap();
-    match (closes, default["late"].as_str()) {
-        ("never" | "unknown", _) => closes.to_owned(),
-        ("each-response", _) => "after each response".to_owned(),
-        (_, Some(late)) => format!("after {closes}, up to {late} later"),
-        (_, None) => format!("after {closes}"),
-    }
-}
-
-fn when(default: &Value) -> String {
-    let mut when = Vec::new();
-    if let Some(versions) = default["versions"].as_str() {
-        let assumed = if default["assumed"] == true { ", assumed where it does not show" } else { "" };
-        when.push(format!("version `{}`{assumed}", versions.replace('|', "\\|")));
-    }
-    if default["modes"].is_array() {
-        when.push(format!("mode {}", names(&default["modes"])));
-    }
-    if default["own_image"] == true {
-        when.push("in the reliable images above".to_owned());
-    }
-    when.join("; ")
-}
-
-fn source(default: &Value) -> String {
-    let text = default["source"].as_str().or_else(|| default["why"].as_str());
-    text.unwrap().replace('|', "\\|")
+    text.replace('<', "\\<").replace('*', "\\*").replace("\n\\* ", "\n* ")
 }
 
 #[test]

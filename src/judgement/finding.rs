@@ -7,6 +7,8 @@ use std::{fmt, str::FromStr};
 use json_patch::jsonptr::PointerBuf;
 use serde_json::Value;
 
+use crate::servers::Certainty;
+
 /// The rules, by the names that policies, annotations, metrics and documents use.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum RuleId {
@@ -146,6 +148,8 @@ pub struct Finding {
     pub rule: RuleId,
     /// Whether it can do harm with this pod's proxy as it is set up now.
     pub reachable: bool,
+    /// How sure it is.
+    pub certainty: Certainty,
     /// The container, unless it is about the whole pod.
     pub container: Option<String>,
     /// The places in the object that it is about, most telling first: JSON pointers from the object's root.

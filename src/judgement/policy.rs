@@ -32,6 +32,8 @@ pub struct Policy {
     pub tolerance: Duration,
     /// When a finding that is to be rejected is.
     pub reject: RejectWhen,
+    /// How sure a finding must be to lead to a rejection.
+    pub reject_from: RejectFrom,
     /// Which objects are rejected.
     pub reject_at: RejectAt,
     /// The actions that differ from the rules' own.
@@ -125,6 +127,29 @@ impl RejectWhen {
     }
 }
 
+/// How sure a finding must be to lead to a rejection.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum RejectFrom {
+    /// Certain: a likely one is warned of.
+    #[default]
+    Certain,
+    /// Likely or certain.
+    Likely,
+}
+
+impl RejectFrom {
+    /// Every value.
+    pub const ALL: [Self; 2] = [Self::Certain, Self::Likely];
+
+    /// Its name in policies.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Certain => "certain",
+            Self::Likely => "likely",
+        }
+    }
+}
+
 /// Which objects are rejected.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum RejectAt {
@@ -154,6 +179,7 @@ impl Default for Policy {
             close_wait: CloseWait::default(),
             tolerance: Duration::from_millis(100),
             reject: RejectWhen::default(),
+            reject_from: RejectFrom::default(),
             reject_at: RejectAt::default(),
             rules: BTreeMap::new(),
             exemptions: Vec::new(),

@@ -21,7 +21,8 @@ use crate::{
         survey::{App, Survey},
     },
     linkerd::proxy_init,
-    servers::{Evidence, Window},
+    servers::{Certainty, Evidence, Origin, Window},
+    workload::annotations::IDLE_TIMEOUT,
 };
 
 /// A rule.
@@ -89,6 +90,7 @@ impl Case<'_> {
         vec![Finding {
             rule,
             reachable: true,
+            certainty: Certainty::Certain,
             container: init.map(|init| init.name.to_string()),
             at: init.map(|init| self.survey.pod.container_pointer(init, [])).into_iter().collect(),
             message,
@@ -104,9 +106,11 @@ impl Case<'_> {
     }
 }
 
-/// `closes idle connections after 10s`, with the window where there is one.
-fn closes(app: &App<'_, '_>, window: &Window) -> String {
-    let mut text = format!("{} closes idle connections after {}", app.server_name(), seconds(window.from));
+/// `Gunicorn closes idle connections after 10s`, with the window where there is one.
+fn closes(app: &App<'_, '_>, window: &Window, evidence: &Evidence) -> String {
+    let likely = if evidence.certainty.is_certain() { "" } else { "likely " };
+    let mut text =
+        format!("{} {likely}closes idle connections after {}", app.server_name(), seconds(window.from));
     if window.to > window.from {
         // Writing to a String cannot fail.
         let _ = write!(text, " to {}", seconds(window.to));
@@ -116,9 +120,24 @@ fn closes(app: &App<'_, '_>, window: &Window) -> String {
 
 /// How we know the idle timeout, for a note.
 fn evidence(evidence: &Evidence) -> String {
-    match evidence {
-        Evidence::SetBy { text, .. } => format!("set by {text}"),
-        Evidence::DefaultOf { server, .. } => format!("the default of {server}"),
+    let origin = match &evidence.origin {
+        Origin::SetBy { text, at } if at.starts_with("ConfigMap ") => format!("set by {text} in {at}"),
+        Origin::SetBy { text, .. } => format!("set by {text}"),
+        Origin::DefaultOf { server, .. } => format!("the default of {server}"),
+    };
+    match &evidence.certainty {
+        Certainty::Certain => origin,
+        Certainty::Likely(why) => format!("{origin}; {why}"),
+    }
+}
+
+/// What to do where the server's timeout is another than its default; nothing where the pod sets it.
+fn or_declare(evidence: &Evidence) -> String {
+    match &evidence.origin {
+        Origin::SetBy { .. } if evidence.certainty.is_certain() => String::new(),
+        Origin::SetBy { .. } | Origin::DefaultOf { .. } => {
+            format!(", or set annotation {IDLE_TIMEOUT} if the timeout is another")
+        }
     }
 }
 

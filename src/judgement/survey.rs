@@ -10,7 +10,7 @@ use crate::{
         self, Injection, Mesh, Proxy,
         proxy_init::{self, ProxyInit},
     },
-    servers::{self, Catalog, Evidence, Idle, Window},
+    servers::{self, Answer, Catalog, Evidence, Idle, Served, Window},
     workload::{
         annotations::{Annotations, IDLE_TIMEOUT, IdleTimeout},
         context::Context,
@@ -42,23 +42,38 @@ pub struct Survey<'p, 'c> {
 pub struct App<'p, 'c> {
     /// The container.
     pub container: &'p Container<'p>,
-    /// The id of its server in the catalog, where it was recognised.
-    pub server: Option<&'c servers::Server>,
-    /// What it does with idle connections.
-    pub idle: Idle,
+    /// The server that it runs, and what that does with idle connections.
+    pub served: Served<'c>,
 }
 
 impl App<'_, '_> {
     /// The name for messages: the server's, else "its server".
     pub fn server_name(&self) -> &str {
-        self.server.map_or("its server", |server| &server.name)
+        self.served.name().unwrap_or("its server")
     }
 
-    /// What to raise, for a way out: `Gunicorn's idle timeout (--keep-alive)`.
-    pub fn idle_timeout_name(&self) -> String {
-        let knob =
-            self.server.and_then(servers::Server::knob).map(|knob| format!(" ({knob})")).unwrap_or_default();
-        format!("{}'s idle timeout{knob}", self.server_name())
+    /// What to raise, for a help text: `Gunicorn's idle timeout (--keep-alive)`.
+    pub fn idle_timeout_name(&self, answer: &Answer) -> String {
+        let setting = answer.raise.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
+        format!("{}'s idle timeout{setting}", self.server_name())
+    }
+
+    /// The different answers for the ports that requests may come to: those that the container declares, or that were
+    /// asked about.
+    pub fn answers(&self) -> Vec<&Answer> {
+        let declared = self.container.ports.iter().map(|port| port.number);
+        let ports: Vec<u16> = if self.container.ports.is_empty() {
+            self.served.by_port.keys().copied().collect()
+        } else {
+            declared.collect()
+        };
+        let mut answers: Vec<&Answer> = Vec::new();
+        for answer in ports.into_iter().map(|port| self.served.at(Some(port))) {
+            if !answers.contains(&answer) {
+                answers.push(answer);
+            }
+        }
+        if answers.is_empty() { vec![&self.served.general] } else { answers }
     }
 }
 
@@ -149,13 +164,24 @@ pub fn of<'p, 'c>(
 ) -> Survey<'p, 'c> {
     let mesh = linkerd::mesh(pod, namespace, context, injection);
     let annotations = Annotations::read(pod);
+    let probed: Vec<u16> = pod
+        .running_containers()
+        .flat_map(|container| container.probes.iter().filter_map(|probe| probe.port))
+        .collect();
     let apps: Vec<_> = pod
         .running_containers()
         .filter(|container| !matches!(&*container.name, linkerd::PROXY | proxy_init::NAME))
         .map(|container| {
-            let (server, idle) = servers::judge(catalog, pod, container, namespace, context);
-            let declared = annotations.idle_of(&container.name).map(|idle| declared(pod, idle));
-            App { container, server, idle: declared.unwrap_or(idle) }
+            let mut ports = probed.clone();
+            ports.extend(container.ports.iter().map(|port| port.number));
+            ports.sort_unstable();
+            ports.dedup();
+            let mut served = servers::served(catalog, pod, container, &ports, namespace, context);
+            if let Some(idle) = annotations.idle_of(&container.name) {
+                served.general = declared(pod, idle);
+                served.by_port.clear();
+            }
+            App { container, served }
         })
         .collect();
     let declared_by = declared_by(&apps);
@@ -175,19 +201,18 @@ pub fn of<'p, 'c>(
 }
 
 /// The idle timeout that the annotation declares; its evidence is the annotation.
-fn declared(pod: &Pod<'_>, idle: IdleTimeout) -> Idle {
+fn declared(pod: &Pod<'_>, idle: IdleTimeout) -> Answer {
     let value = match idle {
         IdleTimeout::After(timeout) => duration::show(timeout),
         IdleTimeout::None => "none".to_owned(),
     };
-    let evidence = Evidence::SetBy {
-        at: pod.annotation_pointer(IDLE_TIMEOUT).to_string(),
-        text: format!("{IDLE_TIMEOUT}: {value}"),
-    };
-    match idle {
+    let at = pod.annotation_pointer(IDLE_TIMEOUT).to_string();
+    let evidence = Evidence::set_by(at, format!("{IDLE_TIMEOUT}: {value}"));
+    let idle = match idle {
         IdleTimeout::After(timeout) => Idle::ClosesAfter(Window::exactly(timeout), evidence),
         IdleTimeout::None => Idle::NeverCloses(evidence),
-    }
+    };
+    Answer { idle, raise: None }
 }
 
 /// The first container that declares each port.

@@ -8,7 +8,7 @@ use jiff::civil::Date;
 use crate::{
     judgement::{
         finding::{Action, Edit, Finding},
-        policy::{AnnotationExemption, Exempt, Policy, RejectAt, RejectWhen, Subject},
+        policy::{AnnotationExemption, Exempt, Policy, RejectAt, RejectFrom, RejectWhen, Subject},
     },
     workload::{
         annotations,
@@ -153,6 +153,9 @@ fn exemption(
 fn action(finding: &Finding, object: &Object<'_>, policy: &Policy) -> Action {
     match policy.action(finding.rule) {
         Action::Reject if policy.reject == RejectWhen::Reachable && !finding.reachable => Action::Warn,
+        Action::Reject if policy.reject_from == RejectFrom::Certain && !finding.certainty.is_certain() => {
+            Action::Warn
+        }
         // What a workload makes is judged at the workload: a refusal here would strand what already runs.
         Action::Reject if policy.reject_at == RejectAt::Workloads && is_judged_at_its_owner(object) => {
             Action::Warn

@@ -222,8 +222,8 @@ fn is_injected_mount(pod: &Pod<'_>, mount: &Mount<'_>) -> bool {
     let mut volumes = pod.volumes.iter().filter(|volume| volume.name == mount.name);
     mount.is_plain
         && match &*mount.mount_path {
-            "/run" => volumes.next().is_some_and(|volume| volume.is_empty_dir),
-            "/var/run/secrets/kubernetes.io/serviceaccount" => volumes.all(|volume| volume.is_token),
+            "/run" => volumes.next().is_some_and(|volume| volume.is_empty_dir()),
+            "/var/run/secrets/kubernetes.io/serviceaccount" => volumes.all(|volume| volume.is_token()),
             _ => false,
         }
 }

@@ -3,6 +3,7 @@
 //! Plain data, filled by the judgement and made into words by `text` and `json`. The names of the JSON are an
 //! interface: scripts read them.
 
+pub mod catalog;
 pub mod json;
 mod object;
 pub mod text;
@@ -117,6 +118,19 @@ pub struct ContainerReport {
     pub server: String,
     /// What the server does with idle connections.
     pub idle: IdleReport,
+    /// The same for ports where it is another.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PortReport>,
+}
+
+/// What the server does with idle connections at one port.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PortReport {
+    /// The port.
+    pub port: u16,
+    /// What the server does.
+    pub idle: IdleReport,
 }
 
 /// What a server does with idle connections.
@@ -125,6 +139,8 @@ pub struct ContainerReport {
 pub struct IdleReport {
     /// The kind.
     pub kind: IdleKind,
+    /// How sure it is: `certain` or `likely`; `None` where it is unknown.
+    pub certainty: Option<&'static str>,
     /// The configured timeout, if it has one.
     pub seconds: Option<Seconds>,
     /// The earliest and the latest close.
@@ -149,11 +165,13 @@ pub enum IdleKind {
 
 impl From<&Idle> for IdleReport {
     fn from(idle: &Idle) -> Self {
-        let plain = |kind, evidence| Self { kind, seconds: None, window_seconds: None, evidence };
+        let certainty = idle.evidence().map(|evidence| evidence.certainty.as_str());
+        let plain = |kind, evidence| Self { kind, certainty, seconds: None, window_seconds: None, evidence };
         match idle {
             Idle::ClosesAfter(window, evidence) => Self {
                 kind: IdleKind::ClosesAfter,
-                seconds: Some(Seconds(window.timeout)),
+                certainty,
+                seconds: window.timeout.map(Seconds),
                 window_seconds: Some([Seconds(window.from), Seconds(window.to)]),
                 evidence: evidence.to_string(),
             },
@@ -212,6 +230,8 @@ pub struct FindingReport {
     pub exempt: Option<String>,
     /// Whether it can do harm with this pod's proxy as it is set up now.
     pub reachable: bool,
+    /// How sure it is: `certain` or `likely`.
+    pub certainty: &'static str,
     /// The container, unless it is about the whole pod.
     pub container: Option<String>,
     /// The place and the fact.

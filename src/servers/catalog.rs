@@ -1,24 +1,34 @@
 //! The catalog: what we know about servers, checked once.
 //!
-//! Turns the text of `catalog.yaml` into [`Server`]s with an index of their signs, so that recognising one costs the
+//! Turns the texts of `catalog/*.yaml` into [`Server`]s with an index of their signs, so that recognising one costs the
 //! same however many there are.
 
 mod check;
+mod describe;
+mod entry;
 mod format;
 mod index;
 mod raw;
 mod version;
 
-use std::{sync::LazyLock, time::Duration};
+use std::sync::LazyLock;
 
+use serde::de::DeserializeOwned;
 use serde_saphyr::Spanned;
 
 use self::index::Index;
-pub(super) use self::index::{Mark, SignKind};
-pub use self::raw::RawServer;
 pub(super) use self::{
-    format::{Format, Reading},
+    entry::{
+        ConfigFile, Effect, Flag, Grade, IdleDefault, Listener, Obeys, Outcome, Setting, SignKind, Source,
+        Strength,
+    },
+    format::{Format, Parsed},
+    index::{Mark, Match},
     version::{Fit, Version, Versions},
+};
+pub use self::{
+    entry::{Product, Server},
+    raw::RawServer,
 };
 
 /// Servers, and the signs by which they are recognised.
@@ -38,14 +48,39 @@ pub struct CatalogError {
     pub message: String,
 }
 
-static BUILTIN: LazyLock<Catalog> = LazyLock::new(|| {
-    Catalog::parse(include_str!("catalog.yaml")).expect("a unit test parses the catalog that is built in")
-});
+/// The families of the catalog that comes with the program: the name of each file, and its text.
+pub const FAMILIES: [(&str, &str); 9] = [
+    ("python", include_str!("catalog/python.yaml")),
+    ("node", include_str!("catalog/node.yaml")),
+    ("jvm", include_str!("catalog/jvm.yaml")),
+    ("dotnet", include_str!("catalog/dotnet.yaml")),
+    ("ruby", include_str!("catalog/ruby.yaml")),
+    ("go", include_str!("catalog/go.yaml")),
+    ("gateways", include_str!("catalog/gateways.yaml")),
+    ("exporters", include_str!("catalog/exporters.yaml")),
+    ("observability", include_str!("catalog/observability.yaml")),
+];
+
+static BUILTIN: LazyLock<Catalog> =
+    LazyLock::new(|| Catalog::read_builtin().expect("a unit test reads the catalog that is built in"));
 
 impl Catalog {
     /// The catalog that comes with the program.
     pub fn builtin() -> &'static Self {
         &BUILTIN
+    }
+
+    fn read_builtin() -> Result<Self, Vec<CatalogError>> {
+        let mut raw = Vec::new();
+        for (family, text) in FAMILIES {
+            let entries = parse(text)?;
+            raw.extend(entries.into_iter().map(|entry| (family, entry)));
+        }
+        Self::empty().joined(raw)
+    }
+
+    fn empty() -> Self {
+        Self { servers: Vec::new(), index: Index::default() }
     }
 
     /// Reads a catalog.
@@ -54,18 +89,16 @@ impl Catalog {
     ///
     /// Every mistake with its line; where the text is not of the schema's shape, the first one.
     pub fn parse(text: &str) -> Result<Self, Vec<CatalogError>> {
-        let empty = Self { servers: Vec::new(), index: Index::default() };
-        match serde_saphyr::from_str::<Vec<Spanned<RawServer>>>(text) {
-            Ok(raw) => empty.with(raw),
-            Err(error) => {
-                let line = error.location().map_or(0, |location| location.line());
-                let message = error.without_snippet().to_string();
-                let message = message.lines().next().unwrap_or_default();
-                // The line is told already.
-                let message = message.split(" at line ").next().unwrap_or_default().to_owned();
-                Err(vec![CatalogError { line, message }])
-            }
-        }
+        Self::empty().with(parse(text)?)
+    }
+
+    /// This catalog with the entries of a text; one with a known id takes the other's place.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Catalog::parse`].
+    pub fn with_text(&self, text: &str) -> Result<Self, Vec<CatalogError>> {
+        self.with(parse(text)?)
     }
 
     /// This catalog with more entries; one with a known id takes the other's place.
@@ -74,6 +107,10 @@ impl Catalog {
     ///
     /// Every mistake in the entries, with its line in the file that they were read from.
     pub fn with(&self, extra: Vec<Spanned<RawServer>>) -> Result<Self, Vec<CatalogError>> {
+        self.joined(extra.into_iter().map(|entry| ("policy", entry)).collect())
+    }
+
+    fn joined(&self, extra: Vec<(&str, Spanned<RawServer>)>) -> Result<Self, Vec<CatalogError>> {
         let mut servers = self.servers.clone();
         let added = check::servers(&servers, extra)?;
         for server in added {
@@ -86,9 +123,14 @@ impl Catalog {
         Ok(Self { servers, index })
     }
 
-    /// Every server, in the order of the file.
+    /// Every server, in the order of the files.
     pub fn servers(&self) -> impl Iterator<Item = &Server> {
         self.servers.iter()
+    }
+
+    /// The server of this id.
+    pub fn find(&self, id: &str) -> Option<&Server> {
+        self.servers.iter().find(|server| server.id == id)
     }
 
     pub(super) fn server(&self, at: usize) -> Option<&Server> {
@@ -98,216 +140,22 @@ impl Catalog {
     pub(super) fn marks(&self, kind: SignKind, text: &str) -> Vec<&Mark> {
         self.index.marks(kind, text)
     }
-}
 
-/// A server of the catalog.
-#[derive(Clone, Debug)]
-pub struct Server {
-    /// Its name in policies and messages.
-    pub id: String,
-    /// Its name for people.
-    pub name: String,
-    /// The program that runs it: with it, a setting that only this server reads is proof enough.
-    pub(super) runtime: Option<String>,
-    /// A more general entry, which this one replaces where both are recognised.
-    pub(super) refines: Option<String>,
-    /// What to say when a single hint speaks for it.
-    pub(super) doubt: Option<String>,
-    signs: Vec<Sign>,
-    /// Repositories whose tag is the version.
-    pub(super) version_from: Vec<String>,
-    /// What the listed images put before `args`.
-    pub(super) entrypoint: Vec<String>,
-    /// Flags, arguments and variables are compared without regard to case.
-    pub(super) ignore_case: bool,
-    /// Variables that hold more command line, the strongest first.
-    pub(super) arguments_env: Vec<String>,
-    /// Variables that the entrypoint of the listed images adds to the JVM's options, the strongest first.
-    pub(super) java_options_env: Vec<String>,
-    pub(super) mode: Option<Mode>,
-    pub(super) settings: Vec<Setting>,
-    pub(super) defaults: Vec<IdleDefault>,
-}
-
-impl Server {
-    /// The flag or variable by which a pod's spec sets the idle timeout, the strongest first; `None` where only a
-    /// file or code does.
-    pub fn knob(&self) -> Option<String> {
-        self.knobs().next()
-    }
-
-    /// The same for every flag and variable, the strongest first.
-    pub fn knobs(&self) -> impl Iterator<Item = String> {
-        let sets_idle = |setting: &&Setting| match setting.sets {
-            Sets::Idle { format, .. } => format != Format::Word,
-            Sets::Part(_) => true,
-            Sets::File | Sets::Doubt(_) | Sets::Mode { .. } => false,
-        };
-        self.settings.iter().filter(sets_idle).filter_map(|setting| {
-            let name = match &setting.source {
-                Source::Flag { names, .. } => names.last().map(|flag| flag.full.clone()),
-                Source::Argument(names) | Source::Env(names) | Source::Property(names) => {
-                    names.first().cloned()
-                }
-                Source::Spring(names) => names.first().map(|name| format!("--{name}")),
-                Source::Mount(_) | Source::Subcommand => None,
-            }?;
-            Some(match &setting.directive {
-                Some(directive) => format!("{name} {directive}"),
-                None => name,
-            })
-        })
+    pub(super) fn image_marks(&self, repository: &str) -> Vec<(&Mark, Match)> {
+        self.index.image_marks(repository)
     }
 }
 
-/// A sign of a server.
-#[derive(Clone, Debug)]
-struct Sign {
-    kind: SignKind,
-    /// Without the asterisk of a prefix.
-    text: String,
-    prefix: bool,
-    strength: Strength,
-    /// Words that an image's tag must have, or (`false`) must not have.
-    tag: Vec<(String, bool)>,
-}
-
-/// What a sign is worth.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(super) enum Strength {
-    /// Proof only together with another one.
-    Hint,
-    /// Proof.
-    Reliable,
-}
-
-/// Ways of working between which settings choose, such as gunicorn's worker classes.
-#[derive(Clone, Debug)]
-pub(super) struct Mode {
-    pub(super) start: String,
-    pub(super) steps: Vec<ModeStep>,
-}
-
-/// The first of `choices` that is set decides, if the mode so far is one of `when`.
-#[derive(Clone, Debug)]
-pub(super) struct ModeStep {
-    pub(super) when: Vec<String>,
-    pub(super) choices: Vec<Setting>,
-}
-
-/// Something that can change what the server does with idle connections.
-#[derive(Clone, Debug)]
-pub(super) struct Setting {
-    pub(super) source: Source,
-    /// Of several occurrences the first counts, not the last.
-    pub(super) first_wins: bool,
-    /// The value counts only when it starts with this word, which is not part of it.
-    pub(super) directive: Option<String>,
-    /// It is read only when the command line has no flag.
-    pub(super) unless_flags: bool,
-    pub(super) versions: Option<Versions>,
-    /// The modes in which it acts; empty for all.
-    pub(super) modes: Vec<String>,
-    pub(super) sets: Sets,
-}
-
-/// Where a setting stands.
-#[derive(Clone, Debug)]
-pub(super) enum Source {
-    /// A flag.
-    Flag {
-        names: Vec<Flag>,
-        /// The value must be glued on with `=`.
-        glued: bool,
-        /// The value of a flag that stands alone.
-        bare: Option<String>,
-    },
-    /// An argument `key=value`.
-    Argument(Vec<String>),
-    /// A variable; `<NAME>` stands for any word.
-    Env(Vec<String>),
-    /// A Java system property.
-    Property(Vec<String>),
-    /// A Spring Boot property, wherever Spring looks for it.
-    Spring(Vec<String>),
-    /// A volume mounted at, above or below a path; a name without a slash is the last part of a path, or stands in the
-    /// working directory.
-    Mount(Vec<String>),
-    /// The first argument that is no flag.
-    Subcommand,
-}
-
-/// A flag's name: `--kee[p-alive]` may be cut anywhere within the brackets, `<name>` stands for any word.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Flag {
-    pub(super) full: String,
-    pub(super) shortest: usize,
-}
-
-/// What a setting does.
-#[derive(Clone, Debug)]
-pub(super) enum Sets {
-    /// The idle timeout.
-    Idle {
-        format: Format,
-        special: Vec<(String, Outcome)>,
-        /// What the server adds to it, and from which version on.
-        plus: Option<(Duration, Option<Versions>)>,
-    },
-    /// Names a file that may set it.
-    File,
-    /// Makes the answer uncertain, for this reason.
-    Doubt(String),
-    /// The idle timeout of one of several ports or profiles, which makes the answer uncertain for this reason.
-    Part(String),
-    /// Chooses a mode.
-    Mode { values: Vec<(String, String)>, otherwise: Option<String> },
-}
-
-/// What a special value stands for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Outcome {
-    /// Idle connections close after this long.
-    After(Duration),
-    /// They stay open.
-    Never,
-    /// Each response ends the connection.
-    EachResponse,
-    /// The default, whatever weaker settings say.
-    Default,
-    /// As if it were not set.
-    Unset,
-    /// We do not know.
-    Unknown,
-}
-
-/// What the server does when no setting says otherwise.
-#[derive(Clone, Debug)]
-pub(super) struct IdleDefault {
-    pub(super) outcome: Outcome,
-    /// How much later than the timeout the server may get round to closing.
-    pub(super) late: Duration,
-    pub(super) versions: Option<Versions>,
-    /// Also taken when the version may be another: older releases have long been out of support.
-    pub(super) assumed: bool,
-    /// The modes in which it holds; empty for all.
-    pub(super) modes: Vec<String>,
-    /// It comes from a file in the listed images, and says nothing about others.
-    pub(super) own_image: bool,
-    pub(super) obeys: Obeys,
-    /// Where it comes from, or why it is not known.
-    pub(super) source: String,
-}
-
-/// Which settings act beside a default.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Obeys {
-    /// All.
-    All,
-    /// Only their special values.
-    Special,
-    /// None.
-    Nothing,
+/// Reads the entries of a text.
+pub(super) fn parse<T: DeserializeOwned>(text: &str) -> Result<Vec<Spanned<T>>, Vec<CatalogError>> {
+    serde_saphyr::from_str(text).map_err(|error| {
+        let line = error.location().map_or(0, |location| location.line());
+        let message = error.without_snippet().to_string();
+        let message = message.lines().next().unwrap_or_default();
+        // The line is reported already.
+        let message = message.split(" at line ").next().unwrap_or_default().to_owned();
+        vec![CatalogError { line, message }]
+    })
 }
 
 #[cfg(test)]

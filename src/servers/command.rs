@@ -27,7 +27,40 @@ pub(super) fn launch(container: &Container<'_>, environment: Environment) -> Res
         words.push(word);
     }
     let replaces_entrypoint = !container.command.is_empty();
-    unwrap(Launch { words, environment, replaces_entrypoint, writes: None, instead: Vec::new() })
+    let hook = hook(container, &environment);
+    let launch = unwrap(Launch {
+        words,
+        environment,
+        replaces_entrypoint,
+        writes: None,
+        instead: Vec::new(),
+        is_unread: false,
+    });
+    let mut launch = launch?;
+    launch.writes = launch.writes.or(hook);
+    Ok(launch)
+}
+
+/// Why a postStart hook may write the server's files, if it may.
+fn hook(container: &Container<'_>, environment: &Environment) -> Option<String> {
+    let words = &container.post_start.as_ref()?.exec.as_ref()?.command;
+    let words = words.iter().enumerate().map(|(index, text)| environment.expand(text, Place::Command(index)));
+    let (words, environment) = (words.collect(), environment.clone());
+    let hook = Launch { words, ..Launch::unread(environment) };
+    match unwrap(hook) {
+        Err(why) => Some(format!("the postStart hook: {why}")),
+        Ok(Launch { writes: Some(why), .. }) => Some(format!("the postStart hook: {why}")),
+        Ok(launch) if shell::is_harmless(&launch.words) => None,
+        Ok(launch) => {
+            let name = launch.words.first().map_or("", |word| basename(word.prefix()));
+            Some(format!("the postStart hook runs {name}, which may write a file that sets it"))
+        }
+    }
+}
+
+/// Whether the command goes through the ENTRYPOINT that official images have.
+pub(super) fn has_entrypoint(container: &Container<'_>) -> bool {
+    container.command.first().is_some_and(|first| basename(first) == "docker-entrypoint.sh")
 }
 
 /// Takes every wrapper off a command line.

@@ -26,6 +26,16 @@ impl Idle {
         }
     }
 
+    /// How we know; `None` where we do not.
+    pub const fn evidence(&self) -> Option<&Evidence> {
+        match self {
+            Self::ClosesAfter(_, evidence)
+            | Self::ClosesEachResponse(evidence)
+            | Self::NeverCloses(evidence) => Some(evidence),
+            Self::Unknown(_) => None,
+        }
+    }
+
     /// The word for it in the JSON of `explain`.
     pub const fn as_str(&self) -> &'static str {
         match self {
@@ -39,11 +49,11 @@ impl Idle {
 
 /// When a server closes an idle connection: at the earliest after `from`, at the latest after `to`.
 ///
-/// They differ where the server looks at its timers only now and then.
+/// They differ where the server looks at its timers only now and then, and where several timeouts are possible.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Window {
-    /// The configured timeout.
-    pub timeout: Duration,
+    /// The configured timeout; `None` where several are possible.
+    pub timeout: Option<Duration>,
     /// The earliest close.
     pub from: Duration,
     /// The latest close.
@@ -53,14 +63,23 @@ pub struct Window {
 impl Window {
     /// A server that closes when the timeout is over.
     pub const fn exactly(timeout: Duration) -> Self {
-        Self { timeout, from: timeout, to: timeout }
+        Self { timeout: Some(timeout), from: timeout, to: timeout }
     }
 }
 
-/// How we know.
+/// How we know, and how sure that is.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Evidence {
-    /// The pod says it: `at` is the JSON pointer from the object's root, or a word such as `ConfigMap web`;
+pub struct Evidence {
+    /// Where it comes from.
+    pub origin: Origin,
+    /// How sure it is.
+    pub certainty: Certainty,
+}
+
+/// Where an answer comes from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Origin {
+    /// The pod spec sets it: `at` is the JSON pointer from the object's root, or a place in a ConfigMap;
     /// `text` is what stands there.
     SetBy {
         /// Where.
@@ -77,16 +96,56 @@ pub enum Evidence {
     },
 }
 
-impl Evidence {
-    fn clean(self) -> Self {
+/// How sure an answer is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Certainty {
+    /// The pod spec says it, or the program can take its timeout from nothing that the spec does not show.
+    Certain,
+    /// Files of the image or the app's code may set another timeout: a sentence says which.
+    Likely(String),
+}
+
+impl Certainty {
+    /// The words for certainties, in the order of their strength.
+    pub const NAMES: [&str; 2] = ["certain", "likely"];
+
+    /// The word for it.
+    pub const fn as_str(&self) -> &'static str {
         match self {
-            Self::SetBy { at, text } => Self::SetBy { at: printable(&at), text: printable(text.trim_end()) },
-            Self::DefaultOf { server, source } => Self::DefaultOf { server: printable(&server), source },
+            Self::Certain => "certain",
+            Self::Likely(_) => "likely",
         }
+    }
+
+    /// Whether it is certain.
+    pub const fn is_certain(&self) -> bool {
+        matches!(self, Self::Certain)
     }
 }
 
-/// A text of one line.
+impl Evidence {
+    /// What the pod spec sets.
+    pub fn set_by(at: impl Into<String>, text: impl Into<String>) -> Self {
+        let origin = Origin::SetBy { at: at.into(), text: text.into() };
+        Self { origin, certainty: Certainty::Certain }
+    }
+
+    fn clean(self) -> Self {
+        let origin = match self.origin {
+            Origin::SetBy { at, text } => {
+                Origin::SetBy { at: printable(&at), text: printable(text.trim_end()) }
+            }
+            Origin::DefaultOf { server, source } => Origin::DefaultOf { server: printable(&server), source },
+        };
+        let certainty = match self.certainty {
+            Certainty::Certain => Certainty::Certain,
+            Certainty::Likely(why) => Certainty::Likely(printable(&why)),
+        };
+        Self { origin, certainty }
+    }
+}
+
+/// A single-line string.
 fn printable(text: &str) -> String {
     const LONGEST: usize = 300;
     text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect()
@@ -94,9 +153,13 @@ fn printable(text: &str) -> String {
 
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::SetBy { at, text } => write!(f, "{text} at {at}"),
-            Self::DefaultOf { server, source } => write!(f, "default of {server} ({source})"),
+        match &self.origin {
+            Origin::SetBy { at, text } => write!(f, "{text} at {at}")?,
+            Origin::DefaultOf { server, source } => write!(f, "default of {server} ({source})")?,
+        }
+        match &self.certainty {
+            Certainty::Certain => Ok(()),
+            Certainty::Likely(why) => write!(f, "; likely: {why}"),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Which server runs in a container.
 //!
 //! Turns image, command line and variables into one catalog entry: by one reliable sign, or by two hints that do not
-//! depend on each other. What it does with idle connections is left to `settle`.
+//! depend on each other. What it does with idle connections is left to `resolve`.
 
+mod hidden;
 mod program;
 
 use std::borrow::Cow;
@@ -10,7 +11,7 @@ use std::borrow::Cow;
 pub(super) use self::program::JAVA_VALUED;
 use self::program::Program;
 use super::{
-    catalog::{Catalog, Server, SignKind, Strength, Version},
+    catalog::{Catalog, Mark, Match, Product, Server, SignKind, Strength, Version},
     command::Launch,
 };
 use crate::workload::{
@@ -19,20 +20,35 @@ use crate::workload::{
     word::{Place, Word, basename},
 };
 
-/// A server and what we saw of it.
+/// The server that a container runs, and the evidence for it.
 #[derive(Clone, Debug)]
 pub(super) struct Recognition<'c> {
     pub(super) server: &'c Server,
+    /// The program of the entry that it is, where the entry is about several.
+    pub(super) product: Option<&'c Product>,
     /// From the image's tag.
     pub(super) version: Option<Version>,
     /// The image is one of the server's own, with the configuration that comes with it.
     pub(super) own_image: bool,
+    /// Only the last part of the image's name speaks for it: the image's repository.
+    pub(super) only_name: Option<String>,
     /// That image's ENTRYPOINT starts it.
     pub(super) own_entrypoint: bool,
     /// The server's arguments.
     pub(super) arguments: Vec<Word>,
     /// Options of the program that runs it.
     pub(super) options: Vec<Word>,
+    /// What the program runs that nobody can see, and that may set the timeout.
+    pub(super) hidden: Option<String>,
+}
+
+impl Recognition<'_> {
+    /// Why the image may hold another build than the one that the catalog knows.
+    pub(super) fn named_alike(&self) -> Option<String> {
+        let repository = self.only_name.as_deref()?;
+        let name = self.product.map_or(&self.server.name, |product| &product.name);
+        Some(format!("only the name of image {} says that it runs {name}", shorten(repository)))
+    }
 }
 
 /// What a container shows of its server.
@@ -46,28 +62,33 @@ pub(super) enum Recognised<'c> {
     Nothing(String),
 }
 
-/// The way out of every doubt.
-pub(super) const WAY_OUT: &str = "say it with annotation linkerd-linger.io/idle-timeout";
+/// What to do where the answer is unknown.
+pub(super) const HELP: &str = "set it with annotation linkerd-linger.io/idle-timeout";
 
 /// What speaks for one entry.
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
     server: usize,
-    image: Option<Strength>,
+    product: Option<usize>,
+    image: Option<(Strength, Match)>,
     command: Option<Strength>,
     setting: Option<Strength>,
 }
 
 impl Candidate {
     fn hints(self) -> usize {
-        [self.image, self.command, self.setting].iter().flatten().count()
+        usize::from(self.image.is_some())
+            + usize::from(self.command.is_some())
+            + usize::from(self.setting.is_some())
     }
 
-    /// 0 when not recognised; a command proves more than an image does.
+    /// 0 when not recognised; a command proves more than an image does, and both more than a setting.
     fn rank(self) -> u8 {
-        match (self.command, self.image) {
-            (Some(Strength::Reliable), _) => 3,
-            (_, Some(Strength::Reliable)) => 2,
+        let reliable_image = self.image.filter(|(strength, _)| *strength == Strength::Reliable);
+        match (self.command, reliable_image, self.setting) {
+            (Some(Strength::Reliable), ..) => 4,
+            (_, Some((_, Match::Path)), _) => 3,
+            (_, Some((_, Match::Name)), _) | (_, _, Some(Strength::Reliable)) => 2,
             _ => u8::from(self.hints() > 1),
         }
     }
@@ -97,13 +118,17 @@ pub(super) fn recognise<'c>(
     let mut candidates = Candidates { catalog, list: Vec::new() };
     if launch.instead.iter().any(|words| candidates.knows(&Program::read(words))) {
         let why = "the shell script has a server that may or may not be reached";
-        return Recognised::Nothing(format!("{why}; {WAY_OUT}"));
+        return Recognised::Nothing(format!("{why}; {HELP}"));
     }
-    candidates.image(&image);
+    if !launch.is_unread {
+        candidates.image(&image);
+    }
+    let knows_image = !candidates.list.is_empty();
     let program = candidates.program(launch);
     candidates.command(&program);
     candidates.settings(&program, launch);
-    candidates.choose(&image, program, launch)
+    let names_program = launch.replaces_entrypoint || knows_image;
+    candidates.choose(&image, program, launch, names_program)
 }
 
 /// Variables in which every JVM finds options, the strongest first; the first also beats the command line.
@@ -121,18 +146,30 @@ fn jvm_options(launch: &Launch) -> Vec<String> {
         .collect()
 }
 
+/// What variables make a runtime load before the app.
+fn preloads(launch: &Launch) -> Option<String> {
+    hidden::PRELOADING.into_iter().find_map(|name| {
+        let word = launch.environment.get(name)?;
+        hidden::preload_of_variable(name, word.known().ok()?)
+    })
+}
+
 struct Candidates<'c> {
     catalog: &'c Catalog,
     list: Vec<Candidate>,
 }
 
 impl<'c> Candidates<'c> {
-    fn of(&mut self, server: usize) -> &mut Candidate {
+    fn of(&mut self, mark: &Mark) -> &mut Candidate {
+        let server = mark.server;
         let at = self.list.iter().position(|candidate| candidate.server == server).unwrap_or_else(|| {
-            self.list.push(Candidate { server, image: None, command: None, setting: None });
+            let none = Candidate { server, product: None, image: None, command: None, setting: None };
+            self.list.push(none);
             self.list.len() - 1
         });
-        &mut self.list[at]
+        let candidate = &mut self.list[at];
+        candidate.product = candidate.product.or(mark.product);
+        candidate
     }
 
     fn server(&self, candidate: Candidate) -> Option<&'c Server> {
@@ -140,33 +177,36 @@ impl<'c> Candidates<'c> {
     }
 
     fn image(&mut self, image: &Image<'_>) {
-        for mark in self.catalog.marks(SignKind::Image, &image.repository) {
+        for (mark, how) in self.catalog.image_marks(&image.repository) {
             if mark.takes_tag(image.tag) {
-                let found = &mut self.of(mark.server).image;
-                *found = (*found).max(Some(mark.strength));
+                let found = &mut self.of(mark).image;
+                *found = (*found).max(Some((mark.strength, how)));
             }
         }
     }
 
-    /// The program that runs. Only `args` leaves the image's ENTRYPOINT in place, which most often runs a command
-    /// that it is given, and adds flags to its own.
+    /// The program that runs. Only `args` leaves the image's ENTRYPOINT in place, which either runs a command that it is
+    /// given and adds flags to its own, or is a program that takes all of them.
     fn program(&self, launch: &Launch) -> Program {
         let Some(first) = launch.words.first() else { return Program::default() };
         let program = Program::read(&launch.words);
         if launch.replaces_entrypoint || self.knows(&program) {
             return program;
         }
-        let mut servers = self.list.iter().filter_map(|candidate| self.server(*candidate));
+        let servers: Vec<_> = self.list.iter().filter_map(|candidate| self.server(*candidate)).collect();
         let entrypoint =
-            servers.find_map(|server| Some(&server.entrypoint).filter(|words| !words.is_empty()));
-        let first = first.prefix();
-        let no_command = first.starts_with('-') || first.contains('=');
+            servers.iter().find_map(|server| Some(&server.entrypoint).filter(|words| !words.is_empty()));
+        let text = first.prefix();
+        let no_command = text.starts_with('-') || text.contains('=');
+        let takes_arguments = !text.starts_with('/') && servers.iter().any(|server| server.takes_arguments);
         match entrypoint {
-            Some(entrypoint) if no_command || is_node_script(first) => {
+            Some(entrypoint) if no_command || takes_arguments || is_node_script(text) => {
                 let entrypoint = entrypoint.iter().map(|text| Word::text(text, Place::Args(0)));
                 Program::read(&entrypoint.chain(launch.words.iter().cloned()).collect::<Vec<_>>())
             }
-            None if no_command => Program { arguments: launch.words.clone(), ..Program::default() },
+            None if no_command || takes_arguments => {
+                Program { arguments: launch.words.clone(), ..Program::default() }
+            }
             Some(_) | None => program,
         }
     }
@@ -179,7 +219,7 @@ impl<'c> Candidates<'c> {
     fn command(&mut self, program: &Program) {
         for (kind, text) in &program.signs {
             for mark in self.catalog.marks(*kind, text) {
-                let found = &mut self.of(mark.server).command;
+                let found = &mut self.of(mark).command;
                 *found = (*found).max(Some(mark.strength));
             }
         }
@@ -188,22 +228,28 @@ impl<'c> Candidates<'c> {
         }
     }
 
-    /// Settings that only one server reads, in the environment or on the command line. They count beside the program
-    /// that runs such a server, and not beside others.
+    /// Settings that only one server reads, in the environment or on the command line. A hint counts beside the program
+    /// that runs such a server, and not beside others; proof counts unless another program is known to run.
     fn settings(&mut self, program: &Program, launch: &Launch) {
-        let variables = launch.environment.names().into_iter().map(str::to_owned);
+        let variables =
+            launch.environment.names().into_iter().map(|name| (SignKind::Setting, name.to_owned()));
         let options = if program.runtime == Some("java") { jvm_options(launch) } else { Vec::new() };
-        let names: Vec<String> = variables.chain(program.settings()).chain(options).collect();
-        for name in names {
-            for mark in self.catalog.marks(SignKind::Setting, &name) {
+        let properties = program.settings().chain(options).map(|name| (SignKind::Setting, name));
+        let flags = program.flags().map(|flag| (SignKind::Flag, flag));
+        let names: Vec<_> = variables.chain(properties).chain(flags).collect();
+        let runs_another = self.list.iter().any(|candidate| candidate.command == Some(Strength::Reliable));
+        for (kind, name) in names {
+            for mark in self.catalog.marks(kind, &name) {
                 let Some(server) = self.catalog.server(mark.server) else { continue };
                 let runs_it = program.runtime.is_some() && program.runtime == server.runtime.as_deref();
                 let already = self.list.iter().any(|candidate| candidate.server == mark.server);
-                if program.name.is_some() && !runs_it && !already {
+                let fits = program.runtime.is_none() || runs_it;
+                let proves = mark.strength == Strength::Reliable && fits && !runs_another;
+                if program.name.is_some() && !runs_it && !already && !proves {
                     continue;
                 }
-                let candidate = self.of(mark.server);
-                candidate.setting = Some(mark.strength);
+                let candidate = self.of(mark);
+                candidate.setting = candidate.setting.max(Some(mark.strength));
                 if runs_it {
                     candidate.command = candidate.command.max(Some(Strength::Hint));
                 }
@@ -227,32 +273,50 @@ impl<'c> Candidates<'c> {
         });
     }
 
-    fn choose(mut self, image: &Image<'_>, program: Program, launch: &Launch) -> Recognised<'c> {
+    fn choose(
+        mut self,
+        image: &Image<'_>,
+        program: Program,
+        launch: &Launch,
+        names_program: bool,
+    ) -> Recognised<'c> {
         self.refine();
         self.list.sort_by_key(|candidate| candidate.server);
+        let nothing = || Recognised::Nothing(nothing(image, &program, names_program));
         let Some(best) = self.list.iter().map(|candidate| (candidate.rank(), candidate.hints())).max() else {
-            return Recognised::Nothing(nothing(image, &program));
+            return nothing();
         };
         let mut leaders = self.list.iter().filter(|candidate| (candidate.rank(), candidate.hints()) == best);
         let (leader, second) = (leaders.next().copied(), leaders.next().copied());
         let Some((candidate, server)) = leader.and_then(|leader| Some((leader, self.server(leader)?))) else {
-            return Recognised::Nothing(nothing(image, &program));
+            return nothing();
         };
         if let Some(other) = second.and_then(|second| self.server(second)) {
-            return Recognised::Nothing(format!("it may be {} or {}; {WAY_OUT}", server.id, other.id));
+            return Recognised::Nothing(format!("it may be {} or {}; {HELP}", server.id, other.id));
         }
         if best.0 == 0 {
             return Recognised::Hint(server, hint(candidate, server));
         }
-        let tells = server.version_from.iter().any(|from| *from == image.repository);
-        let own_image = candidate.image == Some(Strength::Reliable);
+        let path = image.repository.split_once('/').map_or("", |(_, path)| path);
+        let is_from = |from: &String| {
+            let known = from.split_once('/').map_or("", |(_, path)| path);
+            *from == image.repository || path == known || path.ends_with(&format!("/{known}"))
+        };
+        let own_image = candidate.image == Some((Strength::Reliable, Match::Path));
+        let only_name = candidate.image.filter(|_| candidate.rank() == 2 && candidate.setting.is_none());
         Recognised::Server(Recognition {
             server,
-            version: image.tag.filter(|_| tells).and_then(Version::from_tag),
+            product: candidate.product.and_then(|at| server.products.get(at)),
+            version: image
+                .tag
+                .filter(|_| server.version_from.iter().any(is_from))
+                .and_then(Version::from_tag),
             own_image,
+            only_name: only_name.map(|_| image.repository.to_string()),
             own_entrypoint: own_image && !launch.replaces_entrypoint,
             arguments: program.arguments,
             options: program.options,
+            hidden: program.hidden.or_else(|| preloads(launch)),
         })
     }
 }
@@ -269,16 +333,17 @@ fn hint(candidate: Candidate, server: &Server) -> String {
         Candidate { .. } => "only a setting",
     };
     let doubt = server.doubt.as_deref().map_or_else(String::new, |doubt| format!(" ({doubt})"));
-    format!("{sign} hints at {}{doubt}; {WAY_OUT}", server.id)
+    format!("{sign} hints at {}{doubt}; {HELP}", server.id)
 }
 
-fn nothing(image: &Image<'_>, program: &Program) -> String {
-    let what = match &program.name {
+/// Why no server is recognised. With `args` alone an image that we do not know decides which program runs.
+fn nothing(image: &Image<'_>, program: &Program, names_program: bool) -> String {
+    let what = match program.name.as_ref().filter(|_| names_program) {
         Some(name) => format!("{} is no server that we know", shorten(basename(name))),
-        None if image.repository.is_empty() => "nothing tells which server runs".to_owned(),
-        None => format!("image {} does not tell which server runs", shorten(&image.repository)),
+        None if image.repository.is_empty() => "nothing shows which server runs".to_owned(),
+        None => format!("image {} is no server that we know", shorten(&image.repository)),
     };
-    format!("{what}; {WAY_OUT}")
+    format!("{what}; {HELP}")
 }
 
 /// Keeps a message readable.

@@ -1,48 +1,109 @@
-//! What a recognised server does with idle connections.
+//! Computes a server's idle timeout from its settings, in order of precedence, and its defaults.
 //!
-//! Turns its settings, the strongest first, and its defaults into an [`Idle`]. Whatever might decide and cannot be read
-//! makes the answer unknown, never the default.
+//! Whatever might decide and cannot be read makes the answer unknown, never the default.
 
 use std::time::Duration;
 
 use super::{
-    catalog::{Fit, Format, IdleDefault, Obeys, Outcome, Reading, Server, Sets, Setting, Versions},
-    idle::{Evidence, Idle, Why, Window},
-    recognise::{WAY_OUT, shorten},
-    settings::{Reader, Value},
+    catalog::{Effect, Fit, Format, Grade, IdleDefault, Obeys, Outcome, Parsed, Server, Setting, Versions},
+    idle::{Certainty, Evidence, Idle, Origin, Why, Window},
+    recognise::{HELP, shorten},
+    settings::{ListenerOf, Reader, Reading},
 };
-use crate::workload::pod::Pod;
+use crate::workload::word::Place;
 
-/// Works out the answer for what `reader` reads.
-pub(super) fn resolve(reader: &Reader<'_, '_>, pod: &Pod<'_>) -> Idle {
-    Resolver { reader, pod, server: reader.found.server }.idle().unwrap_or_else(|why| Idle::Unknown(Why(why)))
+/// What a server does with idle connections, and what to change to raise its timeout.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Answer {
+    /// What it does.
+    pub idle: Idle,
+    /// The setting that raises the timeout where it was read: `--keep-alive`, `keepalive_timeout in ConfigMap web`.
+    pub raise: Option<String>,
+}
+
+impl Answer {
+    /// Nobody can tell, for this reason.
+    pub(super) fn unknown(fact: &str) -> Self {
+        Self { idle: Idle::Unknown(Why(why(fact))), raise: None }
+    }
+}
+
+/// Computes the answer for the port that `reader` asks about, or for the server in general.
+pub(super) fn resolve(reader: &Reader<'_, '_>) -> Answer {
+    let server = reader.found.server;
+    let Some(port) = reader.port else {
+        let listeners = if server.listeners.iter().any(|listener| listener.name.contains('<')) {
+            reader.instances()
+        } else {
+            Vec::new()
+        };
+        let main = of_main(reader);
+        if matches!(main.idle, Idle::Unknown(_)) {
+            return main;
+        }
+        for (listener, name) in listeners {
+            let one = of(&reader.of_listener(name), &listener.settings, &listener.defaults);
+            match (&one.idle, &main.idle) {
+                (Idle::Unknown(_), _) => return one,
+                (Idle::ClosesAfter(one, _), Idle::ClosesAfter(main, _)) if one == main => {}
+                _ => {
+                    let fact = format!("each port of {} has an idle timeout of its own", server.id);
+                    return Answer::unknown(&fact);
+                }
+            }
+        }
+        return main;
+    };
+    if let Some(product) = reader.found.product
+        && !product.ports.is_empty()
+        && !product.ports.contains(&port)
+    {
+        return Answer::unknown(&format!("we know no idle timeout of port {port} of {}", product.name));
+    }
+    match reader.listener_of(port) {
+        ListenerOf::Main => of_main(reader),
+        ListenerOf::Unknown(fact) => Answer::unknown(&fact),
+        ListenerOf::Own(listener, name) => {
+            of(&reader.of_listener(name), &listener.settings, &listener.defaults)
+        }
+    }
+}
+
+fn of_main(reader: &Reader<'_, '_>) -> Answer {
+    of(reader, &reader.found.server.settings, &reader.found.server.defaults)
+}
+
+fn of(reader: &Reader<'_, '_>, settings: &[Setting], defaults: &[IdleDefault]) -> Answer {
+    let resolver = Resolver { reader, server: reader.found.server, settings, defaults };
+    resolver.answer().unwrap_or_else(|why| Answer { idle: Idle::Unknown(Why(why)), raise: None })
 }
 
 struct Resolver<'a, 'c> {
     reader: &'a Reader<'a, 'c>,
-    pod: &'a Pod<'a>,
     server: &'c Server,
+    settings: &'a [Setting],
+    defaults: &'a [IdleDefault],
 }
 
-/// A sentence about what cannot be known, with the way out.
+/// A sentence about what cannot be known, with what to do about it.
 fn why(fact: &str) -> String {
-    let longest = 200 - WAY_OUT.len() - 2;
+    let longest = 200 - HELP.len() - 2;
     let fact: String = fact.chars().take(longest).collect();
-    format!("{fact}; {WAY_OUT}")
+    format!("{fact}; {HELP}")
 }
 
-impl<'c> Resolver<'_, 'c> {
-    fn idle(&self) -> Result<Idle, String> {
+impl Resolver<'_, '_> {
+    fn answer(&self) -> Result<Answer, String> {
         let mode = self.mode()?;
-        let defaults = self.defaults(mode);
+        let defaults = self.open_defaults(mode);
         let obeys_nothing =
             !defaults.is_empty() && defaults.iter().all(|default| default.obeys == Obeys::Nothing);
         if !obeys_nothing {
-            for setting in self.server.settings.iter().filter(|setting| self.acts(setting, mode)) {
+            for setting in self.settings.iter().filter(|setting| self.acts(setting, mode)) {
                 match self.setting(setting, &defaults)? {
-                    Effect::Nothing => {}
-                    Effect::Default => break,
-                    Effect::Idle(idle) => return Ok(idle),
+                    Step::Next => {}
+                    Step::Default => break,
+                    Step::Answer(answer) => return Ok(answer),
                 }
             }
         }
@@ -58,7 +119,7 @@ impl<'c> Resolver<'_, 'c> {
         holds(&setting.modes, mode) && self.fits(setting.versions.as_ref()) != Fit::No
     }
 
-    fn mode(&self) -> Result<Option<&'c str>, String> {
+    fn mode(&self) -> Result<Option<&str>, String> {
         let Some(choice) = &self.server.mode else { return Ok(None) };
         let mut mode = choice.start.as_str();
         for step in &choice.steps {
@@ -76,31 +137,32 @@ impl<'c> Resolver<'_, 'c> {
     }
 
     /// The mode that a setting chooses, if it is set.
-    fn chosen(&self, setting: &'c Setting) -> Result<Option<&'c str>, String> {
+    fn chosen<'s>(&self, setting: &'s Setting) -> Result<Option<&'s str>, String> {
         let (value, text) = match self.reader.read(setting) {
-            Value::Absent => return Ok(None),
-            Value::Unknown(fact) => return Err(why(&fact)),
-            Value::Set { value, text, .. } => (value, shorten(&text)),
+            Reading::Absent => return Ok(None),
+            Reading::Unknown(fact) => return Err(why(&fact)),
+            Reading::Set { value, text, .. } => (value, shorten(&text)),
         };
-        match &setting.sets {
-            Sets::Mode { values, otherwise } => {
+        match &setting.effect {
+            Effect::Mode { values, otherwise } => {
                 let named = values.iter().find(|(known, _)| *known == value).map(|(_, mode)| mode);
                 let mode = named.or(otherwise.as_ref());
                 mode.map(|mode| Some(mode.as_str()))
                     .ok_or_else(|| why(&format!("we do not know what {} does with {text}", self.server.id)))
             }
-            Sets::File => Err(why(&format!("{text}: that file may choose how {} works", self.server.id))),
-            Sets::Doubt(fact) | Sets::Part(fact) => Err(why(&format!("{text}: {fact}"))),
-            Sets::Idle { .. } => Ok(None),
+            Effect::File => Err(why(&format!("{text}: that file may choose how {} works", self.server.id))),
+            Effect::Unknown(fact) | Effect::Part(fact) => Err(why(&format!("{text}: {fact}"))),
+            Effect::Idle { .. } | Effect::Nothing | Effect::Names => Ok(None),
         }
     }
 
     /// The defaults that may hold: one, unless the version leaves it open.
-    fn defaults(&self, mode: Option<&str>) -> Vec<&'c IdleDefault> {
+    fn open_defaults(&self, mode: Option<&str>) -> Vec<&IdleDefault> {
         let mut open = Vec::new();
-        for default in &self.server.defaults {
+        for default in self.defaults {
             let known_image = !default.own_image || self.reader.found.own_image;
-            if !holds(&default.modes, mode) || !known_image {
+            let read = default.file.as_ref().is_none_or(|file| self.reader.has_read(file));
+            if !holds(&default.modes, mode) || !known_image || !read {
                 continue;
             }
             match self.fits(default.versions.as_ref()) {
@@ -115,46 +177,44 @@ impl<'c> Resolver<'_, 'c> {
         open
     }
 
-    fn setting(&self, setting: &Setting, defaults: &[&IdleDefault]) -> Result<Effect, String> {
+    fn setting(&self, setting: &Setting, defaults: &[&IdleDefault]) -> Result<Step, String> {
+        if matches!(setting.effect, Effect::Nothing | Effect::Names | Effect::Mode { .. }) {
+            return Ok(Step::Next);
+        }
         let (value, text, at) = match self.reader.read(setting) {
-            Value::Absent => return Ok(Effect::Nothing),
-            Value::Unknown(fact) => return Err(why(&fact)),
-            Value::Set { value, text, at } => (value, text, at),
+            Reading::Absent => return Ok(Step::Next),
+            Reading::Unknown(fact) => return Err(why(&fact)),
+            Reading::Set { value, text, at } => (value, text, at),
         };
-        let (format, special, plus) = match &setting.sets {
-            Sets::Idle { format, special, plus } => (*format, special, plus),
-            Sets::File => return Err(why(&format!("{}: a file may set the idle timeout", shorten(&text)))),
-            Sets::Doubt(fact) | Sets::Part(fact) => {
+        let (format, special, plus) = match &setting.effect {
+            Effect::Idle { format, special, plus } => (*format, special, plus),
+            Effect::File => return Err(why(&format!("{}: a file may set the idle timeout", shorten(&text)))),
+            Effect::Unknown(fact) | Effect::Part(fact) => {
                 return Err(why(&format!("{}: {fact}", shorten(&text))));
             }
-            Sets::Mode { .. } => return Ok(Effect::Nothing),
+            Effect::Mode { .. } | Effect::Nothing | Effect::Names => return Ok(Step::Next),
         };
-        let evidence =
-            Evidence::SetBy { at: at.pointer(self.pod, self.reader.container), text: text.clone() };
+        let found = Found { setting, text: &text, at: &at };
         if let Some(outcome) = special_of(special, format, &value) {
-            return self.outcome(outcome, evidence, defaults, &text);
+            return self.outcome(outcome, &found, defaults);
         }
         if defaults.iter().any(|default| default.obeys != Obeys::All) {
-            return Ok(Effect::Nothing);
+            return Ok(Step::Next);
         }
         match format.read(&value) {
-            Some(Reading::Word) => Ok(Effect::Nothing),
-            Some(Reading::Time(timeout)) => {
-                let mut window = self.window(timeout, defaults);
+            Some(Parsed::Word) => Ok(Step::Next),
+            Some(Parsed::Time(timeout)) => {
+                let mut window = window(Outcome::after(timeout), late(defaults));
                 if let Some((plus, versions)) = plus {
                     let fit = self.fits(versions.as_ref());
                     window.from += if fit == Fit::Yes { *plus } else { Duration::ZERO };
                     window.to += if fit == Fit::No { Duration::ZERO } else { *plus };
                 }
-                Ok(Effect::Idle(Idle::ClosesAfter(window, evidence)))
+                Ok(Step::Answer(self.set(&found, |evidence| Idle::ClosesAfter(window, evidence))))
             }
-            Some(Reading::Negative) | None => {
+            Some(Parsed::Negative) | None => {
                 let text = shorten(&text);
-                Err(why(&format!(
-                    "we cannot read {text} as {} in the way of {}",
-                    format.as_str(),
-                    self.server.id
-                )))
+                Err(why(&format!("{} does not read {text} as {}", self.server.id, format.as_str())))
             }
         }
     }
@@ -162,70 +222,181 @@ impl<'c> Resolver<'_, 'c> {
     fn outcome(
         &self,
         outcome: Outcome,
-        evidence: Evidence,
+        found: &Found<'_>,
         defaults: &[&IdleDefault],
-        text: &str,
-    ) -> Result<Effect, String> {
+    ) -> Result<Step, String> {
         Ok(match outcome {
-            Outcome::After(timeout) => {
-                Effect::Idle(Idle::ClosesAfter(self.window(timeout, defaults), evidence))
+            Outcome::After { .. } => {
+                let window = window(outcome, late(defaults));
+                Step::Answer(self.set(found, |evidence| Idle::ClosesAfter(window, evidence)))
             }
-            Outcome::Never => Effect::Idle(Idle::NeverCloses(evidence)),
-            Outcome::EachResponse => Effect::Idle(Idle::ClosesEachResponse(evidence)),
-            Outcome::Default => Effect::Default,
-            Outcome::Unset => Effect::Nothing,
+            Outcome::Never => Step::Answer(self.set(found, Idle::NeverCloses)),
+            Outcome::EachResponse => Step::Answer(self.set(found, Idle::ClosesEachResponse)),
+            Outcome::Default => Step::Default,
+            Outcome::Unset => Step::Next,
             Outcome::Unknown => {
-                return Err(why(&format!(
-                    "we do not know what {} does with {}",
-                    self.server.id,
-                    shorten(text)
-                )));
+                let text = shorten(found.text);
+                return Err(why(&format!("we do not know what {} does with {text}", self.server.id)));
             }
         })
     }
 
-    fn window(&self, timeout: Duration, defaults: &[&IdleDefault]) -> Window {
-        let late = defaults.iter().map(|default| default.late).max().unwrap_or_default();
-        Window { timeout, from: timeout, to: timeout + late }
+    /// The answer that a setting gives, with its evidence and its advice.
+    fn set(&self, found: &Found<'_>, idle: impl FnOnce(Evidence) -> Idle) -> Answer {
+        let name = found.text.split([' ', '=', ':']).next().unwrap_or_default();
+        let directive = found.setting.directive.as_ref().map(|directive| format!("{name} {directive}"));
+        let name = directive.as_deref().unwrap_or(name);
+        let place = found.at.pointer(self.reader.disk.pod, self.reader.container);
+        let (origin, raise) = match found.at {
+            Place::ImageLine { .. } => {
+                let origin = Origin::DefaultOf {
+                    server: self.title(None),
+                    source: format!("{} in {place}", found.text),
+                };
+                (origin, name.to_owned())
+            }
+            Place::Line { .. } => {
+                let origin = Origin::SetBy { at: place.clone(), text: found.text.to_owned() };
+                (origin, format!("{name} in {place}"))
+            }
+            Place::Command(_) | Place::Args(_) | Place::Env(_) | Place::ConfigMap(_) | Place::Mount(_) => {
+                (Origin::SetBy { at: place, text: found.text.to_owned() }, name.to_owned())
+            }
+        };
+        let certainty = match (&found.setting.likely, self.reader.found.named_alike()) {
+            (Some(why), _) => Certainty::Likely(why.clone()),
+            (None, _) => Certainty::Certain,
+        };
+        Answer { idle: idle(Evidence { origin, certainty }), raise: Some(raise) }
     }
 
-    fn default(&self, defaults: &[&IdleDefault], mode: Option<&str>) -> Result<Idle, String> {
-        let Some(default) = defaults.first() else {
+    fn default(&self, defaults: &[&IdleDefault], mode: Option<&str>) -> Result<Answer, String> {
+        let Some(first) = defaults.first() else {
             return Err(why(&format!("we know no default of this release of {}", self.server.id)));
         };
-        if defaults.iter().any(|other| (other.outcome, other.late) != (default.outcome, default.late)) {
-            let mut words: Vec<String> = defaults.iter().map(|default| words(default.outcome)).collect();
-            words.dedup();
-            let words = words.join(" or ").replace(" or after ", " or ");
-            return Err(why(&match &self.server.doubt {
-                Some(doubt) => format!("{}: {doubt}", self.server.id),
-                None => format!("{} closes idle connections {words} by version", self.server.id),
-            }));
+        let same = defaults.iter().all(|other| (other.outcome, other.late) == (first.outcome, first.late));
+        let windows: Option<Vec<Window>> = defaults
+            .iter()
+            .map(|default| match default.outcome {
+                Outcome::After { .. } => Some(window(default.outcome, default.late)),
+                Outcome::Never
+                | Outcome::EachResponse
+                | Outcome::Default
+                | Outcome::Unset
+                | Outcome::Unknown => None,
+            })
+            .collect();
+        let mut doubts: Vec<String> = Vec::new();
+        if !same {
+            let Some(_) = &windows else { return Err(why(&self.differ(defaults))) };
+            doubts.push(self.server.doubt.clone().unwrap_or_else(|| "the version is not known".to_owned()));
         }
+        doubts.extend(defaults.iter().find_map(|default| match &default.grade {
+            Grade::Likely(reason) => Some(reason.clone()),
+            Grade::Certain(_) => None,
+        }));
+        doubts.extend(self.reader.found.named_alike());
+        if first.outcome == Outcome::Unknown {
+            return Err(why(&first.source));
+        }
+        if !doubts.is_empty()
+            && let Some(name) = self.reader.hidden()
+        {
+            return Err(why(&name));
+        }
+        let mut sources: Vec<&str> = defaults.iter().map(|default| default.source.as_str()).collect();
+        sources.dedup();
+        let certainty =
+            if doubts.is_empty() { Certainty::Certain } else { Certainty::Likely(doubts.join("; ")) };
+        let origin = Origin::DefaultOf { server: self.title(mode), source: sources.join("; ") };
+        let evidence = Evidence { origin, certainty };
+        let idle = match (first.outcome, windows.as_deref().and_then(union)) {
+            (Outcome::After { .. }, Some(window)) => Idle::ClosesAfter(window, evidence),
+            (Outcome::Never, _) => Idle::NeverCloses(evidence),
+            (Outcome::EachResponse, _) => Idle::ClosesEachResponse(evidence),
+            (Outcome::After { .. } | Outcome::Default | Outcome::Unset | Outcome::Unknown, _) => {
+                return Err(why(&first.source));
+            }
+        };
+        let raise = first.raise.clone().or_else(|| self.knob(mode)).or_else(|| self.server.raise.clone());
+        Ok(Answer { idle, raise })
+    }
+
+    /// The setting that raises the timeout.
+    fn knob(&self, mode: Option<&str>) -> Option<String> {
+        self.settings
+            .iter()
+            .filter(|setting| self.acts(setting, mode))
+            .find_map(|setting| setting.knob(self.reader.listener.as_deref()))
+    }
+
+    /// Why the answer is open where defaults of several releases differ.
+    fn differ(&self, defaults: &[&IdleDefault]) -> String {
+        if let Some(doubt) = &self.server.doubt {
+            return format!("{}: {doubt}", self.server.id);
+        }
+        let mut words: Vec<String> = defaults.iter().map(|default| words(default.outcome)).collect();
+        words.dedup();
+        let words = words.join(" or ").replace(" or after ", " or ");
+        format!("{} closes idle connections {words} by version", self.server.id)
+    }
+
+    /// The server for evidence: `node-http 20.11`, `gunicorn (gthread)`.
+    fn title(&self, mode: Option<&str>) -> String {
+        let found = self.reader.found;
         let mode = mode.map_or_else(String::new, |mode| format!(" ({mode})"));
-        let version = self.reader.found.version.as_ref();
-        let version = version.map_or_else(String::new, |version| format!(" {version}"));
-        let server = format!("{}{mode}{version}", self.server.id);
-        let evidence = Evidence::DefaultOf { server, source: default.source.clone() };
-        match default.outcome {
-            Outcome::After(timeout) => Ok(Idle::ClosesAfter(self.window(timeout, &[*default]), evidence)),
-            Outcome::Never => Ok(Idle::NeverCloses(evidence)),
-            Outcome::EachResponse => Ok(Idle::ClosesEachResponse(evidence)),
-            Outcome::Default | Outcome::Unset | Outcome::Unknown => Err(why(&default.source)),
-        }
+        let product = found.product.map_or_else(String::new, |product| format!(" ({})", product.name));
+        let version = found.version.as_ref().map_or_else(String::new, |version| format!(" {version}"));
+        format!("{}{mode}{product}{version}", self.server.id)
     }
 }
 
-/// What one setting says.
-enum Effect {
-    Nothing,
+/// A setting with what stands there.
+struct Found<'a> {
+    setting: &'a Setting,
+    text: &'a str,
+    at: &'a Place,
+}
+
+/// What follows from one setting.
+enum Step {
+    /// The next one decides.
+    Next,
+    /// The default does.
     Default,
-    Idle(Idle),
+    /// This one did.
+    Answer(Answer),
 }
 
 /// Whether something bound to modes holds in this one; an empty list is bound to none.
 fn holds(modes: &[String], mode: Option<&str>) -> bool {
     modes.is_empty() || mode.is_some_and(|mode| modes.iter().any(|known| known == mode))
+}
+
+/// How much later than its timeout a server may close.
+fn late(defaults: &[&IdleDefault]) -> Duration {
+    defaults.iter().map(|default| default.late).max().unwrap_or_default()
+}
+
+fn window(outcome: Outcome, late: Duration) -> Window {
+    match outcome {
+        Outcome::After { from, to } => Window { timeout: (from == to).then_some(from), from, to: to + late },
+        Outcome::Never | Outcome::EachResponse | Outcome::Default | Outcome::Unset | Outcome::Unknown => {
+            Window::exactly(Duration::ZERO)
+        }
+    }
+}
+
+/// The window over several.
+fn union(windows: &[Window]) -> Option<Window> {
+    let (first, rest) = windows.split_first()?;
+    let mut all = *first;
+    for window in rest {
+        all.timeout = all.timeout.filter(|timeout| window.timeout == Some(*timeout));
+        all.from = all.from.min(window.from);
+        all.to = all.to.max(window.to);
+    }
+    Some(all)
 }
 
 /// A special value is written as in the catalog, or reads the same: `0s` is `0`, and `negative` is every value below.
@@ -234,15 +405,18 @@ fn special_of(special: &[(String, Outcome)], format: Format, value: &str) -> Opt
         |known: &str, name: &str| known == name || format == Format::Word && known.eq_ignore_ascii_case(name);
     let named = |name: &str| special.iter().find(|(known, _)| same(known, name)).map(|(_, outcome)| *outcome);
     named(value).or_else(|| match format.read(value) {
-        Some(Reading::Time(Duration::ZERO)) => named("0"),
-        Some(Reading::Negative) => named("negative"),
-        Some(Reading::Time(_) | Reading::Word) | None => None,
+        Some(Parsed::Time(Duration::ZERO)) => named("0"),
+        Some(Parsed::Negative) => named("negative"),
+        Some(Parsed::Time(_) | Parsed::Word) | None => None,
     })
 }
 
 fn words(outcome: Outcome) -> String {
     match outcome {
-        Outcome::After(timeout) => format!("after {} s", timeout.as_secs()),
+        Outcome::After { from, to } if from != to => {
+            format!("after {} s to {} s", from.as_secs(), to.as_secs())
+        }
+        Outcome::After { from, .. } => format!("after {} s", from.as_secs()),
         Outcome::Never => "never".to_owned(),
         Outcome::EachResponse => "after each response".to_owned(),
         Outcome::Default | Outcome::Unset | Outcome::Unknown => "at a time we do not know".to_owned(),

@@ -1,13 +1,23 @@
 //! What a container says about one setting of its server.
 //!
-//! Finds flags, arguments, variables, properties and mounts, with their place. What they mean is left to `settle`.
+//! Finds flags, arguments, variables, properties, mounts and keys of files, with their place. What they mean is left to
+//! `resolve`.
 
+mod files;
+mod flags;
+mod listeners;
+mod look_alike;
 mod spring;
 
-use std::{borrow::Cow, mem};
+use std::borrow::Cow;
 
+use self::flags::Flags;
+pub(super) use self::{
+    files::{Disk, FileFormat},
+    listeners::ListenerOf,
+};
 use super::{
-    catalog::{Flag, Sets, Setting, Source},
+    catalog::{Effect, Setting, Source},
     command::Launch,
     recognise::{JAVA_VALUED, JVM_OPTIONS, Recognition, shorten},
 };
@@ -19,7 +29,7 @@ use crate::workload::{
 
 /// A setting as the container has it.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Value {
+pub(super) enum Reading {
     /// Nothing sets it.
     Absent,
     /// It is set.
@@ -35,7 +45,7 @@ pub(super) enum Value {
     Unknown(String),
 }
 
-impl Value {
+impl Reading {
     fn decided(self) -> Option<Self> {
         (self != Self::Absent).then_some(self)
     }
@@ -46,23 +56,41 @@ pub(super) struct Reader<'a, 'c> {
     pub(super) found: &'a Recognition<'c>,
     pub(super) launch: &'a Launch,
     pub(super) container: &'a Container<'a>,
+    /// The files that it can read.
+    pub(super) disk: Disk<'a>,
+    /// The listener whose name stands for `<name>`.
+    pub(super) listener: Option<String>,
+    /// The port that is asked about; `None` for the server in general.
+    pub(super) port: Option<u16>,
 }
 
 /// More words than this nobody puts into a variable.
 const MOST_WORDS: usize = 4096;
 
-impl Reader<'_, '_> {
+impl<'a, 'c> Reader<'a, 'c> {
     const fn environment(&self) -> &Environment {
         &self.launch.environment
     }
 
+    /// The same for one listener, with its name.
+    pub(super) fn of_listener(&self, name: String) -> Self {
+        Self { listener: Some(name), disk: self.disk.clone(), ..*self }
+    }
+
+    /// What may set a timeout that is decided in code or in files of the image, though nobody can see how.
+    pub(super) fn hidden(&self) -> Option<String> {
+        let look_alike =
+            self.look_alike().map(|name| format!("{name} may set the idle timeout in the app's own way"));
+        self.found.hidden.clone().or(look_alike)
+    }
+
     /// Reads one setting.
-    pub(super) fn read(&self, setting: &Setting) -> Value {
+    pub(super) fn read(&self, setting: &Setting) -> Reading {
         let flagged = self.found.arguments.iter().any(|word| word.prefix().starts_with('-'));
         if setting.unless_flags && flagged {
-            return Value::Absent;
+            return Reading::Absent;
         }
-        match &setting.source {
+        match &*self.source(setting) {
             Source::Flag { names, glued, bare } => {
                 let flags = Flags {
                     names,
@@ -72,26 +100,32 @@ impl Reader<'_, '_> {
                     first_wins: setting.first_wins,
                     directive: setting.directive.as_deref(),
                 };
-                self.lines().find_map(|line| flags.read(&line).decided()).unwrap_or(Value::Absent)
+                self.lines().find_map(|line| flags.read(&line).decided()).unwrap_or(Reading::Absent)
             }
             Source::Argument(names) => {
-                self.lines().find_map(|line| self.argument(names, &line)).unwrap_or(Value::Absent)
+                self.lines().find_map(|line| self.argument(names, &line)).unwrap_or(Reading::Absent)
             }
-            // That a Secret might hold what only casts doubt is no reason for doubt.
-            Source::Env(names) if matches!(setting.sets, Sets::Doubt(_)) => self.set_variable(names),
+            // That a Secret might hold what only makes the answer unknown is no reason for that.
+            Source::Env(names) if matches!(setting.effect, Effect::Unknown(_)) => self.set_variable(names),
             Source::Env(names) => self.set_variable(names).decided().unwrap_or_else(|| {
                 let hidden = names.iter().find_map(|name| self.environment().get(name));
-                hidden.map_or(Value::Absent, |word| set("", &word))
+                hidden.map_or(Reading::Absent, |word| set("", &word))
             }),
             Source::Property(names) => {
                 self.property(|name| names.iter().any(|known| self.named(known, name)))
             }
             Source::Spring(names) => {
-                names.iter().find_map(|name| self.spring(name).decided()).unwrap_or(Value::Absent)
+                names.iter().find_map(|name| self.spring(name).decided()).unwrap_or(Reading::Absent)
             }
             Source::Mount(paths) => self.mount(paths),
             Source::Subcommand => self.subcommand(),
+            Source::File { name, key } => self.file(name, key),
         }
+    }
+
+    /// Where a setting stands for the listener that is asked about.
+    fn source<'s>(&self, setting: &'s Setting) -> Cow<'s, Source> {
+        self.listener.as_deref().map_or(Cow::Borrowed(&setting.source), |name| setting.source.named(name))
     }
 
     /// The command line, then the variables that hold more of it.
@@ -117,24 +151,24 @@ impl Reader<'_, '_> {
     }
 
     /// The variable of one of these names that the pod itself sets.
-    fn set_variable(&self, names: &[String]) -> Value {
+    fn set_variable(&self, names: &[String]) -> Reading {
         let set_names = self.environment().names();
         names
             .iter()
             .find_map(|known| set_names.iter().find(|name| self.named(known, name)))
             .and_then(|name| Some(set(&format!("{name}="), &*self.environment().get(name)?)))
-            .unwrap_or(Value::Absent)
+            .unwrap_or(Reading::Absent)
     }
 
     fn named(&self, known: &str, name: &str) -> bool {
         is_named(known, name, self.found.server.ignore_case)
     }
 
-    fn argument(&self, names: &[String], line: &[Word]) -> Option<Value> {
+    fn argument(&self, names: &[String], line: &[Word]) -> Option<Reading> {
         line.iter().rev().find_map(|word| {
             let Some((name, _)) = word.prefix().split_once('=') else {
                 let may_be = names.iter().any(|known| may_begin(word, known));
-                return may_be.then(|| Value::Unknown(unseen(word)));
+                return may_be.then(|| Reading::Unknown(unseen(word)));
             };
             let known = names.iter().any(|known| self.named(known, name));
             known.then(|| set(&format!("{name}="), &word.after(name.len() + 1)))
@@ -142,7 +176,7 @@ impl Reader<'_, '_> {
     }
 
     /// A system property: one variable beats the command line, the others yield to it.
-    fn property(&self, is_meant: impl Fn(&str) -> bool) -> Value {
+    fn property(&self, is_meant: impl Fn(&str) -> bool) -> Reading {
         let [strongest, others @ ..] = JVM_OPTIONS;
         let of_entrypoint = self.found.server.java_options_env.iter().filter(|_| self.found.own_entrypoint);
         let weaker = of_entrypoint.map(String::as_str).chain(others);
@@ -159,35 +193,35 @@ impl Reader<'_, '_> {
                     return set(&format!("-D{name}="), &word.after(name.len() + 3));
                 }
                 if text.starts_with('@') && !is_value || text.starts_with("-XX:VMOptionsFile=") {
-                    return Value::Unknown(format!("{}: a file may set the idle timeout", shorten(text)));
+                    return Reading::Unknown(format!("{}: a file may set the idle timeout", shorten(text)));
                 }
                 if assigned.is_none() && may_begin(word, "-D") {
-                    return Value::Unknown(unseen(word));
+                    return Reading::Unknown(unseen(word));
                 }
             }
         }
-        Value::Absent
+        Reading::Absent
     }
 
-    fn mount(&self, paths: &[String]) -> Value {
+    fn mount(&self, paths: &[String]) -> Reading {
         let mounts = self.container.mounts.iter().enumerate();
         let working_dir = self.container.working_dir.as_deref();
         let mut covering =
             mounts.filter(|(_, mount)| paths.iter().any(|path| covers(&mount.mount_path, path, working_dir)));
         match (covering.next(), &self.launch.writes) {
-            (Some((index, mount)), _) => Value::Set {
+            (Some((index, mount)), _) => Reading::Set {
                 value: mount.mount_path.to_string(),
                 text: format!("the volume at {}", mount.mount_path),
                 at: Place::Mount(index),
             },
-            (None, Some(why)) => Value::Unknown(why.clone()),
-            (None, None) => Value::Absent,
+            (None, Some(why)) => Reading::Unknown(why.clone()),
+            (None, None) => Reading::Absent,
         }
     }
 
-    fn subcommand(&self) -> Value {
+    fn subcommand(&self) -> Reading {
         let word = self.found.arguments.iter().find(|word| !word.prefix().starts_with('-'));
-        word.map_or(Value::Absent, |word| set("", word))
+        word.map_or(Reading::Absent, |word| set("", word))
     }
 }
 
@@ -203,12 +237,12 @@ fn unseen(word: &Word) -> String {
 }
 
 /// A value with the text before it.
-fn set(before: &str, word: &Word) -> Value {
+fn set(before: &str, word: &Word) -> Reading {
     match word.known() {
         Ok(value) => {
-            Value::Set { value: value.to_owned(), text: format!("{before}{value}"), at: word.at.clone() }
+            Reading::Set { value: value.to_owned(), text: format!("{before}{value}"), at: word.at.clone() }
         }
-        Err(why) => Value::Unknown(why.to_owned()),
+        Err(why) => Reading::Unknown(why.to_owned()),
     }
 }
 
@@ -240,162 +274,4 @@ fn is_named(known: &str, name: &str, ignore_case: bool) -> bool {
     name.strip_prefix(head)
         .and_then(|rest| rest.strip_suffix(tail))
         .is_some_and(|word| !word.is_empty() && !word.contains('.'))
-}
-
-/// One flag's names and how its server reads flags.
-struct Flags<'a> {
-    names: &'a [Flag],
-    glued: bool,
-    bare: Option<&'a str>,
-    ignore_case: bool,
-    first_wins: bool,
-    directive: Option<&'a str>,
-}
-
-/// Flags that take a value in every server that has them, so that an unknown word behind one is no flag itself.
-const VALUED: [&str; 41] = [
-    "--access-logfile",
-    "--app-dir",
-    "--backlog",
-    "--bind",
-    "--chdir",
-    "--config",
-    "--config.file",
-    "--env",
-    "--env-file",
-    "--error-logfile",
-    "--forwarded-allow-ips",
-    "--graceful-timeout",
-    "--group",
-    "--host",
-    "--hostname",
-    "--limit-concurrency",
-    "--log-config",
-    "--log-level",
-    "--loglevel",
-    "--max-requests",
-    "--max-requests-jitter",
-    "--name",
-    "--pid",
-    "--port",
-    "--root-path",
-    "--server.port",
-    "--ssl-certfile",
-    "--ssl-keyfile",
-    "--storage.tsdb.path",
-    "--storage.tsdb.retention.time",
-    "--threads",
-    "--timeout",
-    "--uds",
-    "--user",
-    "--web.external-url",
-    "--web.listen-address",
-    "--worker-tmp-dir",
-    "--workers",
-    "-b",
-    "-p",
-    "-w",
-];
-
-/// Short flags of gunicorn, nginx, httpd and varnishd that take no value, so that another one may follow in the same
-/// word: `-Rkgevent`.
-const SWITCHES: [char; 6] = ['R', 'q', 't', 'T', 'X', 'F'];
-
-impl Flags<'_> {
-    fn read(&self, line: &[Word]) -> Value {
-        let mut last = Value::Absent;
-        let mut words = line.iter().peekable();
-        let mut valued = false;
-        while let Some(word) = words.next() {
-            if word.known() == Ok("--") {
-                break;
-            }
-            let behind = mem::replace(&mut valued, VALUED.contains(&word.prefix()));
-            let value = match self.value(word, words.peek().copied()) {
-                Some((value, taken)) => {
-                    words.next_if(|_| taken);
-                    valued &= !taken;
-                    value
-                }
-                None if !behind && self.names.iter().any(|flag| may_become(word, flag)) => {
-                    Value::Unknown(unseen(word))
-                }
-                None => continue,
-            };
-            if value == Value::Absent {
-                continue;
-            }
-            last = value;
-            if self.first_wins {
-                break;
-            }
-        }
-        last
-    }
-
-    /// The value that a word, and perhaps the next one, give to the flag; and whether the next one was taken.
-    fn value(&self, word: &Word, next: Option<&Word>) -> Option<(Value, bool)> {
-        let text = word.prefix();
-        let (name, equals) = text.split_once('=').map_or((text, false), |(name, _)| (name, true));
-        let is_whole = equals || word.why().is_none();
-        if !is_whole || !self.names.iter().any(|flag| self.matches(flag, name)) {
-            return self.short(word, next);
-        }
-        if equals {
-            let length = text.find('=').map_or(text.len(), |at| at + 1);
-            return Some((self.directed(&text[..length], &word.after(length)), false));
-        }
-        if let Some(bare) = self.bare {
-            let value = Value::Set { value: bare.to_owned(), text: text.to_owned(), at: word.at.clone() };
-            return Some((value, false));
-        }
-        (!self.glued).then(|| self.next_word(text, next))
-    }
-
-    /// A short flag with its value in the same word, or behind others.
-    fn short(&self, word: &Word, next: Option<&Word>) -> Option<(Value, bool)> {
-        let text = word.prefix();
-        let flags = text.strip_prefix('-').filter(|flags| !flags.starts_with('-'))?;
-        let switched = flags.trim_start_matches(SWITCHES);
-        let (name, rest) = self.names.iter().filter(|flag| flag.full.len() == 2).find_map(|flag| {
-            let letter = &flag.full[1..];
-            Some((&flag.full, flags.strip_prefix(letter).or_else(|| switched.strip_prefix(letter))?))
-        })?;
-        if rest.is_empty() && word.why().is_none() {
-            return Some(self.next_word(text, next));
-        }
-        Some((self.directed(&format!("{name} "), &word.after(text.len() - rest.len())), false))
-    }
-
-    fn next_word(&self, text: &str, next: Option<&Word>) -> (Value, bool) {
-        match next {
-            None => (Value::Unknown(format!("{text} has no value")), false),
-            Some(next) => (self.directed(&format!("{text} "), next), true),
-        }
-    }
-
-    fn matches(&self, flag: &Flag, name: &str) -> bool {
-        let cut = flag.full.get(..name.len()).filter(|_| name.len() >= flag.shortest);
-        is_named(cut.unwrap_or(&flag.full), name, self.ignore_case)
-    }
-
-    /// The value, or what follows the directive in it.
-    fn directed(&self, before: &str, word: &Word) -> Value {
-        let value = set(before, word);
-        let (Some(directive), Value::Set { value, text, at }) = (self.directive, &value) else {
-            return value;
-        };
-        match value.trim().split_once(|c: char| c.is_whitespace() || c == '=') {
-            Some((first, rest)) if first.eq_ignore_ascii_case(directive) => {
-                Value::Set { value: rest.trim().to_owned(), text: text.clone(), at: at.clone() }
-            }
-            Some(_) | None => Value::Absent,
-        }
-    }
-}
-
-/// Whether a word that is not wholly known may turn out to be a flag; a value is none.
-fn may_become(word: &Word, flag: &Flag) -> bool {
-    let head = flag.full.split_once('<').map_or(flag.full.as_str(), |(head, _)| head);
-    may_begin(word, head) && !word.prefix().contains('=')
 }

@@ -36,27 +36,29 @@ fn told_of(catalog: &Catalog, containers: &Value) -> (String, Option<Evidence>) 
     let mut context = Context::default();
     let data = [("SERVER_TOMCAT_KEEP_ALIVE_TIMEOUT".to_owned(), "30s".to_owned())];
     context.config_maps.insert(("shop".to_owned(), "web".to_owned()), data.into());
-    let (server, idle) = judge(catalog, &object.pod, &object.pod.containers[0], "shop", &context);
-    let server = server.map_or("-", |server| &server.id);
+    let served = served(catalog, &object.pod, &object.pod.containers[0], &[], "shop", &context);
+    let server = served.server.map_or("-", |server| &server.id);
     let seconds = |time: Duration| format!("{}s", time.as_secs_f64());
+    let idle = served.general.idle;
+    let evidence = idle.evidence().cloned();
     match idle {
-        Idle::ClosesAfter(window, evidence) => {
+        Idle::ClosesAfter(window, _) => {
             let Window { timeout, from, to } = window;
-            let text = if (timeout, timeout) == (from, to) {
-                seconds(timeout)
-            } else if timeout == from {
-                format!("{}..{}", seconds(from), seconds(to))
-            } else {
-                format!("{} ({}..{})", seconds(timeout), seconds(from), seconds(to))
+            let text = match timeout {
+                Some(timeout) if (timeout, timeout) != (from, to) && timeout != from => {
+                    format!("{} ({}..{})", seconds(timeout), seconds(from), seconds(to))
+                }
+                Some(_) | None if from == to => seconds(from),
+                Some(_) | None => format!("{}..{}", seconds(from), seconds(to)),
             };
-            (format!("{server} {text}"), Some(evidence))
+            (format!("{server} {text}"), evidence)
         }
-        Idle::ClosesEachResponse(evidence) => (format!("{server} each response"), Some(evidence)),
-        Idle::NeverCloses(evidence) => (format!("{server} never"), Some(evidence)),
+        Idle::ClosesEachResponse(_) => (format!("{server} each response"), evidence),
+        Idle::NeverCloses(_) => (format!("{server} never"), evidence),
         Idle::Unknown(why) => {
             assert!(why.0.chars().count() <= 200, "{why}");
-            assert!(why.0.ends_with(WAY_OUT), "{why}");
-            let fact = why.0.strip_suffix(WAY_OUT).unwrap().trim_end_matches("; ").to_owned();
+            assert!(why.0.ends_with(HELP), "{why}");
+            let fact = why.0.strip_suffix(HELP).unwrap().trim_end_matches("; ").to_owned();
             (format!("{server} unknown: {fact}"), None)
         }
     }
@@ -87,7 +89,7 @@ const CART: &str = "registry.example.com/shop/cart:3";
 #[case::gunicorn_odd(
     CART,
     "gunicorn -k gevent --keep-alive x a:b",
-    "gunicorn unknown: we cannot read --keep-alive x as seconds in the way of gunicorn"
+    "gunicorn unknown: gunicorn does not read --keep-alive x as seconds"
 )]
 #[case::gunicorn_no_value(
     CART,
@@ -158,17 +160,46 @@ const CART: &str = "registry.example.com/shop/cart:3";
     "node server.js",
     "node-http unknown: we know no default of this release of node-http"
 )]
-#[case::node_open(
-    "node:20",
-    "node server.js",
-    "node-http unknown: node-http: 5 s or 6 s by version, and code may set it"
-)]
+#[case::node_open("node:20", "node server.js", "node-http 5s..6s")]
 #[case::node_alone(
     CART,
     "node server.js",
-    "node-http unknown: only the command hints at node-http (5 s or 6 s by version, and code may set it)"
+    "node-http unknown: only the command hints at node-http (the version of Node.js is not known)"
 )]
-#[case::node_npm("node:20.11", "npm run start:prod", "node-http 5s")]
+#[case::node_npm(
+    "node:20.11",
+    "npm run start:prod",
+    "node-http unknown: npm run runs a script of package.json, which may set the idle timeout"
+)]
+#[case::node_npm_start(
+    "node:20.11",
+    "npm start",
+    "node-http unknown: npm start runs a script of package.json, which may set the idle timeout"
+)]
+#[case::node_process_file(
+    "node:20.11",
+    "pm2-runtime ecosystem.config.js",
+    "node-http unknown: the process file ecosystem.config.js may set the idle timeout"
+)]
+#[case::node_preload(
+    "node:20.11",
+    "node --require ./x.js server.js",
+    "node-http unknown: --require ./x.js runs before the app and may set the idle timeout"
+)]
+#[case::node_own_flag(
+    "node:20.11",
+    "node server.js --keep-alive-timeout 65000",
+    "node-http unknown: --keep-alive-timeout may set the idle timeout in the app's own way"
+)]
+#[case::mirror("mirror.example.com/dockerhub/library/nginx:1.27", "", "nginx 65s")]
+#[case::another_nginx(
+    "registry.example.com/team/nginx:1.27",
+    "",
+    "- unknown: image registry.example.com/team/nginx is no server that we know"
+)]
+#[case::vllm("vllm/vllm-openai:v0.9.2", "vllm serve m", "vllm 5s")]
+#[case::vllm_module(CART, "python3 -m vllm.entrypoints.openai.api_server --model m", "vllm 5s")]
+#[case::conda(CART, "conda run -n web uvicorn a:b", "uvicorn 5s")]
 #[case::node_loader("node:20.11", "node --require dd-trace/init server.js", "node-http 5s")]
 #[case::node_eval("node:20.11", "node -e 0", "- unknown: node is no server that we know")]
 #[case::node_shell("node:20.11", "sh -c 'npx tsc && node dist/main'", "node-http 5s")]
@@ -176,17 +207,17 @@ const CART: &str = "registry.example.com/shop/cart:3";
 #[case::next_start_buffer("node:22.9", "next start --keepAliveTimeout=70000", "nextjs 70s (71s..71s)")]
 #[case::next_start_either(CART, "next start --keepAliveTimeout 70000", "nextjs 70s..71s")]
 #[case::next_bin("node:20.11", "node node_modules/.bin/next start", "nextjs 5s")]
-#[case::next_default(CART, "next start", "nextjs unknown: nextjs: 5 s or 6 s by the version of Node.js")]
+#[case::next_default(CART, "next start", "nextjs 5s..6s")]
 // proxies
 #[case::nginx("nginx:1.27.3-alpine", "", "nginx 65s")]
 #[case::nginx_foreground("nginx", "nginx -g 'daemon off;'", "nginx 65s")]
 #[case::nginx_entrypoint("nginx", "/docker-entrypoint.sh nginx -g 'daemon off;'", "nginx 65s")]
-#[case::nginx_file("nginx", "nginx -c /x.conf", "nginx unknown: -c /x.conf: a file may set the idle timeout")]
-#[case::nginx_elsewhere(
-    CART,
+#[case::nginx_file(
     "nginx",
-    "nginx unknown: nginx runs with the nginx.conf of an image that we do not know"
+    "nginx -c /x.conf",
+    "nginx unknown: -c /x.conf: a file of the image may set the idle timeout"
 )]
+#[case::nginx_elsewhere(CART, "nginx", "nginx 65s..75s")]
 #[case::nginx_other("nginx", "/app/foo", "- unknown: foo is no server that we know")]
 #[case::httpd("httpd:2.4", "", "apache-httpd 5s")]
 #[case::httpd_directive("httpd:2.4", "httpd -DFOREGROUND -c 'KeepAliveTimeout 15'", "apache-httpd 15s")]
@@ -195,7 +226,7 @@ const CART: &str = "registry.example.com/shop/cart:3";
 #[case::httpd_not_fpm(
     "wordpress:6-fpm",
     "",
-    "- unknown: image docker.io/library/wordpress does not tell which server runs"
+    "- unknown: image docker.io/library/wordpress is no server that we know"
 )]
 #[case::httpd_file(
     "httpd:2.4",
@@ -217,7 +248,7 @@ const CART: &str = "registry.example.com/shop/cart:3";
 #[case::traefik_flag(
     "traefik:v3.1",
     "traefik --entrypoints.a.transport.respondingtimeouts.idletimeout=42",
-    "traefik unknown: --entrypoints.a.transport.respondingtimeouts.idletimeout=42: it is that of one entrypoint"
+    "traefik unknown: each port of traefik has an idle timeout of its own"
 )]
 #[case::traefik_zero(
     "traefik:v1.7",
@@ -253,11 +284,7 @@ const CART: &str = "registry.example.com/shop/cart:3";
     "redis_exporter",
     "prometheus-exporters unknown: only the command hints at prometheus-exporters"
 )]
-#[case::puma(
-    CART,
-    "bundle exec puma -p 80",
-    "puma unknown: puma closes idle connections after 65 s or 20 s by version"
-)]
+#[case::puma(CART, "bundle exec puma -p 80", "puma 20s..65s")]
 #[case::puma_file(
     CART,
     "puma -C config/puma.rb",
@@ -318,7 +345,7 @@ const CART: &str = "registry.example.com/shop/cart:3";
 #[case::java(CART, "java -jar app.jar", "- unknown: java is no server that we know")]
 #[case::report("python:3", "python -m report", "- unknown: python is no server that we know")]
 #[case::pipe(CART, "sh -c 'uvicorn a:b | tee x'", "- unknown: the shell script has a pipe")]
-#[case::nothing(CART, "", "- unknown: image registry.example.com/shop/cart does not tell which server runs")]
+#[case::nothing(CART, "", "- unknown: image registry.example.com/shop/cart is no server that we know")]
 fn commands(#[case] image: &str, #[case] line: &str, #[case] said: &str) {
     assert_eq!(run(image, line), said);
 }
@@ -357,13 +384,13 @@ fn env(pairs: &[(&str, &str)]) -> Value {
 #[case::spring_no_command("", &[("SERVER_TOMCAT_A", "x")], "spring-boot-tomcat unknown: only a setting hints at spring-boot-tomcat")]
 #[case::quarkus_env("java -jar quarkus-run.jar", &[("QUARKUS_HTTP_IDLE_TIMEOUT", "5M")], "quarkus 300s")]
 #[case::next_standalone("node server.js", &[("NEXT_TELEMETRY_DISABLED", "1"), ("KEEP_ALIVE_TIMEOUT", "70000")], "nextjs 70s..71s")]
-#[case::next_standalone_zero("node server.js", &[("NEXT_TELEMETRY_DISABLED", "1"), ("KEEP_ALIVE_TIMEOUT", "0")], "nextjs unknown: nextjs: 5 s or 6 s by the version of Node.js")]
-#[case::next_start_ignores_env("next start", &[("KEEP_ALIVE_TIMEOUT", "70000")], "nextjs unknown: nextjs: 5 s or 6 s by the version of Node.js")]
+#[case::next_standalone_zero("node server.js", &[("NEXT_TELEMETRY_DISABLED", "1"), ("KEEP_ALIVE_TIMEOUT", "0")], "nextjs 5s..6s")]
+#[case::next_start_ignores_env("next start", &[("KEEP_ALIVE_TIMEOUT", "70000")], "nextjs 5s..6s")]
 #[case::kestrel_env("dotnet a.dll", &[("ASPNETCORE_URLS", "http://+:80")], "kestrel 130s..132s")]
 #[case::kestrel_limits("dotnet a.dll", &[("Kestrel__Limits__KeepAliveTimeout", "1")], "kestrel unknown: Kestrel__Limits__KeepAliveTimeout=1: Kestrel reads it only if the app binds that section")]
 #[case::traefik_flags_hide_env("traefik --ping", &[("TRAEFIK_ENTRYPOINTS_WEB_TRANSPORT_RESPONDINGTIMEOUTS_IDLETIMEOUT", "30s")], "traefik 180s")]
 #[case::puma_env("puma", &[("PUMA_PERSISTENT_TIMEOUT", "30")], "puma unknown: PUMA_PERSISTENT_TIMEOUT=30: Puma reads it from 7.0 on, and the version does not show")]
-#[case::rails("rails server", &[("RAILS_ENV", "production")], "puma unknown: puma closes idle connections after 65 s or 20 s by version")]
+#[case::rails("rails server", &[("RAILS_ENV", "production")], "puma 20s..65s")]
 fn variables(#[case] line: &str, #[case] pairs: &[(&str, &str)], #[case] said: &str) {
     assert_eq!(say(&json!({"image": CART, "command": shlex::split(line).unwrap(), "env": env(pairs)})), said);
 }
@@ -375,15 +402,15 @@ fn variables(#[case] line: &str, #[case] pairs: &[(&str, &str)], #[case] said: &
 #[case::args_of_an_unknown_image(json!({"image": CART, "args": ["gunicorn", "-k", "gevent", "a:b"]}), "gunicorn 2s")]
 #[case::flags_of_an_unknown_image(
     json!({"image": CART, "args": ["--port", "80"]}),
-    "- unknown: image registry.example.com/shop/cart does not tell which server runs")]
+    "- unknown: image registry.example.com/shop/cart is no server that we know")]
 #[case::args_after_the_entrypoint(json!({"image": "node:20.11", "args": ["server.js"]}), "node-http 5s")]
 #[case::jetty_args(json!({"image": "jetty:12", "args": ["jetty.http.idleTimeout=9000"]}), "jetty 9s")]
 #[case::node_image_alone(
     json!({"image": "node:20.11"}),
-    "node-http unknown: only the image hints at node-http (5 s or 6 s by version, and code may set it)")]
+    "node-http unknown: only the image hints at node-http (the version of Node.js is not known)")]
 #[case::node_env(
     json!({"image": "node:20.11", "args": ["server.js"], "env": [{"name": "KEEP_ALIVE_TIMEOUT", "value": "9"}]}),
-    "node-http unknown: KEEP_ALIVE_TIMEOUT=9: some frameworks read it, Node.js itself does not")]
+    "node-http unknown: KEEP_ALIVE_TIMEOUT may set the idle timeout in the app's own way")]
 #[case::node_secret_is_no_doubt(
     json!({"image": "node:20.11", "args": ["server.js"], "envFrom": [{"secretRef": {"name": "s"}}]}), "node-http 5s")]
 #[case::java_options_unseen(
@@ -399,13 +426,13 @@ fn variables(#[case] line: &str, #[case] pairs: &[(&str, &str)], #[case] said: &
     "nextjs 5s")]
 #[case::mount(
     json!({"image": "nginx", "volumeMounts": [{"mountPath": "/etc/nginx/conf.d"}]}),
-    "nginx unknown: the volume at /etc/nginx/conf.d: a file may set the idle timeout")]
+    "nginx unknown: /etc/nginx/nginx.conf line 1: the volume at /etc/nginx/conf.d may set it")]
 #[case::mount_below(
     json!({"image": "nginx", "volumeMounts": [{"mountPath": "/etc/nginx/conf.d/site.conf"}]}),
-    "nginx unknown: the volume at /etc/nginx/conf.d/site.conf: a file may set the idle timeout")]
+    "nginx unknown: /etc/nginx/nginx.conf line 1: the volume at /etc/nginx/conf.d/site.conf may set it")]
 #[case::mount_above(
     json!({"image": "nginx", "volumeMounts": [{"mountPath": "/etc/nginx/"}]}),
-    "nginx unknown: the volume at /etc/nginx/: a file may set the idle timeout")]
+    "nginx unknown: the volume at /etc/nginx/ may set it")]
 #[case::mount_beside(json!({"image": "nginx", "volumeMounts": [{"mountPath": "/etc/nginx/ssl"}]}), "nginx 65s")]
 #[case::mount_by_name(
     json!({"image": CART, "command": ["gunicorn"], "volumeMounts": [{"mountPath": "/app/gunicorn.conf.py"}]}),
@@ -427,7 +454,7 @@ fn variables(#[case] line: &str, #[case] pairs: &[(&str, &str)], #[case] said: &
     "gunicorn unknown: GUNICORN_CMD_ARGS may be set by Secret s")]
 #[case::secret_may_set_any_entrypoint(
     json!({"image": "traefik", "envFrom": [{"secretRef": {"name": "s"}}]}),
-    "traefik unknown: TRAEFIK_ENTRYPOINTS_<NAME>_TRANSPORT_RESPONDINGTIMEOUTS_IDLETIMEOUT may be set by Secret s")]
+    "traefik unknown: TRAEFIK_ENTRYPOINTS_TRAEFIK_TRANSPORT_RESPONDINGTIMEOUTS_IDLETIMEOUT may be set by Secret s")]
 #[case::value_from_a_secret(
     json!({"image": CART, "command": ["uvicorn", "--timeout-keep-alive", "$(KEEP)"],
         "env": [{"name": "KEEP", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]}),
@@ -457,7 +484,7 @@ fn containers(#[case] container: Value, #[case] said: &str) {
     "default of nginx 1.27.3 (nginx conf/nginx.conf: keepalive_timeout 65, as in the images of nginx.org, Bitnami and OpenResty)")]
 #[case::default_of_a_mode(
     json!({"image": CART, "command": ["gunicorn", "-k", "gevent"]}),
-    "default of gunicorn (gevent) (gunicorn 27.0.1 gunicorn/config.py: keepalive 2, which these workers take over; measured)")]
+    "default of gunicorn (gevent) (gunicorn 27.0.1 gunicorn/config.py: keepalive 2, which these workers take over; measured); likely: a gunicorn.conf.py in the working directory of the image may set it")]
 fn evidence(#[case] container: Value, #[case] text: &str) {
     assert_eq!(told(Catalog::builtin(), &container).1.unwrap().to_string(), text);
 }

@@ -4,6 +4,7 @@
 //! skipped unread. What Linkerd or a server makes of them is left to the knowledge modules.
 
 mod probe;
+mod volume;
 
 use json_patch::jsonptr::PointerBuf;
 use serde::{
@@ -12,7 +13,10 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-pub use self::probe::{Handler, PortRef, Probe, ProbeKind};
+pub use self::{
+    probe::{Handler, PortRef, Probe, ProbeKind},
+    volume::{FileSource, KeyToPath, Mount, Volume, VolumeKind},
+};
 use crate::base::text::{Text, nullable};
 
 /// A pod, or the pod template of a workload.
@@ -129,6 +133,8 @@ pub struct Container<'a> {
     /// Those of the other fields that change what a container is, and that hardly anybody sets: `lifecycle hooks`,
     /// `volumeDevices`, `stdin`, `tty`, `terminationMessagePath`.
     pub unusual: Vec<&'static str>,
+    /// What runs beside the program once the container has started.
+    pub post_start: Option<Hook<'a>>,
     /// `securityContext` as it was sent, unread.
     pub security_context: Option<&'a RawValue>,
     /// `resources` as they were sent, unread.
@@ -143,6 +149,22 @@ impl Container<'_> {
             ContainerList::Init => self.restart_always,
         }
     }
+}
+
+/// A hook of a container's `lifecycle`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+pub struct Hook<'a> {
+    /// `exec`: a command that runs in the container; absent for the other kinds, which run nothing there.
+    #[serde(borrow, default)]
+    pub exec: Option<Exec<'a>>,
+}
+
+/// A command of a hook.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+pub struct Exec<'a> {
+    /// `command`, not run in a shell.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub command: Vec<Text<'a>>,
 }
 
 /// A variable of `env`.
@@ -218,76 +240,6 @@ pub struct Port<'a> {
     /// `containerPort`.
     #[serde(rename = "containerPort")]
     pub number: u16,
-}
-
-/// A mounted volume of a container.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
-#[serde(from = "RawMount<'a>", bound(deserialize = "'de: 'a"))]
-pub struct Mount<'a> {
-    /// The volume's name.
-    pub name: Text<'a>,
-    /// Where it appears.
-    pub mount_path: Text<'a>,
-    /// The whole volume, and nothing of it seen outside: no `subPath`, `subPathExpr` or `mountPropagation`.
-    pub is_plain: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawMount<'a> {
-    #[serde(borrow, default, deserialize_with = "nullable")]
-    name: Text<'a>,
-    #[serde(borrow, default, deserialize_with = "nullable")]
-    mount_path: Text<'a>,
-    #[serde(borrow, default, deserialize_with = "nullable")]
-    sub_path: Text<'a>,
-    #[serde(borrow, default, deserialize_with = "nullable")]
-    sub_path_expr: Text<'a>,
-    #[serde(borrow, default, deserialize_with = "nullable")]
-    mount_propagation: Text<'a>,
-}
-
-impl<'a> From<RawMount<'a>> for Mount<'a> {
-    fn from(raw: RawMount<'a>) -> Self {
-        let propagated = !matches!(&*raw.mount_propagation, "" | "None");
-        let is_plain = raw.sub_path.is_empty() && raw.sub_path_expr.is_empty() && !propagated;
-        Self { name: raw.name, mount_path: raw.mount_path, is_plain }
-    }
-}
-
-/// A volume of the pod.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
-#[serde(from = "RawVolume<'a>", bound(deserialize = "'de: 'a"))]
-pub struct Volume<'a> {
-    /// The name by which mounts refer to it.
-    pub name: Text<'a>,
-    /// It is an `emptyDir`.
-    pub is_empty_dir: bool,
-    /// It is of a kind that holds a service account's token: `projected`, or a `secret` as before Kubernetes 1.21.
-    pub is_token: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawVolume<'a> {
-    #[serde(borrow, default, deserialize_with = "nullable")]
-    name: Text<'a>,
-    #[serde(default)]
-    empty_dir: Option<IgnoredAny>,
-    #[serde(default)]
-    projected: Option<IgnoredAny>,
-    #[serde(default)]
-    secret: Option<IgnoredAny>,
-}
-
-impl<'a> From<RawVolume<'a>> for Volume<'a> {
-    fn from(raw: RawVolume<'a>) -> Self {
-        Self {
-            name: raw.name,
-            is_empty_dir: raw.empty_dir.is_some(),
-            is_token: raw.projected.is_some() || raw.secret.is_some(),
-        }
-    }
 }
 
 /// The entries of a label or annotation map that we read: those of Linkerd, of linkerd-linger and of kubelet's
@@ -375,8 +327,8 @@ struct RawContainer<'a> {
     startup_probe: Option<probe::RawProbe<'a>>,
     #[serde(borrow, default)]
     restart_policy: Option<Text<'a>>,
-    #[serde(default, deserialize_with = "nullable")]
-    lifecycle: Lifecycle,
+    #[serde(borrow, default)]
+    lifecycle: Option<Lifecycle<'a>>,
     #[serde(default, deserialize_with = "nullable")]
     volume_devices: Vec<IgnoredAny>,
     #[serde(default, deserialize_with = "nullable")]
@@ -395,9 +347,9 @@ struct RawContainer<'a> {
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Lifecycle {
-    #[serde(default)]
-    post_start: Option<IgnoredAny>,
+struct Lifecycle<'a> {
+    #[serde(borrow, default)]
+    post_start: Option<Hook<'a>>,
     #[serde(default)]
     pre_stop: Option<IgnoredAny>,
 }
@@ -413,9 +365,10 @@ impl<'a> From<RawContainer<'a>> for Container<'a> {
         .into_iter()
         .filter_map(|(kind, probe)| Some(probe?.check(kind, &ports)))
         .collect();
+        let lifecycle = raw.lifecycle.unwrap_or_default();
         let message_path = &*raw.termination_message_path;
         let unusual = [
-            ("lifecycle hooks", raw.lifecycle.post_start.is_some() || raw.lifecycle.pre_stop.is_some()),
+            ("lifecycle hooks", lifecycle.post_start.is_some() || lifecycle.pre_stop.is_some()),
             ("volumeDevices", !raw.volume_devices.is_empty()),
             ("stdin", raw.stdin || raw.stdin_once),
             ("tty", raw.tty),
@@ -437,6 +390,7 @@ impl<'a> From<RawContainer<'a>> for Container<'a> {
             probes,
             restart_always: raw.restart_policy.is_some_and(|policy| &*policy == "Always"),
             unusual,
+            post_start: lifecycle.post_start,
             security_context: raw.security_context.filter(|raw| raw.get() != "null"),
             resources: raw.resources.filter(|raw| raw.get() != "null"),
         }
@@ -475,6 +429,7 @@ impl PartialEq for Container<'_> {
             && self.probes == other.probes
             && self.restart_always == other.restart_always
             && self.unusual == other.unusual
+            && self.post_start == other.post_start
             && self.security_context.map(RawValue::get) == other.security_context.map(RawValue::get)
     }
 }

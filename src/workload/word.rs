@@ -17,6 +17,10 @@ pub(crate) enum Place {
     ConfigMap(String),
     /// An item of `volumeMounts`.
     Mount(usize),
+    /// A line, from 1, of a key of the ConfigMap of this name.
+    Line { config_map: String, key: String, line: usize },
+    /// A line, from 1, of a file of the image.
+    ImageLine { path: String, line: usize },
 }
 
 impl Place {
@@ -28,6 +32,10 @@ impl Place {
             Self::Env(index) => ("env", index),
             Self::Mount(index) => ("volumeMounts", index),
             Self::ConfigMap(name) => return format!("ConfigMap {name}"),
+            Self::Line { config_map, key, line } => {
+                return format!("ConfigMap {config_map}, key {key}, line {line}");
+            }
+            Self::ImageLine { path, line } => return format!("the image's {path}, line {line}"),
         };
         pod.container_pointer(container, [field, &index.to_string()]).to_string()
     }

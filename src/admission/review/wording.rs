@@ -1,6 +1,6 @@
 //! The words of an answer, within the limits of the API: warnings, the denial, the audit annotation.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, fmt::Display};
 
 use super::Door;
 use crate::{
@@ -8,6 +8,7 @@ use crate::{
         finding::{Action, Finding, RuleId},
         verdict::Verdict,
     },
+    servers::Certainty,
     workload::object::Kind,
 };
 
@@ -53,9 +54,14 @@ pub(super) fn limit(warnings: &mut Vec<String>) {
 /// Every reason with its way out; the notes go first when it gets too long, then the last reasons, which are counted.
 pub(super) fn denial<'f>(findings: impl Iterator<Item = &'f Finding>) -> String {
     let findings: Vec<_> = findings.collect();
+    // Whoever reads the denial at night asks first why a harmless match is refused.
+    let fact = |finding: &Finding| match finding.reachable {
+        true => finding.message.clone(),
+        false => format!("{}. Refused because the policy rejects what can fail later, too", finding.message),
+    };
     let whole =
-        |finding: &Finding| format!("{} ({}). To fix: {}.", finding.message, finding.note, finding.help);
-    let short = |finding: &Finding| format!("{}. To fix: {}.", finding.message, finding.help);
+        |finding: &Finding| format!("{} ({}). To fix: {}.", fact(finding), finding.note, finding.help);
+    let short = |finding: &Finding| format!("{}. To fix: {}.", fact(finding), finding.help);
     let (mut text, more) = fitting(&findings.iter().map(|finding| whole(finding)).collect::<Vec<_>>());
     if more > 0 || text.chars().count() > DENIAL_CHARS {
         text = fitting(&findings.iter().map(|finding| short(finding)).collect::<Vec<_>>()).0;
@@ -80,17 +86,21 @@ fn fitting(reasons: &[String]) -> (String, usize) {
     (text, 0)
 }
 
-/// `rule=action` for each finding; an exempt one says so.
+/// `rule=action` for each finding, `rule=action(likely)` for one that is not certain; an exempt one says so.
 pub(super) fn audit(verdict: &Verdict) -> String {
     counted(verdict.judged.iter().map(|judged| {
         let action = if judged.exempt.is_some() { "exempt" } else { judged.action.as_str() };
-        (judged.finding.rule, action)
+        let grade = match judged.finding.certainty {
+            Certainty::Certain => "",
+            Certainty::Likely(_) => "(likely)",
+        };
+        (judged.finding.rule, format!("{action}{grade}"))
     }))
 }
 
 /// `rule=action`, separated by commas; what there is several times is told once, with its number: `rule=action x3`.
-pub fn counted(findings: impl IntoIterator<Item = (RuleId, &'static str)>) -> String {
-    let mut counts: Vec<((RuleId, &str), usize)> = Vec::new();
+pub fn counted<A: Display + PartialEq>(findings: impl IntoIterator<Item = (RuleId, A)>) -> String {
+    let mut counts: Vec<((RuleId, A), usize)> = Vec::new();
     for finding in findings {
         match counts.iter_mut().find(|(known, _)| *known == finding) {
             Some((_, count)) => *count += 1,
@@ -127,6 +137,7 @@ mod tests {
         Finding {
             rule: RuleId::ProbeMatchesIdleTimeout,
             reachable: true,
+            certainty: Certainty::Certain,
             container: None,
             at: Vec::new(),
             message: message.to_owned(),

@@ -9,7 +9,7 @@ use serde::{
 use serde_saphyr::Spanned;
 
 use super::{
-    CloseWait, Policy, PolicyError, RejectAt, RejectWhen, Via,
+    CloseWait, Policy, PolicyError, RejectAt, RejectFrom, RejectWhen, Via,
     exemption::{Exemption, Pattern, RuleSet},
     read::{self, Field, Mistakes, Section},
 };
@@ -71,10 +71,8 @@ fn read_policy(mistakes: &mut Mistakes, whole: &Field<'_>, text: &str, policy: &
     {
         policy.tolerance = tolerance;
     }
-    if let Some(field) = root.get("reject")
-        && let Some(when) = mistakes.one_of(&field, "value", &RejectWhen::ALL, RejectWhen::as_str)
-    {
-        policy.reject = when;
+    if let Some(field) = root.get("reject") {
+        read_reject(mistakes, &field, policy);
     }
     if let Some(field) = root.get("rejectAt")
         && let Some(at) = mistakes.one_of(&field, "value", &RejectAt::ALL, RejectAt::as_str)
@@ -102,6 +100,38 @@ fn read_policy(mistakes: &mut Mistakes, whole: &Field<'_>, text: &str, policy: &
         let word = mistakes.one_of(&field, "value", &["allow", "forbid"], |word| word);
         policy.annotation_exemptions = word != Some("forbid");
     }
+}
+
+/// Reads `reject`: a word, or a list of two, one on what can fail now and one on how sure that is.
+fn read_reject(mistakes: &mut Mistakes, field: &Field<'_>, policy: &mut Policy) {
+    let words = match field.node.value {
+        yaml::Value::Sequence(_) => mistakes.list(field),
+        yaml::Value::Scalar(_) | yaml::Value::Mapping(_) => vec![field.clone()],
+    };
+    let known = [
+        RejectWhen::Always.as_str(),
+        RejectWhen::Reachable.as_str(),
+        RejectFrom::Certain.as_str(),
+        RejectFrom::Likely.as_str(),
+    ];
+    let (mut when, mut from) = (None, None);
+    for item in &words {
+        let Some(word) = mistakes.one_of(item, "value", &known, |word| word) else { continue };
+        let found = RejectWhen::ALL.into_iter().find(|value| value.as_str() == word);
+        let twice = match found {
+            Some(value) => when.replace(value).is_some(),
+            None => {
+                let value = RejectFrom::ALL.into_iter().find(|value| value.as_str() == word);
+                from.replace(value.unwrap_or_default()).is_some()
+            }
+        };
+        if twice {
+            mistakes
+                .at(item, format!("{word} contradicts a value before it; give one of {}", known.join(", ")));
+        }
+    }
+    policy.reject = when.unwrap_or_default();
+    policy.reject_from = from.unwrap_or_default();
 }
 
 fn read_close_wait(mistakes: &mut Mistakes, field: &Field<'_>, close_wait: &mut CloseWait) {

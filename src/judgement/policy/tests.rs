@@ -89,7 +89,7 @@ line 4: closeWait.via: no value is named \"sysctl\"; did you mean pod-sysctl?
 line 5: closeWait.cni: no value is named \"allow\"; there are true, false
 line 7: closeWait.images[0]: \"docker.io/linkerd/proxy-init:v2\" has a tag or a digest; write the repository alone, it stands for all of them
 line 8: closeWait.images[1]: \"https://x/y\" has a scheme; write the repository alone, like registry.example.com/linkerd/proxy-init
-line 10: reject: no value is named \"sometimes\"; there are always, reachable
+line 10: reject: no value is named \"sometimes\"; there are always, reachable, certain, likely
 line 11: rejectAt: no value is named \"workload\"; did you mean workloads?
 line 13: rules: no rule is named \"probe-matches-idle-timout\"; did you mean probe-matches-idle-timeout?
 line 14: rules.probe-matches-idle-timeout: this rule knows no patch; use reject, warn or ignore
@@ -137,8 +137,7 @@ fn mistakes_say_what_and_where(#[case] text: &str, #[case] message: &str) {
     assert_eq!(mistakes(text), [message]);
 }
 
-const GOOD: &str =
-    "{id: good, name: Good, reliable: {commands: [good]}, idle: [{closes: 5s, source: its documentation}]}";
+const GOOD: &str = "{id: good, name: Good, reliable: {commands: [good]}, idle: [{closes: 5s, certain: it has no other setting, source: its documentation}]}";
 
 #[test]
 fn a_mistake_in_one_server_does_not_hide_that_in_the_next() {

@@ -3,7 +3,7 @@
 //! Measured: failures occur when a connection is re-used at the moment of the close, and none when the proxy drops it
 //! first. A server that can speak HTTP/2 is no exception: HTTP/1 requests reach it over the same pool as any other.
 
-use super::{Case, MOST_FINDINGS, Rule, closes, evidence, seconds};
+use super::{Case, MOST_FINDINGS, Rule, closes, evidence, or_declare, seconds};
 use crate::{
     judgement::{
         finding::{Finding, RuleId},
@@ -22,8 +22,10 @@ pub(super) const RULE: Rule = Rule {
 fn check(case: &Case<'_>) -> Vec<Finding> {
     let Some(proxy) = case.survey.mesh.proxy() else { return Vec::new() };
     let mut findings = Vec::new();
-    for app in &case.survey.apps {
-        let Idle::ClosesAfter(window, how) = &app.idle else { continue };
+    let answers =
+        case.survey.apps.iter().flat_map(|app| app.answers().into_iter().map(move |answer| (app, answer)));
+    for (app, answer) in answers {
+        let Idle::ClosesAfter(window, how) = &answer.idle else { continue };
         let ports = &app.container.ports;
         let pooled = ports.is_empty() || ports.iter().any(|port| port_way(proxy, port.number).is_none());
         if window.from >= proxy.pool.timeout || !pooled {
@@ -36,19 +38,21 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
         findings.push(Finding {
             rule: RULE.id,
             reachable: true,
+            certainty: how.certainty.clone(),
             container: Some(app.container.name.to_string()),
             at: vec![case.survey.pod.container_pointer(app.container, [])],
             message: format!(
                 "{}: {}; the proxy re-uses them up to {kept}",
                 app.container.name,
-                closes(app, window)
+                closes(app, window, how)
             ),
             note: format!("{}; the pool's timeout is the {}", evidence(how), proxy.pool.from),
             help: format!(
-                "raise {} above {kept}, or set {} of linkerd-proxy below {}",
-                app.idle_timeout_name(),
+                "raise {} above {kept}, or set {} of linkerd-proxy below {}{}",
+                app.idle_timeout_name(answer),
                 pool::knob(proxy.version, proxy.line),
-                seconds(window.from)
+                seconds(window.from),
+                or_declare(how)
             ),
             edits: Vec::new(),
         });

@@ -6,6 +6,7 @@ use crate::{
         finding::{Finding, RuleId},
         policy::{AnnotationError, AnnotationExemption},
     },
+    servers::Certainty,
     workload::annotations::{EXEMPT, Mistake},
 };
 
@@ -30,6 +31,7 @@ fn finding(case: &Case<'_>, mistake: Mistake) -> Finding {
     Finding {
         rule: RULE.id,
         reachable: true,
+        certainty: Certainty::Certain,
         container: None,
         at: vec![case.survey.pod.annotation_pointer(&mistake.key)],
         message: format!("{}: {}", mistake.key, mistake.message),

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Case, MOST_FINDINGS, Rule, closes, evidence, seconds};
+use super::{Case, MOST_FINDINGS, Rule, closes, evidence, or_declare, seconds};
 use crate::{
     judgement::{
         finding::{Finding, RuleId},
@@ -17,7 +17,7 @@ use crate::{
         timing::{self, Budget},
     },
     linkerd::{Proxy, pool},
-    servers::{Evidence, Idle, Window},
+    servers::{Answer, Evidence, Idle, Origin, Window},
     workload::pod::ProbeKind,
 };
 
@@ -35,17 +35,30 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut budget = Budget::default();
     for (app, pools) in case.survey.apps.iter().zip(pools(case.survey)) {
-        let Idle::ClosesAfter(window, how) = &app.idle else { continue };
-        let server = Server { case, proxy, app, window, how };
+        let server = |answer| {
+            Some(Server { case, proxy, app, answer, window: window(answer)?.0, how: window(answer)?.1 })
+        };
         for (pool, probes) in &pools {
-            server.judge_probes(pool, probes, &mut budget, &mut findings);
+            if let Some(server) = server(app.served.at(Some(pool.port))) {
+                server.judge_probes(pool, probes, &mut budget, &mut findings);
+            }
         }
-        server.judge_traffic(&mut findings);
+        for server in app.answers().into_iter().filter_map(server) {
+            server.judge_traffic(&mut findings);
+        }
         if findings.len() > MOST_FINDINGS {
             break;
         }
     }
     findings
+}
+
+/// When a server closes idle connections, and how we know; `None` where it does not or nobody can tell.
+const fn window(answer: &Answer) -> Option<(&Window, &Evidence)> {
+    match &answer.idle {
+        Idle::ClosesAfter(window, evidence) => Some((window, evidence)),
+        Idle::ClosesEachResponse(_) | Idle::NeverCloses(_) | Idle::Unknown(_) => None,
+    }
 }
 
 /// What probes have in common that share a pooled connection: they ask one port at the same time, in one protocol and
@@ -85,6 +98,7 @@ struct Server<'a> {
     case: &'a Case<'a>,
     proxy: &'a Proxy,
     app: &'a App<'a, 'a>,
+    answer: &'a Answer,
     window: &'a Window,
     how: &'a Evidence,
 }
@@ -103,8 +117,8 @@ impl Server<'_> {
             periods.iter().copied().filter(|period| self.case.meets(*period, self.window)).collect();
         for period in &matching {
             let of: Vec<_> = probes.iter().copied().filter(|used| used.probe.period == *period).collect();
-            let comes = if of.len() == 1 { "comes" } else { "come" };
-            let fact = format!("{} on {port} {comes} every {}", self.name(&of), seconds(*period));
+            let runs = if of.len() == 1 { "runs" } else { "run" };
+            let fact = format!("{} on port {port} {runs} every {}", self.name(&of), seconds(*period));
             findings.push(self.finding(&fact, &of, way, *period));
         }
         // No gap can be dangerous that the pool does not outlast.
@@ -118,7 +132,8 @@ impl Server<'_> {
             .filter(|idle| self.reachable(way, *idle))
             .collect();
         for idle in gaps {
-            let fact = format!("{} on {port} leave one idle for {}", self.name(probes), seconds(idle));
+            let fact =
+                format!("{} on port {port} leave a connection idle for {}", self.name(probes), seconds(idle));
             findings.push(self.finding(&fact, probes, way, idle));
         }
     }
@@ -149,18 +164,23 @@ impl Server<'_> {
             .iter()
             .take(MOST_NAMED)
             .map(|used| pod.container_pointer(used.container, [used.probe.kind.field(), "periodSeconds"]))
-            .chain([match self.how {
-                Evidence::SetBy { at, .. } => json_patch::jsonptr::PointerBuf::parse(at.clone()).ok(),
-                Evidence::DefaultOf { .. } => None,
+            .chain([match &self.how.origin {
+                Origin::SetBy { at, .. } => json_patch::jsonptr::PointerBuf::parse(at.clone()).ok(),
+                Origin::DefaultOf { .. } => None,
             }
             .unwrap_or_else(|| pod.container_pointer(self.app.container, []))])
             .collect();
         Finding {
             rule: RULE.id,
             reachable: self.reachable(way, idle),
+            certainty: self.how.certainty.clone(),
             container: Some(self.app.container.name.to_string()),
             at,
-            message: format!("{}: {}; {fact}", self.app.container.name, closes(self.app, self.window)),
+            message: format!(
+                "{}: {}; {fact}",
+                self.app.container.name,
+                closes(self.app, self.window, self.how)
+            ),
             note: format!("{}; {}", evidence(self.how), self.reach(way, idle)),
             help: self.help(way, idle),
             edits: Vec::new(),
@@ -172,17 +192,23 @@ impl Server<'_> {
         let kept = seconds(pool.timeout);
         match way {
             Way::Http2 => {
-                "reachable over HTTP/2: the proxy re-uses that connection as long as it is open".to_owned()
+                "can fail now: the proxy re-uses the HTTP/2 connection as long as it is open".to_owned()
             }
             _ if self.reachable(way, idle) => {
-                format!("reachable: the proxy re-uses idle connections up to {kept} ({})", pool.from)
+                format!("can fail now: the proxy re-uses idle connections for up to {kept} ({})", pool.from)
             }
-            _ => format!("not reachable now: the proxy drops idle connections after {kept} ({})", pool.from),
+            _ => format!(
+                "cannot fail with the current proxy settings: the proxy closes idle connections after {kept} ({}); \
+                 can fail once that is raised to {} or more",
+                pool.from,
+                seconds(self.window.from)
+            ),
         }
     }
 
     fn help(&self, way: Way, idle: Duration) -> String {
-        let mut ways = vec![format!("raise {} well above {}", self.app.idle_timeout_name(), seconds(idle))];
+        let mut ways =
+            vec![format!("raise {} well above {}", self.app.idle_timeout_name(self.answer), seconds(idle))];
         if way == Way::Http1 && self.reachable(way, idle) {
             ways.push(format!(
                 "set {} of linkerd-proxy below {}",
@@ -196,7 +222,7 @@ impl Server<'_> {
             seconds(self.window.from.saturating_sub(tolerance)),
             seconds(self.window.to + tolerance)
         ));
-        ways.join(", or ")
+        ways.join(", or ") + &or_declare(self.how)
     }
 
     /// `the liveness probe`, `the liveness and readiness probes`; one of another container as

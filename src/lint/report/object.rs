@@ -4,7 +4,7 @@ use json_patch::Patch;
 
 use super::{
     CloseWaitReport, ContainerReport, FindingReport, IdleReport, MeshReport, MeshState, ObjectReport,
-    ProbeReport, Seconds,
+    PortReport, ProbeReport, Seconds,
 };
 use crate::{
     judgement::{
@@ -55,6 +55,7 @@ impl FindingReport {
             action: if judged.exempt.is_some() { Action::Ignore } else { judged.action },
             exempt: judged.exempt.clone(),
             reachable: finding.reachable,
+            certainty: finding.certainty.as_str(),
             container: finding.container.clone(),
             message: finding.message.clone(),
             note: finding.note.clone(),
@@ -92,8 +93,15 @@ fn shape(proxy: &Proxy) -> String {
 fn container(app: &crate::judgement::survey::App<'_, '_>) -> ContainerReport {
     ContainerReport {
         name: app.container.name.to_string(),
-        server: app.server.map_or("unknown", |server| &server.id).to_owned(),
-        idle: IdleReport::from(&app.idle),
+        server: app.served.server.map_or("unknown", |server| &server.id).to_owned(),
+        idle: IdleReport::from(&app.served.general.idle),
+        ports: app
+            .served
+            .by_port
+            .iter()
+            .filter(|(_, answer)| answer.idle != app.served.general.idle)
+            .map(|(port, answer)| PortReport { port: *port, idle: IdleReport::from(&answer.idle) })
+            .collect(),
     }
 }
 

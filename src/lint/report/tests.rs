@@ -16,6 +16,7 @@ fn finding(rule: RuleId, action: Action, message: &str, help: &str, lines: Vec<L
         rule,
         action,
         reachable: action == Action::Reject,
+        certainty: "certain",
         container: None,
         message,
         help,
@@ -46,20 +47,24 @@ fn cart() -> ObjectReport {
                 server: "uvicorn".into(),
                 idle: IdleReport {
                     kind: IdleKind::ClosesAfter,
+                    certainty: Some("certain"),
                     seconds: Some(seconds(5_000)),
                     window_seconds: Some([seconds(5_000), seconds(6_500)]),
                     evidence: "default of uvicorn 0.30 (uvicorn/config.py)".into(),
                 },
+                ports: Vec::new(),
             },
             ContainerReport {
                 name: "log-shipper".into(),
                 server: "unknown".into(),
                 idle: IdleReport {
                     kind: IdleKind::Unknown,
+                    certainty: None,
                     seconds: None,
                     window_seconds: None,
                     evidence: "no server is recognised in /bin/ship".into(),
                 },
+                ports: Vec::new(),
             },
         ],
         probes: vec![

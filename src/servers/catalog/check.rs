@@ -1,33 +1,40 @@
 //! Raw entries -> servers: every mistake, each with its line.
+//!
+//! Signs, products, files and listeners are checked here; settings and defaults in `settings`.
 
-use std::{collections::BTreeSet, time::Duration};
+mod settings;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_saphyr::Spanned;
 
 use super::{
-    CatalogError, Flag, IdleDefault, Mode, ModeStep, Obeys, Outcome, Server, Sets, Setting, Sign, SignKind,
-    Source, Strength,
-    format::{Format, Reading},
-    raw::{RawDefault, RawMode, RawServer, RawSetting, RawSigns},
-    version::Versions,
+    CatalogError,
+    entry::{ConfigFile, Listener, Mode, ModeStep, Product, Server, Sign, SignKind, Strength, Templates},
+    raw::{RawFile, RawListener, RawMode, RawProduct, RawServer, RawSigns},
 };
+use crate::servers::settings::FileFormat;
 
-/// Checks entries that join `known` ones.
+/// Checks entries that join `known` ones; each has the name of its family.
 pub(super) fn servers(
     known: &[Server],
-    raw: Vec<Spanned<RawServer>>,
+    raw: Vec<(&str, Spanned<RawServer>)>,
 ) -> Result<Vec<Server>, Vec<CatalogError>> {
     let mut mistakes = Mistakes::default();
-    let ids: Vec<String> = raw.iter().map(|server| server.value.id.value.clone()).collect();
+    let ids: BTreeSet<String> = raw.iter().map(|(_, server)| server.value.id.value.clone()).collect();
+    let mut before = BTreeSet::new();
     let mut servers = Vec::new();
-    for (at, raw) in raw.into_iter().enumerate() {
+    for (family, raw) in raw {
         let RawServer { id, refines, .. } = &raw.value;
         if id.value.is_empty()
-            || !id.value.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+            || !id
+                .value
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_'))
         {
-            mistakes.add(id, format!("id {:?} is not made of a-z, 0-9 and dashes", id.value));
+            mistakes.add(id, format!("id {:?} is not made of a-z, 0-9, dashes and underscores", id.value));
         }
-        if ids[..at].contains(&id.value) {
+        if !before.insert(id.value.clone()) {
             mistakes.add(id, format!("id {} is there twice", id.value));
         }
         if let Some(general) = refines {
@@ -36,9 +43,15 @@ pub(super) fn servers(
                 mistakes.add(general, format!("refines {}, which is not there", general.value));
             }
         }
-        servers.push(mistakes.server(raw));
+        servers.push(mistakes.server(family, raw));
     }
     if mistakes.0.is_empty() { Ok(servers) } else { Err(mistakes.sorted()) }
+}
+
+/// The names that settings and defaults of an entry may refer to.
+struct Names {
+    modes: BTreeSet<String>,
+    files: BTreeSet<String>,
 }
 
 #[derive(Default)]
@@ -54,40 +67,60 @@ impl Mistakes {
         self.0
     }
 
-    fn server(&mut self, raw: Spanned<RawServer>) -> Server {
+    fn server(&mut self, family: &str, raw: Spanned<RawServer>) -> Server {
         let raw = raw.value;
-        let mut signs = self.signs(&raw.reliable, Strength::Reliable);
-        signs.extend(self.signs(&raw.hints, Strength::Hint));
-        if signs.is_empty() {
-            self.add(&raw.id, format!("nothing tells how {} is recognised", raw.id.value));
+        let mut signs = self.signs(&raw.reliable, Strength::Reliable, None);
+        signs.extend(self.signs(&raw.hints, Strength::Hint, None));
+        let mut products = Vec::new();
+        for (at, product) in raw.products.into_iter().enumerate() {
+            signs.extend(self.product_signs(&product, at));
+            let RawProduct { name, source, ports, .. } = product.value;
+            products.push(Product { name, source, ports });
         }
         if raw.idle.is_empty() {
             self.add(&raw.id, format!("{} has no default under idle", raw.id.value));
         }
-        let modes = raw.mode.as_ref().map(modes).unwrap_or_default();
-        let mode = raw.mode.map(|mode| self.mode(mode, &modes));
-        let settings =
-            raw.settings.into_iter().filter_map(|setting| self.setting(setting, &modes, false)).collect();
-        let defaults = raw.idle.into_iter().map(|default| self.idle_default(default, &modes)).collect();
+        let names = Names {
+            modes: raw.mode.as_ref().map(modes).unwrap_or_default(),
+            files: raw.files.keys().cloned().collect(),
+        };
+        let mode = raw.mode.map(|mode| self.mode(mode, &names));
+        let files = raw.files.into_iter().filter_map(|(name, file)| Some((name, self.file(file, &names)?)));
+        let files: BTreeMap<_, _> = files.collect();
+        let listeners = raw.listeners.into_iter().map(|listener| self.listener(listener, &names)).collect();
+        let settings = self.settings(raw.settings, &names);
+        let defaults = raw.idle.into_iter().map(|default| self.idle_default(default, &names)).collect();
+        let templates = raw.templates.map(|raw| Templates { from: raw.from, to: raw.to, suffix: raw.suffix });
         Server {
             id: raw.id.value,
             name: raw.name,
+            family: family.to_owned(),
             runtime: raw.runtime,
             refines: raw.refines.map(|refines| refines.value),
             doubt: raw.doubt,
             signs,
+            products,
             version_from: raw.version_from,
             entrypoint: raw.entrypoint,
+            takes_arguments: raw.takes_arguments,
             ignore_case: raw.ignore_case,
             arguments_env: raw.arguments_env,
             java_options_env: raw.java_options_env,
             mode,
+            files,
+            image_files: raw.image_files,
+            templates,
+            listeners,
+            other_ports: raw.other_ports.map(|why| why.value),
             settings,
             defaults,
+            raise: raw.raise,
+            gotchas: raw.gotchas,
+            sources: raw.sources,
         }
     }
 
-    fn signs(&mut self, raw: &RawSigns, strength: Strength) -> Vec<Sign> {
+    fn signs(&mut self, raw: &RawSigns, strength: Strength, product: Option<usize>) -> Vec<Sign> {
         let kinds = [
             (SignKind::Image, &raw.images),
             (SignKind::Command, &raw.commands),
@@ -95,12 +128,37 @@ impl Mistakes {
             (SignKind::Jar, &raw.jars),
             (SignKind::Class, &raw.classes),
             (SignKind::Setting, &raw.settings),
+            (SignKind::Flag, &raw.flags),
         ];
         let mut signs = Vec::new();
         for (kind, texts) in kinds {
             for text in texts {
                 signs.extend(self.sign(kind, text, strength));
             }
+        }
+        for sign in &mut signs {
+            sign.product = product;
+        }
+        signs
+    }
+
+    fn product_signs(&mut self, product: &Spanned<RawProduct>, at: usize) -> Vec<Sign> {
+        let raw = &product.value;
+        if raw.source.trim().is_empty() {
+            self.add(product, format!("product {} has no source", raw.name));
+        }
+        let signs = RawSigns {
+            images: raw.images.clone(),
+            commands: raw.commands.clone(),
+            modules: raw.modules.clone(),
+            jars: raw.jars.clone(),
+            classes: raw.classes.clone(),
+            settings: raw.settings.clone(),
+            flags: raw.flags.clone(),
+        };
+        let signs = self.signs(&signs, Strength::Reliable, Some(at));
+        if signs.is_empty() {
+            self.add(product, format!("nothing tells how {} is recognised", raw.name));
         }
         signs
     }
@@ -110,9 +168,6 @@ impl Mistakes {
             Some((text, tag)) if kind == SignKind::Image => (text, tag),
             Some(_) | None => (spanned.value.as_str(), ""),
         };
-        if kind == SignKind::Image && !text.split('/').next().is_some_and(|host| host.contains(['.', ':'])) {
-            self.add(spanned, format!("image {text} does not name its registry"));
-        }
         let tag = tag.split_whitespace().map(|word| match word.split_at_checked(1) {
             Some(("+", word)) => Some((word.to_owned(), true)),
             Some(("-", word)) => Some((word.to_owned(), false)),
@@ -122,185 +177,75 @@ impl Mistakes {
             self.add(spanned, format!("{:?}: after an image come +word or -word of its tag", spanned.value));
             return None;
         };
+        let (kind, text) = match text.strip_prefix("*/") {
+            Some(name) if kind == SignKind::Image => (SignKind::ImageName, name),
+            Some(_) | None => (kind, text),
+        };
+        if kind == SignKind::Image && !text.split('/').next().is_some_and(|host| host.contains(['.', ':'])) {
+            self.add(spanned, format!("image {text} does not name its registry"));
+        }
+        if kind == SignKind::Flag && !text.starts_with("--") {
+            self.add(spanned, format!("flag {text} is written with two dashes here"));
+        }
         let (text, prefix) = text.strip_suffix('*').map_or((text, false), |text| (text, true));
         if text.is_empty() || text.contains('*') {
             self.add(spanned, format!("{:?} is no sign: an asterisk may only end it", spanned.value));
             return None;
         }
-        if kind == SignKind::Setting && strength == Strength::Reliable {
-            self.add(spanned, format!("setting {text} can only be a hint"));
+        if kind == SignKind::Setting && strength == Strength::Reliable && prefix {
+            self.add(spanned, format!("setting {text}* can only be a hint: many programs may read it"));
         }
-        Some(Sign { kind, text: text.to_owned(), prefix, strength, tag })
+        Some(Sign { kind, text: text.to_owned(), prefix, strength, tag, product: None })
     }
 
-    fn mode(&mut self, raw: RawMode, modes: &BTreeSet<String>) -> Mode {
+    fn mode(&mut self, raw: RawMode, names: &Names) -> Mode {
         let steps = raw.steps.into_iter().map(|step| ModeStep {
-            when: self.known(step.when, modes),
+            when: self.known(step.when, names),
             choices: step
                 .choices
                 .into_iter()
-                .filter_map(|choice| self.setting(choice, modes, true))
+                .filter_map(|choice| self.setting(choice, names, settings::Use::Mode))
                 .collect(),
         });
         Mode { start: raw.start, steps: steps.collect() }
     }
 
-    fn known(&mut self, names: Vec<Spanned<String>>, modes: &BTreeSet<String>) -> Vec<String> {
-        for name in &names {
-            if !modes.contains(&name.value) {
+    fn known(&mut self, found: Vec<Spanned<String>>, names: &Names) -> Vec<String> {
+        for name in &found {
+            if !names.modes.contains(&name.value) {
                 self.add(name, format!("no mode is named {}", name.value));
             }
         }
-        names.into_iter().map(|name| name.value).collect()
+        found.into_iter().map(|name| name.value).collect()
     }
 
-    fn versions(&mut self, raw: Option<&Spanned<String>>) -> Option<Versions> {
-        let raw = raw?;
-        let versions = Versions::parse(&raw.value);
-        if versions.is_none() {
-            self.add(raw, format!("{:?} is no range of versions, such as >=2.5 <3 || >=4", raw.value));
-        }
-        versions
-    }
-
-    fn duration(&mut self, raw: &Spanned<String>) -> Duration {
-        if let Some(Reading::Time(time)) = Format::Go.read(&raw.value) {
-            return time;
-        }
-        self.add(raw, format!("{:?} is no duration, such as 5s or 1m30s", raw.value));
-        Duration::ZERO
-    }
-
-    fn outcome(&mut self, raw: &Spanned<String>) -> Outcome {
-        match raw.value.as_str() {
-            "never" => Outcome::Never,
-            "each-response" => Outcome::EachResponse,
-            "default" => Outcome::Default,
-            "unset" => Outcome::Unset,
-            "unknown" => Outcome::Unknown,
-            _ => Outcome::After(self.duration(raw)),
-        }
-    }
-
-    fn setting(
-        &mut self,
-        raw: Spanned<RawSetting>,
-        modes: &BTreeSet<String>,
-        chooses: bool,
-    ) -> Option<Setting> {
-        let mut sources = sources(&raw.value);
-        if sources.len() != 1 {
-            let places = "flag, argument, env, property, spring, mount, subcommand";
-            self.add(&raw, format!("a setting needs exactly one of {places}"));
-        }
-        let source = sources.pop()?;
-        if matches!(&source, Source::Flag { names, .. } if names.iter().any(odd)) {
-            self.add(&raw, "a flag starts with a dash or a slash, and its brackets close".to_owned());
-        }
-        let sets = self.sets(&raw, chooses);
-        if has_gap(&source) && !matches!(sets, Sets::Part(_)) {
-            self.add(&raw, "a name with a <gap> is that of one of several: it sets part".to_owned());
-        }
-        let setting = raw.value;
-        let versions = self.versions(setting.versions.as_ref());
-        let modes = self.known(setting.modes, modes);
-        Some(Setting {
-            source,
-            first_wins: setting.first_wins,
-            directive: setting.directive,
-            unless_flags: setting.unless_flags,
-            versions,
-            modes,
-            sets,
-        })
-    }
-
-    fn sets(&mut self, raw: &Spanned<RawSetting>, chooses: bool) -> Sets {
-        let setting = &raw.value;
-        match setting.sets.as_ref().map(|sets| (sets.value.as_str(), sets)) {
-            Some(("file", _)) => Sets::File,
-            Some((sets @ ("doubt" | "part"), at)) => {
-                if setting.why.is_none() {
-                    self.add(at, format!("a setting that sets {sets} says why"));
-                }
-                let why = setting.why.clone().unwrap_or_default();
-                if sets == "part" { Sets::Part(why) } else { Sets::Doubt(why) }
-            }
-            Some((other, at)) if other != "idle" => {
-                self.add(at, format!("{other:?} is nothing that a setting sets: idle, file, doubt or part"));
-                Sets::File
-            }
-            Some(_) | None if chooses => {
-                if setting.values.is_empty() && setting.otherwise.is_none() {
-                    self.add(raw, "a choice of mode needs values or otherwise".to_owned());
-                }
-                let values =
-                    setting.values.iter().map(|(value, mode)| (value.clone(), mode.clone())).collect();
-                Sets::Mode { values, otherwise: setting.otherwise.clone() }
-            }
-            Some(_) | None => self.sets_idle(raw),
-        }
-    }
-
-    fn sets_idle(&mut self, raw: &Spanned<RawSetting>) -> Sets {
-        let setting = &raw.value;
-        let format = setting.format.as_ref().map(|name| (name, Format::find(&name.value)));
-        let format = match format {
-            Some((_, Some(format))) => format,
-            Some((name, None)) => {
-                let known = Format::ALL.map(Format::as_str).join(", ");
-                self.add(name, format!("no format is named {}; there are {known}", name.value));
-                Format::Word
-            }
-            None => {
-                self.add(raw, "a setting of the idle timeout needs its format".to_owned());
-                Format::Word
-            }
+    fn file(&mut self, raw: Spanned<RawFile>, names: &Names) -> Option<ConfigFile> {
+        let Some(format) = FileFormat::find(&raw.value.format.value) else {
+            let known = FileFormat::ALL.map(FileFormat::as_str).join(", ");
+            let found = &raw.value.format;
+            self.add(found, format!("no file format is named {}; there are {known}", found.value));
+            return None;
         };
-        let special =
-            setting.special.iter().map(|(value, outcome)| (value.clone(), self.outcome(outcome))).collect();
-        let plus_versions = self.versions(setting.plus_versions.as_ref());
-        let plus = setting.plus.as_ref().map(|plus| (self.duration(plus), plus_versions));
-        Sets::Idle { format, special, plus }
+        let named_by = self.naming(raw.value.named_by, names);
+        Some(ConfigFile { format, at: raw.value.at, named_by, prefix: raw.value.prefix })
     }
 
-    fn idle_default(&mut self, raw: Spanned<RawDefault>, modes: &BTreeSet<String>) -> IdleDefault {
-        let outcome = self.outcome(&raw.value.closes);
-        let source = match (outcome, &raw.value.source, &raw.value.why) {
-            (Outcome::Unknown, _, Some(why)) => why.clone(),
-            (Outcome::Unknown, _, None) => {
-                self.add(&raw, "a default that is not known says why".to_owned());
-                String::new()
-            }
-            (Outcome::Default | Outcome::Unset, ..) => {
-                self.add(&raw, format!("closes: {} is no default", raw.value.closes.value));
-                String::new()
-            }
-            (_, Some(source), _) if !source.trim().is_empty() => source.clone(),
-            (Outcome::After(_) | Outcome::Never | Outcome::EachResponse, ..) => {
-                self.add(&raw, format!("closes: {} has no source", raw.value.closes.value));
-                String::new()
-            }
-        };
-        let default = raw.value;
-        let obeys = match default.obeys.as_ref().map(|obeys| (obeys.value.as_str(), obeys)) {
-            None | Some(("all", _)) => Obeys::All,
-            Some(("special", _)) => Obeys::Special,
-            Some(("nothing", _)) => Obeys::Nothing,
-            Some((other, at)) => {
-                self.add(at, format!("{other:?} is nothing that a default obeys: all, special or nothing"));
-                Obeys::All
-            }
-        };
-        IdleDefault {
-            outcome,
-            late: default.late.as_ref().map_or(Duration::ZERO, |late| self.duration(late)),
-            versions: self.versions(default.versions.as_ref()),
-            assumed: default.assumed,
-            modes: self.known(default.modes, modes),
-            own_image: default.own_image,
-            obeys,
-            source,
+    fn listener(&mut self, raw: Spanned<RawListener>, names: &Names) -> Listener {
+        if raw.value.port.is_empty() && raw.value.default_port.is_empty() {
+            self.add(&raw, format!("listener {} has neither port nor default_port", raw.value.name));
+        }
+        if raw.value.idle.is_empty() {
+            self.add(&raw, format!("listener {} has no default under idle", raw.value.name));
+        }
+        let raw = raw.value;
+        Listener {
+            name: raw.name,
+            versions: self.versions(raw.versions.as_ref()),
+            port: self.naming(raw.port, names),
+            default_ports: raw.default_port,
+            named_ports: raw.default_port_of,
+            settings: self.settings_of_one(raw.settings, names),
+            defaults: raw.idle.into_iter().map(|default| self.idle_default(default, names)).collect(),
         }
     }
 }
@@ -310,57 +255,4 @@ fn modes(raw: &RawMode) -> BTreeSet<String> {
     let choices = raw.steps.iter().flat_map(|step| &step.choices);
     let led_to = choices.flat_map(|choice| choice.value.values.values().chain(&choice.value.otherwise));
     led_to.chain([&raw.start]).cloned().collect()
-}
-
-/// The places of a setting.
-fn sources(raw: &RawSetting) -> Vec<Source> {
-    let mut sources = Vec::new();
-    if !raw.flag.is_empty() {
-        let names = raw.flag.iter().map(|name| Flag::parse(name)).collect();
-        sources.push(Source::Flag { names, glued: raw.glued, bare: raw.bare.clone() });
-    }
-    if !raw.argument.is_empty() {
-        sources.push(Source::Argument(raw.argument.clone()));
-    }
-    if !raw.env.is_empty() {
-        sources.push(Source::Env(raw.env.clone()));
-    }
-    if !raw.property.is_empty() {
-        sources.push(Source::Property(raw.property.clone()));
-    }
-    if !raw.spring.is_empty() {
-        sources.push(Source::Spring(raw.spring.clone()));
-    }
-    if !raw.mount.is_empty() {
-        sources.push(Source::Mount(raw.mount.clone()));
-    }
-    if raw.subcommand {
-        sources.push(Source::Subcommand);
-    }
-    sources
-}
-
-fn odd(flag: &Flag) -> bool {
-    !flag.full.starts_with(['-', '/']) || flag.full.contains(['[', ']'])
-}
-
-/// Whether a name has a `<gap>` in which any word may stand.
-fn has_gap(source: &Source) -> bool {
-    let has_gap = |name: &String| name.contains('<');
-    match source {
-        Source::Flag { names, .. } => names.iter().any(|flag| has_gap(&flag.full)),
-        Source::Argument(names) | Source::Env(names) | Source::Property(names) | Source::Spring(names) => {
-            names.iter().any(has_gap)
-        }
-        Source::Mount(_) | Source::Subcommand => false,
-    }
-}
-
-impl Flag {
-    fn parse(text: &str) -> Self {
-        match text.split_once('[').and_then(|(head, tail)| Some((head, tail.strip_suffix(']')?))) {
-            Some((head, tail)) => Self { full: format!("{head}{tail}"), shortest: head.len() },
-            None => Self { full: text.to_owned(), shortest: text.len() },
-        }
-    }
 }

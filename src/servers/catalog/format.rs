@@ -1,6 +1,6 @@
 //! Durations as servers write them: each format gives a bare number another unit.
 //!
-//! Turns the text of a setting into a [`Reading`]. What zero or a negative number means is left to the catalog.
+//! Turns the text of a setting into a [`Parsed`]. What zero or a negative number means is left to the catalog.
 
 use std::time::Duration;
 
@@ -31,13 +31,19 @@ pub(in crate::servers) enum Format {
     Iso8601,
     /// HOCON: `75 s`, `1 minute`; a bare number counts milliseconds.
     Hocon,
+    /// nginx: `1h30m`, `500ms`; a bare number counts seconds.
+    Nginx,
+    /// HAProxy: `10s`, `500ms`; a bare number counts milliseconds.
+    Haproxy,
+    /// Go's, where a bare number counts nanoseconds (a `time.Duration` in JSON).
+    GoOrNanoseconds,
     /// A word, not a duration: only the catalog's special values act, others leave the timeout alone.
     Word,
 }
 
 /// What a text says in a format.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(in crate::servers) enum Reading {
+pub(in crate::servers) enum Parsed {
     /// This long; zero included.
     Time(Duration),
     /// Less than nothing.
@@ -80,6 +86,20 @@ const PROMETHEUS: Units = &[
     ("w", 604_800.0),
     ("y", 31_536_000.0),
 ];
+const NGINX: Units = &[
+    ("", 1.0),
+    ("ms", 1e-3),
+    ("s", 1.0),
+    ("m", 60.0),
+    ("h", 3_600.0),
+    ("d", 86_400.0),
+    ("w", 604_800.0),
+    ("M", 2_592_000.0),
+    ("y", 31_536_000.0),
+];
+const HAPROXY: Units =
+    &[("", 1e-3), ("us", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3_600.0), ("d", 86_400.0)];
+const NANOSECONDS: Units = &[("", 1e-9)];
 const ISO_TIME: Units = &[("H", 3_600.0), ("M", 60.0), ("S", 1.0)];
 const HOCON: Units = &[
     ("", 1e-3),
@@ -104,7 +124,7 @@ const HOCON: Units = &[
 
 impl Format {
     /// Every format.
-    pub(in crate::servers) const ALL: [Self; 13] = [
+    pub(in crate::servers) const ALL: [Self; 16] = [
         Self::Seconds,
         Self::FloatSeconds,
         Self::Milliseconds,
@@ -117,6 +137,9 @@ impl Format {
         Self::TimeSpan,
         Self::Iso8601,
         Self::Hocon,
+        Self::Nginx,
+        Self::Haproxy,
+        Self::GoOrNanoseconds,
         Self::Word,
     ];
 
@@ -135,6 +158,9 @@ impl Format {
             Self::TimeSpan => "timespan",
             Self::Iso8601 => "iso-8601",
             Self::Hocon => "hocon-duration",
+            Self::Nginx => "nginx-time",
+            Self::Haproxy => "haproxy-time",
+            Self::GoOrNanoseconds => "go-duration-or-nanoseconds",
             Self::Word => "word",
         }
     }
@@ -145,9 +171,9 @@ impl Format {
     }
 
     /// Reads `text`; `None` when the server would not read it either.
-    pub(in crate::servers) fn read(self, text: &str) -> Option<Reading> {
+    pub(in crate::servers) fn read(self, text: &str) -> Option<Parsed> {
         if self == Self::Word {
-            return Some(Reading::Word);
+            return Some(Parsed::Word);
         }
         let text = text.trim();
         let (negative, text) = match text.strip_prefix('-') {
@@ -156,9 +182,9 @@ impl Format {
         };
         let seconds = self.seconds(text)?;
         if negative && seconds > 0.0 {
-            return Some(Reading::Negative);
+            return Some(Parsed::Negative);
         }
-        Duration::try_from_secs_f64(seconds).ok().map(Reading::Time)
+        Duration::try_from_secs_f64(seconds).ok().map(Parsed::Time)
     }
 
     fn seconds(self, text: &str) -> Option<f64> {
@@ -178,6 +204,9 @@ impl Format {
             Self::TimeSpan => time_span(text),
             Self::Iso8601 => iso(text),
             Self::Hocon => one(text, HOCON),
+            Self::Nginx => many(text, NGINX).filter(|_| whole),
+            Self::Haproxy => one(text, HAPROXY).filter(|_| whole),
+            Self::GoOrNanoseconds => go(text).or_else(|| one(text, NANOSECONDS).filter(|_| whole)),
             Self::Word => None,
         }
     }
@@ -294,7 +323,7 @@ mod tests {
     #[case::hocon_word(Format::Hocon, "1 minute", 60_000)]
     #[case::hocon_bare(Format::Hocon, "500", 500)]
     fn times(#[case] format: Format, #[case] text: &str, #[case] milliseconds: u64) {
-        assert_eq!(format.read(text), Some(Reading::Time(Duration::from_millis(milliseconds))));
+        assert_eq!(format.read(text), Some(Parsed::Time(Duration::from_millis(milliseconds))));
     }
 
     #[rstest]
@@ -303,7 +332,7 @@ mod tests {
     #[case::go(Format::Go, "-5s")]
     #[case::iso(Format::Iso8601, "-PT5S")]
     fn below_zero(#[case] format: Format, #[case] text: &str) {
-        assert_eq!(format.read(text), Some(Reading::Negative));
+        assert_eq!(format.read(text), Some(Parsed::Negative));
     }
 
     #[rstest]
@@ -329,7 +358,7 @@ mod tests {
             assert_eq!(Format::find(format.as_str()), Some(format));
         }
         assert_eq!(Format::find("fortnights"), None);
-        assert_eq!(Format::Word.read("anything"), Some(Reading::Word));
+        assert_eq!(Format::Word.read("anything"), Some(Parsed::Word));
     }
 
     proptest::proptest! {

@@ -2,30 +2,15 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{Server, Sign, Strength};
-
-/// What kind of thing a sign is.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(in crate::servers) enum SignKind {
-    /// An image's repository, with its registry.
-    Image,
-    /// A program, perhaps with its first argument.
-    Command,
-    /// A module that Python runs.
-    Module,
-    /// A jar that Java runs.
-    Jar,
-    /// A class that Java runs.
-    Class,
-    /// A variable or a property that only this server reads.
-    Setting,
-}
+use super::entry::{Server, Sign, SignKind, Strength};
 
 /// A sign that was found: for which server it speaks, and how loudly.
 #[derive(Clone, Debug)]
 pub(in crate::servers) struct Mark {
     /// The server's place in the catalog.
     pub(in crate::servers) server: usize,
+    /// The product's place among the server's.
+    pub(in crate::servers) product: Option<usize>,
     pub(in crate::servers) strength: Strength,
     tag: Vec<(String, bool)>,
 }
@@ -38,10 +23,30 @@ impl Mark {
     }
 }
 
+/// How an image was recognised.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(in crate::servers) enum Match {
+    /// By its name alone, in a registry or namespace that is not the server's.
+    Name,
+    /// By its path, at the server's registry or at a mirror.
+    Path,
+}
+
+/// Longer paths nobody writes: registries allow 255 characters, and mirrors put a name or two before a path.
+const MOST_PARTS: usize = 8;
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Index {
     exact: HashMap<SignKind, HashMap<String, Vec<Mark>>>,
     prefixes: HashMap<SignKind, Prefixes>,
+    /// The paths of images without their registry, where they have two parts or more.
+    mirrored: Signs,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Signs {
+    exact: HashMap<String, Vec<Mark>>,
+    prefixes: Prefixes,
 }
 
 /// Signs that end in an asterisk, and the lengths that they have.
@@ -51,31 +56,66 @@ struct Prefixes {
     marks: HashMap<String, Vec<Mark>>,
 }
 
+impl Prefixes {
+    fn add(&mut self, text: &str, mark: Mark) {
+        self.lengths.insert(text.len());
+        self.marks.entry(text.to_owned()).or_default().push(mark);
+    }
+
+    /// The lengths that prefixes have are few, and the same for all servers.
+    fn marks<'i>(&'i self, text: &str) -> impl Iterator<Item = &'i Mark> {
+        let heads = self.lengths.range(..=text.len()).filter_map(|length| text.get(..*length));
+        heads.filter_map(|head| self.marks.get(head)).flatten()
+    }
+}
+
 impl Index {
     pub(super) fn of(servers: &[Server]) -> Self {
         let mut index = Self::default();
         for (at, server) in servers.iter().enumerate() {
-            for Sign { kind, text, prefix, strength, tag } in &server.signs {
-                let mark = Mark { server: at, strength: *strength, tag: tag.clone() };
-                let of_kind = if *prefix {
-                    let prefixes = index.prefixes.entry(*kind).or_default();
-                    prefixes.lengths.insert(text.len());
-                    &mut prefixes.marks
+            for Sign { kind, text, prefix, strength, tag, product } in &server.signs {
+                let mark = Mark { server: at, product: *product, strength: *strength, tag: tag.clone() };
+                let path = text.split_once('/').map_or("", |(_, path)| path);
+                if *kind == SignKind::Image && path.contains('/') {
+                    if *prefix {
+                        index.mirrored.prefixes.add(path, mark.clone());
+                    } else {
+                        index.mirrored.exact.entry(path.to_owned()).or_default().push(mark.clone());
+                    }
+                }
+                if *prefix {
+                    index.prefixes.entry(*kind).or_default().add(text, mark);
                 } else {
-                    index.exact.entry(*kind).or_default()
-                };
-                of_kind.entry(text.clone()).or_default().push(mark);
+                    index.exact.entry(*kind).or_default().entry(text.clone()).or_default().push(mark);
+                }
             }
         }
         index
     }
 
-    /// The servers that `text` speaks for. The lengths that prefixes have are few, and the same for all servers.
+    /// The servers that `text` speaks for.
     pub(super) fn marks(&self, kind: SignKind, text: &str) -> Vec<&Mark> {
         let exact = self.exact.get(&kind).and_then(|of_kind| of_kind.get(text));
-        let prefixes = self.prefixes.get(&kind).into_iter().flat_map(|Prefixes { lengths, marks }| {
-            lengths.range(..=text.len()).filter_map(|length| marks.get(text.get(..*length)?))
-        });
-        exact.into_iter().chain(prefixes).flatten().collect()
+        let prefixes = self.prefixes.get(&kind).into_iter().flat_map(|prefixes| prefixes.marks(text));
+        exact.into_iter().flatten().chain(prefixes).collect()
+    }
+
+    /// The servers that an image's repository, with its registry, speaks for: at their own registry; where there are
+    /// none, at a mirror, which keeps the end of the path; and by the last part alone.
+    pub(super) fn image_marks(&self, repository: &str) -> Vec<(&Mark, Match)> {
+        let mut found: Vec<_> =
+            self.marks(SignKind::Image, repository).into_iter().map(|mark| (mark, Match::Path)).collect();
+        let parts = repository.match_indices('/').map(|(at, _)| at + 1);
+        let mut tails = parts.take(MOST_PARTS).filter_map(|at| repository.get(at..));
+        while found.is_empty()
+            && let Some(tail) = tails.next().filter(|tail| tail.contains('/'))
+        {
+            let exact = self.mirrored.exact.get(tail).into_iter().flatten();
+            let prefixes = self.mirrored.prefixes.marks(tail);
+            found.extend(exact.chain(prefixes).map(|mark| (mark, Match::Path)));
+        }
+        let name = repository.rsplit('/').next().unwrap_or(repository);
+        found.extend(self.marks(SignKind::ImageName, name).into_iter().map(|mark| (mark, Match::Name)));
+        found
     }
 }

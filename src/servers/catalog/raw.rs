@@ -1,4 +1,4 @@
-//! The schema of the catalog, as YAML has it; `catalog.yaml` documents each field.
+//! The schema of the catalog, as YAML has it; `docs/catalog.md` documents each field.
 
 use std::collections::BTreeMap;
 
@@ -24,9 +24,13 @@ pub struct RawServer {
     #[serde(default)]
     pub(super) hints: RawSigns,
     #[serde(default)]
+    pub(super) products: Vec<Spanned<RawProduct>>,
+    #[serde(default)]
     pub(super) version_from: Vec<String>,
     #[serde(default)]
     pub(super) entrypoint: Vec<String>,
+    #[serde(default)]
+    pub(super) takes_arguments: bool,
     #[serde(default)]
     pub(super) ignore_case: bool,
     #[serde(default)]
@@ -35,6 +39,89 @@ pub struct RawServer {
     pub(super) java_options_env: Vec<String>,
     #[serde(default)]
     pub(super) mode: Option<RawMode>,
+    #[serde(default)]
+    pub(super) files: BTreeMap<String, Spanned<RawFile>>,
+    #[serde(default)]
+    pub(super) image_files: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) templates: Option<RawTemplates>,
+    #[serde(default)]
+    pub(super) listeners: Vec<Spanned<RawListener>>,
+    #[serde(default)]
+    pub(super) other_ports: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) settings: Vec<Spanned<RawSetting>>,
+    #[serde(default)]
+    pub(super) idle: Vec<Spanned<RawDefault>>,
+    #[serde(default)]
+    pub(super) raise: Option<String>,
+    #[serde(default)]
+    pub(super) gotchas: Vec<String>,
+    #[serde(default)]
+    pub(super) sources: Vec<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawProduct {
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) images: Texts,
+    #[serde(default)]
+    pub(super) commands: Texts,
+    #[serde(default)]
+    pub(super) modules: Texts,
+    #[serde(default)]
+    pub(super) jars: Texts,
+    #[serde(default)]
+    pub(super) classes: Texts,
+    #[serde(default)]
+    pub(super) settings: Texts,
+    #[serde(default)]
+    pub(super) flags: Texts,
+    #[serde(default)]
+    pub(super) ports: Vec<u16>,
+    pub(super) source: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawFile {
+    pub(super) format: Spanned<String>,
+    #[serde(default)]
+    pub(super) at: Vec<String>,
+    #[serde(default)]
+    pub(super) named_by: Vec<Spanned<RawSetting>>,
+    #[serde(default)]
+    pub(super) prefix: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTemplates {
+    pub(super) from: String,
+    pub(super) to: String,
+    #[serde(default = "template_suffix")]
+    pub(super) suffix: String,
+}
+
+/// As the nginx image has it (docker-nginx `20-envsubst-on-templates.sh`).
+fn template_suffix() -> String {
+    ".template".to_owned()
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawListener {
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) versions: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) port: Vec<Spanned<RawSetting>>,
+    #[serde(default)]
+    pub(super) default_port: Vec<u16>,
+    #[serde(default)]
+    pub(super) default_port_of: BTreeMap<String, u16>,
     #[serde(default)]
     pub(super) settings: Vec<Spanned<RawSetting>>,
     #[serde(default)]
@@ -56,6 +143,8 @@ pub(super) struct RawSigns {
     pub(super) classes: Texts,
     #[serde(default)]
     pub(super) settings: Texts,
+    #[serde(default)]
+    pub(super) flags: Texts,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -90,6 +179,12 @@ pub(super) struct RawSetting {
     pub(super) mount: Vec<String>,
     #[serde(default)]
     pub(super) subcommand: bool,
+    #[serde(default)]
+    pub(super) file: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) key: Option<String>,
+    #[serde(default)]
+    pub(super) likely: Option<String>,
     #[serde(default)]
     pub(super) bare: Option<String>,
     #[serde(default)]
@@ -137,7 +232,15 @@ pub(super) struct RawDefault {
     #[serde(default)]
     pub(super) own_image: bool,
     #[serde(default)]
+    pub(super) file: Option<Spanned<String>>,
+    #[serde(default)]
     pub(super) obeys: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) certain: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) likely: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) raise: Option<String>,
     #[serde(default)]
     pub(super) source: Option<String>,
     #[serde(default)]

@@ -15,18 +15,33 @@ const GOOD: &str = "\
   settings:
     - {flag: [--idle], format: seconds, special: {'0': never}, versions: '>=2'}
   idle:
-    - {closes: 5s, late: 1s, modes: [slow, fast], source: mill.c}
+    - {closes: 5s, late: 1s, modes: [slow, fast], certain: it has no other setting, source: mill.c}
 ";
 
 #[test]
 fn the_builtin_catalog_parses() {
-    let catalog = Catalog::parse(include_str!("../catalog.yaml")).unwrap();
-    assert!(catalog.servers().count() >= 22);
-    assert_eq!(Catalog::builtin().servers().count(), catalog.servers().count());
+    let catalog = Catalog::read_builtin().unwrap();
+    assert!(catalog.servers().count() >= 25);
 }
 
 #[rstest]
 #[case::source_missing(", source: mill.c", "", "line 12: closes: 5s has no source")]
+#[case::no_grade(
+    "certain: it has no other setting, ",
+    "",
+    "line 12: closes: 5s has no grade: either certain or likely, with the reason as a sentence"
+)]
+#[case::two_grades(
+    "certain: it",
+    "likely: code may, certain: it",
+    "line 12: closes: 5s has no grade: either certain or likely, with the reason as a sentence"
+)]
+#[case::empty_grade(
+    "certain: it has no other setting",
+    "certain: ' '",
+    "line 12: closes: 5s has no grade: either certain or likely, with the reason as a sentence"
+)]
+#[case::odd_window("closes: 5s", "closes: 7s..5s", "line 12: \"7s..5s\" is no window, such as 65s..75s")]
 #[case::source_empty("source: mill.c", "source: ' '", "line 12: closes: 5s has no source")]
 #[case::unknown_without_why("closes: 5s", "closes: unknown", "line 12: a default that is not known says why")]
 #[case::odd_default("closes: 5s", "closes: unset", "line 12: closes: unset is no default")]
@@ -44,12 +59,12 @@ fn the_builtin_catalog_parses() {
 #[case::no_place(
     "flag: [--idle], ",
     "",
-    "line 10: a setting needs exactly one of flag, argument, env, property, spring, mount, subcommand"
+    "line 10: a setting needs exactly one of flag, argument, env, property, spring, mount, subcommand, file"
 )]
 #[case::two_places(
     "format: s",
     "env: [A], format: s",
-    "line 10: a setting needs exactly one of flag, argument, env, property, spring, mount, subcommand"
+    "line 10: a setting needs exactly one of flag, argument, env, property, spring, mount, subcommand, file"
 )]
 #[case::odd_flag("--idle", "idle", "line 10: a flag starts with a dash or a slash, and its brackets close")]
 #[case::open_bracket(
@@ -60,7 +75,7 @@ fn the_builtin_catalog_parses() {
 #[case::odd_sets(
     "format: s",
     "sets: off, format: s",
-    "line 10: \"off\" is nothing that a setting sets: idle, file, doubt or part"
+    "line 10: \"off\" is nothing that a setting sets: idle, file, doubt, part or nothing"
 )]
 #[case::doubt_without_why(
     "format: s",
@@ -73,7 +88,6 @@ fn the_builtin_catalog_parses() {
     "line 10: a name with a <gap> is that of one of several: it sets part"
 )]
 #[case::choice_of_nothing(", values: {fast: fast}", "", "line 8: a choice of mode needs values or otherwise")]
-#[case::no_signs("commands: [mill]", "commands: []", "line 1: nothing tells how mill is recognised")]
 #[case::odd_sign(
     "commands: [mill]",
     "commands: [m*ll]",
@@ -88,9 +102,9 @@ fn the_builtin_catalog_parses() {
 #[case::reliable_setting(
     "commands: [mill]",
     "settings: [MILL_*]",
-    "line 4: setting MILL_ can only be a hint"
+    "line 4: setting MILL_* can only be a hint: many programs may read it"
 )]
-#[case::odd_id("id: mill", "id: Mill", "line 1: id \"Mill\" is not made of a-z, 0-9 and dashes")]
+#[case::odd_id("id: mill", "id: Mill", "line 1: id \"Mill\" is not made of a-z, 0-9, dashes and underscores")]
 #[case::refines_nothing("name: Mill", "refines: x\n  name: Mill", "line 2: refines x, which is not there")]
 #[case::not_yaml("name: Mill", "name: [", "")]
 fn mistakes(#[case] good: &str, #[case] bad: &str, #[case] message: &str) {
@@ -135,8 +149,8 @@ fn an_id_is_there_once() {
 
 #[test]
 fn entries_join_and_replace() {
-    let text = "- {id: nginx, name: Ours, reliable: {commands: [ours]}, idle: [{closes: 9s, source: us}]}\n\
-                - {id: extra, name: Extra, refines: nginx, reliable: {commands: [extra]}, idle: [{closes: 9s, source: us}]}";
+    let text = "- {id: nginx, name: Ours, reliable: {commands: [ours]}, idle: [{closes: 9s, certain: it is ours, source: us}]}\n\
+                - {id: extra, name: Extra, refines: nginx, reliable: {commands: [extra]}, idle: [{closes: 9s, certain: it is ours, source: us}]}";
     let extra: Vec<Spanned<RawServer>> = serde_saphyr::from_str(text).unwrap();
     let catalog = Catalog::builtin().with(extra).unwrap();
     assert_eq!(catalog.servers().count(), Catalog::builtin().servers().count() + 1);

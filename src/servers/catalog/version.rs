@@ -58,7 +58,16 @@ pub(in crate::servers) enum Fit {
 
 /// `>=20.18 <21 || >=22.9`: the comparisons of one alternative all hold, and one alternative is enough.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(in crate::servers) struct Versions(Vec<Vec<Bound>>);
+pub(in crate::servers) struct Versions {
+    text: String,
+    alternatives: Vec<Vec<Bound>>,
+}
+
+impl fmt::Display for Versions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Bound {
@@ -69,7 +78,8 @@ enum Bound {
 impl Versions {
     /// Reads a range; `None` when it is not one.
     pub(in crate::servers) fn parse(text: &str) -> Option<Self> {
-        text.split("||").map(Self::alternative).collect::<Option<_>>().map(Self)
+        let alternatives = text.split("||").map(Self::alternative).collect::<Option<_>>()?;
+        Some(Self { text: text.to_owned(), alternatives })
     }
 
     fn alternative(text: &str) -> Option<Vec<Bound>> {
@@ -101,7 +111,7 @@ impl Versions {
             Bound::From(_) | Bound::Below(_) => Fit::Unsure,
         };
         let all = |bounds: &Vec<Bound>| bounds.iter().map(bound).min().unwrap_or(Fit::Yes);
-        self.0.iter().map(all).max().unwrap_or(Fit::Yes)
+        self.alternatives.iter().map(all).max().unwrap_or(Fit::Yes)
     }
 }
 

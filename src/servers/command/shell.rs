@@ -482,23 +482,26 @@ impl Run {
     }
 
     fn is_harmless(&self) -> bool {
-        let words = wrappers::inner(&self.words);
-        let name = |at: usize| words.get(at).and_then(|word| word.known().ok()).map(basename);
-        let Some(first) = name(0) else { return words.is_empty() };
-        let versioned = first.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
-        let begins = |known: &&str| {
-            known.split(' ').enumerate().all(|(at, word)| {
-                word == "*" && at < words.len() || name(at) == Some(word) || at == 0 && versioned == word
-            })
-        };
-        match first {
-            "curl" => !words.iter().any(writes_by_curl),
-            // It runs what follows the dashes.
-            "wait-for" | "wait-for-it" | "wait-for-it.sh" => {
-                !words.iter().any(|word| word.known() == Ok("--"))
-            }
-            _ => HARMLESS.contains(&first) || HARMLESS_BEGINNINGS.iter().any(begins),
-        }
+        is_harmless(&self.words)
+    }
+}
+
+/// Whether a command writes no file.
+pub(super) fn is_harmless(words: &[Word]) -> bool {
+    let words = wrappers::inner(words);
+    let name = |at: usize| words.get(at).and_then(|word| word.known().ok()).map(basename);
+    let Some(first) = name(0) else { return words.is_empty() };
+    let versioned = first.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let begins = |known: &&str| {
+        known.split(' ').enumerate().all(|(at, word)| {
+            word == "*" && at < words.len() || name(at) == Some(word) || at == 0 && versioned == word
+        })
+    };
+    match first {
+        "curl" => !words.iter().any(writes_by_curl),
+        // It runs what follows the dashes.
+        "wait-for" | "wait-for-it" | "wait-for-it.sh" => !words.iter().any(|word| word.known() == Ok("--")),
+        _ => HARMLESS.contains(&first) || HARMLESS_BEGINNINGS.iter().any(begins),
     }
 }
 

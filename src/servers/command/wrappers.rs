@@ -20,6 +20,8 @@ pub(in crate::servers) struct Launch {
     pub(in crate::servers) writes: Option<String>,
     /// Programs that a script runs in its place if a condition holds.
     pub(in crate::servers) instead: Vec<Vec<Word>>,
+    /// Nobody can see what runs.
+    pub(in crate::servers) is_unread: bool,
 }
 
 /// Deeper than this nobody wraps a server.
@@ -29,8 +31,14 @@ pub(super) const DEEPEST: usize = 16;
 pub(super) fn inner(words: &[Word]) -> Vec<Word> {
     let environment = Environment::default();
     let words = words.to_vec();
-    let mut launch =
-        Launch { words, environment, replaces_entrypoint: true, writes: None, instead: Vec::new() };
+    let mut launch = Launch {
+        words,
+        environment,
+        replaces_entrypoint: true,
+        writes: None,
+        instead: Vec::new(),
+        is_unread: false,
+    };
     for _ in 0..DEEPEST {
         let Some(Ok(first)) = launch.words.first().map(Word::known) else { break };
         let program = basename(first).to_owned();
@@ -43,6 +51,18 @@ pub(super) fn inner(words: &[Word]) -> Vec<Word> {
 const ENV_FILE: &str = "the file of --env-file";
 
 impl Launch {
+    /// A command line of which nothing can be read but its variables.
+    pub(in crate::servers) fn unread(environment: Environment) -> Self {
+        Self {
+            words: Vec::new(),
+            environment,
+            replaces_entrypoint: true,
+            writes: None,
+            instead: Vec::new(),
+            is_unread: true,
+        }
+    }
+
     /// The command inside the outermost wrapper, if there is one.
     pub(super) fn take_off(&mut self, program: &str) -> Option<Vec<Word>> {
         WRAPPERS.iter().find_map(|wrapper| wrapper.take_off(program, self))
@@ -67,9 +87,11 @@ struct Wrapper {
     clearing: &'static [&'static str],
     /// Words between the options and the command.
     operands: usize,
+    /// It brings variables from elsewhere.
+    hiding: bool,
 }
 
-const WRAPPERS: [Wrapper; 13] = [
+const WRAPPERS: [Wrapper; 25] = [
     Wrapper::plain(&["exec"]).valued(&["-a"]).clearing(&["-c", "-cl", "-lc"]),
     Wrapper::plain(&[
         "command",
@@ -78,20 +100,29 @@ const WRAPPERS: [Wrapper; 13] = [
         "time",
         "ddtrace-run",
         "docker-entrypoint.sh",
+        "docker-php-entrypoint",
         "catatonit",
+        "launcher",
+        "pid1",
+        "aws-lambda-web-adapter",
     ]),
-    Wrapper::plain(&["env"]).valued(&["-u", "--unset", "-C", "--chdir"]).clearing(&[
+    Wrapper::plain(&["env", "cross-env"]).valued(&["-u", "--unset", "-C", "--chdir"]).clearing(&[
         "-",
         "-i",
         "--ignore-environment",
     ]),
     Wrapper::plain(&["tini", "tini-static", "dumb-init"]).valued(&["-p", "-e", "-r", "--rewrite"]),
-    Wrapper::plain(&["su-exec", "gosu"]).operands(1),
+    Wrapper::plain(&["su-exec", "gosu", "s6-setuidgid", "setuidgid"]).operands(1),
+    Wrapper::plain(&["setpriv"]).valued(&["--reuid", "--regid", "--groups"]),
+    Wrapper::plain(&["chpst"]).valued(&["-u", "-U", "-b", "-n", "-l", "-L"]),
     Wrapper::plain(&["nice", "ionice"]).valued(&["-n", "--adjustment", "-c"]),
+    Wrapper::plain(&["stdbuf"]).valued(&["-i", "-o", "-e"]),
+    Wrapper::plain(&["numactl"]).valued(&["-m", "-N", "-C"]),
+    Wrapper::plain(&["taskset"]).operands(1),
     Wrapper::plain(&["timeout"]).valued(&["-s", "--signal", "-k", "--kill-after"]).operands(1),
     Wrapper::plain(&["opentelemetry-instrument"]).valued(&["*"]),
     Wrapper::plain(&["newrelic-admin"]).subcommand("run-program"),
-    Wrapper::plain(&["poetry", "pipenv", "uv", "pdm", "hatch"]).subcommand("run").valued(&[
+    Wrapper::plain(&["poetry", "pipenv", "uv", "pdm", "hatch", "rye", "pixi"]).subcommand("run").valued(&[
         "--with",
         "--python",
         "-p",
@@ -102,14 +133,27 @@ const WRAPPERS: [Wrapper; 13] = [
         "--package",
         "--env-file",
     ]),
+    Wrapper::plain(&["conda", "mamba", "micromamba"])
+        .subcommand("run")
+        .valued(&["-n", "--name", "-p", "--prefix", "--cwd"]),
+    Wrapper::plain(&["uvx"]).valued(&["--from", "--with", "--python", "-p"]),
+    Wrapper::plain(&["pipx"]).subcommand("run").valued(&["--spec", "--python"]),
     Wrapper::plain(&["bundle"]).subcommand("exec"),
     Wrapper::plain(&["npx", "bunx"]).valued(&["-p", "--package"]),
-    Wrapper::plain(&["npm", "pnpm"]).subcommand("exec"),
+    Wrapper::plain(&["npm", "pnpm", "yarn"]).subcommand("exec"),
+    // These bring variables that nobody can see.
+    Wrapper::plain(&["dotenv", "dotenvx", "doppler", "infisical", "op"])
+        .subcommand("run")
+        .valued(&["-f", "-p", "-c", "--env-file"])
+        .hiding(),
+    Wrapper::plain(&["vault-env", "berglas", "secrets-init", "env-cmd"]).valued(&["-f"]).hiding(),
+    Wrapper::plain(&["chamber", "aws-vault"]).subcommand("exec").operands(1).hiding(),
+    Wrapper::plain(&["dockerize"]).valued(&["-wait", "-timeout", "-wait-retry-interval"]),
 ];
 
 impl Wrapper {
     const fn plain(names: &'static [&'static str]) -> Self {
-        Self { names, subcommand: None, valued: &[], clearing: &[], operands: 0 }
+        Self { names, subcommand: None, valued: &[], clearing: &[], operands: 0, hiding: false }
     }
 
     const fn subcommand(self, subcommand: &'static str) -> Self {
@@ -126,6 +170,10 @@ impl Wrapper {
 
     const fn operands(self, operands: usize) -> Self {
         Self { operands, ..self }
+    }
+
+    const fn hiding(self) -> Self {
+        Self { hiding: true, ..self }
     }
 
     /// The command inside; `None` when this is not the wrapper, or runs nothing here.
@@ -150,10 +198,10 @@ impl Wrapper {
             }
             if self.clearing.contains(&text) {
                 launch.environment.clear();
-            } else if program == "env" && text.starts_with('-') {
+            } else if matches!(program, "env" | "cross-env") && text.starts_with('-') {
                 let unset = unset_by_env(text, after)?;
                 unset.into_iter().for_each(|name| launch.environment.unset(name));
-            } else if program == "env" && text.contains('=') {
+            } else if matches!(program, "env" | "cross-env") && text.contains('=') {
                 let (name, _) = text.split_once('=')?;
                 launch.environment.set(name, word.after(name.len() + 1), true);
             } else if !text.starts_with('-') {
@@ -166,6 +214,9 @@ impl Wrapper {
         }
         if env_file {
             launch.environment.doubt(ENV_FILE);
+        }
+        if self.hiding {
+            launch.environment.doubt(program);
         }
         rest.get(self.operands..).map(<[Word]>::to_vec)
     }

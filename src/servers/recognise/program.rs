@@ -1,5 +1,6 @@
 //! The program of a command line: what it is, what it runs, and where its arguments start.
 
+use super::hidden;
 use crate::{
     servers::catalog::SignKind,
     workload::word::{Word, basename},
@@ -18,6 +19,8 @@ pub(super) struct Program {
     pub(super) options: Vec<Word>,
     /// What the server gets.
     pub(super) arguments: Vec<Word>,
+    /// What it runs that nobody can see, and that may set the timeout: a preload, a script of package.json.
+    pub(super) hidden: Option<String>,
 }
 
 /// Options of interpreters whose value is the next word.
@@ -59,7 +62,10 @@ impl Program {
         let name = basename(path);
         match name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.') {
             "python" | "pypy" => program.python(rest),
-            "node" | "nodejs" => program.script("node", rest, NODE_VALUED, NODE_NO_SCRIPT),
+            "node" | "nodejs" => {
+                program.script("node", rest, NODE_VALUED, NODE_NO_SCRIPT);
+                program.hidden = hidden::preload(&program.options);
+            }
             "java" => program.java(rest),
             "dotnet" => {
                 program.script("dotnet", rest, &["--depsfile", "--runtimeconfig"], &["--info", "--version"])
@@ -68,7 +74,10 @@ impl Program {
                 program.script("php", rest, &["-d", "-c"], &["-r"])
             }
             "ruby" => program.script("ruby", rest, &["-r", "-I"], &["-e"]),
-            _ => program.plain(name, rest),
+            _ => {
+                program.plain(name, rest);
+                program.hidden = hidden::runner(name, rest);
+            }
         }
         program
     }
@@ -166,6 +175,15 @@ impl Program {
             return;
         }
         self.options = words.to_vec();
+    }
+
+    /// Names of flags, with two dashes: programs in Go take one dash for the same.
+    pub(super) fn flags(&self) -> impl Iterator<Item = String> {
+        let flags = self.arguments.iter().filter_map(|word| word.prefix().strip_prefix('-'));
+        let names = flags.map(|text| text.strip_prefix('-').unwrap_or(text));
+        names
+            .filter(|name| name.len() > 1)
+            .map(|name| format!("--{}", name.split('=').next().unwrap_or(name)))
     }
 
     /// Names of properties and long flags on the command line of a virtual machine.

@@ -4,55 +4,55 @@
 
 use std::borrow::Cow;
 
-use super::{Reader, Value, may_begin, set, unseen};
+use super::{Reader, Reading, may_begin, set, unseen};
 
 impl Reader<'_, '_> {
     /// A property on the command line, in JSON, in the JVM's options or in a variable; the first that sets it counts.
-    pub(super) fn spring(&self, name: &str) -> Value {
+    pub(super) fn spring(&self, name: &str) -> Reading {
         let json = || self.in_json(name);
         self.in_arguments(name).decided().or_else(|| json().decided()).unwrap_or_else(|| self.outside(name))
     }
 
-    fn in_arguments(&self, name: &str) -> Value {
+    fn in_arguments(&self, name: &str) -> Reading {
         let options = self.found.arguments.iter().take_while(|word| word.known() != Ok("--"));
         let found = options.collect::<Vec<_>>().into_iter().rev().find_map(|word| {
             let text = word.prefix();
             if !text.contains('=') && may_begin(word, "--") {
-                return Some(Value::Unknown(unseen(word)));
+                return Some(Reading::Unknown(unseen(word)));
             }
             let (found, _) = text.strip_prefix("--")?.split_once('=')?;
             let value = || set(&format!("--{found}="), &word.after(found.len() + 3));
             (relaxed(found) == relaxed(name)).then(value)
         });
-        found.unwrap_or(Value::Absent)
+        found.unwrap_or(Reading::Absent)
     }
 
     /// In the JVM's options or in a variable.
-    fn outside(&self, name: &str) -> Value {
+    fn outside(&self, name: &str) -> Reading {
         let wanted = relaxed(name);
         self.property(|found| relaxed(found) == wanted).decided().unwrap_or_else(|| {
             let names = self.environment().names();
             let found = names.into_iter().find(|found| is_variable(found, name));
             let variable = found.map_or_else(|| Cow::Owned(variable(name)), Cow::Borrowed);
             let word = self.environment().get(&variable);
-            word.map_or(Value::Absent, |word| set(&format!("{variable}="), &word))
+            word.map_or(Reading::Absent, |word| set(&format!("{variable}="), &word))
         })
     }
 
     /// In `spring.application.json`, with nested or dotted keys.
-    fn in_json(&self, name: &str) -> Value {
+    fn in_json(&self, name: &str) -> Reading {
         const JSON: &str = "spring.application.json";
         let json = self.in_arguments(JSON).decided().unwrap_or_else(|| self.outside(JSON));
-        let Value::Set { value, text, at } = json else { return json };
+        let Reading::Set { value, text, at } = json else { return json };
         let place = text.split('=').next().unwrap_or_default();
         let Ok(json) = serde_json::from_str::<serde_json::Value>(&value) else {
-            return Value::Unknown(format!("{place} is not JSON"));
+            return Reading::Unknown(format!("{place} is not JSON"));
         };
         match dotted(&json, &relaxed(name)) {
-            None => Value::Absent,
+            None => Reading::Absent,
             Some(value) => {
                 let value = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
-                Value::Set { text: format!("{place} with {name}={value}"), value, at }
+                Reading::Set { text: format!("{place} with {name}={value}"), value, at }
             }
         }
     }

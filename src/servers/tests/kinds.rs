@@ -49,6 +49,6 @@ const MILL: &str = "
     - {property: [mill.idle], format: go-duration}
     - {flag: [--timeout], format: seconds, special: {max: 1h}}
   idle:
-    - {closes: each-response, modes: [close], obeys: nothing, source: mill.c}
-    - {closes: 60s, modes: [keep], source: mill.c}
+    - {closes: each-response, modes: [close], obeys: nothing, certain: it has no other setting, source: mill.c}
+    - {closes: 60s, modes: [keep], certain: it has no other setting, source: mill.c}
 ";

@@ -62,7 +62,7 @@ const LINE: &str = "- unknown: the command line is too long to follow";
 #[case::brackets_that_do_not_close(json!({"command": ["uvicorn", "$(".repeat(3_000_000)]}), &format!("uvicorn unknown: {WORD}"))]
 #[case::brackets_in_each_word(json!({"command": vec!["$(".repeat(LONGEST / 2); 50]}), LINE)]
 #[case::flags(json!({"image": "traefik:v3", "args": flags(60_000)}), LINE)]
-#[case::fewer_flags(json!({"image": "traefik:v3", "args": flags(8_000)}), "traefik unknown: --entryPoints.e7999.transport.respondingTimeouts.idleTimeout...: it is that of one entrypoint")]
+#[case::fewer_flags(json!({"image": "traefik:v3", "args": flags(8_000)}), "traefik unknown: each port of traefik has an idle timeout of its own")]
 #[case::many_args(json!({"command": vec!["a"; 1_000_000]}), LINE)]
 #[case::sources(
     json!({"command": vec!["$(BBB)"; 50_000], "envFrom": (0..50_000)

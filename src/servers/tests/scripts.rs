@@ -53,7 +53,7 @@ fn a_script_may_set_any_variable(#[case] script: &str, #[case] by: &str) {
 #[case::fallback_of_empty("KA=; exec uvicorn a:b --timeout-keep-alive ${KA:-7}", "uvicorn 7s")]
 #[case::no_fallback_of_empty(
     "KA=; exec uvicorn a:b --timeout-keep-alive \"${KA-7}\"",
-    "uvicorn unknown: we cannot read --timeout-keep-alive  as seconds in the way of uvicorn"
+    "uvicorn unknown: uvicorn does not read --timeout-keep-alive  as seconds"
 )]
 #[case::fallback_without_colon("unset KA; exec uvicorn a:b --timeout-keep-alive ${KA-7}", "uvicorn 7s")]
 #[case::empty_stays(
@@ -294,7 +294,7 @@ fn from_secret(name: &str) -> Value {
 #[case::unread_entrypoint(
     json!({"image": "traefik", "envFrom": [{"secretRef": {"name": "s"}}],
         "env": env(&[("TRAEFIK_ENTRYPOINTS_A_TRANSPORT_RESPONDINGTIMEOUTS_IDLETIMEOUT", "3s")])}),
-    "traefik unknown: TRAEFIK_ENTRYPOINTS_A_TRANSPORT_RESPONDINGTIMEOUTS_IDLETIMEO...: it is that of one entrypoint")]
+    "traefik unknown: each port of traefik has an idle timeout of its own")]
 #[case::spring(
     json!({"image": CART, "command": ["sh", "-c", "java -jar a.jar --debug $ARGS"], "env": env(&[("SERVER_TOMCAT_A", "x")])}),
     "spring-boot-tomcat unknown: the pod does not set $ARGS")]

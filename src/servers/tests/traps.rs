@@ -30,11 +30,11 @@ const TOMCAT_10: &str = "spring-boot-tomcat 10s..11s";
     TRAEFIK,
     &["--entryPoints.web.address=:8000", "--entryPoints.traefik.address=:8080", "--ping",
         "--entryPoints.web.transport.respondingTimeouts.idleTimeout=10s"],
-    "traefik unknown: --entryPoints.web.transport.respondingTimeouts.idleTimeout=1...: it is that of one entrypoint")]
+    "traefik unknown: each port of traefik has an idle timeout of its own")]
 #[case::traefik_single_dash(
     TRAEFIK,
     &["-entrypoints.web.transport.respondingTimeouts.idleTimeout=10s"],
-    "traefik unknown: -entrypoints.web.transport.respondingTimeouts.idleTimeout=10...: it is that of one entrypoint")]
+    "traefik unknown: each port of traefik has an idle timeout of its own")]
 #[case::traefik_1_for_all("traefik:1.7", &["--respondingTimeouts.idleTimeout=10s"], "traefik 10s")]
 #[case::traefik_1_file("traefik:1.7", &["-c", "/x.toml"], "traefik unknown: -c /x.toml: a file may set the idle timeout")]
 // Apache reads more than its files.
@@ -171,10 +171,10 @@ fn commands(#[case] image: &str, #[case] line: &str, #[case] said: &str) {
     "gunicorn unknown: only a setting hints at gunicorn")]
 #[case::next_needs_its_script(
     NODE, "node .output/server/index.mjs", &[("NEXT_PUBLIC_X", "1"), ("KEEP_ALIVE_TIMEOUT", "9000")],
-    "node-http unknown: KEEP_ALIVE_TIMEOUT=9000: some frameworks read it, Node.js itself does not")]
+    "node-http unknown: KEEP_ALIVE_TIMEOUT may set the idle timeout in the app's own way")]
 #[case::traefik_one_entrypoint(
     TRAEFIK, "traefik", &[("TRAEFIK_ENTRYPOINTS_WEB_TRANSPORT_RESPONDINGTIMEOUTS_IDLETIMEOUT", "10s")],
-    "traefik unknown: TRAEFIK_ENTRYPOINTS_WEB_TRANSPORT_RESPONDINGTIMEOUTS_IDLETIM...: it is that of one entrypoint")]
+    "traefik unknown: each port of traefik has an idle timeout of its own")]
 #[case::traefik_home(
     TRAEFIK, "traefik", &[("XDG_CONFIG_HOME", "/cfg")],
     "traefik unknown: XDG_CONFIG_HOME=/cfg: a file there may set the idle timeout")]
@@ -325,11 +325,11 @@ fn mounts_beside(#[case] image: &str, #[case] line: &str, #[case] path: &str, #[
 #[rstest]
 #[case::wordpress(
     "wordpress@sha256:00",
-    "- unknown: image docker.io/library/wordpress does not tell which server runs"
+    "- unknown: image docker.io/library/wordpress is no server that we know"
 )]
 #[case::nextcloud(
     "nextcloud@sha256:00",
-    "- unknown: image docker.io/library/nextcloud does not tell which server runs"
+    "- unknown: image docker.io/library/nextcloud is no server that we know"
 )]
 #[case::latest("wordpress", "apache-httpd 5s")]
 #[case::tag_and_digest("wordpress:6@sha256:00", "apache-httpd 5s")]

@@ -9,6 +9,7 @@ use crate::{
     lint::report::{
         CloseWaitReport, ContainerReport, IdleKind, IdleReport, MeshReport, ObjectReport, ProbeReport, Report,
     },
+    servers::Certainty,
 };
 
 /// The labels stand in a column of this width.
@@ -67,28 +68,39 @@ fn mesh(mesh: &MeshReport, styles: &Styles) -> Vec<String> {
 }
 
 fn servers(containers: &[ContainerReport], styles: &Styles) -> Vec<String> {
-    let row = |container: &ContainerReport| {
-        [clean(&container.name).into_owned(), clean(&container.server).into_owned(), idle(&container.idle)]
-    };
-    let rows: Vec<_> = containers.iter().map(row).collect();
-    with_notes(&rows, containers.iter().map(|container| container.idle.evidence.as_str()), styles)
+    let mut rows = Vec::new();
+    let mut notes = Vec::new();
+    for container in containers {
+        let (name, server) = (clean(&container.name).into_owned(), clean(&container.server).into_owned());
+        rows.push([name.clone(), server, idle(&container.idle)]);
+        notes.push(container.idle.evidence.as_str());
+        for port in &container.ports {
+            rows.push([name.clone(), format!("port {}", port.port), idle(&port.idle)]);
+            notes.push(port.idle.evidence.as_str());
+        }
+    }
+    with_notes(&rows, notes.into_iter(), styles)
 }
 
 fn idle(idle: &IdleReport) -> String {
+    let likely = if idle.certainty == Some(Certainty::NAMES[1]) { "likely " } else { "" };
     match idle.kind {
         IdleKind::ClosesAfter => {
             let after = idle.seconds.map(|timeout| format!(" after {}", show(timeout.0))).unwrap_or_default();
-            let window = match idle.window_seconds {
-                Some([from, to]) if from != to => {
+            let window = match (idle.window_seconds, idle.seconds) {
+                (Some([from, to]), None) => format!(" after {} to {}", show(from.0), show(to.0)),
+                (Some([from, to]), Some(_)) if from != to => {
                     format!(", in practice between {} and {}", show(from.0), show(to.0))
                 }
-                Some([from, _]) if Some(from) != idle.seconds => format!(", in practice {}", show(from.0)),
-                Some(_) | None => String::new(),
+                (Some([from, _]), Some(timeout)) if from != timeout => {
+                    format!(", in practice {}", show(from.0))
+                }
+                (Some(_) | None, _) => String::new(),
             };
-            format!("closes idle connections{after}{window}")
+            format!("{likely}closes idle connections{after}{window}")
         }
-        IdleKind::ClosesEachResponse => "closes the connection after each response".to_owned(),
-        IdleKind::NeverCloses => "never closes idle connections".to_owned(),
+        IdleKind::ClosesEachResponse => format!("{likely}closes the connection after each response"),
+        IdleKind::NeverCloses => format!("{likely}never closes idle connections"),
         IdleKind::Unknown => "idle timeout unknown".to_owned(),
     }
 }

@@ -1,0 +1,191 @@
+//! `catalog`: what is known about servers, with its sources; and the check of entries and cases of one's own.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, bail};
+use clap::{Subcommand, ValueEnum};
+
+use super::manifests;
+use crate::{
+    judgement::policy::Policy,
+    lint::report::catalog::{self as report, ServerReport},
+    servers::{Catalog, CatalogError, cases},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  linkerd-linger catalog list
+  linkerd-linger catalog list --family python -o json
+  linkerd-linger catalog show gunicorn
+  linkerd-linger catalog test --servers ours.yaml ours-cases.yaml";
+
+/// The flags of `catalog`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the servers that are known, by family
+    List {
+        /// Only this family, such as python
+        #[arg(long)]
+        family: Option<String>,
+        /// A policy whose servers count, too
+        #[arg(long, value_name = "FILE")]
+        policy: Option<PathBuf>,
+        /// The form of the output
+        #[arg(short, long, value_enum, default_value_t = Format::Text)]
+        output: Format,
+    },
+    /// Show all that is known of a server: its signs, settings, defaults and sources
+    Show {
+        /// The server's id
+        id: String,
+        /// A policy whose servers count, too
+        #[arg(long, value_name = "FILE")]
+        policy: Option<PathBuf>,
+        /// The form of the output
+        #[arg(short, long, value_enum, default_value_t = Format::Text)]
+        output: Format,
+    },
+    /// Check entries, and run cases against the catalog
+    ///
+    /// A case is a container and what is right about its server; docs/catalog.md documents the format. Exit codes: 0 all
+    /// cases pass, 1 some do not, 2 a file cannot be used.
+    Test {
+        /// Files with cases; `-` reads standard input
+        #[arg(value_name = "FILE")]
+        cases: Vec<PathBuf>,
+        /// Files with entries that join the catalog, as a list or as the `servers` of a policy
+        #[arg(long, value_name = "FILE")]
+        servers: Vec<PathBuf>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+/// Runs it.
+///
+/// # Errors
+///
+/// When a file cannot be used, or no server has the id.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    match &args.command {
+        Command::List { family, policy, output } => list(family.as_deref(), policy.as_deref(), *output),
+        Command::Show { id, policy, output } => show(id, policy.as_deref(), *output),
+        Command::Test { cases, servers } => test(cases, servers),
+    }
+}
+
+fn policy(path: Option<&Path>) -> anyhow::Result<Policy> {
+    Ok(match path {
+        Some(path) => {
+            crate::admission::policy_file::parse(path, &crate::admission::policy_file::text(path)?)?
+        }
+        None => Policy::default(),
+    })
+}
+
+fn list(family: Option<&str>, path: Option<&Path>, output: Format) -> anyhow::Result<ExitCode> {
+    let policy = policy(path)?;
+    let servers: Vec<_> = policy
+        .catalog
+        .servers()
+        .filter(|server| family.is_none_or(|family| server.family == family))
+        .map(ServerReport::of)
+        .collect();
+    if let Some(family) = family.filter(|_| servers.is_empty()) {
+        let mut known: Vec<_> = policy.catalog.servers().map(|server| server.family.as_str()).collect();
+        known.dedup();
+        bail!("no family is named {family}; there are {}", known.join(", "));
+    }
+    manifests::print(&match output {
+        Format::Text => report::list(&servers),
+        Format::Json => serde_json::to_string_pretty(&servers)? + "\n",
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(id: &str, path: Option<&Path>, output: Format) -> anyhow::Result<ExitCode> {
+    let policy = policy(path)?;
+    let Some(server) = policy.catalog.find(id) else {
+        let ids = policy.catalog.servers().map(|server| server.id.as_str());
+        let near = ids.max_by(|a, b| strsim::jaro(a, id).total_cmp(&strsim::jaro(b, id))).unwrap_or_default();
+        bail!("no server has the id {id}; did you mean {near}? `linkerd-linger catalog list` lists all");
+    };
+    let server = ServerReport::of(server);
+    manifests::print(&match output {
+        Format::Text => report::show(&server),
+        Format::Json => serde_json::to_string_pretty(&server)? + "\n",
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn test(paths: &[PathBuf], servers: &[PathBuf]) -> anyhow::Result<ExitCode> {
+    if paths.is_empty() && servers.is_empty() {
+        bail!("nothing to test: name a file with cases, or --servers with entries");
+    }
+    let mut catalog = Catalog::builtin().clone();
+    for path in servers {
+        let text = read(path)?;
+        catalog = if is_policy(&text) {
+            let policy = crate::admission::policy_file::parse(path, &text)?;
+            policy.catalog.as_ref().clone()
+        } else {
+            catalog.with_text(&text).map_err(|mistakes| unusable(path, &mistakes))?
+        };
+    }
+    let (mut passed, mut failed) = (0, 0);
+    let mut text = String::new();
+    for path in paths {
+        let cases = cases::parse(&read(path)?).map_err(|mistakes| unusable(path, &mistakes))?;
+        for (line, case) in cases {
+            match case.check(&catalog) {
+                Ok(()) => passed += 1,
+                Err(why) => {
+                    failed += 1;
+                    // Writing to a String cannot fail.
+                    let _ = writeln!(text, "{}:{line}: {}: {why}", path.display(), case.name);
+                }
+            }
+        }
+    }
+    manifests::print(&format!("{text}{passed} passed, {failed} failed\n"))?;
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// Whether a file is a policy, and not a list of entries.
+fn is_policy(text: &str) -> bool {
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with(['#', '-']));
+    lines.next().is_some_and(|line| !line.starts_with([' ', '[']))
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    if path.as_os_str() == "-" {
+        return std::io::read_to_string(std::io::stdin()).context("cannot read standard input");
+    }
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn unusable(path: &Path, mistakes: &[CatalogError]) -> anyhow::Error {
+    let lines: Vec<_> = mistakes
+        .iter()
+        .map(|mistake| format!("\n  {}:{}: {}", path.display(), mistake.line, mistake.message))
+        .collect();
+    anyhow::anyhow!("cannot use {}:{}", path.display(), lines.concat())
+}

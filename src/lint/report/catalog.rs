@@ -1,0 +1,144 @@
+//! An entry of the catalog -> what people and programs read of it.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::servers::Server;
+
+/// A server as `catalog list` and `catalog show` have it.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerReport {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its family.
+    pub family: String,
+    /// The programs that behave as it says, with their sources.
+    pub products: Vec<ProductReport>,
+    /// How it is recognised: each sign with what it is worth.
+    pub signs: Vec<String>,
+    /// What can change its idle timeout, the strongest first.
+    pub settings: Vec<String>,
+    /// What happens when nothing does.
+    pub defaults: Vec<DefaultReport>,
+    /// What surprises people.
+    pub gotchas: Vec<String>,
+    /// Where settings and behaviour come from.
+    pub sources: Vec<String>,
+}
+
+/// A program that behaves as an entry says.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProductReport {
+    /// Its name.
+    pub name: String,
+    /// Where that was read.
+    pub source: String,
+}
+
+/// A default of a server.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DefaultReport {
+    /// What the server does: `closes after 5s`.
+    pub closes: String,
+    /// When it holds: versions, modes, an image.
+    pub when: String,
+    /// `certain`, `likely` or `unknown`.
+    pub certainty: &'static str,
+    /// Why.
+    pub because: String,
+    /// Where the number comes from.
+    pub source: String,
+}
+
+impl ServerReport {
+    /// What is to be said of a server.
+    pub fn of(server: &Server) -> Self {
+        Self {
+            id: server.id.clone(),
+            name: server.name.clone(),
+            family: server.family.clone(),
+            products: server
+                .products
+                .iter()
+                .map(|product| ProductReport { name: product.name.clone(), source: product.source.clone() })
+                .collect(),
+            signs: server.describe_signs(),
+            settings: server.describe_settings(),
+            defaults: server
+                .describe_defaults()
+                .into_iter()
+                .map(|default| DefaultReport {
+                    closes: default.closes,
+                    when: default.when,
+                    certainty: default.certainty,
+                    because: default.because,
+                    source: default.source,
+                })
+                .collect(),
+            gotchas: server.gotchas.clone(),
+            sources: server.sources.clone(),
+        }
+    }
+}
+
+/// A table of servers, a heading for each family.
+pub fn list(servers: &[ServerReport]) -> String {
+    let width = servers.iter().map(|server| server.id.chars().count()).max().unwrap_or(0);
+    let mut text = String::new();
+    let mut family = "";
+    for server in servers {
+        if server.family != family {
+            family = &server.family;
+            let space = if text.is_empty() { "" } else { "\n" };
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{space}{family}");
+        }
+        let closes: Vec<_> = server.defaults.iter().map(|default| default.closes.as_str()).collect();
+        let mut different: Vec<&str> = Vec::new();
+        for closes in closes {
+            if !different.contains(&closes) {
+                different.push(closes);
+            }
+        }
+        let _ = writeln!(text, "  {:width$}  {}: {}", server.id, server.name, different.join(", "));
+    }
+    text
+}
+
+/// All that is known of a server.
+pub fn show(server: &ServerReport) -> String {
+    let mut text = format!("{} ({}, family {})\n", server.name, server.id, server.family);
+    let mut section = |title: &str, lines: Vec<String>| {
+        if !lines.is_empty() {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "\n{title}");
+            for line in lines {
+                let _ = writeln!(text, "  {line}");
+            }
+        }
+    };
+    section("Recognised by", server.signs.clone());
+    let products = server.products.iter();
+    section("Programs", products.map(|product| format!("{}: {}", product.name, product.source)).collect());
+    section("Settings, in order of precedence", server.settings.clone());
+    let defaults = server.defaults.iter().flat_map(|default| {
+        let when = if default.when.is_empty() { String::new() } else { format!(" ({})", default.when) };
+        let because =
+            if default.because.is_empty() { String::new() } else { format!(": {}", default.because) };
+        [
+            format!("{}{when}", default.closes),
+            format!("  {}{because}", default.certainty),
+            format!("  source: {}", default.source),
+        ]
+    });
+    section("Default", defaults.collect());
+    section("Notes", server.gotchas.clone());
+    section("Sources", server.sources.clone());
+    text
+}
