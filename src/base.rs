@@ -1,6 +1,6 @@
 //! What every part shares, and nothing of the problem: text, time, PEM, YAML, names.
 //!
-//! Only [`clock`], [`pem`] and [`shutdown`] reach the world outside.
+//! Only `clock`, `pem` and `shutdown` reach the world outside.
 
 pub(crate) mod clock;
 pub mod duration;

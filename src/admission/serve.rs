@@ -1,6 +1,6 @@
 //! The webhook server: TLS, its deadlines, and the order of starting and stopping.
 //!
-//! Turns a [`Config`] into a [`Running`] server. Routes are in [`router`], the plain port in [`crate::admin`].
+//! Turns a [`Config`] into a [`Running`] server. Routes are in [`router`], the plain port in `admin`.
 
 mod bodies;
 mod clients;
