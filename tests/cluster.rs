@@ -226,7 +226,7 @@ fn manifests(port: u16, authority: &str) -> Vec<Value> {
 }
 
 const REASON: &str =
-    "cart: Gunicorn closes idle connections after 10s to 11s; the liveness probe on 8000 comes every 10s";
+    "cart: Gunicorn closes idle connections after 10s to 11s; the liveness probe on port 8000 runs every 10s";
 
 #[tokio::test]
 async fn enforce_an_injected_pod_is_stored_patched() {
