@@ -5,7 +5,9 @@
 use std::time::Duration;
 
 use super::{
-    catalog::{Effect, Fit, Format, Grade, IdleDefault, Obeys, Outcome, Parsed, Server, Setting, Versions},
+    catalog::{
+        Effect, Fit, Format, Grade, IdleDefault, Obeys, Outcome, Parsed, Server, Setting, Source, Versions,
+    },
     idle::{Certainty, Evidence, Idle, Origin, Why, Window},
     recognise::{HELP, shorten},
     settings::{ListenerOf, Reader, Reading},
@@ -84,6 +86,9 @@ struct Resolver<'a, 'c> {
     settings: &'a [Setting],
     defaults: &'a [IdleDefault],
 }
+
+/// Why a file may not count that is found by its name alone.
+const BY_WORKING_DIRECTORY: &str = "the image's working directory decides whether this file is read";
 
 /// A sentence about what cannot be known, with what to do about it.
 fn why(fact: &str) -> String {
@@ -263,9 +268,14 @@ impl Resolver<'_, '_> {
                 (Origin::SetBy { at: place, text: found.text.to_owned() }, name.to_owned())
             }
         };
-        let certainty = match (&found.setting.likely, self.reader.found.named_alike()) {
-            (Some(why), _) => Certainty::Likely(why.clone()),
-            (None, _) => Certainty::Certain,
+        let certainty = match &found.setting.likely {
+            Some(why) => Certainty::Likely(why.clone()),
+            None => match &found.setting.source {
+                Source::File { name, .. } if self.reader.is_found_by_name(name) => {
+                    Certainty::Likely(BY_WORKING_DIRECTORY.to_owned())
+                }
+                _ => Certainty::Certain,
+            },
         };
         Answer { idle: idle(Evidence { origin, certainty }), raise: Some(raise) }
     }
@@ -292,7 +302,12 @@ impl Resolver<'_, '_> {
             doubts.push(self.server.doubt.clone().unwrap_or_else(|| "the version is not known".to_owned()));
         }
         doubts.extend(defaults.iter().find_map(|default| match &default.grade {
-            Grade::Likely(reason) => Some(reason.clone()),
+            Grade::Likely(reason) => match &default.settled_by {
+                Some(file) if !self.reader.has_read(file) => Some(reason.clone()),
+                Some(file) if self.reader.is_found_by_name(file) => Some(BY_WORKING_DIRECTORY.to_owned()),
+                Some(_) => None,
+                None => Some(reason.clone()),
+            },
             Grade::Certain(_) => None,
         }));
         doubts.extend(self.reader.found.named_alike());

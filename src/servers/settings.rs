@@ -90,6 +90,9 @@ impl<'a, 'c> Reader<'a, 'c> {
         if setting.unless_flags && flagged {
             return Reading::Absent;
         }
+        if setting.unless_file.as_ref().is_some_and(|file| self.has_read(file)) {
+            return Reading::Absent;
+        }
         match &*self.source(setting) {
             Source::Flag { names, glued, bare } => {
                 let flags = Flags {

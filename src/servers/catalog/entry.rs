@@ -182,6 +182,8 @@ pub(in crate::servers) struct Setting {
     pub(in crate::servers) directive: Option<String>,
     /// It is read only when the command line has no flag.
     pub(in crate::servers) unless_flags: bool,
+    /// It is read only where this configuration file does not come from the input.
+    pub(in crate::servers) unless_file: Option<String>,
     pub(in crate::servers) versions: Option<Versions>,
     /// The modes in which it acts; empty for all.
     pub(in crate::servers) modes: Vec<String>,
@@ -292,6 +294,8 @@ pub(in crate::servers) struct IdleDefault {
     /// Where it comes from, or why it is not known.
     pub(in crate::servers) source: String,
     pub(in crate::servers) grade: Grade,
+    /// It is certain where this configuration file was read from the input.
+    pub(in crate::servers) settled_by: Option<String>,
     /// What to change to raise it.
     pub(in crate::servers) raise: Option<String>,
 }

@@ -196,6 +196,8 @@ pub(super) struct RawSetting {
     #[serde(default)]
     pub(super) unless_flags: bool,
     #[serde(default)]
+    pub(super) unless_file: Option<Spanned<String>>,
+    #[serde(default)]
     pub(super) sets: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) why: Option<String>,
@@ -239,6 +241,8 @@ pub(super) struct RawDefault {
     pub(super) certain: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) likely: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) settled_by: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) raise: Option<String>,
     #[serde(default)]

@@ -111,11 +111,14 @@ impl<'c> Reader<'_, 'c> {
                 let found = set.iter().filter_map(|name| names.iter().find_map(|known| named(known, name)));
                 found.map(|name| name.to_ascii_lowercase()).collect()
             }
+            Source::File { name, key } => {
+                let head = key.split('<').next().unwrap_or_default();
+                self.names_in_file(name, head)
+            }
             Source::Argument(_)
             | Source::Property(_)
             | Source::Spring(_)
             | Source::Mount(_)
-            | Source::File { .. }
             | Source::Subcommand => Vec::new(),
         }
     }

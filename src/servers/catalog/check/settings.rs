@@ -53,7 +53,8 @@ impl Mistakes {
         if matches!(&source, Source::Flag { names, .. } if names.iter().any(odd)) {
             self.add(&raw, "a flag starts with a dash or a slash, and its brackets close".to_owned());
         }
-        if let Some(file) = raw.value.file.as_ref().filter(|file| !names.files.contains(&file.value)) {
+        let files = raw.value.file.iter().chain(&raw.value.unless_file);
+        for file in files.filter(|file| !names.files.contains(&file.value)) {
             self.add(file, format!("no file is named {}", file.value));
         }
         if raw.value.file.is_some() != raw.value.key.is_some() {
@@ -72,6 +73,7 @@ impl Mistakes {
             first_wins: setting.first_wins,
             directive: setting.directive,
             unless_flags: setting.unless_flags,
+            unless_file: setting.unless_file.map(|file| file.value),
             versions,
             modes,
             effect,
@@ -171,7 +173,8 @@ impl Mistakes {
         let outcome = self.outcome(&raw.value.closes);
         let source = self.source(&raw, outcome);
         let grade = self.grade(&raw, outcome);
-        if let Some(file) = raw.value.file.as_ref().filter(|file| !names.files.contains(&file.value)) {
+        let files = raw.value.file.iter().chain(&raw.value.settled_by);
+        for file in files.filter(|file| !names.files.contains(&file.value)) {
             self.add(file, format!("no file is named {}", file.value));
         }
         let default = raw.value;
@@ -195,6 +198,7 @@ impl Mistakes {
             obeys,
             source,
             grade,
+            settled_by: default.settled_by.map(|file| file.value),
             raise: default.raise,
         }
     }

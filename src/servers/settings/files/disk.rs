@@ -224,7 +224,7 @@ impl<'a> Disk<'a> {
         Some(format!("{}/{name}{}", templates.from, templates.suffix))
     }
 
-    fn folder_names(&self, folder: &str) -> Result<BTreeSet<String>, String> {
+    fn folder_names(&self, folder: &str, mounted_only: bool) -> Result<BTreeSet<String>, String> {
         let mut names = BTreeSet::new();
         match self.mount(folder) {
             Some(mount) => {
@@ -232,6 +232,7 @@ impl<'a> Disk<'a> {
                 let within = folder.strip_prefix(at).unwrap_or_default().trim_start_matches('/');
                 names.extend(self.names(mount, within)?);
             }
+            None if mounted_only => {}
             None => match self.image_of.filter(|server| !server.image_files.is_empty()) {
                 Some(server) => {
                     let files = server.image_files.keys().filter(|path| self::folder(path) == folder);
@@ -281,6 +282,18 @@ impl Files for Disk<'_> {
     }
 
     fn list(&self, pattern: &str) -> Result<Vec<String>, String> {
+        self.listed(pattern, false)
+    }
+
+    fn variable(&self, name: &str) -> Option<Result<String, String>> {
+        let word = self.launch.environment.get(name)?;
+        Some(word.known().map(str::to_owned).map_err(str::to_owned))
+    }
+}
+
+impl Disk<'_> {
+    /// The paths that match a pattern, with those of the image or without.
+    pub(super) fn listed(&self, pattern: &str, mounted_only: bool) -> Result<Vec<String>, String> {
         if let Some(why) = &self.launch.writes {
             return Err(why.clone());
         }
@@ -289,13 +302,13 @@ impl Files for Disk<'_> {
         if folder.contains('*') {
             return Err(format!("{pattern} has an asterisk in a folder's name"));
         }
-        let mut names = self.folder_names(folder)?;
+        let mut names = self.folder_names(folder, mounted_only)?;
         if let Some(templates) = self.image_of.and_then(|server| server.templates.as_ref())
             && self.has_entrypoint
             && templates.to == folder
             && self.mount(folder).is_none()
         {
-            let made = self.folder_names(&templates.from)?;
+            let made = self.folder_names(&templates.from, mounted_only)?;
             names.extend(
                 made.iter().filter_map(|name| Some(name.strip_suffix(&templates.suffix)?.to_owned())),
             );
@@ -305,11 +318,6 @@ impl Files for Disk<'_> {
             .filter(|name| matches(last, name))
             .map(|name| format!("{folder}/{name}"))
             .collect())
-    }
-
-    fn variable(&self, name: &str) -> Option<Result<String, String>> {
-        let word = self.launch.environment.get(name)?;
-        Some(word.known().map(str::to_owned).map_err(str::to_owned))
     }
 }
 

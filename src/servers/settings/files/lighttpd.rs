@@ -1,0 +1,541 @@
+//! lighttpd.conf: how long the server keeps an idle connection.
+//!
+//! Turns assignments, conditions, variables and includes into one [`Answer`] for a key such as
+//! `server.max-keep-alive-idle`, in seconds. The value is `0` too where `server.max-keep-alive-requests` is. What a
+//! condition sets is not matched with a port: it must be the same as the global value. Measured with lighttpd 1.4.69.
+
+use std::collections::BTreeMap;
+
+use super::{Answer, Entry, Files, Opened, Query};
+
+/// Deeper than this nobody nests includes.
+const DEEPEST: usize = 16;
+/// How long all files together may be.
+const MOST_BYTES: usize = 1 << 20;
+/// How many files one configuration may include.
+const MOST_FILES: usize = 128;
+/// How many tokens are read in all files together.
+const MOST_TOKENS: usize = 200_000;
+/// How long a value may get by the variables in it.
+const LONGEST_VALUE: usize = 8 << 10;
+/// With zero the server closes after each response (lighttpd `src/h1.c`).
+const REQUESTS: &str = "server.max-keep-alive-requests";
+
+/// Files of lighttpd's `doc/config` in which neither key stands.
+const WITHOUT_TIMEOUTS: [&str; 21] = [
+    "access_log.conf",
+    "auth.conf",
+    "cgi.conf",
+    "debug.conf",
+    "deflate.conf",
+    "dirlisting.conf",
+    "evhost.conf",
+    "expire.conf",
+    "fastcgi.conf",
+    "magnet.conf",
+    "mime.conf",
+    "modules.conf",
+    "proxy.conf",
+    "rrdtool.conf",
+    "scgi.conf",
+    "simple_vhost.conf",
+    "ssi.conf",
+    "status.conf",
+    "tls.conf",
+    "userdir.conf",
+    "webdav.conf",
+];
+/// Commands of the Debian package, which print types of files or an empty condition.
+const HARMLESS_COMMANDS: [&str; 3] = ["create-mime.conf.pl", "create-mime.assign.pl", "use-ipv6.pl"];
+
+/// Reads `key` from the configuration whose main file is at `path`.
+pub(super) fn read(files: &dyn Files, path: &str, text: &str, query: Query<'_>) -> Answer {
+    let mut reader = Reader {
+        files,
+        key: query.key,
+        folder: path.rsplit_once('/').map_or("", |(folder, _)| folder),
+        variables: BTreeMap::new(),
+        idle: Setting::default(),
+        requests: Setting::default(),
+        files_left: MOST_FILES,
+        bytes_left: MOST_BYTES,
+        tokens_left: MOST_TOKENS,
+    };
+    match reader.file(path, text, false, 0).and_then(|()| reader.answer()) {
+        Ok(Some(entry)) => Answer::Set(entry),
+        Ok(None) => Answer::Absent,
+        Err(why) => Answer::Unknown(why),
+    }
+}
+
+/// What is set in general, and what in conditions.
+#[derive(Default)]
+struct Setting {
+    general: Option<Entry>,
+    conditional: Vec<Entry>,
+}
+
+/// A value of a variable.
+#[derive(Clone)]
+enum Value {
+    Text(String),
+    Number(String),
+}
+
+struct Reader<'r> {
+    files: &'r dyn Files,
+    key: &'r str,
+    /// The folder of the main file, in which includes are looked up.
+    folder: &'r str,
+    /// `None` where nobody can tell the value.
+    variables: BTreeMap<String, Option<Value>>,
+    idle: Setting,
+    requests: Setting,
+    files_left: usize,
+    bytes_left: usize,
+    tokens_left: usize,
+}
+
+impl Reader<'_> {
+    fn file(&mut self, path: &str, text: &str, conditional: bool, depth: usize) -> Result<(), String> {
+        let tokens =
+            Lexer { rest: text, line: 1, parentheses: 0, path, tokens: Vec::new() }.run(self.tokens_left)?;
+        self.tokens_left = self.tokens_left.saturating_sub(tokens.len());
+        let at = |line: usize, what: &str| format!("{path} line {line}: {what}");
+        // Whether the blocks around stand in a condition, the innermost last.
+        let mut blocks = vec![conditional];
+        let mut rest = tokens.as_slice();
+        while let Some((token, after)) = rest.split_first() {
+            rest = after;
+            let inside = blocks.last().copied().unwrap_or(conditional);
+            match &token.kind {
+                Kind::End => {}
+                Kind::Mark("}") if blocks.len() > 1 => drop(blocks.pop()),
+                Kind::Mark("$") => {
+                    rest = block(rest).ok_or_else(|| at(token.line, "a condition has no block"))?;
+                    blocks.push(true);
+                }
+                Kind::Word(word) if matches!(word.as_str(), "if" | "else" | "elif" | "elsif" | "elseif") => {
+                    rest = block(rest).ok_or_else(|| at(token.line, "a condition has no block"))?;
+                    blocks.push(true);
+                }
+                Kind::Word(word) if word == "global" => {
+                    rest = block(rest).ok_or_else(|| at(token.line, "global has no block"))?;
+                    blocks.push(false);
+                }
+                Kind::Word(word) if word == "include" || word == "include_shell" => {
+                    let (value, after) = expression(rest);
+                    rest = after;
+                    let value = self.value(value);
+                    let Some(Value::Text(value)) = value else {
+                        return Err(at(token.line, "nobody can tell what is included"));
+                    };
+                    if word == "include" {
+                        self.include(&value, inside, &at(token.line, ""), depth)?;
+                    } else if !is_harmless(&value) {
+                        return Err(at(token.line, "what a command prints is included"));
+                    }
+                }
+                Kind::Word(key) => {
+                    let Some((Token { kind: Kind::Mark(operator @ ("=" | ":=" | "+=")), .. }, after)) =
+                        rest.split_first()
+                    else {
+                        return Err(at(token.line, "a key has no value"));
+                    };
+                    let (value, after) = expression(after);
+                    rest = after;
+                    self.assign(key, operator, value, inside, &Spot { path, line: token.line })?;
+                }
+                Kind::Text(_) | Kind::Number(_) | Kind::Mark(_) => {
+                    return Err(at(token.line, "this is no assignment"));
+                }
+            }
+        }
+        if blocks.len() > 1 { Err(format!("{path}: a block is not closed")) } else { Ok(()) }
+    }
+
+    fn assign(
+        &mut self,
+        key: &str,
+        operator: &str,
+        tokens: &[Token],
+        conditional: bool,
+        spot: &Spot<'_>,
+    ) -> Result<(), String> {
+        let value = self.value(tokens);
+        if key == self.key || key == REQUESTS {
+            let (Some(Value::Number(number) | Value::Text(number)), "=" | ":=") = (value, operator) else {
+                return Err(format!("{} line {}: the value of {key} is not plain", spot.path, spot.line));
+            };
+            let entry = Entry {
+                text: format!("{key} = {number}"),
+                value: number,
+                path: spot.path.to_owned(),
+                line: spot.line,
+            };
+            let setting = if key == REQUESTS { &mut self.requests } else { &mut self.idle };
+            if conditional {
+                setting.conditional.push(entry);
+            } else {
+                setting.general = Some(entry);
+            }
+            return Ok(());
+        }
+        let name = variable(key);
+        let value = match operator {
+            "+=" => {
+                self.variables.get(&name).cloned().flatten().zip(value).and_then(|(old, new)| join(old, new))
+            }
+            _ => value,
+        };
+        // What a condition sets holds within it alone.
+        self.variables.insert(name, value.filter(|_| !conditional));
+        Ok(())
+    }
+
+    /// A sum of strings and variables; `None` for anything else.
+    fn value(&self, tokens: &[Token]) -> Option<Value> {
+        let mut sum: Option<Value> = None;
+        for part in tokens.split(|token| matches!(token.kind, Kind::Mark("+"))) {
+            let [Token { kind, .. }] = part else { return None };
+            let value = match kind {
+                Kind::Text(text) => Value::Text(text.clone()),
+                Kind::Number(number) => Value::Number(number.clone()),
+                Kind::Word(word) => match word.strip_prefix("env.") {
+                    Some(name) => Value::Text(self.files.variable(name)?.ok()?),
+                    None => self.variables.get(&variable(word))?.clone()?,
+                },
+                Kind::Mark(_) | Kind::End => return None,
+            };
+            sum = Some(match sum {
+                Some(sum) => join(sum, value)?,
+                None => value,
+            });
+        }
+        sum
+    }
+
+    fn include(&mut self, pattern: &str, conditional: bool, at: &str, depth: usize) -> Result<(), String> {
+        let pattern = match pattern {
+            _ if pattern.starts_with('/') => pattern.to_owned(),
+            _ if pattern.starts_with("./") || pattern.starts_with("../") => {
+                return Err(format!("{at}the included file stands in the working directory"));
+            }
+            _ => format!("{}/{pattern}", self.folder),
+        };
+        let (folder, _) = pattern.rsplit_once('/').unwrap_or_default();
+        if depth >= DEEPEST || folder.contains('*') || pattern.contains(['?', '[', '{']) {
+            return Err(format!(
+                "{at}the pattern of the included files is not plain, or they are nested too deeply"
+            ));
+        }
+        let paths = if pattern.contains('*') {
+            self.files.list(&pattern).map_err(|why| format!("{at}{why}"))?
+        } else {
+            vec![pattern]
+        };
+        for path in paths {
+            self.files_left =
+                self.files_left.checked_sub(1).ok_or_else(|| format!("{at}too many files are included"))?;
+            let base = path.rsplit('/').next().unwrap_or_default();
+            let text = match self.files.open(&path) {
+                Opened::Text(text) => text.into_owned(),
+                Opened::Missing | Opened::Unseen(_) if WITHOUT_TIMEOUTS.contains(&base) => continue,
+                Opened::Missing => return Err(format!("{at}{path} is not there")),
+                Opened::Unseen(why) => return Err(format!("{at}{why}")),
+            };
+            let left = self.bytes_left.checked_sub(text.len());
+            self.bytes_left = left.ok_or_else(|| format!("{at}the included files are too long"))?;
+            self.file(&path, &text, conditional, depth + 1)?;
+        }
+        Ok(())
+    }
+
+    fn answer(self) -> Result<Option<Entry>, String> {
+        for setting in [&self.requests, &self.idle] {
+            let general = setting.general.as_ref().map(|entry| &entry.value);
+            if let Some(other) = setting.conditional.iter().find(|entry| Some(&entry.value) != general) {
+                return Err(format!("{} line {}: a condition sets {}", other.path, other.line, other.text));
+            }
+        }
+        let closes =
+            self.requests.general.filter(|requests| requests.value.bytes().all(|digit| digit == b'0'));
+        match closes {
+            Some(requests) => Ok(Some(Entry { value: "0".to_owned(), ..requests })),
+            None => Ok(self.idle.general),
+        }
+    }
+}
+
+/// A line of a file.
+struct Spot<'s> {
+    path: &'s str,
+    line: usize,
+}
+
+/// The name of a variable, which stands in `var` where it has no dot.
+fn variable(key: &str) -> String {
+    if key.contains('.') { key.to_owned() } else { format!("var.{key}") }
+}
+
+fn join(left: Value, right: Value) -> Option<Value> {
+    match (left, right) {
+        (Value::Text(mut left), Value::Text(right) | Value::Number(right)) => {
+            left.push_str(&right);
+            Some(Value::Text(left))
+                .filter(|value| matches!(value, Value::Text(text) if text.len() < LONGEST_VALUE))
+        }
+        (Value::Number(_), _) => None,
+    }
+}
+
+/// A command of the Debian package, perhaps with arguments.
+fn is_harmless(command: &str) -> bool {
+    let plain = !command.contains([';', '|', '&', '`', '$', '\n']);
+    let program =
+        command.split_ascii_whitespace().next().and_then(|path| path.strip_prefix("/usr/share/lighttpd/"));
+    plain && program.is_some_and(|program| HARMLESS_COMMANDS.contains(&program))
+}
+
+/// What stands behind the next brace that opens a block.
+fn block(tokens: &[Token]) -> Option<&[Token]> {
+    let open = tokens.iter().position(|token| matches!(token.kind, Kind::Mark("{" | "}")))?;
+    tokens.get(open).filter(|token| matches!(token.kind, Kind::Mark("{")))?;
+    tokens.get(open + 1..)
+}
+
+/// The tokens up to the end of a statement, and the rest.
+fn expression(tokens: &[Token]) -> (&[Token], &[Token]) {
+    let end = tokens.iter().position(|token| matches!(token.kind, Kind::End | Kind::Mark("}")));
+    tokens.split_at_checked(end.unwrap_or(tokens.len())).unwrap_or((tokens, &[]))
+}
+
+struct Token {
+    kind: Kind,
+    line: usize,
+}
+
+enum Kind {
+    /// A key or a keyword.
+    Word(String),
+    Text(String),
+    Number(String),
+    Mark(&'static str),
+    /// The end of a line, outside of parentheses.
+    End,
+}
+
+/// The marks, longer ones first.
+const MARKS: [&str; 20] = [
+    "=>", "==", "=~", "=^", "=$", "!=", "!~", "+=", ":=", "=", "+", ",", "(", ")", "{", "}", "[", "]", "$",
+    "\u{a0}",
+];
+
+/// lighttpd's lexer (lighttpd `config_tokenizer` in `src/configfile.c`).
+struct Lexer<'l> {
+    rest: &'l str,
+    line: usize,
+    parentheses: usize,
+    path: &'l str,
+    tokens: Vec<Token>,
+}
+
+impl Lexer<'_> {
+    fn run(mut self, most: usize) -> Result<Vec<Token>, String> {
+        while let Some(c) = self.rest.chars().next() {
+            let line = self.line;
+            if self.tokens.len() >= most {
+                return Err(self.says("the configuration is too long"));
+            }
+            let kind = match c {
+                ' ' | '\t' | '\r' => {
+                    self.take(1);
+                    continue;
+                }
+                '\n' => {
+                    self.take(1);
+                    if self.parentheses > 0 {
+                        continue;
+                    }
+                    Kind::End
+                }
+                '#' => {
+                    let end = self.rest.find('\n').unwrap_or(self.rest.len());
+                    self.take(end);
+                    continue;
+                }
+                '"' => Kind::Text(self.text()?),
+                c if c.is_ascii_digit() => Kind::Number(self.while_in(|c| c.is_ascii_digit())),
+                c if c.is_ascii_alphabetic() || matches!(c, '.' | '_' | '-') => {
+                    Kind::Word(self.while_in(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')))
+                }
+                _ => {
+                    let mark = MARKS.into_iter().find(|mark| self.rest.starts_with(mark));
+                    let mark = mark.ok_or_else(|| self.says("a character stands where none may stand"))?;
+                    self.take(mark.len());
+                    match mark {
+                        "(" => self.parentheses += 1,
+                        ")" => self.parentheses = self.parentheses.saturating_sub(1),
+                        "\u{a0}" => continue,
+                        _ => {}
+                    }
+                    Kind::Mark(mark)
+                }
+            };
+            self.tokens.push(Token { kind, line });
+        }
+        Ok(self.tokens)
+    }
+
+    fn says(&self, what: &str) -> String {
+        format!("{} line {}: {what}", self.path, self.line)
+    }
+
+    /// Steps over this many bytes.
+    fn take(&mut self, bytes: usize) -> &str {
+        let (taken, rest) = self.rest.split_at_checked(bytes).unwrap_or((self.rest, ""));
+        self.line += taken.matches('\n').count();
+        self.rest = rest;
+        taken
+    }
+
+    fn while_in(&mut self, is_in: impl Fn(char) -> bool) -> String {
+        let end = self.rest.find(|c| !is_in(c)).unwrap_or(self.rest.len());
+        self.take(end).to_owned()
+    }
+
+    fn text(&mut self) -> Result<String, String> {
+        let mut text = String::new();
+        let mut chars = self.rest.char_indices().skip(1).peekable();
+        while let Some((at, c)) = chars.next() {
+            match c {
+                '"' => {
+                    self.take(at + 1);
+                    return Ok(text);
+                }
+                '\\' => text.push(chars.next_if(|(_, next)| *next == '"').map_or('\\', |(_, quote)| quote)),
+                c => text.push(c),
+            }
+        }
+        Err(self.says("a quote is not closed"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{borrow::Cow, collections::BTreeMap};
+
+    use rstest::rstest;
+
+    use super::*;
+
+    struct Folder(BTreeMap<&'static str, &'static str>);
+
+    impl Files for Folder {
+        fn open(&self, path: &str) -> Opened<'_> {
+            match self.0.get(path) {
+                Some(text) => Opened::Text(Cow::Borrowed(text)),
+                None => Opened::Unseen(format!("{path} of the image may set it")),
+            }
+        }
+
+        fn list(&self, pattern: &str) -> Result<Vec<String>, String> {
+            let folder = pattern.rsplit_once('/').unwrap().0;
+            Ok(self.0.keys().filter(|path| path.starts_with(folder)).map(ToString::to_string).collect())
+        }
+
+        fn variable(&self, name: &str) -> Option<Result<String, String>> {
+            (name == "KEEP").then(|| Ok("9".to_owned()))
+        }
+    }
+
+    fn ask(text: &str) -> String {
+        let folder = Folder([("/etc/l/conf.d/a.conf", "\nserver.max-keep-alive-idle = 7")].into());
+        let query = Query { key: "server.max-keep-alive-idle", port: Some(80) };
+        match read(&folder, "/etc/l/l.conf", text, query) {
+            Answer::Absent => "absent".to_owned(),
+            Answer::Set(Entry { value, path, line, .. }) => {
+                format!("{value} at {}:{line}", path.rsplit('/').next().unwrap())
+            }
+            Answer::Unknown(why) => format!("? {why}"),
+        }
+    }
+
+    #[rstest]
+    #[case::set("server.port = 80\nserver.max-keep-alive-idle = 10 # x", "10 at l.conf:2")]
+    #[case::absent("server.modules = (\n \"a\", # b\n \"c\" => 3,\n)\nserver.port = 80", "absent")]
+    #[case::comment("# server.max-keep-alive-idle = 10", "absent")]
+    #[case::later_wins("server.max-keep-alive-idle = 1\nserver.max-keep-alive-idle := 2", "2 at l.conf:2")]
+    #[case::global("global { server.max-keep-alive-idle = 3 }", "3 at l.conf:1")]
+    #[case::string("server.max-keep-alive-idle = \"3\"", "3 at l.conf:1")]
+    #[case::variable("x = 4\nserver.max-keep-alive-idle = var.x", "4 at l.conf:2")]
+    #[case::environment("server.max-keep-alive-idle = env.KEEP", "9 at l.conf:1")]
+    #[case::unknown_variable(
+        "server.max-keep-alive-idle = x",
+        "? /etc/l/l.conf line 1: the value of server.max-keep-alive-idle is not plain"
+    )]
+    #[case::sum(
+        "server.max-keep-alive-idle = 3 + 4",
+        "? /etc/l/l.conf line 1: the value of server.max-keep-alive-idle is not plain"
+    )]
+    #[case::no_requests(
+        "server.max-keep-alive-idle = 3\nserver.max-keep-alive-requests = 0",
+        "0 at l.conf:2"
+    )]
+    #[case::some_requests(
+        "server.max-keep-alive-idle = 3\nserver.max-keep-alive-requests = 10",
+        "3 at l.conf:1"
+    )]
+    #[case::condition(
+        "$SERVER[\"socket\"] == \":81\" {\n server.max-keep-alive-idle = 3\n}",
+        "? /etc/l/l.conf line 2: a condition sets server.max-keep-alive-idle = 3"
+    )]
+    #[case::condition_that_agrees(
+        "$HTTP[\"host\"] =~ \"a{2}\" { server.max-keep-alive-idle = 3 } else { x = 1 }\nserver.max-keep-alive-idle = 3",
+        "3 at l.conf:2"
+    )]
+    #[case::behind_a_condition(
+        "if $HTTP[\"url\"] =^ \"/a\" {\n}\nelse if $HTTP[\"url\"] !~ \"b\" {\n}\nserver.max-keep-alive-idle = 3",
+        "3 at l.conf:5"
+    )]
+    #[case::include("include \"conf.d/*.conf\"", "7 at a.conf:2")]
+    #[case::include_by_variable("var.d = \"/etc/l\"\ninclude d + \"/conf.d/a.conf\"", "7 at a.conf:2")]
+    #[case::include_in_a_condition(
+        "$HTTP[\"host\"] == \"a\" { include \"conf.d/a.conf\" }",
+        "? /etc/l/conf.d/a.conf line 2: a condition sets server.max-keep-alive-idle = 7"
+    )]
+    #[case::unseen("include \"b.conf\"", "? /etc/l/l.conf line 1: /etc/l/b.conf of the image may set it")]
+    #[case::harmless("include \"conf.d/mime.conf\"\nserver.max-keep-alive-idle = 3", "3 at l.conf:2")]
+    #[case::working_directory(
+        "include \"./b.conf\"",
+        "? /etc/l/l.conf line 1: the included file stands in the working directory"
+    )]
+    #[case::command("include_shell \"cat x\"", "? /etc/l/l.conf line 1: what a command prints is included")]
+    #[case::harmless_command("include_shell \"/usr/share/lighttpd/create-mime.conf.pl\"", "absent")]
+    #[case::harmless_command_with_port(
+        "server.port = 80\ninclude_shell \"/usr/share/lighttpd/use-ipv6.pl \" + server.port",
+        "absent"
+    )]
+    #[case::command_with_more(
+        "include_shell \"/usr/share/lighttpd/use-ipv6.pl; cat x\"",
+        "? /etc/l/l.conf line 1: what a command prints is included"
+    )]
+    #[case::open_block("global {", "? /etc/l/l.conf: a block is not closed")]
+    #[case::open_quote("a = \"", "? /etc/l/l.conf line 1: a quote is not closed")]
+    #[case::template("{{ x }}", "? /etc/l/l.conf line 1: this is no assignment")]
+    #[case::character("a = %", "? /etc/l/l.conf line 1: a character stands where none may stand")]
+    fn values(#[case] text: &str, #[case] expected: &str) {
+        assert_eq!(ask(text), expected);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_soon(
+            text in "([a-z{}()$=+\"\\\\#\n ]|server.max-keep-alive-idle = |include |var.x|global \\{){0,400}"
+        ) {
+            let started = std::time::Instant::now();
+            ask(&text);
+            proptest::prop_assert!(started.elapsed().as_millis() < 500);
+        }
+    }
+}
