@@ -6,8 +6,8 @@
 mod shell;
 mod wrappers;
 
-use self::wrappers::DEEPEST;
 pub(super) use self::wrappers::Launch;
+use self::wrappers::{BITNAMI, DEEPEST};
 use crate::workload::{
     environment::{Environment, TOO_LONG},
     pod::Container,
@@ -67,7 +67,13 @@ pub(super) fn has_entrypoint(container: &Container<'_>) -> bool {
 pub(super) fn unwrap(mut launch: Launch) -> Result<Launch, String> {
     for _ in 0..DEEPEST {
         let Some(first) = launch.words.first() else { return Ok(launch) };
-        let program = basename(first.known()?).to_owned();
+        let path = first.known()?;
+        let program = basename(path).to_owned();
+        if path.strip_prefix(BITNAMI).is_some_and(|script| script.ends_with("/run.sh")) {
+            launch.words.clear();
+            launch.replaces_entrypoint = false;
+            return Ok(launch);
+        }
         let inner = if SHELLS.contains(&program.as_str()) {
             Some(script(&mut launch)?)
         } else {

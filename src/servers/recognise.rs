@@ -5,6 +5,7 @@
 
 mod hidden;
 mod program;
+mod run_java;
 
 use std::borrow::Cow;
 
@@ -188,6 +189,14 @@ impl<'c> Candidates<'c> {
     /// The program that runs. Only `args` leaves the image's ENTRYPOINT in place, which either runs a command that it is
     /// given and adds flags to its own, or is a program that takes all of them.
     fn program(&self, launch: &Launch) -> Program {
+        let is_known = |candidate: &Candidate| {
+            candidate.image.is_some_and(|(strength, _)| strength == Strength::Reliable)
+        };
+        if !self.list.iter().any(is_known)
+            && let Some(words) = run_java::words(launch)
+        {
+            return Program::read(&words);
+        }
         let Some(first) = launch.words.first() else { return Program::default() };
         let program = Program::read(&launch.words);
         if launch.replaces_entrypoint || self.knows(&program) {

@@ -24,6 +24,10 @@ pub(in crate::servers) struct Launch {
     pub(in crate::servers) is_unread: bool,
 }
 
+/// Where Bitnami's images have their start scripts: `entrypoint.sh` runs its arguments, and `run.sh` the image's program
+/// (bitnami/containers `rootfs/opt/bitnami/scripts/*/run.sh`).
+pub(super) const BITNAMI: &str = "/opt/bitnami/scripts/";
+
 /// Deeper than this nobody wraps a server.
 pub(super) const DEEPEST: usize = 16;
 
@@ -65,6 +69,10 @@ impl Launch {
 
     /// The command inside the outermost wrapper, if there is one.
     pub(super) fn take_off(&mut self, program: &str) -> Option<Vec<Word>> {
+        let is_bitnamis = |word: &Word| word.prefix().starts_with(BITNAMI) && program == "entrypoint.sh";
+        if self.words.first().is_some_and(is_bitnamis) {
+            return self.words.get(1..).map(<[Word]>::to_vec);
+        }
         WRAPPERS.iter().find_map(|wrapper| wrapper.take_off(program, self))
     }
 
