@@ -49,16 +49,21 @@ pub struct CatalogError {
 }
 
 /// The families of the catalog that comes with the program: the name of each file, and its text.
-pub const FAMILIES: [(&str, &str); 9] = [
+pub const FAMILIES: [(&str, &str); 14] = [
     ("python", include_str!("catalog/python.yaml")),
     ("node", include_str!("catalog/node.yaml")),
     ("jvm", include_str!("catalog/jvm.yaml")),
     ("dotnet", include_str!("catalog/dotnet.yaml")),
     ("ruby", include_str!("catalog/ruby.yaml")),
+    ("php", include_str!("catalog/php.yaml")),
+    ("beam", include_str!("catalog/beam.yaml")),
+    ("rust", include_str!("catalog/rust.yaml")),
     ("go", include_str!("catalog/go.yaml")),
     ("gateways", include_str!("catalog/gateways.yaml")),
+    ("controllers", include_str!("catalog/controllers.yaml")),
     ("exporters", include_str!("catalog/exporters.yaml")),
     ("observability", include_str!("catalog/observability.yaml")),
+    ("products", include_str!("catalog/products.yaml")),
 ];
 
 static BUILTIN: LazyLock<Catalog> =

@@ -110,13 +110,13 @@ const CART: &str = "registry.example.com/shop/cart:3";
 #[case::gunicorn_file(
     CART,
     "gunicorn -c conf.py a:b",
-    "gunicorn unknown: -c conf.py: that file may choose how gunicorn works"
+    "gunicorn unknown: -c conf.py: a file of the image may set the idle timeout"
 )]
 #[case::gunicorn_file_below(CART, "gunicorn -c conf.py -k gevent --keep-alive 10 a:b", "gunicorn 10s")]
 #[case::gunicorn_file_may_set(
     CART,
     "gunicorn -c conf.py -k gevent a:b",
-    "gunicorn unknown: -c conf.py: a file may set the idle timeout"
+    "gunicorn unknown: -c conf.py: a file of the image may set the idle timeout"
 )]
 #[case::gunicorn_options(
     CART,
@@ -148,7 +148,7 @@ const CART: &str = "registry.example.com/shop/cart:3";
 #[case::hypercorn_file(
     CART,
     "hypercorn -c h.toml a:b",
-    "hypercorn unknown: -c h.toml: a file may set the idle timeout"
+    "hypercorn unknown: -c h.toml: a file of the image may set the idle timeout"
 )]
 // node
 #[case::node("node:20.11-alpine", "node server.js", "node-http 5s")]
@@ -226,12 +226,12 @@ const CART: &str = "registry.example.com/shop/cart:3";
 #[case::httpd_not_fpm(
     "wordpress:6-fpm",
     "",
-    "- unknown: image docker.io/library/wordpress is no server that we know"
+    "php-fpm unknown: PHP-FPM speaks FastCGI and no HTTP, so another server answers the probes"
 )]
 #[case::httpd_file(
     "httpd:2.4",
     "httpd -f x.conf",
-    "apache-httpd unknown: -f x.conf: a file may set the idle timeout"
+    "apache-httpd unknown: -f x.conf: a file of the image may set the idle timeout"
 )]
 #[case::haproxy(
     "haproxy:3",
@@ -242,7 +242,7 @@ const CART: &str = "registry.example.com/shop/cart:3";
 #[case::envoy_file(
     "envoyproxy/envoy:v1.31",
     "envoy -c /etc/e.yaml",
-    "envoy unknown: -c /etc/e.yaml: a file may set the idle timeout"
+    "envoy unknown: -c /etc/e.yaml: a file of the image may set the idle timeout"
 )]
 #[case::traefik("traefik:v3.1", "traefik", "traefik 180s")]
 #[case::traefik_flag(
@@ -279,16 +279,12 @@ const CART: &str = "registry.example.com/shop/cart:3";
     "prometheus never"
 )]
 #[case::exporter("quay.io/prometheus/node-exporter:v1.8", "", "prometheus-exporters never")]
-#[case::exporter_hint(
-    CART,
-    "redis_exporter",
-    "prometheus-exporters unknown: only the command hints at prometheus-exporters"
-)]
+#[case::exporter_hint(CART, "redis_exporter", "prometheus-exporters never")]
 #[case::puma(CART, "bundle exec puma -p 80", "puma 20s..65s")]
 #[case::puma_file(
     CART,
     "puma -C config/puma.rb",
-    "puma unknown: -C config/puma.rb: a file may set the idle timeout"
+    "puma unknown: -C config/puma.rb: a file of the image may set the idle timeout"
 )]
 #[case::tomcat("tomcat:10.1", "", "tomcat 20s..21s")]
 #[case::tomcat_elsewhere(
@@ -378,7 +374,7 @@ fn env(pairs: &[(&str, &str)]) -> Value {
 #[case::spring_json_dotted("java -jar a.jar", &[("SERVER_TOMCAT_BASEDIR", "x"), ("SPRING_APPLICATION_JSON", r#"{"server.tomcat":{"keep-alive-timeout":7000}}"#)], "spring-boot-tomcat 7s..8s")]
 #[case::spring_json_broken("java -jar a.jar", &[("SERVER_TOMCAT_BASEDIR", "x"), ("SPRING_APPLICATION_JSON", "{")], "spring-boot-tomcat unknown: SPRING_APPLICATION_JSON is not JSON")]
 #[case::spring_java_options("java -jar a.jar", &[("SERVER_TOMCAT_BASEDIR", "x"), ("JAVA_TOOL_OPTIONS", "-Xmx1g -Dserver.tomcat.keep-alive-timeout=8s")], "spring-boot-tomcat 8s..9s")]
-#[case::spring_location("java -jar a.jar", &[("SERVER_TOMCAT_BASEDIR", "x"), ("SPRING_CONFIG_LOCATION", "/c")], "spring-boot-tomcat unknown: SPRING_CONFIG_LOCATION=/c: a file may set the idle timeout")]
+#[case::spring_location("java -jar a.jar", &[("SERVER_TOMCAT_BASEDIR", "x"), ("SPRING_CONFIG_LOCATION", "/c")], "spring-boot-tomcat unknown: spring.config.location=/c: files of the image may set it")]
 #[case::spring_two("java -jar a.jar", &[("SERVER_TOMCAT_A", "x"), ("SERVER_JETTY_A", "x")], "- unknown: it may be spring-boot-tomcat or spring-boot-jetty")]
 #[case::spring_not_java("/app/foo", &[("SERVER_TOMCAT_A", "x")], "- unknown: foo is no server that we know")]
 #[case::spring_no_command("", &[("SERVER_TOMCAT_A", "x")], "spring-boot-tomcat unknown: only a setting hints at spring-boot-tomcat")]
@@ -436,7 +432,7 @@ fn variables(#[case] line: &str, #[case] pairs: &[(&str, &str)], #[case] said: &
 #[case::mount_beside(json!({"image": "nginx", "volumeMounts": [{"mountPath": "/etc/nginx/ssl"}]}), "nginx 65s")]
 #[case::mount_by_name(
     json!({"image": CART, "command": ["gunicorn"], "volumeMounts": [{"mountPath": "/app/gunicorn.conf.py"}]}),
-    "gunicorn unknown: the volume at /app/gunicorn.conf.py: that file may choose how gunicorn works")]
+    "gunicorn unknown: the volume at /app/gunicorn.conf.py may set it")]
 #[case::secret_may_set(
     json!({"image": CART, "command": ["uvicorn", "a:b"], "envFrom": [{"secretRef": {"name": "app-env"}}]}),
     "uvicorn unknown: UVICORN_TIMEOUT_KEEP_ALIVE may be set by Secret app-env")]
@@ -481,7 +477,7 @@ fn containers(#[case] container: Value, #[case] said: &str) {
     "SERVER_TOMCAT_KEEP_ALIVE_TIMEOUT=30s at ConfigMap web")]
 #[case::default_of_a_version(
     json!({"image": "nginx:1.27.3-alpine"}),
-    "default of nginx 1.27.3 (nginx conf/nginx.conf: keepalive_timeout 65, as in the images of nginx.org, Bitnami and OpenResty)")]
+    "default of nginx 1.27.3 (nginx conf/nginx.conf: keepalive_timeout 65, as in the images of nginx.org and OpenResty)")]
 #[case::default_of_a_mode(
     json!({"image": CART, "command": ["gunicorn", "-k", "gevent"]}),
     "default of gunicorn (gevent) (gunicorn 27.0.1 gunicorn/config.py: keepalive 2, which these workers take over; measured); likely: a gunicorn.conf.py in the working directory of the image may set it")]

@@ -329,7 +329,7 @@ fn from_secret(name: &str) -> Value {
 #[case::clustered(json!({"image": CART, "command": ["gunicorn", "-Rkgevent", "a:b"]}), "gunicorn 2s")]
 #[case::clustered_file(
     json!({"image": CART, "command": ["gunicorn", "-k", "gevent", "-Rc", "conf.py", "a:b"]}),
-    "gunicorn unknown: -Rc conf.py: a file may set the idle timeout")]
+    "gunicorn unknown: -Rc conf.py: a file of the image may set the idle timeout")]
 #[case::no_threads(json!({"image": CART, "command": ["gunicorn", "--threads", "0", "a:b"]}), "gunicorn each response")]
 fn containers(#[case] container: Value, #[case] said: &str) {
     assert_eq!(say(&container), said);

@@ -1,0 +1,31 @@
+//! The cases of `tests/catalog/`: containers, and what is right about their servers.
+//!
+//! `linkerd-linger catalog test tests/catalog/*.yaml` runs the same; `docs/catalog.md` documents the format.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use linkerd_linger::servers::{Catalog, cases};
+
+#[test]
+fn every_case_says_what_is_right() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/catalog");
+    let mut wrong = Vec::new();
+    let mut covered = BTreeSet::new();
+    for file in fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        let cases = cases::parse(&text).unwrap_or_else(|mistakes| panic!("{}: {mistakes:?}", path.display()));
+        for (line, case) in cases {
+            covered.insert(case.name.split('/').next().unwrap_or_default().to_owned());
+            if let Err(why) = case.check(Catalog::builtin()) {
+                wrong.push(format!("{}:{line}: {}: {why}", path.display(), case.name));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} cases are wrong:\n{}", wrong.len(), wrong.join("\n"));
+    let servers = Catalog::builtin().servers().map(|server| server.id.as_str());
+    let without: Vec<_> = servers.filter(|id| !covered.contains(*id)).collect();
+    assert!(without.is_empty(), "no case is named after {}", without.join(", "));
+}
