@@ -1,13 +1,17 @@
 //! The part of a POSIX shell script that says which command stays in the foreground.
 //!
-//! Turns the script of `sh -c` into the words of its last foreground command. Whatever would need a real shell (loops,
-//! conditions, pipes, substitutions) is an error that names it; it is never guessed.
+//! Turns the script of `sh -c` into the words of its last foreground command. Whatever would need a real shell (a loop or a
+//! condition with the server in it, pipes, substitutions) is an error that names it; it is never guessed.
 
+mod compound;
 mod lexer;
 
 use std::collections::HashSet;
 
-use self::lexer::{Fallback, Operator, Part, Token};
+use self::{
+    compound::Compound,
+    lexer::{Fallback, Operator, Part, Token},
+};
 use super::wrappers;
 use crate::workload::{
     environment::{Environment, TOO_LONG},
@@ -36,8 +40,6 @@ pub(super) fn foreground(
         return Err(TOO_LONG.to_owned());
     }
     let tokens = lexer::tokens(script)?;
-    let lists = tokens
-        .split_inclusive(|token| matches!(token, Token::Operator(Operator::Then | Operator::Background)));
     let mut shell = Shell {
         environment,
         exports_all,
@@ -46,10 +48,33 @@ pub(super) fn foreground(
         own_separators: false,
         writes: None,
     };
-    let mut last = None;
+    let mut last: Option<(Run, Option<&'static str>, usize)> = None;
     let mut may_be_over = false;
     let mut conditional = Vec::new();
-    'script: for (at, list) in lists.enumerate() {
+    let mut rest = tokens.as_slice();
+    let mut at = 0;
+    let mut ends_in_compound = false;
+    'script: while !rest.is_empty() {
+        at += 1;
+        if compound::begins(rest)
+            && let Some(compound) = Compound::read(rest)
+        {
+            if may_be_over {
+                return Err(MAYBE_OVER.to_owned());
+            }
+            rest = &rest[compound.length..];
+            shell.doubt_uncertain();
+            if let Some((before, ..)) = last.take() {
+                shell.ran(&before);
+            }
+            shell.compound(&compound, &script.at, |words| conditional.push((at, words)))?;
+            ends_in_compound = true;
+            continue;
+        }
+        let is_end = |token: &Token| matches!(token, Token::Operator(Operator::Then | Operator::Background));
+        let length = rest.iter().position(is_end).map_or(rest.len(), |end| end + 1);
+        let (list, after) = rest.split_at(length);
+        rest = after;
         let background = matches!(list.last(), Some(Token::Operator(Operator::Background)));
         let list = match List::read(list) {
             Err(why) if background => {
@@ -59,7 +84,7 @@ pub(super) fn foreground(
             list => list?,
         };
         if may_be_over && !list.commands.is_empty() {
-            return Err("the shell script has an exec that may or may not be reached".to_owned());
+            return Err(MAYBE_OVER.to_owned());
         }
         shell.doubt_uncertain();
         let mut certain = list.unclear.is_none();
@@ -80,8 +105,11 @@ pub(super) fn foreground(
                 conditional.push((at, wrappers::inner(&run.words)));
             }
             is_first = false;
-            if !over && let Some((before, ..)) = last.replace((run, list.unclear, at)) {
-                shell.ran(&before);
+            if !over {
+                ends_in_compound = false;
+                if let Some((before, ..)) = last.replace((run, list.unclear, at)) {
+                    shell.ran(&before);
+                }
             }
             may_be_over = is_exec && !certain;
             if over || is_exec && certain {
@@ -94,6 +122,7 @@ pub(super) fn foreground(
         }
     }
     match last {
+        None if ends_in_compound => Err(CONDITION.to_owned()),
         None => Err("the shell script leaves nothing in the foreground".to_owned()),
         Some((_, Some(why), _)) => Err(format!("the shell script has {why}")),
         Some((run, None, at)) => {
@@ -108,6 +137,9 @@ pub(super) fn foreground(
         }
     }
 }
+
+const CONDITION: &str = "the shell script has a loop or a condition";
+const MAYBE_OVER: &str = "the shell script has an exec that may or may not be reached";
 
 /// Commands joined by `&&`, `||` and `|`.
 struct List<'t> {
@@ -135,7 +167,7 @@ impl<'t> List<'t> {
                 }
                 Token::Word(parts) => {
                     if command.words.is_empty() && keyword(parts) {
-                        return Err("the shell script has a loop or a condition".to_owned());
+                        return Err(CONDITION.to_owned());
                     }
                     command.words.push(parts);
                 }
@@ -228,6 +260,33 @@ impl Shell<'_> {
             Ok("set") => self.options(arguments),
             Ok(_) => {}
         }
+    }
+
+    /// What a condition or a loop may do; `may_stay` gets commands that may be the server.
+    fn compound(
+        &mut self,
+        compound: &Compound<'_>,
+        at: &Place,
+        mut may_stay: impl FnMut(Vec<Word>),
+    ) -> Result<(), String> {
+        for name in &compound.variables {
+            match name {
+                [Part::Literal(name)] if is_name(name) => self.hide(name, "set", at),
+                _ => self.environment.doubt("the shell script"),
+            }
+        }
+        for command in &compound.commands {
+            let run = Run::of(command, self, at)?;
+            if run.is_exec() {
+                return Err(MAYBE_OVER.to_owned());
+            }
+            self.run(&run, false);
+            if !run.words.is_empty() && !run.is_harmless() {
+                may_stay(wrappers::inner(&run.words));
+            }
+            self.ran(&run);
+        }
+        Ok(())
     }
 
     fn assign(&mut self, run: &Run, certain: bool) {
@@ -346,14 +405,16 @@ struct Run {
 
 /// Commands that write no file, so that a server's configuration is the same behind them. Anything else may be what
 /// makes it.
-const HARMLESS: [&str; 44] = [
+const HARMLESS: [&str; 47] = [
     ":",
     "[",
     "[[",
+    "break",
     "cat",
     "cd",
     "chmod",
     "chown",
+    "continue",
     "date",
     "echo",
     "exit",
@@ -372,6 +433,7 @@ const HARMLESS: [&str; 44] = [
     "printf",
     "pwd",
     "read",
+    "return",
     "rm",
     "set",
     "shift",

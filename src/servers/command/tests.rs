@@ -70,6 +70,22 @@ fn wrappers(#[case] command: &[&str], #[case] words: &str) {
 #[case::pipe("uvicorn app:app | tee log", "! the shell script has a pipe")]
 #[case::condition("if true; then uvicorn; fi", "! the shell script has a loop or a condition")]
 #[case::repeated("while true; do uvicorn; done", "! the shell script has a loop or a condition")]
+#[case::waits("while ! nc -z db 5432; do sleep 1; done; exec uvicorn a:b", "uvicorn a:b")]
+#[case::asks_first("if [ -z \"$X\" ]; then echo no; exit 1; fi\nuvicorn a:b", "uvicorn a:b")]
+#[case::exec_in_a_condition(
+    "if [ -n \"$X\" ]; then exec uvicorn; fi; gunicorn",
+    "! the shell script has an exec that may or may not be reached"
+)]
+#[case::nested("for f in a b; do if [ -f $f ]; then cat $f; fi; done; uvicorn", "uvicorn")]
+#[case::loop_at_the_end(
+    "uvicorn a:b; while true; do sleep 1; done",
+    "! the shell script has a loop or a condition"
+)]
+#[case::piped_loop(
+    "for f in a; do echo $f; done | sort; uvicorn",
+    "! the shell script has a loop or a condition"
+)]
+#[case::case_of("case $X in a) uvicorn;; esac", "! the shell script has a subshell or a function")]
 #[case::subshell("(uvicorn)", "! the shell script has a subshell or a function")]
 #[case::function("f() { uvicorn; }; f", "! the shell script has a subshell or a function")]
 #[case::here_document("cat <<E\nE", "! the shell script has a here-document")]

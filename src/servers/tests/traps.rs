@@ -13,7 +13,7 @@ const TOMCAT_10: &str = "spring-boot-tomcat 10s..11s";
 
 #[rstest]
 // The entrypoint of the node image puts node before what is no command.
-#[case::script(NODE, &["./start.sh"], "tiangolo-gunicorn unknown: only the command hints at tiangolo-gunicorn")]
+#[case::script(NODE, &["./start.sh"], "- unknown: start.sh is no server that we know")]
 #[case::yarn(NODE, &["yarn", "workspace", "api", "dev"], "- unknown: yarn is no server that we know")]
 #[case::celery(NODE, &["celery", "-A", "x"], "- unknown: celery is no server that we know")]
 #[case::python(NODE, &["python3", "-m", "http.server"], "python-http-server each response")]
