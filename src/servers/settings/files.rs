@@ -35,8 +35,10 @@ use crate::{
     workload::word::{Place, Word, basename},
 };
 
-/// Longer files are not read: configuration files are far shorter, and a pod must not cost more than some milliseconds.
+/// Longer files are not read: configuration files are far shorter, and a pod must not cost more than 50 ms.
 const LONGEST: usize = 64 << 10;
+/// The same for YAML and its like, whose parsers take longer: 64 KiB of nested maps took 90 ms where six keys were read.
+const LONGEST_TREE: usize = 32 << 10;
 
 /// The files that a program can read, as far as the input shows them.
 trait Files {
@@ -205,6 +207,25 @@ impl FileFormat {
         matches!(self, Self::Httpd | Self::Lighttpd | Self::Nginx)
     }
 
+    const fn longest(self) -> usize {
+        match self {
+            Self::Appsettings | Self::ByEnding | Self::Quarkus | Self::Spring | Self::Uwsgi => LONGEST_TREE,
+            Self::Caddy
+            | Self::Envoy
+            | Self::Haproxy
+            | Self::Hcl
+            | Self::Hocon
+            | Self::Httpd
+            | Self::Ini
+            | Self::JettyIni
+            | Self::Lighttpd
+            | Self::Nginx
+            | Self::Python
+            | Self::Ruby
+            | Self::ServerXml => LONGEST,
+        }
+    }
+
     /// The program reads several files where several are named.
     const fn merges(self) -> bool {
         matches!(self, Self::Haproxy | Self::Hcl | Self::Uwsgi)
@@ -246,6 +267,10 @@ impl FileFormat {
             Self::Spring => Answer::Absent,
         }
     }
+}
+
+fn too_long(path: &str) -> String {
+    format!("{path} is too long and was not read")
 }
 
 /// How a file is written, by the ending of its path; `None` where that is not one that we read.
@@ -377,12 +402,12 @@ impl Reader<'_, '_> {
                 Reading::Set { text, .. } if config.format.merges() && self.is_repeated(setting) => {
                     return Located::Unseen(format!("{}: several files are named", super::shorten(&text)));
                 }
-                Reading::Set { value, text, .. } => return self.named_file(&value, &text),
+                Reading::Set { value, text, .. } => return self.named_file(&value, &text, config),
             }
         }
         for path in &config.at {
             let Some(path) = self.absolute(path) else { continue };
-            match self.opened(&path) {
+            match self.opened(&path, config.format) {
                 Located::OfTheImage => {}
                 located @ (Located::At(..) | Located::Unseen(_)) => return located,
             }
@@ -408,7 +433,7 @@ impl Reader<'_, '_> {
     }
 
     /// A file whose path the command line or a variable gives.
-    fn named_file(&self, value: &str, text: &str) -> Located<'_> {
+    fn named_file(&self, value: &str, text: &str, config: &ConfigFile) -> Located<'_> {
         let path = value.strip_prefix("file:").unwrap_or(value);
         let hidden = |what: &str| {
             Located::Unseen(format!("{}: {what} may set the idle timeout", super::shorten(text)))
@@ -416,7 +441,7 @@ impl Reader<'_, '_> {
         if path.contains(':') {
             return hidden("a module");
         }
-        match self.absolute(path).map(|path| self.opened(&path)) {
+        match self.absolute(path).map(|path| self.opened(&path, config.format)) {
             Some(located @ Located::At(..)) => located,
             Some(Located::Unseen(why)) => Located::Unseen(format!("{}: {why}", super::shorten(text))),
             Some(Located::OfTheImage) | None => hidden("a file of the image"),
@@ -424,14 +449,12 @@ impl Reader<'_, '_> {
     }
 
     /// A path of a mounted file.
-    fn opened(&self, path: &str) -> Located<'_> {
+    fn opened(&self, path: &str, format: FileFormat) -> Located<'_> {
         if !self.disk.is_mounted(path) {
             return Located::OfTheImage;
         }
         match self.disk.open(path) {
-            Opened::Text(text) if text.len() > LONGEST => {
-                Located::Unseen(format!("{path} is longer than {} KiB and was not read", LONGEST >> 10))
-            }
+            Opened::Text(text) if text.len() > format.longest() => Located::Unseen(too_long(path)),
             Opened::Text(text) => match self.disk.origin(path) {
                 Some(origin) => Located::At(path.to_owned(), text, origin),
                 None => Located::OfTheImage,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{CART, say};
 use crate::{
-    servers::command,
+    servers::{Catalog, cases, command},
     workload::{
         context::Context,
         environment::{Environment, ROOM},
@@ -125,4 +125,115 @@ fn an_environment_without_room_may_hold_anything() {
         command::launch(&container, environment).unwrap_err(),
         "the command line is too long to follow"
     );
+}
+
+/// Programs with configuration files: image, command line, path and key.
+const CONFIGURED: [(&str, &str, &str, &str); 20] = [
+    ("nginx:1.27", "", "/etc/nginx", "nginx.conf"),
+    ("httpd:2.4", "", "/usr/local/apache2/conf", "httpd.conf"),
+    ("haproxy:3.0", "", "/usr/local/etc/haproxy", "haproxy.cfg"),
+    ("envoyproxy/envoy:v1.31.0", "", "/etc/envoy", "envoy.yaml"),
+    ("traefik:v3.1", "", "/etc/traefik", "traefik.yml"),
+    ("traefik:v3.1", "", "/etc/traefik", "traefik.toml"),
+    ("caddy:2", "", "/etc/caddy", "Caddyfile"),
+    ("caddy:2", "caddy run -c /c/c.json", "/c", "c.json"),
+    ("tomcat:10.1", "", "/usr/local/tomcat/conf", "server.xml"),
+    ("jetty:12", "", "/var/lib/jetty/start.d", "http.ini"),
+    ("hashicorp/vault:1.17", "vault server -config=/c/v.hcl", "/c", "v.hcl"),
+    ("grafana/grafana:11.0.0", "", "/etc/grafana", "grafana.ini"),
+    ("grafana/loki:3.1.0", "loki -config.file=/c/l.yaml", "/c", "l.yaml"),
+    (CART, "gunicorn -c /c/g.py a:b", "/c", "g.py"),
+    (CART, "puma -C /c/puma.rb", "/c", "puma.rb"),
+    (CART, "lighttpd -f /c/l.conf", "/c", "l.conf"),
+    (CART, "uwsgi --ini /c/u.ini", "/c", "u.ini"),
+    (CART, "java -Dconfig.file=/c/a.conf -cp x play.core.server.ProdServerStart", "/c", "a.conf"),
+    (CART, "java -jar a.jar --server.tomcat.threads.max=1", "/app/config", "application.yaml"),
+    (CART, "java -jar quarkus-run.jar", "/app/config", "application.properties"),
+];
+
+/// What texts are made of that parsers take for something.
+const FRAGMENTS: [&str; 40] = [
+    "a",
+    "b: ",
+    "- ",
+    "{",
+    "}",
+    "[",
+    "]",
+    "(",
+    ")",
+    "<",
+    ">",
+    "</a>",
+    "\"",
+    "'",
+    "\n",
+    "\n\n",
+    "  ",
+    "\t",
+    ";",
+    ":",
+    "=",
+    ",",
+    "#",
+    "//",
+    "&x ",
+    "*x",
+    "$",
+    "${a:b}",
+    "%prod.",
+    "\\",
+    "\0",
+    "é",
+    "server ",
+    "http ",
+    "listen 80",
+    "include *",
+    "timeout ",
+    "0",
+    "10s",
+    "true",
+];
+
+/// More than fifty milliseconds are too long for a pod; without optimisation everything takes about ten times as long.
+const MOST_MILLISECONDS: u128 = 500;
+
+fn answered(case: &Value) -> u128 {
+    let text = json!([case]).to_string();
+    let cases = cases::parse(&text).unwrap();
+    let start = Instant::now();
+    let _ = cases[0].1.check(Catalog::builtin());
+    start.elapsed().as_millis()
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn any_configuration_is_answered_soon(
+        which in 0..CONFIGURED.len(),
+        fragments in proptest::collection::vec(proptest::sample::select(&FRAGMENTS[..]), 0..400),
+    ) {
+        let (image, command, path, key) = CONFIGURED[which];
+        let case = json!({
+            "name": "a/b", "image": image, "command": command, "mounts": {path: "c"}, "working_dir": "/app", "port": 80,
+            "config_maps": {"c": {key: fragments.concat()}}, "expect": "x",
+        });
+        let took = answered(&case);
+        proptest::prop_assert!(took < MOST_MILLISECONDS, "{took} ms");
+    }
+
+    #[test]
+    fn any_command_line_is_answered_soon(
+        which in 0..CONFIGURED.len(),
+        words in proptest::collection::vec("[-a-zA-Z0-9=./:$(){}'\" ]{0,20}", 0..40),
+        variables in proptest::collection::btree_map("[A-Z_]{1,20}", "[ -~]{0,40}", 0..20),
+    ) {
+        let (image, command, ..) = CONFIGURED[which];
+        let mut line: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
+        line.extend(words);
+        let case = json!({"name": "a/b", "image": image, "command": line, "env": variables, "port": 80, "expect": "x"});
+        let took = answered(&case);
+        proptest::prop_assert!(took < MOST_MILLISECONDS, "{took} ms");
+    }
 }

@@ -5,7 +5,7 @@
 
 use std::{borrow::Cow, collections::BTreeSet};
 
-use super::{Files, Opened, nginx::envsubst};
+use super::{Files, LONGEST, Opened, nginx::envsubst, too_long};
 use crate::{
     servers::{
         catalog::{ConfigFile, Server},
@@ -255,6 +255,7 @@ impl Files for Disk<'_> {
         }
         if let Some(mount) = self.mount(path) {
             return match self.mounted(mount, path) {
+                Mounted::Key { text, .. } if text.len() > LONGEST => Opened::Unseen(too_long(path)),
                 Mounted::Key { text, .. } => Opened::Text(Cow::Borrowed(text)),
                 Mounted::Missing => Opened::Missing,
                 Mounted::Unseen(why) => Opened::Unseen(why),

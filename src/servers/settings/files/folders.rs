@@ -4,7 +4,7 @@
 //! (spring-boot `ConfigDataEnvironment.java`: `classpath:/`, `classpath:/config/`, `file:./`, `file:./config/`, of which the
 //! last counts most).
 
-use super::{Answer, Disk, Files, Opened, Reader, Reading, spring};
+use super::{Answer, Disk, Files, LONGEST_TREE, Opened, Reader, Reading, spring, too_long};
 use crate::{servers::catalog::ConfigFile, workload::word::basename};
 
 /// The names of folders and files in the properties of Spring, and what they do.
@@ -23,7 +23,13 @@ pub(super) struct MountedOnly<'d, 'a>(pub(super) &'d Disk<'a>);
 
 impl Files for MountedOnly<'_, '_> {
     fn open(&self, path: &str) -> Opened<'_> {
-        if self.0.is_mounted(path) { self.0.open(path) } else { Opened::Missing }
+        if !self.0.is_mounted(path) {
+            return Opened::Missing;
+        }
+        match self.0.open(path) {
+            Opened::Text(text) if text.len() > LONGEST_TREE => Opened::Unseen(too_long(path)),
+            opened => opened,
+        }
     }
 
     fn list(&self, pattern: &str) -> Result<Vec<String>, String> {
