@@ -213,6 +213,12 @@ fn working_flag(pod: &Pod<'_>, init: &ProxyInit<'_>) -> Result<Option<u32>, Stri
 pub fn plan(survey: &Survey<'_, '_>, policy: &Wish) -> Plan {
     match &survey.mesh {
         Mesh::Not(why) => return Plan::nothing(why.to_string()),
+        Mesh::WillBeInjected(_) if survey.unprivileged => {
+            return Plan::nothing(
+                "linkerd-init is not there yet; the namespace enforces Pod Security baseline or restricted, which \
+                 refuses linkerd-init itself (NET_ADMIN and NET_RAW), so that the pod needs linkerd-cni and is not patched",
+            );
+        }
         Mesh::WillBeInjected(_) => {
             return Plan::nothing("linkerd-init is not there yet; once it is injected, the pod is patched");
         }
