@@ -156,7 +156,7 @@ impl<V: Fn(&str) -> Option<Result<String, String>>> Told<'_, V> {
             (None, Some(line)) => line.to_string(),
             (None, None) => {
                 let why = if self.version_text.is_empty() {
-                    "the pod does not tell its proxy's version".to_owned()
+                    "the pod spec does not show the proxy's version".to_owned()
                 } else {
                     format!("version {:?} is not one of Linkerd's", self.version_text)
                 };
@@ -168,7 +168,7 @@ impl<V: Fn(&str) -> Option<Result<String, String>>> Told<'_, V> {
             Some(true) => (DEFAULT, PoolFrom::DefaultOf(known)),
             Some(false) if is_2_9_0 => (DEFAULT_OF_2_9_0, PoolFrom::DefaultOf(known)),
             Some(false) => (DEFAULT_BEFORE_22_9_1, PoolFrom::DefaultOf(known)),
-            None => (DEFAULT, PoolFrom::Assumed(format!("{known} does not tell its patch"))),
+            None => (DEFAULT, PoolFrom::Assumed(format!("{known} does not name its patch release"))),
         };
         PoolIdle { timeout, from }
     }
@@ -257,7 +257,7 @@ mod tests {
         "test-inject-proxy-version",
         "version \"test-inject-proxy-version\" is not one of Linkerd's"
     )]
-    #[case::none("", "the pod does not tell its proxy's version")]
+    #[case::none("", "the pod spec does not show the proxy's version")]
     fn an_untold_version_is_assumed_to_be_of_today(#[case] version: &str, #[case] why: &str) {
         let expected = format!("default since 2.11.5 and 2.12.1, assumed: {why}");
         assert_eq!(pool(&[], version), (3_000, expected));
@@ -288,7 +288,7 @@ mod tests {
         "2.11",
         Line::exactly(11),
         3_000,
-        "default since 2.11.5 and 2.12.1, assumed: 2.11 does not tell its patch"
+        "default since 2.11.5 and 2.12.1, assumed: 2.11 does not name its patch release"
     )]
     #[case::new("2.16-2.17", Line::between(16, 17), 3_000, "default of Linkerd 2.16-2.17")]
     #[case::newest("2.20+", Line::since(20), 3_000, "default of Linkerd 2.20+")]
@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_line_without_a_patch_is_taken_for_a_new_one() {
-        let from = "default since 2.11.5 and 2.12.1, assumed: 2.12 does not tell its patch";
+        let from = "default since 2.11.5 and 2.12.1, assumed: 2.12 does not name its patch release";
         assert_eq!(pool(&[], "version-2.12"), (3_000, from.to_owned()));
     }
 
