@@ -303,7 +303,7 @@ impl<'c> Candidates<'c> {
         if let Some(other) = second.and_then(|second| self.server(second)) {
             return Recognised::Nothing(format!("it may be {} or {}; {HELP}", server.id, other.id));
         }
-        if best.0 == 0 {
+        if best.0 == 0 && !(server.command_is_enough && candidate.command.is_some()) {
             return Recognised::Hint(server, hint(candidate, server));
         }
         let path = image.repository.split_once('/').map_or("", |(_, path)| path);

@@ -98,6 +98,7 @@ impl Mistakes {
             runtime: raw.runtime,
             refines: raw.refines.map(|refines| refines.value),
             doubt: raw.doubt,
+            command_is_enough: raw.command_is_enough,
             signs,
             products,
             version_from: raw.version_from,

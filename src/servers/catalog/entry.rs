@@ -22,6 +22,8 @@ pub struct Server {
     pub(in crate::servers) refines: Option<String>,
     /// What to say when a single hint speaks for it.
     pub(in crate::servers) doubt: Option<String>,
+    /// A single hint by the command is enough, as each default is likely.
+    pub(in crate::servers) command_is_enough: bool,
     pub(in crate::servers) signs: Vec<Sign>,
     /// Programs that behave as this entry says, under their own names.
     pub products: Vec<Product>,

@@ -20,6 +20,8 @@ pub struct RawServer {
     #[serde(default)]
     pub(super) doubt: Option<String>,
     #[serde(default)]
+    pub(super) command_is_enough: bool,
+    #[serde(default)]
     pub(super) reliable: RawSigns,
     #[serde(default)]
     pub(super) hints: RawSigns,
