@@ -329,3 +329,80 @@ fn install_refuses(#[case] args: &[&str]) {
     let directory = directory(&[("ca.crt", ""), ("none.crt", "nothing")]);
     assert_eq!(run(directory.path(), args, "").status.code(), Some(2));
 }
+
+const ENTRY: &str = "\
+- id: cart
+  name: Cart
+  reliable: {commands: [cartd]}
+  settings:
+    - {flag: [--idle], format: go-duration}
+  idle:
+    - {closes: 30s, source: our own main.go, certain: cartd reads its timeout from --idle alone}
+";
+
+#[test]
+fn the_catalog_shows_an_entry_with_its_sources() {
+    let directory = directory(&[("p.yaml", &format!("servers:\n{ENTRY}"))]);
+    let output = run(directory.path(), &["catalog", "show", "cart", "--policy", "p.yaml"], "");
+    let expected = "\
+Cart (cart, family policy)
+
+Recognised by
+  command cartd
+
+Settings, in order of precedence
+  flag --idle: idle timeout as go-duration
+
+Default
+  closes after 30s
+    certain: cartd reads its timeout from --idle alone
+    source: our own main.go
+";
+    assert_eq!(stdout(&output), expected);
+}
+
+#[test]
+fn the_catalog_names_what_a_wrong_id_may_mean() {
+    let output = run(directory(&[]).path(), &["catalog", "show", "gunicron"], "");
+    let expected = "error: no server has the id gunicron; did you mean gunicorn? `linkerd-linger catalog list` lists all\n";
+    assert_eq!((stderr(&output), output.status.code()), (expected, Some(2)));
+}
+
+#[test]
+fn cases_of_the_catalog_pass_or_say_what_is_said_instead() {
+    let cases = "\
+- {name: cart/flag, command: cartd --idle 10s, expect: certain cart 10s}
+- {name: cart/default, command: cartd, expect: certain cart 20s}
+";
+    let directory = directory(&[("ours.yaml", ENTRY), ("cases.yaml", cases)]);
+    let output = run(directory.path(), &["catalog", "test", "--servers", "ours.yaml", "cases.yaml"], "");
+    let expected = "\
+cases.yaml:2: cart/default: expected certain cart 20s; got certain cart 30s: default of cart (our own main.go)
+1 passed, 1 failed
+";
+    assert_eq!((stdout(&output), output.status.code()), (expected, Some(1)));
+}
+
+#[test]
+fn an_entry_without_a_source_or_a_grade_does_not_load() {
+    let entry = "\
+- id: cart
+  name: Cart
+  reliable: {commands: [cartd]}
+  settings:
+    - {flag: [--idle], format: fortnights}
+  idle:
+    - {closes: 30s}
+";
+    let directory = directory(&[("ours.yaml", entry)]);
+    let output = run(directory.path(), &["catalog", "test", "--servers", "ours.yaml"], "");
+    let told = stderr(&output);
+    for part in [
+        "ours.yaml:5: no format is named fortnights; there are seconds,",
+        "ours.yaml:7: closes: 30s has no source",
+        "ours.yaml:7: closes: 30s has no grade: either certain or likely, with the reason as a sentence",
+    ] {
+        assert!(told.contains(part), "{told}");
+    }
+    assert_eq!(output.status.code(), Some(2));
+}

@@ -210,6 +210,8 @@ fn server_section(server: &Server) -> String {
         }
     };
     list("recognised by", server.describe_signs());
+    list("configuration files", server.describe_files());
+    list("listeners", server.describe_listeners());
     list("settings, the strongest first", server.describe_settings());
     let products = server.products.iter();
     list("programs", products.map(|product| format!("{} ({})", product.name, product.source)).collect());

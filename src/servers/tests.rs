@@ -161,11 +161,7 @@ const CART: &str = "registry.example.com/shop/cart:3";
     "node-http unknown: we know no default of this release of node-http"
 )]
 #[case::node_open("node:20", "node server.js", "node-http 5s..6s")]
-#[case::node_alone(
-    CART,
-    "node server.js",
-    "node-http 5s..6s"
-)]
+#[case::node_alone(CART, "node server.js", "node-http 5s..6s")]
 #[case::node_npm(
     "node:20.11",
     "npm run start:prod",
@@ -192,11 +188,7 @@ const CART: &str = "registry.example.com/shop/cart:3";
     "node-http unknown: --keep-alive-timeout may set the idle timeout in the app's own way"
 )]
 #[case::mirror("mirror.example.com/dockerhub/library/nginx:1.27", "", "nginx 65s")]
-#[case::another_nginx(
-    "registry.example.com/team/nginx:1.27",
-    "",
-    "nginx 65s..75s"
-)]
+#[case::another_nginx("registry.example.com/team/nginx:1.27", "", "nginx 65s..75s")]
 #[case::vllm("vllm/vllm-openai:v0.9.2", "vllm serve m", "vllm 5s")]
 #[case::vllm_module(CART, "python3 -m vllm.entrypoints.openai.api_server --model m", "vllm 5s")]
 #[case::conda(CART, "conda run -n web uvicorn a:b", "uvicorn 5s")]

@@ -20,6 +20,10 @@ pub struct ServerReport {
     pub products: Vec<ProductReport>,
     /// How it is recognised: each sign with what it is worth.
     pub signs: Vec<String>,
+    /// The configuration files that are read.
+    pub files: Vec<String>,
+    /// Listeners with ports of their own.
+    pub listeners: Vec<String>,
     /// What can change its idle timeout, the strongest first.
     pub settings: Vec<String>,
     /// What happens when nothing does.
@@ -69,6 +73,8 @@ impl ServerReport {
                 .map(|product| ProductReport { name: product.name.clone(), source: product.source.clone() })
                 .collect(),
             signs: server.describe_signs(),
+            files: server.describe_files(),
+            listeners: server.describe_listeners(),
             settings: server.describe_settings(),
             defaults: server
                 .describe_defaults()
@@ -126,6 +132,8 @@ pub fn show(server: &ServerReport) -> String {
     section("Recognised by", server.signs.clone());
     let products = server.products.iter();
     section("Programs", products.map(|product| format!("{}: {}", product.name, product.source)).collect());
+    section("Configuration files", server.files.clone());
+    section("Listeners", server.listeners.clone());
     section("Settings, in order of precedence", server.settings.clone());
     let defaults = server.defaults.iter().flat_map(|default| {
         let when = if default.when.is_empty() { String::new() } else { format!(" ({})", default.when) };

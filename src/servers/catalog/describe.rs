@@ -59,6 +59,34 @@ impl Server {
         own.chain(listeners).collect()
     }
 
+    /// Each configuration file that is read: its format, its paths, and what names another.
+    pub fn describe_files(&self) -> Vec<String> {
+        let files = self.files.iter().map(|(name, file)| {
+            let at = if file.at.is_empty() { String::new() } else { format!(" at {}", file.at.join(", ")) };
+            let named: Vec<_> = file.named_by.iter().map(Setting::place).collect();
+            let named = if named.is_empty() {
+                String::new()
+            } else {
+                format!(", or as named by {}", named.join(", "))
+            };
+            format!("{name}: {}{at}{named}", file.format.as_str())
+        });
+        files.collect()
+    }
+
+    /// Each listener beside the main one, with its ports.
+    pub fn describe_listeners(&self) -> Vec<String> {
+        let listeners = self.listeners.iter().map(|listener| {
+            let ports = listener.default_ports.iter().chain(listener.named_ports.values());
+            let ports: Vec<_> = ports.map(u16::to_string).collect();
+            let ports = if ports.is_empty() { "no port by default".to_owned() } else { ports.join(", ") };
+            let set: Vec<_> = listener.port.iter().map(Setting::place).collect();
+            let set = if set.is_empty() { String::new() } else { format!("; set by {}", set.join(", ")) };
+            format!("{}: {ports}{set}", listener.name)
+        });
+        listeners.collect()
+    }
+
     /// Each default, in the order in which they are tried.
     pub fn describe_defaults(&self) -> Vec<DefaultWords> {
         let own = self.defaults.iter().map(IdleDefault::describe);
@@ -75,9 +103,10 @@ impl Server {
 }
 
 impl Setting {
-    fn describe(&self) -> String {
+    /// Where it stands.
+    fn place(&self) -> String {
         let list = |names: &[String]| names.join(", ");
-        let place = match &self.source {
+        match &self.source {
             Source::Flag { names, .. } => {
                 format!("flag {}", names.iter().map(|flag| flag.full.as_str()).collect::<Vec<_>>().join(", "))
             }
@@ -88,7 +117,11 @@ impl Setting {
             Source::Mount(paths) => format!("volume at {}", list(paths)),
             Source::Subcommand => "subcommand".to_owned(),
             Source::File { name, key } => format!("file {name}, key {key}"),
-        };
+        }
+    }
+
+    fn describe(&self) -> String {
+        let place = self.place();
         let directive = self.directive.as_ref().map_or_else(String::new, |word| format!(" {word}"));
         let effect = match &self.effect {
             Effect::Idle { format, .. } => format!("idle timeout as {}", format.as_str()),
