@@ -31,25 +31,31 @@ static LARGE: LazyLock<Policy> =
 fn large_catalog() -> Catalog {
     let servers: Vec<Value> =
         FAMILIES.iter().flat_map(|(_, text)| serde_saphyr::from_str::<Vec<Value>>(text).unwrap()).collect();
-    let mut copies = Vec::new();
+    // A parser of YAML takes so many nodes in one text and no more, so that each copy is a text of its own.
+    let mut copies: Vec<Spanned<RawServer>> = Vec::new();
     for copy in 0..COPIES {
-        copies.extend(servers.iter().cloned().map(|mut server| {
-            for key in ["id", "refines"] {
-                if let Some(id) = server.get(key).and_then(Value::as_str) {
-                    server[key] = format!("{id}-{copy}").into();
+        let copied: Vec<Value> = servers
+            .iter()
+            .cloned()
+            .map(|mut server| {
+                for key in ["id", "refines"] {
+                    if let Some(id) = server.get(key).and_then(Value::as_str) {
+                        server[key] = format!("{id}-{copy}").into();
+                    }
                 }
-            }
-            for strength in ["reliable", "hints"] {
-                rename(copy, server.get_mut(strength));
-            }
-            for product in server.get_mut("products").and_then(Value::as_array_mut).into_iter().flatten() {
-                rename(copy, Some(product));
-            }
-            server
-        }));
+                for strength in ["reliable", "hints"] {
+                    rename(copy, server.get_mut(strength));
+                }
+                for product in server.get_mut("products").and_then(Value::as_array_mut).into_iter().flatten()
+                {
+                    rename(copy, Some(product));
+                }
+                server
+            })
+            .collect();
+        let text = serde_saphyr::to_string(&copied).unwrap();
+        copies.extend(serde_saphyr::from_str::<Vec<Spanned<RawServer>>>(&text).unwrap());
     }
-    let text = serde_saphyr::to_string(&copies).unwrap();
-    let copies: Vec<Spanned<RawServer>> = serde_saphyr::from_str(&text).unwrap();
     let large = Catalog::builtin().with(copies).unwrap();
     assert_eq!(large.servers().count(), (COPIES + 1) * servers.len());
     large

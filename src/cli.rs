@@ -49,6 +49,8 @@ pub enum Command {
     /// /proc/sys/net/netfilter/nf_conntrack_tcp_timeout_close_wait and reads it back, for which it needs uid 0 and a
     /// privileged container.
     SetCloseWait(cmd::set_close_wait::Args),
+    /// Find half-closed connections: which process leaves them, and when conntrack forgets them
+    Sockets(cmd::sockets::Args),
     /// Check an installation, and what would fail in silence around it
     ///
     /// Reads only. What it may not read it names, and goes on.
@@ -75,6 +77,7 @@ impl Command {
             Self::Certs(args) => cmd::certs::run(&args),
             Self::Demo(args) => cmd::demo::run(&args),
             Self::SetCloseWait(args) => cmd::set_close_wait::run(args),
+            Self::Sockets(args) => cmd::sockets::run(&args),
             Self::Check(args) => cmd::check::run(&args),
             Self::ExtensionMetadata(args) => cmd::extension_metadata::run(args),
         }

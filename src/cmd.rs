@@ -13,4 +13,5 @@ mod log;
 mod manifests;
 pub mod serve;
 pub mod set_close_wait;
+pub mod sockets;
 pub mod uninstall;

@@ -70,6 +70,9 @@ pub mod admission;
 
 pub mod cluster;
 
+#[cfg(target_os = "linux")]
+pub mod sockets;
+
 pub mod cmd;
 
 pub mod cli;

@@ -163,8 +163,19 @@ fn folders() -> Folders {
 #[test]
 fn a_file_imports_from_its_own_folder_or_those_above() {
     let folders = folders();
-    let expected =
-        ["base", "workload", "linkerd", "servers", "judgement", "lint", "admission", "cluster", "cmd", "cli"];
+    let expected = [
+        "base",
+        "workload",
+        "linkerd",
+        "servers",
+        "judgement",
+        "lint",
+        "admission",
+        "cluster",
+        "sockets",
+        "cmd",
+        "cli",
+    ];
     assert_eq!(folders.0, expected);
     let mut faults = String::new();
     for path in files() {

@@ -49,3 +49,7 @@ pub const SERVICE_NAMES: [&str; 2] =
     ["linkerd-linger.linkerd-linger.svc", "linkerd-linger.linkerd-linger.svc.cluster.local"];
 /// Where the image is, without its tag.
 pub const IMAGE_REPOSITORY: &str = "ghcr.io/linkerd-linger/linkerd-linger";
+
+/// Where Linux keeps the close-wait timeout, in seconds, for the network namespace of whoever opens it: 60 in a new one,
+/// whatever its parent has (`nf_conntrack_tcp_init_net`).
+pub const CLOSE_WAIT_FILE: &str = "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_close_wait";

@@ -11,9 +11,7 @@ use std::{
 
 use crate::workload::annotations::{MAX_SECONDS, MIN_SECONDS};
 
-/// Where Linux keeps the timeout, in seconds, for the network namespace of whoever opens it: 60 in a new one, whatever
-/// its parent has (`nf_conntrack_tcp_init_net`).
-pub const SYSCTL_FILE: &str = "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_close_wait";
+pub use crate::base::names::CLOSE_WAIT_FILE as SYSCTL_FILE;
 
 /// The flags of `set-close-wait`.
 #[derive(Clone, Copy, Debug, clap::Args)]

@@ -1,0 +1,103 @@
+//! Processes: which has a socket, in which container, and of which pod.
+
+use std::{collections::HashMap, fs, io, os::unix::fs::MetadataExt};
+
+use procfs::process::{self, FDTarget, Process};
+
+use super::{Owner, Pod};
+
+/// The processes of a network namespace by the sockets that they have, and how many could not be looked at.
+pub(super) fn by_socket(namespace: u64) -> io::Result<(HashMap<u64, Owner>, usize)> {
+    let mut owners = HashMap::new();
+    let mut hidden = 0;
+    for process in process::all_processes().map_err(io::Error::other)? {
+        let Ok(process) = process else { continue };
+        let in_it = fs::metadata(format!("/proc/{}/ns/net", process.pid));
+        if !in_it.is_ok_and(|metadata| metadata.ino() == namespace) {
+            continue;
+        }
+        let Ok(files) = process.fd() else {
+            hidden += 1;
+            continue;
+        };
+        let sockets = files.filter_map(|file| match file.ok()?.target {
+            FDTarget::Socket(inode) => Some(inode),
+            _ => None,
+        });
+        let sockets: Vec<u64> = sockets.collect();
+        if sockets.is_empty() {
+            continue;
+        }
+        let owner = Owner {
+            pid: process.pid,
+            name: name(&process),
+            container: cgroups(&process).iter().find_map(|path| container_of(path)),
+        };
+        for inode in sockets {
+            // A socket that several processes have inherited is that of the first, which the others come from.
+            owners.entry(inode).or_insert_with(|| owner.clone());
+        }
+    }
+    Ok((owners, hidden))
+}
+
+/// The pod of a process.
+pub(super) fn pod(process: &Process) -> Option<Pod> {
+    let uid = cgroups(process).iter().find_map(|path| pod_of(path))?;
+    let name = fs::read_to_string(format!("/proc/{}/root/etc/hostname", process.pid)).ok();
+    let name = name.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
+    Some(Pod { uid, name })
+}
+
+fn name(process: &Process) -> String {
+    let text = fs::read_to_string(format!("/proc/{}/comm", process.pid));
+    text.map_or_else(|_| process.pid.to_string(), |text| text.trim_end().to_owned())
+}
+
+/// The paths of a process in every hierarchy of cgroups, v1 and v2.
+fn cgroups(process: &Process) -> Vec<String> {
+    let groups = process.cgroups().map(|groups| groups.0).unwrap_or_default();
+    groups.into_iter().map(|group| group.pathname).collect()
+}
+
+/// The UID of `/kubepods/burstable/pod<uid>/<id>` and of `/kubepods.slice/kubepods-burstable-pod<uid_>.slice/...`.
+fn pod_of(path: &str) -> Option<String> {
+    path.split('/').find_map(|part| {
+        let part = part.strip_suffix(".slice").unwrap_or(part);
+        let uid = part.rsplit_once("pod").map(|(_, uid)| uid)?.replace('_', "-");
+        (uid.len() == 36 && uid.split('-').count() == 5).then_some(uid)
+    })
+}
+
+/// The id of `.../<id>`, `.../cri-containerd-<id>.scope` and `.../crio-<id>.scope`.
+fn container_of(path: &str) -> Option<String> {
+    path.rsplit('/').find_map(|part| {
+        let part = part.strip_suffix(".scope").unwrap_or(part);
+        let id = part.rsplit(['-', ':']).next().unwrap_or(part);
+        (id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| id.to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    const UID: &str = "0b7e5d5c-9a39-4a4f-9a0e-0d3b1c9a77aa";
+    const ID: &str = "6f1c1e3c9a5d4b7f8e2a1b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f70";
+
+    #[rstest]
+    #[case::v1(&format!("/kubepods/burstable/pod{UID}/{ID}"), Some(UID), Some(ID))]
+    #[case::containerd(
+        &format!("/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{}.slice/cri-containerd-{ID}.scope", UID.replace('-', "_")),
+        Some(UID), Some(ID))]
+    #[case::guaranteed(
+        &format!("/kubepods.slice/kubepods-pod{}.slice/crio-{ID}.scope", UID.replace('-', "_")), Some(UID), Some(ID))]
+    #[case::nested(&format!("/system.slice/containerd.service/kubepods-besteffort-pod{}.slice:cri-containerd:{ID}", UID.replace('-', "_")), None, Some(ID))]
+    #[case::service("/system.slice/ssh.service", None, None)]
+    #[case::root("/", None, None)]
+    fn paths(#[case] path: &str, #[case] pod: Option<&str>, #[case] container: Option<&str>) {
+        assert_eq!((pod_of(path).as_deref(), container_of(path).as_deref()), (pod, container));
+    }
+}

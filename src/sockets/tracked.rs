@@ -1,0 +1,95 @@
+//! The entries of conntrack in CLOSE_WAIT of the namespace that this thread is in, and its timeout.
+
+use std::{
+    fs, io,
+    net::{IpAddr, SocketAddr},
+};
+
+use netlink_packet_netfilter::{
+    NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
+    conntrack::{ConntrackAttribute, ConntrackMessage, IPTuple, ProtoInfo, ProtoInfoTCP, ProtoTuple, Tuple},
+};
+use netlink_sys::protocols::NETLINK_NETFILTER;
+
+use super::{Tracked, netlink};
+use crate::base::names::CLOSE_WAIT_FILE;
+
+/// Linux `include/uapi/linux/netfilter/nf_conntrack_tcp.h`: `TCP_CONNTRACK_CLOSE_WAIT`.
+const CLOSE_WAIT: u8 = 5;
+
+/// The close-wait timeout in seconds.
+pub(super) fn timeout() -> Result<u32, String> {
+    let text = fs::read_to_string(CLOSE_WAIT_FILE).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => "conntrack is not loaded here".to_owned(),
+        _ => format!("{CLOSE_WAIT_FILE}: {error}"),
+    })?;
+    text.trim().parse().map_err(|_| format!("{CLOSE_WAIT_FILE} has no number"))
+}
+
+/// The entries in CLOSE_WAIT.
+pub(super) fn close_wait() -> Result<Vec<Tracked>, String> {
+    let mut tracked = Vec::new();
+    let header = NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, 0);
+    let request = NetfilterMessage::new(header, ConntrackMessage::Get(Vec::new()));
+    let dumped = netlink::dump(NETLINK_NETFILTER, request, |message: NetfilterMessage| {
+        if let NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)) = message.inner {
+            tracked.extend(entry(&attributes));
+        }
+    });
+    match dumped {
+        Ok(()) => Ok(tracked),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Err("the entries of conntrack need CAP_NET_ADMIN".to_owned())
+        }
+        Err(error) => Err(format!("the entries of conntrack cannot be read: {error}")),
+    }
+}
+
+fn entry(attributes: &[ConntrackAttribute]) -> Option<Tracked> {
+    let mut remaining = None;
+    let mut original = None;
+    let mut waits = false;
+    for attribute in attributes {
+        match attribute {
+            ConntrackAttribute::CtaTimeout(seconds) => remaining = Some(*seconds),
+            ConntrackAttribute::CtaTupleOrig(tuples) => original = addresses(tuples),
+            ConntrackAttribute::CtaProtoInfo(infos) => {
+                waits = infos.iter().any(|info| {
+                    matches!(info, ProtoInfo::TCP(fields) if fields.contains(&ProtoInfoTCP::State(CLOSE_WAIT)))
+                });
+            }
+            _ => {}
+        }
+    }
+    let (source, destination) = original.filter(|_| waits)?;
+    Some(Tracked { source, destination, remaining: remaining.unwrap_or(0) })
+}
+
+fn addresses(tuples: &[Tuple]) -> Option<(SocketAddr, SocketAddr)> {
+    let (mut source, mut destination) = (None::<IpAddr>, None::<IpAddr>);
+    let (mut from, mut to) = (0, 0);
+    for tuple in tuples {
+        match tuple {
+            Tuple::Ip(parts) => {
+                for part in parts {
+                    match part {
+                        IPTuple::SourceAddress(address) => source = Some(*address),
+                        IPTuple::DestinationAddress(address) => destination = Some(*address),
+                        _ => {}
+                    }
+                }
+            }
+            Tuple::Proto(parts) => {
+                for part in parts {
+                    match part {
+                        ProtoTuple::SourcePort(port) => from = *port,
+                        ProtoTuple::DestinationPort(port) => to = *port,
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Some((SocketAddr::new(source?, from), SocketAddr::new(destination?, to)))
+}

@@ -1,0 +1,182 @@
+//! `sockets` against the kernel: the half-closed connections of this process and of network namespaces that these tests make.
+//!
+//! The namespaces are those of one process each, and end with it.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::{
+    collections::BTreeSet,
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    process::{self, Output, Stdio},
+};
+
+use serde_json::Value;
+use tokio::process::{Child, Command};
+
+use self::support::{NotRun, eventually, within};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_linkerd-linger");
+
+/// Connections whose client has closed its side, and whose server has not.
+struct HalfClosed {
+    ends: Vec<(TcpStream, TcpStream)>,
+}
+
+impl HalfClosed {
+    fn at(address: &str, count: usize) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
+        let ends = (0..count).map(|_| {
+            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (server, _) = listener.accept().unwrap();
+            client.shutdown(Shutdown::Write).unwrap();
+            (client, server)
+        });
+        Self { ends: ends.collect() }
+    }
+
+    fn server(&self) -> SocketAddr {
+        self.ends[0].1.local_addr().unwrap()
+    }
+
+    /// The addresses of the servers' ends and of the clients'.
+    fn addresses(&self) -> BTreeSet<(String, String)> {
+        let text = |address: SocketAddr| address.to_string();
+        let ends = self
+            .ends
+            .iter()
+            .map(|(_, server)| (text(server.local_addr().unwrap()), text(server.peer_addr().unwrap())));
+        ends.collect()
+    }
+}
+
+async fn sockets(args: &[&str]) -> Output {
+    let command = Command::new(BINARY).arg("sockets").args(args).output();
+    within("it ended", command).await.unwrap()
+}
+
+async fn json(args: &[&str]) -> Value {
+    let output = sockets(&[args, &["-o", "json"]].concat()).await;
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The two addresses of each socket of this process in a state that has to do with a server. Other tests run beside this one.
+fn of_this_process(report: &Value, state: &str, servers: &[SocketAddr]) -> BTreeSet<(String, String)> {
+    let servers: BTreeSet<_> = servers.iter().map(SocketAddr::to_string).collect();
+    let sockets = report["namespaces"][0]["sockets"].as_array().unwrap().iter();
+    let meant = |socket: &&Value| {
+        let is_server = |end: &str| servers.contains(socket[end].as_str().unwrap());
+        socket["state"] == state
+            && socket["pid"] == process::id()
+            && (is_server("local") || is_server("remote"))
+    };
+    let own = sockets.filter(meant);
+    let address = |socket: &Value, end: &str| socket[end].as_str().unwrap().to_owned();
+    own.map(|socket| (address(socket, "local"), address(socket, "remote"))).collect()
+}
+
+#[tokio::test]
+async fn each_half_closed_connection_of_both_families_is_found_on_its_side_and_no_other() {
+    let four = HalfClosed::at("127.0.0.1:0", 500);
+    let six = HalfClosed::at("[::1]:0", 500);
+    let open = TcpListener::bind("127.0.0.1:0").unwrap();
+    let _open = TcpStream::connect(open.local_addr().unwrap()).unwrap();
+    let at = [four.server(), six.server(), open.local_addr().unwrap()];
+    let report = json(&["--pid", &process::id().to_string()]).await;
+    let servers: BTreeSet<_> = four.addresses().into_iter().chain(six.addresses()).collect();
+    let clients: BTreeSet<_> = servers.iter().cloned().map(|(local, remote)| (remote, local)).collect();
+    assert_eq!(servers.len(), 1000);
+    assert!(of_this_process(&report, "CLOSE_WAIT", &at) == servers, "the servers' ends differ");
+    assert!(of_this_process(&report, "FIN_WAIT2", &at) == clients, "the clients' ends differ");
+    let verdicts = report["namespaces"][0]["verdicts"].as_array().unwrap();
+    let own = format!("(PID {}) has left ", process::id());
+    assert!(verdicts.iter().any(|verdict| verdict.as_str().unwrap().contains(&own)), "{verdicts:?}");
+}
+
+#[tokio::test]
+async fn it_agrees_with_ss() {
+    let made = HalfClosed::at("127.0.0.1:0", 50);
+    let port = made.server().port();
+    let filter = format!("sport = :{port}");
+    let ss = Command::new("ss").args(["-Htn", "state", "close-wait", &filter]).output().await;
+    let Ok(ss) = ss else {
+        NotRun("there is no ss".to_owned()).tell();
+        return;
+    };
+    let text = String::from_utf8(ss.stdout).unwrap();
+    let theirs: BTreeSet<(String, String)> = text
+        .lines()
+        .map(|line| {
+            let mut words = line.split_whitespace().skip(2);
+            (words.next().unwrap().to_owned(), words.next().unwrap().to_owned())
+        })
+        .collect();
+    assert_eq!(theirs.len(), 50);
+    let report = json(&["--pid", &process::id().to_string()]).await;
+    assert_eq!(of_this_process(&report, "CLOSE_WAIT", &[made.server()]), theirs);
+}
+
+#[tokio::test]
+async fn so_many_and_more_fail() {
+    let _made = HalfClosed::at("127.0.0.1:0", 3);
+    let pid = process::id().to_string();
+    let of = |most: usize| format!("half-closed={most}");
+    assert_eq!(sockets(&["--pid", &pid, "--fail-on", &of(3)]).await.status.code(), Some(1));
+    assert_eq!(sockets(&["--pid", &pid, "--fail-on", &of(1_000_000)]).await.status.code(), Some(0));
+    assert_eq!(sockets(&["--fail-on", "half-closed=0"]).await.status.code(), Some(2));
+    assert_eq!(sockets(&["--fail-on", "3"]).await.status.code(), Some(2));
+}
+
+/// A process in a network namespace of its own that sets the close-wait timeout there.
+async fn in_a_namespace_with(seconds: u32) -> Option<Child> {
+    let script = format!("{BINARY} set-close-wait {seconds} && exec sleep 60");
+    let mut command = Command::new("unshare");
+    command.args(["--net", "sh", "-ec", &script]).stdout(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().ok()?;
+    // It says what it did, or ends.
+    let mut line = [0; 1];
+    let mut said = child.stdout.take()?;
+    let read = within("it said something", tokio::io::AsyncReadExt::read(&mut said, &mut line)).await;
+    if read.ok()? == 1 { Some(child) } else { None }
+}
+
+#[tokio::test]
+async fn the_timeout_of_another_namespace_is_read() {
+    let Some(child) = in_a_namespace_with(3600).await else {
+        NotRun("no network namespace can be made here".to_owned()).tell();
+        return;
+    };
+    let pid = child.id().unwrap();
+    eventually("the timeout is read", async || {
+        let of_process = json(&["--pid", &pid.to_string()]).await;
+        of_process["namespaces"][0]["closeWaitTimeoutSeconds"] == 3600
+    })
+    .await;
+    let of_file = json(&["--netns", &format!("/proc/{pid}/ns/net")]).await;
+    assert_eq!(of_file["namespaces"][0]["closeWaitTimeoutSeconds"], 3600);
+    assert_eq!(of_file["namespaces"][0]["sockets"].as_array().unwrap().len(), 0);
+    let of_node = json(&["--node"]).await;
+    let inode = &of_file["namespaces"][0]["inode"];
+    let namespaces = of_node["namespaces"].as_array().unwrap();
+    let found = namespaces.iter().find(|namespace| namespace["inode"] == *inode).unwrap();
+    assert_eq!(found["closeWaitTimeoutSeconds"], 3600);
+    let metrics = sockets(&["--node", "-o", "prometheus"]).await;
+    let line = format!("linger_close_wait_timeout_seconds{{pod=\"\",uid=\"{inode}\"}} 3600");
+    assert!(String::from_utf8(metrics.stdout).unwrap().lines().any(|found| found == line));
+}
+
+#[tokio::test]
+async fn what_cannot_be_looked_at_is_named() {
+    for (args, told) in [
+        (["--pid", "2147483646"], "error: cannot look at process 2147483646: No such file or directory"),
+        (["--netns", "/nowhere"], "error: cannot look at /nowhere: No such file or directory"),
+    ] {
+        let output = sockets(&args).await;
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.starts_with(told), "{error}");
+        assert_eq!(output.status.code(), Some(2));
+    }
+}
