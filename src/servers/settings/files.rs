@@ -23,6 +23,8 @@ mod quarkus;
 mod ruby;
 mod server_xml;
 mod spring;
+#[cfg(test)]
+mod testing;
 mod tree;
 
 use std::borrow::Cow;

@@ -556,47 +556,22 @@ impl Lexer<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::{borrow::Cow, collections::BTreeMap};
-
     use rstest::rstest;
 
+    use super::super::testing::{Given, told_with_file};
     use super::*;
 
-    struct Folder(BTreeMap<&'static str, &'static str>);
-
-    impl Files for Folder {
-        fn open(&self, path: &str) -> Opened<'_> {
-            match self.0.get(path) {
-                Some(text) => Opened::Text(Cow::Borrowed(text)),
-                None => Opened::Unseen(format!("{path} of the image may set it")),
-            }
-        }
-
-        fn list(&self, pattern: &str) -> Result<Vec<String>, String> {
-            let folder = pattern.rsplit_once('/').unwrap().0;
-            Ok(self.0.keys().filter(|path| path.starts_with(folder)).map(ToString::to_string).collect())
-        }
-
-        fn variable(&self, name: &str) -> Option<Result<String, String>> {
-            (name == "KEEP").then(|| Ok("9s".to_owned()))
-        }
-    }
+    const FOLDER: Given<'_> = Given {
+        files: &[
+            ("/c/idle.caddy", "\nservers {\n timeouts {\n  idle 8s\n }\n}"),
+            ("/c/sites/a.caddy", ":8081 {\n respond a\n}"),
+        ],
+        variables: &[("KEEP", "9s")],
+        of_image: true,
+    };
 
     fn ask(text: &str, port: Option<u16>) -> String {
-        let folder = Folder(
-            [
-                ("/c/idle.caddy", "\nservers {\n timeouts {\n  idle 8s\n }\n}"),
-                ("/c/sites/a.caddy", ":8081 {\n respond a\n}"),
-            ]
-            .into(),
-        );
-        match read(&folder, "/c/Caddyfile", text, Query { key: "idle", port }) {
-            Answer::Absent => "absent".to_owned(),
-            Answer::Set(Entry { value, path, line, .. }) => {
-                format!("{value} at {}:{line}", path.rsplit('/').next().unwrap())
-            }
-            Answer::Unknown(why) => format!("? {why}"),
-        }
+        told_with_file(read(&FOLDER, "/c/Caddyfile", text, Query { key: "idle", port }))
     }
 
     /// A file with one `servers` option for all, and one for port 8443.

@@ -465,31 +465,14 @@ fn ports(addresses: &str) -> Vec<Result<(u16, u16), String>> {
 mod tests {
     use rstest::rstest;
 
-    use super::super::Opened;
+    use super::super::testing::{Given, NOTHING, told};
     use super::*;
 
-    struct Alone;
-
-    impl Files for Alone {
-        fn open(&self, _path: &str) -> Opened<'_> {
-            Opened::Missing
-        }
-
-        fn list(&self, _pattern: &str) -> Result<Vec<String>, String> {
-            Ok(Vec::new())
-        }
-
-        fn variable(&self, name: &str) -> Option<Result<String, String>> {
-            (name == "KEEP").then(|| Ok("9s".to_owned()))
-        }
-    }
+    const VARIABLES: Given<'_> = Given { variables: &[("KEEP", "9s")], ..NOTHING };
 
     fn ask(text: &str, port: Option<u16>) -> String {
-        match read(&Alone, "/h.cfg", text, Query { key: "idle", port }) {
-            Answer::Absent => "absent".to_owned(),
-            Answer::Set(Entry { value, line, text, .. }) => format!("{value} at {line}: {text}"),
-            Answer::Unknown(why) => format!("? {why}"),
-        }
+        let answer = read(&VARIABLES, "/h.cfg", text, Query { key: "idle", port });
+        told(answer, |Entry { value, line, text, .. }| format!("{value} at {line}: {text}"))
     }
 
     #[rstest]

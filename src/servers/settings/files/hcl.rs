@@ -324,31 +324,12 @@ mod tests {
     use proptest::prelude::*;
     use rstest::rstest;
 
-    use super::super::Opened;
+    use super::super::testing::{NOTHING, told_with_line};
     use super::*;
 
-    struct Nothing;
-
-    impl Files for Nothing {
-        fn open(&self, _path: &str) -> Opened<'_> {
-            Opened::Missing
-        }
-
-        fn list(&self, _pattern: &str) -> Result<Vec<String>, String> {
-            Ok(Vec::new())
-        }
-
-        fn variable(&self, _name: &str) -> Option<Result<String, String>> {
-            None
-        }
-    }
-
     fn ask(text: &str, port: Option<u16>) -> String {
-        match read(&Nothing, "/v.hcl", text, Query { key: "http_idle_timeout", port }) {
-            Answer::Absent => "absent".to_owned(),
-            Answer::Set(Entry { value, line, .. }) => format!("{value} at {line}"),
-            Answer::Unknown(why) => format!("? {}", why.strip_prefix("/v.hcl line ").unwrap_or(&why)),
-        }
+        let told = told_with_line(read(&NOTHING, "/v.hcl", text, Query { key: "http_idle_timeout", port }));
+        told.replacen("? /v.hcl line ", "? ", 1)
     }
 
     const DIFFER: &str = "? the listeners in /v.hcl have different values of http_idle_timeout";
@@ -442,7 +423,7 @@ mod tests {
     fn the_text_is_that_of_the_item() {
         let query = Query { key: "http_idle_timeout", port: None };
         let text = "listener \"tcp\" { http_idle_timeout   = \"5m\" # why\n }";
-        let Answer::Set(entry) = read(&Nothing, "/x", text, query) else { panic!() };
+        let Answer::Set(entry) = read(&NOTHING, "/x", text, query) else { panic!() };
         assert_eq!(entry.text, "http_idle_timeout = \"5m\"");
     }
 

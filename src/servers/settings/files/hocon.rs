@@ -515,46 +515,25 @@ fn forbidden(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
-
     use proptest::prelude::*;
     use rstest::rstest;
 
+    use super::super::testing::{Given, told_with_file};
     use super::*;
 
-    struct Folder;
-
-    impl Files for Folder {
-        fn open(&self, path: &str) -> Opened<'_> {
-            match path {
-                "/c/other.conf" => Opened::Text(Cow::Borrowed("\na.b.idle = 9 s\nb.idle = 8 s")),
-                "/c/loop.conf" => Opened::Text(Cow::Borrowed("include \"loop.conf\"")),
-                "/c/secret.conf" => Opened::Unseen("/c/secret.conf comes from a Secret".to_owned()),
-                _ => Opened::Missing,
-            }
-        }
-
-        fn list(&self, _pattern: &str) -> Result<Vec<String>, String> {
-            Ok(Vec::new())
-        }
-
-        fn variable(&self, name: &str) -> Option<Result<String, String>> {
-            match name {
-                "SET" => Some(Ok("7s".to_owned())),
-                "SECRET" => Some(Err("SECRET comes from a Secret".to_owned())),
-                _ => None,
-            }
-        }
-    }
+    const FOLDER: Given<'_> = Given {
+        files: &[
+            ("/c/other.conf", "\na.b.idle = 9 s\nb.idle = 8 s"),
+            ("/c/loop.conf", "include \"loop.conf\""),
+            ("/c/secret.conf", "?"),
+        ],
+        variables: &[("SET", "7s"), ("SECRET", "?")],
+        of_image: false,
+    };
 
     fn ask(text: &str) -> String {
-        match read(&Folder, "/c/app.conf", text, Query { key: "a.b.idle", port: None }) {
-            Answer::Absent => "absent".to_owned(),
-            Answer::Set(Entry { value, path, line, .. }) => {
-                format!("{value} at {}:{line}", path.rsplit('/').next().unwrap())
-            }
-            Answer::Unknown(why) => format!("? {}", why.strip_prefix("/c/app.conf line ").unwrap_or(&why)),
-        }
+        let told = told_with_file(read(&FOLDER, "/c/app.conf", text, Query { key: "a.b.idle", port: None }));
+        told.replacen("? /c/app.conf line ", "? ", 1)
     }
 
     const NOT_PLAIN: &str = "? 1: the value is not plain";
@@ -624,7 +603,7 @@ mod tests {
     #[test]
     fn the_text_is_that_of_the_field() {
         let query = Query { key: "a.idle", port: None };
-        let Answer::Set(entry) = read(&Folder, "/x", "a {\n idle  = 75 s # why\n}", query) else { panic!() };
+        let Answer::Set(entry) = read(&FOLDER, "/x", "a {\n idle  = 75 s # why\n}", query) else { panic!() };
         assert_eq!(entry.text, "idle = 75 s");
     }
 

@@ -488,43 +488,25 @@ fn words(text: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::{borrow::Cow, collections::BTreeMap};
-
     use rstest::rstest;
 
+    use super::super::testing::{Given, told};
     use super::*;
 
-    struct Folder(BTreeMap<&'static str, &'static str>);
-
-    impl Files for Folder {
-        fn open(&self, path: &str) -> Opened<'_> {
-            match self.0.get(path) {
-                Some(text) => Opened::Text(Cow::Borrowed(text)),
-                None => Opened::Unseen(format!("{path} of the image may set it")),
-            }
-        }
-
-        fn list(&self, pattern: &str) -> Result<Vec<String>, String> {
-            let folder = pattern.rsplit_once('/').unwrap().0;
-            Ok(self.0.keys().filter(|path| path.starts_with(folder)).map(ToString::to_string).collect())
-        }
-
-        fn variable(&self, name: &str) -> Option<Result<String, String>> {
-            (name == "KEEP").then(|| Ok("9".to_owned()))
-        }
-    }
+    const FOLDER: Given<'_> = Given {
+        files: &[
+            ("/opt/conf/sites/site.conf", "<VirtualHost *:8443>\nKeepAliveTimeout 20\n</VirtualHost>"),
+            ("/opt/conf/off.conf", "KeepAlive Off"),
+        ],
+        variables: &[("KEEP", "9")],
+        of_image: true,
+    };
 
     fn ask(text: &str, port: Option<u16>) -> String {
-        let site = "<VirtualHost *:8443>\nKeepAliveTimeout 20\n</VirtualHost>";
-        let folder =
-            Folder([("/opt/conf/sites/site.conf", site), ("/opt/conf/off.conf", "KeepAlive Off")].into());
-        match read(&folder, "/opt/conf/httpd.conf", text, Query { key: "KeepAliveTimeout", port }) {
-            Answer::Absent => "absent".to_owned(),
-            Answer::Set(Entry { value, path, line, text }) => {
-                format!("{value} at {}:{line}: {text}", path.rsplit('/').next().unwrap())
-            }
-            Answer::Unknown(why) => format!("? {why}"),
-        }
+        let answer = read(&FOLDER, "/opt/conf/httpd.conf", text, Query { key: "KeepAliveTimeout", port });
+        told(answer, |Entry { value, path, line, text }| {
+            format!("{value} at {}:{line}: {text}", path.rsplit('/').next().unwrap())
+        })
     }
 
     #[rstest]

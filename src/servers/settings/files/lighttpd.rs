@@ -423,42 +423,20 @@ impl Lexer<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::{borrow::Cow, collections::BTreeMap};
-
     use rstest::rstest;
 
+    use super::super::testing::{Given, told_with_file};
     use super::*;
 
-    struct Folder(BTreeMap<&'static str, &'static str>);
-
-    impl Files for Folder {
-        fn open(&self, path: &str) -> Opened<'_> {
-            match self.0.get(path) {
-                Some(text) => Opened::Text(Cow::Borrowed(text)),
-                None => Opened::Unseen(format!("{path} of the image may set it")),
-            }
-        }
-
-        fn list(&self, pattern: &str) -> Result<Vec<String>, String> {
-            let folder = pattern.rsplit_once('/').unwrap().0;
-            Ok(self.0.keys().filter(|path| path.starts_with(folder)).map(ToString::to_string).collect())
-        }
-
-        fn variable(&self, name: &str) -> Option<Result<String, String>> {
-            (name == "KEEP").then(|| Ok("9".to_owned()))
-        }
-    }
+    const FOLDER: Given<'_> = Given {
+        files: &[("/etc/l/conf.d/a.conf", "\nserver.max-keep-alive-idle = 7")],
+        variables: &[("KEEP", "9")],
+        of_image: true,
+    };
 
     fn ask(text: &str) -> String {
-        let folder = Folder([("/etc/l/conf.d/a.conf", "\nserver.max-keep-alive-idle = 7")].into());
         let query = Query { key: "server.max-keep-alive-idle", port: Some(80) };
-        match read(&folder, "/etc/l/l.conf", text, query) {
-            Answer::Absent => "absent".to_owned(),
-            Answer::Set(Entry { value, path, line, .. }) => {
-                format!("{value} at {}:{line}", path.rsplit('/').next().unwrap())
-            }
-            Answer::Unknown(why) => format!("? {why}"),
-        }
+        told_with_file(read(&FOLDER, "/etc/l/l.conf", text, query))
     }
 
     #[rstest]

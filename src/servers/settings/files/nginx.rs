@@ -400,42 +400,20 @@ pub(super) fn envsubst(
 
 #[cfg(test)]
 mod tests {
-    use std::{borrow::Cow, collections::BTreeMap};
-
     use rstest::rstest;
 
+    use super::super::testing::{Given, told_with_file};
     use super::*;
 
-    struct Folder(BTreeMap<&'static str, &'static str>);
-
-    impl Files for Folder {
-        fn open(&self, path: &str) -> Opened<'_> {
-            match self.0.get(path) {
-                Some(text) => Opened::Text(Cow::Borrowed(text)),
-                None => Opened::Unseen(format!("{path} of the image may set it")),
-            }
-        }
-
-        fn list(&self, pattern: &str) -> Result<Vec<String>, String> {
-            let folder = pattern.rsplit_once('/').unwrap().0;
-            Ok(self.0.keys().filter(|path| path.starts_with(folder)).map(ToString::to_string).collect())
-        }
-
-        fn variable(&self, _name: &str) -> Option<Result<String, String>> {
-            None
-        }
-    }
+    const FOLDER: Given<'_> = Given {
+        files: &[("/etc/nginx/conf.d/site.conf", "server { listen 8443; keepalive_timeout 20s; }")],
+        variables: &[],
+        of_image: true,
+    };
 
     fn ask(text: &str, port: Option<u16>) -> String {
-        let site = "server { listen 8443; keepalive_timeout 20s; }";
-        let folder = Folder([("/etc/nginx/conf.d/site.conf", site)].into());
-        match read(&folder, "/etc/nginx/nginx.conf", text, Query { key: "keepalive_timeout", port }) {
-            Answer::Absent => "absent".to_owned(),
-            Answer::Set(Entry { value, path, line, .. }) => {
-                format!("{value} at {}:{line}", path.rsplit('/').next().unwrap())
-            }
-            Answer::Unknown(why) => format!("? {why}"),
-        }
+        let query = Query { key: "keepalive_timeout", port };
+        told_with_file(read(&FOLDER, "/etc/nginx/nginx.conf", text, query))
     }
 
     #[rstest]

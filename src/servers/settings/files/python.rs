@@ -757,38 +757,16 @@ mod tests {
     use proptest::prelude::*;
     use rstest::rstest;
 
-    use super::super::Opened;
+    use super::super::testing::{Given, NOTHING, told_with_line};
     use super::*;
 
-    struct Environment;
-
-    impl Files for Environment {
-        fn open(&self, _path: &str) -> Opened<'_> {
-            Opened::Missing
-        }
-
-        fn list(&self, _pattern: &str) -> Result<Vec<String>, String> {
-            Ok(Vec::new())
-        }
-
-        fn variable(&self, name: &str) -> Option<Result<String, String>> {
-            match name {
-                "SET" => Some(Ok("7".to_owned())),
-                "EMPTY" => Some(Ok(String::new())),
-                "SECRET" => Some(Err("SECRET comes from a Secret".to_owned())),
-                _ => None,
-            }
-        }
-    }
+    const VARIABLES: Given<'_> =
+        Given { variables: &[("SET", "7"), ("EMPTY", ""), ("SECRET", "?")], ..NOTHING };
 
     fn ask(text: &str) -> String {
-        match read(&Environment, "/app/gunicorn.conf.py", text, Query { key: "keepalive", port: None }) {
-            Answer::Absent => "absent".to_owned(),
-            Answer::Set(Entry { value, line, .. }) => format!("{value} at {line}"),
-            Answer::Unknown(why) => {
-                format!("? {}", why.strip_prefix("/app/gunicorn.conf.py line ").unwrap_or(&why))
-            }
-        }
+        let query = Query { key: "keepalive", port: None };
+        let told = told_with_line(read(&VARIABLES, "/app/gunicorn.conf.py", text, query));
+        told.replacen("? /app/gunicorn.conf.py line ", "? ", 1)
     }
 
     const NOT_PLAIN: &str = "? 1: the value is not a plain number or string";
@@ -973,7 +951,7 @@ mod tests {
     #[test]
     fn the_text_is_on_one_line() {
         let query = Query { key: "keepalive", port: None };
-        let Answer::Set(entry) = read(&Environment, "x.py", "keepalive = int(  # why\n  5)", query) else {
+        let Answer::Set(entry) = read(&VARIABLES, "x.py", "keepalive = int(  # why\n  5)", query) else {
             panic!()
         };
         assert_eq!(entry.text, "keepalive = int( 5)");

@@ -695,36 +695,15 @@ mod tests {
     use proptest::prelude::*;
     use rstest::rstest;
 
-    use super::super::Opened;
+    use super::super::testing::{Given, NOTHING, told_with_line};
     use super::*;
 
-    struct Environment;
-
-    impl Files for Environment {
-        fn open(&self, _path: &str) -> Opened<'_> {
-            Opened::Missing
-        }
-
-        fn list(&self, _pattern: &str) -> Result<Vec<String>, String> {
-            Ok(Vec::new())
-        }
-
-        fn variable(&self, name: &str) -> Option<Result<String, String>> {
-            match name {
-                "SET" => Some(Ok("7".to_owned())),
-                "OCTAL" => Some(Ok("010".to_owned())),
-                "SECRET" => Some(Err("SECRET comes from a Secret".to_owned())),
-                _ => None,
-            }
-        }
-    }
+    const VARIABLES: Given<'_> =
+        Given { variables: &[("SET", "7"), ("OCTAL", "010"), ("SECRET", "?")], ..NOTHING };
 
     fn ask(text: &str) -> String {
-        match read(&Environment, "/puma.rb", text, Query { key: "persistent_timeout", port: None }) {
-            Answer::Absent => "absent".to_owned(),
-            Answer::Set(Entry { value, line, .. }) => format!("{value} at {line}"),
-            Answer::Unknown(why) => format!("? {}", why.strip_prefix("/puma.rb line ").unwrap_or(&why)),
-        }
+        let query = Query { key: "persistent_timeout", port: None };
+        told_with_line(read(&VARIABLES, "/puma.rb", text, query)).replacen("? /puma.rb line ", "? ", 1)
     }
 
     const RAILS: &str = "# Puma can load options. persistent_timeout 1
@@ -855,7 +834,7 @@ end
     fn the_text_is_on_one_line() {
         let query = Query { key: "persistent_timeout", port: None };
         let text = "persistent_timeout ENV.fetch('X') { # why\n  20\n}";
-        let Answer::Set(entry) = read(&Environment, "/puma.rb", text, query) else { panic!() };
+        let Answer::Set(entry) = read(&VARIABLES, "/puma.rb", text, query) else { panic!() };
         assert_eq!(entry.text, "persistent_timeout ENV.fetch('X') { 20 }");
     }
 

@@ -309,51 +309,22 @@ fn holds(condition: &Value, active: Option<&[String]>) -> Counts {
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
-
     use rstest::rstest;
 
-    use super::super::Entry;
+    use super::super::{Entry, testing::{Given, told}};
     use super::*;
-
-    struct Folder<'t>(Vec<(&'t str, &'t str)>);
-
-    impl Files for Folder<'_> {
-        fn open(&self, path: &str) -> Opened<'_> {
-            let name = path.strip_prefix("/config/").unwrap();
-            match self.0.iter().find(|(found, _)| *found == name) {
-                Some((_, "secret")) => Opened::Unseen(format!("Secret x at {path} may set it")),
-                Some((_, text)) => Opened::Text(Cow::Borrowed(text)),
-                None => Opened::Missing,
-            }
-        }
-
-        fn list(&self, pattern: &str) -> Result<Vec<String>, String> {
-            let (head, tail) = pattern.strip_prefix("/config/").unwrap().split_once('*').unwrap();
-            let names = self.0.iter().filter(|(name, _)| name.starts_with(head) && name.ends_with(tail));
-            Ok(names.map(|(name, _)| format!("/config/{name}")).collect())
-        }
-
-        fn variable(&self, name: &str) -> Option<Result<String, String>> {
-            match name {
-                "KEEP" | "APP_IDLE" => Some(Ok("9s".to_owned())),
-                "SECRET" => Some(Err("SECRET comes from a Secret".to_owned())),
-                _ => None,
-            }
-        }
-    }
 
     /// `profiles`: `?` where nobody can tell.
     fn ask(files: &[(&str, &str)], profiles: &str) -> String {
+        let paths: Vec<_> = files.iter().map(|(name, text)| (format!("/config/{name}"), *text)).collect();
+        let files: Vec<_> = paths.iter().map(|(path, text)| (path.as_str(), *text)).collect();
+        let variables = &[("KEEP", "9s"), ("APP_IDLE", "9s"), ("SECRET", "?")];
+        let folder = Given { files: &files, variables, of_image: false };
         let list: Vec<String> = parted(profiles);
         let profiles = Some(list.as_slice()).filter(|_| profiles != "?");
-        match read(&Folder(files.to_vec()), "/config/", "application", profiles, "server.keep-alive") {
-            Answer::Absent => "absent".to_owned(),
-            Answer::Set(Entry { value, text, path, line }) => {
-                format!("{value} | {text} | {}:{line}", path.rsplit('/').next().unwrap())
-            }
-            Answer::Unknown(why) => format!("? {}", why.replace("/config/", "")),
-        }
+        let answer = read(&folder, "/config/", "application", profiles, "server.keep-alive");
+        told(answer, |Entry { value, text, path, line }| format!("{value} | {text} | {path}:{line}"))
+            .replace("/config/", "")
     }
 
     const YAML: &str = "server:\n  keepAlive: 1s\n";

@@ -293,31 +293,13 @@ mod tests {
 
     use rstest::rstest;
 
-    use super::super::Opened;
+    use super::super::testing::{Given, NOTHING, told_with_text};
     use super::*;
 
-    struct Variables;
-
-    impl Files for Variables {
-        fn open(&self, _path: &str) -> Opened<'_> {
-            Opened::Missing
-        }
-
-        fn list(&self, _pattern: &str) -> Result<Vec<String>, String> {
-            Ok(Vec::new())
-        }
-
-        fn variable(&self, name: &str) -> Option<Result<String, String>> {
-            (name == "KEEP").then(|| Ok("9s".to_owned()))
-        }
-    }
+    const VARIABLES: Given<'_> = Given { variables: &[("KEEP", "9s")], ..NOTHING };
 
     fn ask(text: &str, style: Style, key: &str, placeholders: bool) -> String {
-        match read(&Variables, "f", text, Query { key, port: None }, style, placeholders) {
-            Answer::Absent => "absent".to_owned(),
-            Answer::Set(Entry { value, text, line, .. }) => format!("{value} | {text} | {line}"),
-            Answer::Unknown(why) => format!("? {why}"),
-        }
+        told_with_text(read(&VARIABLES, "f", text, Query { key, port: None }, style, placeholders))
     }
 
     #[rstest]
