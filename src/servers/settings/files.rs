@@ -5,6 +5,7 @@
 
 mod caddy_json;
 mod caddyfile;
+mod cursor;
 mod disk;
 mod envoy;
 mod folders;
@@ -21,6 +22,7 @@ mod properties;
 mod python;
 mod quarkus;
 mod ruby;
+mod script;
 mod server_xml;
 mod spring;
 #[cfg(test)]

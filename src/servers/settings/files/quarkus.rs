@@ -199,12 +199,14 @@ impl Source {
 mod tests {
     use rstest::rstest;
 
-    use super::super::{Entry, testing::{Given, told}};
+    use super::super::{
+        Entry,
+        testing::{Given, told},
+    };
     use super::*;
 
     fn ask(path: &str, text: &str, profile: Option<&str>, beside: &[(&str, &str)]) -> String {
-        let folder =
-            Given { files: beside, variables: &[("KEEP", "9"), ("SECRET", "?")], of_image: false };
+        let folder = Given { files: beside, variables: &[("KEEP", "9"), ("SECRET", "?")], of_image: false };
         let answer = read(&folder, path, text, profile, "quarkus.http.idle-timeout");
         told(answer, |Entry { value, text, path, line }| format!("{value} | {text} | {path}:{line}"))
             .replace("quarkus.http.idle-timeout", "key")

@@ -311,7 +311,10 @@ fn holds(condition: &Value, active: Option<&[String]>) -> Counts {
 mod tests {
     use rstest::rstest;
 
-    use super::super::{Entry, testing::{Given, told}};
+    use super::super::{
+        Entry,
+        testing::{Given, told},
+    };
     use super::*;
 
     /// `profiles`: `?` where nobody can tell.
