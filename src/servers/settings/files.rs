@@ -13,6 +13,7 @@ mod haproxy;
 mod hcl;
 mod hocon;
 mod httpd;
+mod includes;
 mod ini;
 mod jetty_ini;
 mod lighttpd;
