@@ -5,6 +5,7 @@
 
 mod caddy_json;
 mod caddyfile;
+mod cursor;
 mod disk;
 mod envoy;
 mod folders;
@@ -12,6 +13,7 @@ mod haproxy;
 mod hcl;
 mod hocon;
 mod httpd;
+mod includes;
 mod ini;
 mod jetty_ini;
 mod lighttpd;
@@ -21,8 +23,11 @@ mod properties;
 mod python;
 mod quarkus;
 mod ruby;
+mod script;
 mod server_xml;
 mod spring;
+#[cfg(test)]
+mod testing;
 mod tree;
 
 use std::borrow::Cow;

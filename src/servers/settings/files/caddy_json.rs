@@ -142,31 +142,11 @@ fn fit(address: &str, port: u16) -> Fit {
 mod tests {
     use rstest::rstest;
 
-    use super::super::Opened;
+    use super::super::testing::{NOTHING, told_with_line};
     use super::*;
 
-    struct Alone;
-
-    impl Files for Alone {
-        fn open(&self, _path: &str) -> Opened<'_> {
-            Opened::Missing
-        }
-
-        fn list(&self, _pattern: &str) -> Result<Vec<String>, String> {
-            Ok(Vec::new())
-        }
-
-        fn variable(&self, _name: &str) -> Option<Result<String, String>> {
-            None
-        }
-    }
-
     fn ask(text: &str, port: Option<u16>) -> String {
-        match read(&Alone, "/c.json", text, Query { key: "idle", port }) {
-            Answer::Absent => "absent".to_owned(),
-            Answer::Set(Entry { value, line, .. }) => format!("{value} at {line}"),
-            Answer::Unknown(why) => format!("? {why}"),
-        }
+        told_with_line(read(&NOTHING, "/c.json", text, Query { key: "idle", port }))
     }
 
     #[rstest]

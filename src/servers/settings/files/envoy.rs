@@ -251,31 +251,12 @@ impl Manager {
 mod tests {
     use rstest::rstest;
 
-    use super::super::Opened;
+    use super::super::testing::{NOTHING, told};
     use super::*;
 
-    struct Alone;
-
-    impl Files for Alone {
-        fn open(&self, _path: &str) -> Opened<'_> {
-            Opened::Missing
-        }
-
-        fn list(&self, _pattern: &str) -> Result<Vec<String>, String> {
-            Ok(Vec::new())
-        }
-
-        fn variable(&self, _name: &str) -> Option<Result<String, String>> {
-            None
-        }
-    }
-
     fn ask(text: &str, port: Option<u16>) -> String {
-        match read(&Alone, "/e.yaml", text, Query { key: "idle", port }) {
-            Answer::Absent => "absent".to_owned(),
-            Answer::Set(Entry { line, text, .. }) => format!("{text} at {line}"),
-            Answer::Unknown(why) => format!("? {why}"),
-        }
+        let answer = read(&NOTHING, "/e.yaml", text, Query { key: "idle", port });
+        told(answer, |Entry { line, text, .. }| format!("{text} at {line}"))
     }
 
     const TYPE: &str = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";

@@ -218,35 +218,13 @@ fn of_uwsgi(files: &dyn Files, line: &Line<'_>, has_env: bool) -> Result<String,
 mod tests {
     use rstest::rstest;
 
-    use super::super::Opened;
+    use super::super::testing::{Given, NOTHING, told_with_text};
     use super::*;
 
-    struct Variables;
-
-    impl Files for Variables {
-        fn open(&self, _path: &str) -> Opened<'_> {
-            Opened::Missing
-        }
-
-        fn list(&self, _pattern: &str) -> Result<Vec<String>, String> {
-            Ok(Vec::new())
-        }
-
-        fn variable(&self, name: &str) -> Option<Result<String, String>> {
-            match name {
-                "KEEP" => Some(Ok("9".to_owned())),
-                "SECRET" => Some(Err("SECRET comes from a Secret".to_owned())),
-                _ => None,
-            }
-        }
-    }
+    const VARIABLES: Given<'_> = Given { variables: &[("KEEP", "9"), ("SECRET", "?")], ..NOTHING };
 
     fn ask(text: &str, key: &str, dialect: Dialect) -> String {
-        match read(&Variables, "f", text, Query { key, port: None }, dialect) {
-            Answer::Absent => "absent".to_owned(),
-            Answer::Set(Entry { value, text, line, .. }) => format!("{value} | {text} | {line}"),
-            Answer::Unknown(why) => format!("? {why}"),
-        }
+        told_with_text(read(&VARIABLES, "f", text, Query { key, port: None }, dialect))
     }
 
     #[rstest]

@@ -125,45 +125,17 @@ fn property(path: &str, text: &str, key: &str, before: Option<&Entry>) -> Result
 
 #[cfg(test)]
 mod tests {
-    use std::{borrow::Cow, collections::BTreeMap};
-
     use proptest::prelude::*;
     use rstest::rstest;
 
+    use super::super::testing::{Given, NOTHING, told};
     use super::*;
-
-    struct Folder(BTreeMap<&'static str, &'static str>);
-
-    impl Files for Folder {
-        fn open(&self, path: &str) -> Opened<'_> {
-            match self.0.get(path) {
-                Some(&"?") => Opened::Unseen(format!("{path} comes from a Secret")),
-                Some(text) => Opened::Text(Cow::Borrowed(text)),
-                None => Opened::Missing,
-            }
-        }
-
-        fn list(&self, pattern: &str) -> Result<Vec<String>, String> {
-            let folder = pattern.strip_suffix("*.ini").unwrap();
-            if self.0.contains_key(folder) {
-                return Err(format!("{folder} is that of the image"));
-            }
-            Ok(self.0.keys().filter(|path| path.starts_with(folder)).map(ToString::to_string).collect())
-        }
-
-        fn variable(&self, _name: &str) -> Option<Result<String, String>> {
-            None
-        }
-    }
 
     const KEY: Query<'_> = Query { key: "jetty.http.idleTimeout", port: None };
 
-    fn show(answer: Answer) -> String {
-        match answer {
-            Answer::Absent => "absent".to_owned(),
-            Answer::Set(Entry { value, path, line, .. }) => format!("{value} at {path}:{line}"),
-            Answer::Unknown(why) => format!("? {why}"),
-        }
+    fn ask(files: &[(&str, &str)], path: &str, text: &str) -> String {
+        let answer = read(&Given { files, ..NOTHING }, path, text, KEY);
+        told(answer, |Entry { value, path, line, .. }| format!("{value} at {path}:{line}"))
     }
 
     #[rstest]
@@ -208,7 +180,7 @@ mod tests {
         "5 at /b/start.ini:3"
     )]
     fn lines(#[case] text: &str, #[case] expected: &str) {
-        assert_eq!(show(read(&Folder([].into()), "/b/start.ini", text, KEY)), expected);
+        assert_eq!(ask(&[], "/b/start.ini", text), expected);
     }
 
     const FIVE: &str = "jetty.http.idleTimeout=5";
@@ -225,15 +197,14 @@ mod tests {
     #[case::unseen_folder(&[("/b/start.d/", "")], "/b/start.ini", "? /b/start.d/ is that of the image")]
     #[case::unseen_start_ini(&[("/b/start.ini", "?")], "/b/start.d/http.ini", "? /b/start.ini comes from a Secret")]
     #[case::other_file(&[("/b/start.ini", SIX)], "/b/other.ini", "5 at /b/other.ini:1")]
-    fn folders(#[case] files: &[(&'static str, &'static str)], #[case] path: &str, #[case] expected: &str) {
-        let folder = Folder(files.iter().copied().collect());
-        assert_eq!(show(read(&folder, path, FIVE, KEY)), expected);
+    fn folders(#[case] files: &[(&str, &str)], #[case] path: &str, #[case] expected: &str) {
+        assert_eq!(ask(files, path, FIVE), expected);
     }
 
     proptest! {
         #[test]
         fn any_text_is_read(text in "(jetty.http.idleTimeout|--module|-D|[ =?+,#\n$]|\\PC){0,40}") {
-            show(read(&Folder([].into()), "/b/start.ini", &text, KEY));
+            ask(&[], "/b/start.ini", &text);
         }
     }
 }

@@ -4,9 +4,14 @@
 //! `server.max-keep-alive-idle`, in seconds. The value is `0` too where `server.max-keep-alive-requests` is. What a
 //! condition sets is not matched with a port: it must be the same as the global value. Measured with lighttpd 1.4.69.
 
+mod lexer;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
-use super::{Answer, Entry, Files, Opened, Query};
+use self::lexer::{Kind, Lexer, Token};
+use super::{Answer, Entry, Files, Query, includes::Includes};
 
 /// Deeper than this nobody nests includes.
 const DEEPEST: usize = 16;
@@ -51,14 +56,12 @@ const HARMLESS_COMMANDS: [&str; 3] = ["create-mime.conf.pl", "create-mime.assign
 /// Reads `key` from the configuration whose main file is at `path`.
 pub(super) fn read(files: &dyn Files, path: &str, text: &str, query: Query<'_>) -> Answer {
     let mut reader = Reader {
-        files,
+        includes: Includes { files, files_left: MOST_FILES, bytes_left: MOST_BYTES },
         key: query.key,
         folder: path.rsplit_once('/').map_or("", |(folder, _)| folder),
         variables: BTreeMap::new(),
         idle: Setting::default(),
         requests: Setting::default(),
-        files_left: MOST_FILES,
-        bytes_left: MOST_BYTES,
         tokens_left: MOST_TOKENS,
     };
     match reader.file(path, text, false, 0).and_then(|()| reader.answer()) {
@@ -83,7 +86,7 @@ enum Value {
 }
 
 struct Reader<'r> {
-    files: &'r dyn Files,
+    includes: Includes<'r>,
     key: &'r str,
     /// The folder of the main file, in which includes are looked up.
     folder: &'r str,
@@ -91,15 +94,12 @@ struct Reader<'r> {
     variables: BTreeMap<String, Option<Value>>,
     idle: Setting,
     requests: Setting,
-    files_left: usize,
-    bytes_left: usize,
     tokens_left: usize,
 }
 
 impl Reader<'_> {
     fn file(&mut self, path: &str, text: &str, conditional: bool, depth: usize) -> Result<(), String> {
-        let tokens =
-            Lexer { rest: text, line: 1, parentheses: 0, path, tokens: Vec::new() }.run(self.tokens_left)?;
+        let tokens = Lexer::new(path, text).run(self.tokens_left)?;
         self.tokens_left = self.tokens_left.saturating_sub(tokens.len());
         let at = |line: usize, what: &str| format!("{path} line {line}: {what}");
         // Whether the blocks around stand in a condition, the innermost last.
@@ -202,7 +202,7 @@ impl Reader<'_> {
                 Kind::Text(text) => Value::Text(text.clone()),
                 Kind::Number(number) => Value::Number(number.clone()),
                 Kind::Word(word) => match word.strip_prefix("env.") {
-                    Some(name) => Value::Text(self.files.variable(name)?.ok()?),
+                    Some(name) => Value::Text(self.includes.files.variable(name)?.ok()?),
                     None => self.variables.get(&variable(word))?.clone()?,
                 },
                 Kind::Mark(_) | Kind::End => return None,
@@ -229,24 +229,11 @@ impl Reader<'_> {
                 "{at}the pattern of the included files is not plain, or they are nested too deeply"
             ));
         }
-        let paths = if pattern.contains('*') {
-            self.files.list(&pattern).map_err(|why| format!("{at}{why}"))?
-        } else {
-            vec![pattern]
-        };
-        for path in paths {
-            self.files_left =
-                self.files_left.checked_sub(1).ok_or_else(|| format!("{at}too many files are included"))?;
-            let base = path.rsplit('/').next().unwrap_or_default();
-            let text = match self.files.open(&path) {
-                Opened::Text(text) => text.into_owned(),
-                Opened::Missing | Opened::Unseen(_) if WITHOUT_TIMEOUTS.contains(&base) => continue,
-                Opened::Missing => return Err(format!("{at}{path} is not there")),
-                Opened::Unseen(why) => return Err(format!("{at}{why}")),
-            };
-            let left = self.bytes_left.checked_sub(text.len());
-            self.bytes_left = left.ok_or_else(|| format!("{at}the included files are too long"))?;
-            self.file(&path, &text, conditional, depth + 1)?;
+        let fault = |why: String| format!("{at}{why}");
+        for path in self.includes.paths(pattern).map_err(fault)? {
+            if let Some(text) = self.includes.open(&path, &WITHOUT_TIMEOUTS, false).map_err(fault)? {
+                self.file(&path, &text, conditional, depth + 1)?;
+            }
         }
         Ok(())
     }
@@ -308,234 +295,4 @@ fn block(tokens: &[Token]) -> Option<&[Token]> {
 fn expression(tokens: &[Token]) -> (&[Token], &[Token]) {
     let end = tokens.iter().position(|token| matches!(token.kind, Kind::End | Kind::Mark("}")));
     tokens.split_at_checked(end.unwrap_or(tokens.len())).unwrap_or((tokens, &[]))
-}
-
-struct Token {
-    kind: Kind,
-    line: usize,
-}
-
-enum Kind {
-    /// A key or a keyword.
-    Word(String),
-    Text(String),
-    Number(String),
-    Mark(&'static str),
-    /// The end of a line, outside of parentheses.
-    End,
-}
-
-/// The marks, longer ones first.
-const MARKS: [&str; 20] = [
-    "=>", "==", "=~", "=^", "=$", "!=", "!~", "+=", ":=", "=", "+", ",", "(", ")", "{", "}", "[", "]", "$",
-    "\u{a0}",
-];
-
-/// lighttpd's lexer (lighttpd `config_tokenizer` in `src/configfile.c`).
-struct Lexer<'l> {
-    rest: &'l str,
-    line: usize,
-    parentheses: usize,
-    path: &'l str,
-    tokens: Vec<Token>,
-}
-
-impl Lexer<'_> {
-    fn run(mut self, most: usize) -> Result<Vec<Token>, String> {
-        while let Some(c) = self.rest.chars().next() {
-            let line = self.line;
-            if self.tokens.len() >= most {
-                return Err(self.says("the configuration is too long"));
-            }
-            let kind = match c {
-                ' ' | '\t' | '\r' => {
-                    self.take(1);
-                    continue;
-                }
-                '\n' => {
-                    self.take(1);
-                    if self.parentheses > 0 {
-                        continue;
-                    }
-                    Kind::End
-                }
-                '#' => {
-                    let end = self.rest.find('\n').unwrap_or(self.rest.len());
-                    self.take(end);
-                    continue;
-                }
-                '"' => Kind::Text(self.text()?),
-                c if c.is_ascii_digit() => Kind::Number(self.while_in(|c| c.is_ascii_digit())),
-                c if c.is_ascii_alphabetic() || matches!(c, '.' | '_' | '-') => {
-                    Kind::Word(self.while_in(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')))
-                }
-                _ => {
-                    let mark = MARKS.into_iter().find(|mark| self.rest.starts_with(mark));
-                    let mark = mark.ok_or_else(|| self.says("a character stands where none may stand"))?;
-                    self.take(mark.len());
-                    match mark {
-                        "(" => self.parentheses += 1,
-                        ")" => self.parentheses = self.parentheses.saturating_sub(1),
-                        "\u{a0}" => continue,
-                        _ => {}
-                    }
-                    Kind::Mark(mark)
-                }
-            };
-            self.tokens.push(Token { kind, line });
-        }
-        Ok(self.tokens)
-    }
-
-    fn says(&self, what: &str) -> String {
-        format!("{} line {}: {what}", self.path, self.line)
-    }
-
-    /// Steps over this many bytes.
-    fn take(&mut self, bytes: usize) -> &str {
-        let (taken, rest) = self.rest.split_at_checked(bytes).unwrap_or((self.rest, ""));
-        self.line += taken.matches('\n').count();
-        self.rest = rest;
-        taken
-    }
-
-    fn while_in(&mut self, is_in: impl Fn(char) -> bool) -> String {
-        let end = self.rest.find(|c| !is_in(c)).unwrap_or(self.rest.len());
-        self.take(end).to_owned()
-    }
-
-    fn text(&mut self) -> Result<String, String> {
-        let mut text = String::new();
-        let mut chars = self.rest.char_indices().skip(1).peekable();
-        while let Some((at, c)) = chars.next() {
-            match c {
-                '"' => {
-                    self.take(at + 1);
-                    return Ok(text);
-                }
-                '\\' => text.push(chars.next_if(|(_, next)| *next == '"').map_or('\\', |(_, quote)| quote)),
-                c => text.push(c),
-            }
-        }
-        Err(self.says("a quote is not closed"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{borrow::Cow, collections::BTreeMap};
-
-    use rstest::rstest;
-
-    use super::*;
-
-    struct Folder(BTreeMap<&'static str, &'static str>);
-
-    impl Files for Folder {
-        fn open(&self, path: &str) -> Opened<'_> {
-            match self.0.get(path) {
-                Some(text) => Opened::Text(Cow::Borrowed(text)),
-                None => Opened::Unseen(format!("{path} of the image may set it")),
-            }
-        }
-
-        fn list(&self, pattern: &str) -> Result<Vec<String>, String> {
-            let folder = pattern.rsplit_once('/').unwrap().0;
-            Ok(self.0.keys().filter(|path| path.starts_with(folder)).map(ToString::to_string).collect())
-        }
-
-        fn variable(&self, name: &str) -> Option<Result<String, String>> {
-            (name == "KEEP").then(|| Ok("9".to_owned()))
-        }
-    }
-
-    fn ask(text: &str) -> String {
-        let folder = Folder([("/etc/l/conf.d/a.conf", "\nserver.max-keep-alive-idle = 7")].into());
-        let query = Query { key: "server.max-keep-alive-idle", port: Some(80) };
-        match read(&folder, "/etc/l/l.conf", text, query) {
-            Answer::Absent => "absent".to_owned(),
-            Answer::Set(Entry { value, path, line, .. }) => {
-                format!("{value} at {}:{line}", path.rsplit('/').next().unwrap())
-            }
-            Answer::Unknown(why) => format!("? {why}"),
-        }
-    }
-
-    #[rstest]
-    #[case::set("server.port = 80\nserver.max-keep-alive-idle = 10 # x", "10 at l.conf:2")]
-    #[case::absent("server.modules = (\n \"a\", # b\n \"c\" => 3,\n)\nserver.port = 80", "absent")]
-    #[case::comment("# server.max-keep-alive-idle = 10", "absent")]
-    #[case::later_wins("server.max-keep-alive-idle = 1\nserver.max-keep-alive-idle := 2", "2 at l.conf:2")]
-    #[case::global("global { server.max-keep-alive-idle = 3 }", "3 at l.conf:1")]
-    #[case::string("server.max-keep-alive-idle = \"3\"", "3 at l.conf:1")]
-    #[case::variable("x = 4\nserver.max-keep-alive-idle = var.x", "4 at l.conf:2")]
-    #[case::environment("server.max-keep-alive-idle = env.KEEP", "9 at l.conf:1")]
-    #[case::unknown_variable(
-        "server.max-keep-alive-idle = x",
-        "? /etc/l/l.conf line 1: the value of server.max-keep-alive-idle is not plain"
-    )]
-    #[case::sum(
-        "server.max-keep-alive-idle = 3 + 4",
-        "? /etc/l/l.conf line 1: the value of server.max-keep-alive-idle is not plain"
-    )]
-    #[case::no_requests(
-        "server.max-keep-alive-idle = 3\nserver.max-keep-alive-requests = 0",
-        "0 at l.conf:2"
-    )]
-    #[case::some_requests(
-        "server.max-keep-alive-idle = 3\nserver.max-keep-alive-requests = 10",
-        "3 at l.conf:1"
-    )]
-    #[case::condition(
-        "$SERVER[\"socket\"] == \":81\" {\n server.max-keep-alive-idle = 3\n}",
-        "? /etc/l/l.conf line 2: a condition sets server.max-keep-alive-idle = 3"
-    )]
-    #[case::condition_that_agrees(
-        "$HTTP[\"host\"] =~ \"a{2}\" { server.max-keep-alive-idle = 3 } else { x = 1 }\nserver.max-keep-alive-idle = 3",
-        "3 at l.conf:2"
-    )]
-    #[case::behind_a_condition(
-        "if $HTTP[\"url\"] =^ \"/a\" {\n}\nelse if $HTTP[\"url\"] !~ \"b\" {\n}\nserver.max-keep-alive-idle = 3",
-        "3 at l.conf:5"
-    )]
-    #[case::include("include \"conf.d/*.conf\"", "7 at a.conf:2")]
-    #[case::include_by_variable("var.d = \"/etc/l\"\ninclude d + \"/conf.d/a.conf\"", "7 at a.conf:2")]
-    #[case::include_in_a_condition(
-        "$HTTP[\"host\"] == \"a\" { include \"conf.d/a.conf\" }",
-        "? /etc/l/conf.d/a.conf line 2: a condition sets server.max-keep-alive-idle = 7"
-    )]
-    #[case::unseen("include \"b.conf\"", "? /etc/l/l.conf line 1: /etc/l/b.conf of the image may set it")]
-    #[case::harmless("include \"conf.d/mime.conf\"\nserver.max-keep-alive-idle = 3", "3 at l.conf:2")]
-    #[case::working_directory(
-        "include \"./b.conf\"",
-        "? /etc/l/l.conf line 1: the included file stands in the working directory"
-    )]
-    #[case::command("include_shell \"cat x\"", "? /etc/l/l.conf line 1: what a command prints is included")]
-    #[case::harmless_command("include_shell \"/usr/share/lighttpd/create-mime.conf.pl\"", "absent")]
-    #[case::harmless_command_with_port(
-        "server.port = 80\ninclude_shell \"/usr/share/lighttpd/use-ipv6.pl \" + server.port",
-        "absent"
-    )]
-    #[case::command_with_more(
-        "include_shell \"/usr/share/lighttpd/use-ipv6.pl; cat x\"",
-        "? /etc/l/l.conf line 1: what a command prints is included"
-    )]
-    #[case::open_block("global {", "? /etc/l/l.conf: a block is not closed")]
-    #[case::open_quote("a = \"", "? /etc/l/l.conf line 1: a quote is not closed")]
-    #[case::template("{{ x }}", "? /etc/l/l.conf line 1: this is no assignment")]
-    #[case::character("a = %", "? /etc/l/l.conf line 1: a character stands where none may stand")]
-    fn values(#[case] text: &str, #[case] expected: &str) {
-        assert_eq!(ask(text), expected);
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn any_text_is_read_soon(
-            text in "([a-z{}()$=+\"\\\\#\n ]|server.max-keep-alive-idle = |include |var.x|global \\{){0,400}"
-        ) {
-            let started = std::time::Instant::now();
-            ask(&text);
-            proptest::prop_assert!(started.elapsed().as_millis() < 500);
-        }
-    }
 }

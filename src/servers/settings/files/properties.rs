@@ -189,35 +189,13 @@ fn unescape(
 mod tests {
     use rstest::rstest;
 
-    use super::super::Opened;
+    use super::super::testing::{Given, NOTHING, told_with_text};
     use super::*;
 
-    struct Variables;
-
-    impl Files for Variables {
-        fn open(&self, _path: &str) -> Opened<'_> {
-            Opened::Missing
-        }
-
-        fn list(&self, _pattern: &str) -> Result<Vec<String>, String> {
-            Ok(Vec::new())
-        }
-
-        fn variable(&self, name: &str) -> Option<Result<String, String>> {
-            match name {
-                "KEEP" => Some(Ok("9s".to_owned())),
-                "SECRET" => Some(Err("SECRET comes from a Secret".to_owned())),
-                _ => None,
-            }
-        }
-    }
+    const VARIABLES: Given<'_> = Given { variables: &[("KEEP", "9s"), ("SECRET", "?")], ..NOTHING };
 
     fn ask(text: &str) -> String {
-        match read(&Variables, "f", text, Query { key: "server.keep-alive", port: None }) {
-            Answer::Absent => "absent".to_owned(),
-            Answer::Set(Entry { value, text, line, .. }) => format!("{value} | {text} | {line}"),
-            Answer::Unknown(why) => format!("? {why}"),
-        }
+        told_with_text(read(&VARIABLES, "f", text, Query { key: "server.keep-alive", port: None }))
     }
 
     #[rstest]

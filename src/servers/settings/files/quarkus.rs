@@ -197,45 +197,19 @@ impl Source {
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
-
     use rstest::rstest;
 
-    use super::super::Entry;
+    use super::super::{
+        Entry,
+        testing::{Given, told},
+    };
     use super::*;
 
-    struct Folder<'t>(&'t [(&'t str, &'t str)]);
-
-    impl Files for Folder<'_> {
-        fn open(&self, path: &str) -> Opened<'_> {
-            match self.0.iter().find(|(name, _)| *name == path) {
-                Some((_, "secret")) => Opened::Unseen(format!("Secret x at {path} may set it")),
-                Some((_, text)) => Opened::Text(Cow::Borrowed(text)),
-                None => Opened::Missing,
-            }
-        }
-
-        fn list(&self, _pattern: &str) -> Result<Vec<String>, String> {
-            Ok(Vec::new())
-        }
-
-        fn variable(&self, name: &str) -> Option<Result<String, String>> {
-            match name {
-                "KEEP" => Some(Ok("9".to_owned())),
-                "SECRET" => Some(Err("SECRET comes from a Secret".to_owned())),
-                _ => None,
-            }
-        }
-    }
-
     fn ask(path: &str, text: &str, profile: Option<&str>, beside: &[(&str, &str)]) -> String {
-        match read(&Folder(beside), path, text, profile, "quarkus.http.idle-timeout") {
-            Answer::Absent => "absent".to_owned(),
-            Answer::Set(Entry { value, text, path, line }) => {
-                format!("{value} | {} | {path}:{line}", text.replace("quarkus.http.idle-timeout", "key"))
-            }
-            Answer::Unknown(why) => format!("? {}", why.replace("quarkus.http.idle-timeout", "key")),
-        }
+        let folder = Given { files: beside, variables: &[("KEEP", "9"), ("SECRET", "?")], of_image: false };
+        let answer = read(&folder, path, text, profile, "quarkus.http.idle-timeout");
+        told(answer, |Entry { value, text, path, line }| format!("{value} | {text} | {path}:{line}"))
+            .replace("quarkus.http.idle-timeout", "key")
     }
 
     #[rstest]

@@ -166,31 +166,12 @@ mod tests {
     use proptest::prelude::*;
     use rstest::rstest;
 
-    use super::super::Opened;
+    use super::super::testing::{NOTHING, told};
     use super::*;
 
-    struct Nothing;
-
-    impl Files for Nothing {
-        fn open(&self, _path: &str) -> Opened<'_> {
-            Opened::Missing
-        }
-
-        fn list(&self, _pattern: &str) -> Result<Vec<String>, String> {
-            Ok(Vec::new())
-        }
-
-        fn variable(&self, _name: &str) -> Option<Result<String, String>> {
-            None
-        }
-    }
-
     fn ask(text: &str, port: Option<u16>) -> String {
-        match read(&Nothing, "/conf/server.xml", text, Query { key: "keepAliveTimeout", port }) {
-            Answer::Absent => "absent".to_owned(),
-            Answer::Set(Entry { text, line, .. }) => format!("{text} at {line}"),
-            Answer::Unknown(why) => format!("? {why}"),
-        }
+        let answer = read(&NOTHING, "/conf/server.xml", text, Query { key: "keepAliveTimeout", port });
+        told(answer, |Entry { text, line, .. }| format!("{text} at {line}"))
     }
 
     #[rstest]
@@ -337,7 +318,7 @@ mod tests {
     fn other_attributes_have_no_fallback() {
         let text = "<Server><Service><Connector port='80' connectionTimeout='5'/></Service></Server>";
         let query = Query { key: "maxKeepAliveRequests", port: Some(80) };
-        assert_eq!(read(&Nothing, "/x", text, query), Answer::Absent);
+        assert_eq!(read(&NOTHING, "/x", text, query), Answer::Absent);
     }
 
     proptest! {

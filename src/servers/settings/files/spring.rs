@@ -8,9 +8,14 @@
 //! then .properties; a later document of a file counts more than an earlier one, and files of profiles more than those of
 //! none.
 
+mod profiles;
+#[cfg(test)]
+mod tests;
+
+use self::profiles::{ACTIVE, Counts, activated, is_name};
 use super::{
     Answer, Files, Opened, placeholder, properties,
-    tree::{self, Leaf, Style, Value, relaxed},
+    tree::{self, Leaf, Style, relaxed},
 };
 
 /// How many files of profiles are read.
@@ -30,15 +35,6 @@ struct Document {
     between: &'static str,
     /// The name of its file has a profile that may not be active.
     doubtful: bool,
-}
-
-/// Whether a document counts.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Counts {
-    Yes,
-    No,
-    /// Nobody can tell.
-    Perhaps,
 }
 
 /// Reads a property. `directory` ends with or without a slash, and `name` is `application` where nobody gives another.
@@ -158,11 +154,6 @@ fn begins_with_one_of(name: &str, properties: &[&str]) -> bool {
     })
 }
 
-fn is_name(profile: &str) -> bool {
-    !profile.is_empty()
-        && profile.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '+' | '@'))
-}
-
 /// The documents of the files of one name, the weakest first.
 fn load(files: &dyn Files, stem: &str) -> Result<Vec<Document>, String> {
     let mut documents = Vec::new();
@@ -217,319 +208,8 @@ fn of_any_profile(files: &dyn Files, stem: &str) -> Result<Vec<Document>, String
     Ok(documents)
 }
 
-const ACTIVE: &str = "spring.profiles.active";
-
-/// The profiles that documents without a condition activate; `None` where they leave that to the app's own files.
-fn activated(files: &dyn Files, documents: &[Document]) -> Result<Option<Vec<String>>, String> {
-    for document in documents.iter().rev() {
-        let leaf = document.leaves.iter().rev().find(|leaf| begins_with_one_of(&leaf.name, &[ACTIVE]));
-        let Some(leaf) = leaf else { continue };
-        if document.leaves.iter().any(|leaf| tree::is_condition(&leaf.name)) {
-            return Err(document.fault(leaf, &format!("{} depends on a profile", leaf.name)));
-        }
-        let names = names(&leaf.value)
-            .filter(|_| relaxed(&leaf.name) == ACTIVE)
-            .ok_or_else(|| document.fault(leaf, &format!("{} is no list of profiles", leaf.name)))?;
-        let expanded = names.iter().map(|name| {
-            placeholder::expand(name, &|name| match variable(files, name) {
-                None if !is_of_variable(name) => Some(Err(format!("{name} may be set elsewhere"))),
-                value => value,
-            })
-        });
-        let expanded = expanded.collect::<Result<Vec<_>, _>>().map_err(|why| document.fault(leaf, &why))?;
-        let active: Vec<String> = expanded.iter().flat_map(|names| parted(names)).collect();
-        return Ok(Some(active).filter(|active| !active.is_empty()));
-    }
-    Ok(None)
-}
-
-/// The names in a text with commas or in a list.
-fn names(value: &Value) -> Option<Vec<String>> {
-    match value {
-        Value::Text(text) if text.contains('$') => Some(vec![text.clone()]),
-        Value::Text(text) => Some(parted(text)),
-        Value::List(items) => items.clone(),
-        Value::Null => Some(Vec::new()),
-        Value::Empty | Value::Odd(_) | Value::Twice => None,
-    }
-}
-
-fn parted(names: &str) -> Vec<String> {
-    names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(ToOwned::to_owned).collect()
-}
-
 impl Document {
     fn fault(&self, leaf: &Leaf, why: &str) -> String {
         format!("{} {}", self.path, leaf.fault(why))
-    }
-
-    /// Whether the conditions in it hold.
-    fn counts(&self, active: Option<&[String]>) -> Counts {
-        let mut all = Counts::Yes;
-        for leaf in self.leaves.iter().filter(|leaf| tree::is_condition(&leaf.name)) {
-            let one = match relaxed(&leaf.name).as_str() {
-                "spring.config.activate.onprofile" => holds(&leaf.value, active),
-                // Old releases take it for a condition, new ones refuse it or pass over it.
-                "spring.profiles" => match holds(&leaf.value, active) {
-                    Counts::Yes => Counts::Yes,
-                    Counts::No | Counts::Perhaps => Counts::Perhaps,
-                },
-                _ => Counts::Perhaps,
-            };
-            all = match (all, one) {
-                (Counts::No, _) | (_, Counts::No) => Counts::No,
-                (Counts::Perhaps, _) | (_, Counts::Perhaps) => Counts::Perhaps,
-                (Counts::Yes, Counts::Yes) => Counts::Yes,
-            };
-        }
-        all
-    }
-}
-
-/// Whether one of the profiles of a condition is active.
-fn holds(condition: &Value, active: Option<&[String]>) -> Counts {
-    let (Some(names), Some(active)) = (names(condition), active) else { return Counts::Perhaps };
-    if names.is_empty() {
-        return Counts::Yes;
-    }
-    let mut any = Counts::No;
-    for name in names {
-        let (profile, wanted) = match name.strip_prefix('!') {
-            Some(profile) => (profile.trim(), false),
-            None => (name.as_str(), true),
-        };
-        if !is_name(profile) {
-            any = Counts::Perhaps;
-        } else if active.iter().any(|active| active == profile) == wanted {
-            return Counts::Yes;
-        }
-    }
-    any
-}
-
-#[cfg(test)]
-mod tests {
-    use std::borrow::Cow;
-
-    use rstest::rstest;
-
-    use super::super::Entry;
-    use super::*;
-
-    struct Folder<'t>(Vec<(&'t str, &'t str)>);
-
-    impl Files for Folder<'_> {
-        fn open(&self, path: &str) -> Opened<'_> {
-            let name = path.strip_prefix("/config/").unwrap();
-            match self.0.iter().find(|(found, _)| *found == name) {
-                Some((_, "secret")) => Opened::Unseen(format!("Secret x at {path} may set it")),
-                Some((_, text)) => Opened::Text(Cow::Borrowed(text)),
-                None => Opened::Missing,
-            }
-        }
-
-        fn list(&self, pattern: &str) -> Result<Vec<String>, String> {
-            let (head, tail) = pattern.strip_prefix("/config/").unwrap().split_once('*').unwrap();
-            let names = self.0.iter().filter(|(name, _)| name.starts_with(head) && name.ends_with(tail));
-            Ok(names.map(|(name, _)| format!("/config/{name}")).collect())
-        }
-
-        fn variable(&self, name: &str) -> Option<Result<String, String>> {
-            match name {
-                "KEEP" | "APP_IDLE" => Some(Ok("9s".to_owned())),
-                "SECRET" => Some(Err("SECRET comes from a Secret".to_owned())),
-                _ => None,
-            }
-        }
-    }
-
-    /// `profiles`: `?` where nobody can tell.
-    fn ask(files: &[(&str, &str)], profiles: &str) -> String {
-        let list: Vec<String> = parted(profiles);
-        let profiles = Some(list.as_slice()).filter(|_| profiles != "?");
-        match read(&Folder(files.to_vec()), "/config/", "application", profiles, "server.keep-alive") {
-            Answer::Absent => "absent".to_owned(),
-            Answer::Set(Entry { value, text, path, line }) => {
-                format!("{value} | {text} | {}:{line}", path.rsplit('/').next().unwrap())
-            }
-            Answer::Unknown(why) => format!("? {}", why.replace("/config/", "")),
-        }
-    }
-
-    const YAML: &str = "server:\n  keepAlive: 1s\n";
-    const PROPERTIES: &str = "server.keep-alive=2s\n";
-
-    #[rstest]
-    #[case::nothing(&[], "", "absent")]
-    #[case::yaml(&[("application.yaml", YAML)], "", "1s | server.keepAlive: 1s | application.yaml:2")]
-    #[case::properties(&[("application.properties", PROPERTIES)], "", "2s | server.keep-alive=2s | application.properties:1")]
-    #[case::properties_beat_yaml(
-        &[("application.properties", PROPERTIES), ("application.yml", YAML)], "",
-        "2s | server.keep-alive=2s | application.properties:1"
-    )]
-    #[case::yml_beats_yaml(
-        &[("application.yaml", YAML), ("application.yml", "server.keep-alive: 3s")], "",
-        "3s | server.keep-alive: 3s | application.yml:1"
-    )]
-    #[case::other_name(&[("other.yaml", YAML)], "", "absent")]
-    #[case::unseen(&[("application.yml", YAML), ("application.properties", "secret")], "", "? Secret x at application.properties may set it")]
-    #[case::xml(&[("application.xml", "<a/>")], "", "? application.xml may set it")]
-    #[case::empty(&[("application.properties", "server.keep-alive=")], "", "? application.properties line 1: server.keep-alive is empty")]
-    #[case::null(&[("application.yml", "server.keep-alive:")], "", "? application.yml line 1: server.keep-alive is null")]
-    #[case::broken(&[("application.yml", "a: [")], "", "? application.yml line 1: unclosed bracket '['")]
-    #[case::two_spellings(
-        &[("application.properties", "server.keepAlive=1\nserver.keep-alive=2")], "",
-        "? application.properties line 2: server.keep-alive is set twice"
-    )]
-    fn base(#[case] files: &[(&str, &str)], #[case] profiles: &str, #[case] expected: &str) {
-        assert_eq!(ask(files, profiles), expected);
-    }
-
-    #[rstest]
-    #[case::of_profile("prod", "2s | server.keep-alive=2s | application-prod.properties:1")]
-    #[case::of_another("dev", "1s | server.keepAlive: 1s | application.yml:2")]
-    #[case::the_last("prod,test", "7s | server.keep-alive: 7s | application-test.yml:1")]
-    #[case::the_last_again("test,prod", "2s | server.keep-alive=2s | application-prod.properties:1")]
-    #[case::none("", "? application-prod.properties line 1: server.keep-alive counts in some profiles alone")]
-    #[case::any("?", "? application-prod.properties line 1: server.keep-alive counts in some profiles alone")]
-    #[case::odd("a/../b", "? the profile a/../b is no plain name")]
-    fn files_of_profiles(#[case] profiles: &str, #[case] expected: &str) {
-        let files = [
-            ("application.yml", YAML),
-            ("application-prod.properties", PROPERTIES),
-            ("application-test.yml", "server.keep-alive: 7s"),
-        ];
-        assert_eq!(ask(&files, profiles), expected);
-    }
-
-    #[rstest]
-    #[case::simple("on-profile: prod", "prod", "5s")]
-    #[case::other("on-profile: prod", "dev", "1s")]
-    #[case::one_of("on-profile: [a, prod]", "prod", "5s")]
-    #[case::one_of_text("on-profile: a, prod", "prod", "5s")]
-    #[case::not("on-profile: '!prod'", "dev", "5s")]
-    #[case::not_not("on-profile: '!prod'", "prod", "1s")]
-    #[case::camel("onProfile: prod", "prod", "5s")]
-    #[case::open("on-profile: prod", "", "?")]
-    #[case::unknown("on-profile: prod", "?", "?")]
-    #[case::both("on-profile: a & b", "prod", "?")]
-    #[case::cloud("on-cloud-platform: kubernetes", "prod", "?")]
-    #[case::placeholder("on-profile: ${P}", "prod", "?")]
-    fn conditions(#[case] condition: &str, #[case] profiles: &str, #[case] expected: &str) {
-        let text = format!("{YAML}---\nspring.config.activate:\n  {condition}\nserver.keep-alive: 5s\n");
-        let answer = ask(&[("application.yml", &text)], profiles);
-        assert_eq!(answer.split(' ').next(), Some(expected), "{answer}");
-        let property = condition.replace(": ", "=").replace(['[', ']', '\''], "");
-        let text =
-            format!("server.keep-alive=1s\n#---\nspring.config.activate.{property}\nserver.keep-alive=5s\n");
-        let answer = ask(&[("application.properties", &text)], profiles);
-        assert_eq!(answer.split(' ').next(), Some(expected), "{answer}");
-    }
-
-    #[rstest]
-    #[case::old(
-        "spring.profiles: prod\nserver.keep-alive: 5s",
-        "prod",
-        "5s | server.keep-alive: 5s | application.yml:5"
-    )]
-    #[case::old_other(
-        "spring.profiles: prod\nserver.keep-alive: 5s",
-        "dev",
-        "? application.yml line 5: server.keep-alive counts in some profiles alone"
-    )]
-    #[case::does_not_set_it(
-        "spring.profiles: prod\na: 5s",
-        "",
-        "1s | server.keepAlive: 1s | application.yml:2"
-    )]
-    #[case::later("server.keep-alive: 5s", "", "5s | server.keep-alive: 5s | application.yml:4")]
-    #[case::import(
-        "spring.config.import: x",
-        "",
-        "? application.yml line 4: spring.config.import may set it elsewhere"
-    )]
-    #[case::imports(
-        "spring.config.import: [x, y]",
-        "",
-        "? application.yml line 4: spring.config.import may set it elsewhere"
-    )]
-    #[case::import_of_another(
-        "spring.config:\n  import: x\n  activate.on-profile: a",
-        "b",
-        "1s | server.keepAlive: 1s | application.yml:2"
-    )]
-    #[case::include(
-        "spring.profiles.include: x",
-        "",
-        "? application.yml line 4: spring.profiles.include may set it elsewhere"
-    )]
-    #[case::group(
-        "spring.profiles.group.a: x",
-        "b",
-        "? application.yml line 4: spring.profiles.group.a may set it elsewhere"
-    )]
-    #[case::active("spring.profiles.active: prod", "", "8s | server.keep-alive: 8s | application-prod.yml:1")]
-    #[case::active_list(
-        "spring.profiles.active: [x, prod]",
-        "",
-        "8s | server.keep-alive: 8s | application-prod.yml:1"
-    )]
-    #[case::active_default(
-        "spring.profiles.active: '${PROFILES:x,prod}'",
-        "",
-        "8s | server.keep-alive: 8s | application-prod.yml:1"
-    )]
-    #[case::active_elsewhere(
-        "spring.profiles.active: x",
-        "y",
-        "1s | server.keepAlive: 1s | application.yml:2"
-    )]
-    #[case::active_secret(
-        "spring.profiles.active: '${SECRET}'",
-        "",
-        "? application.yml line 4: SECRET comes from a Secret"
-    )]
-    #[case::active_maven("spring.profiles.active: '@x@ y'", "", "? the profile @x@ y is no plain name")]
-    #[case::active_of_a_profile(
-        "spring.config.activate.on-profile: a\nspring.profiles.active: b",
-        "",
-        "? application.yml line 5: spring.profiles.active depends on a profile"
-    )]
-    fn second_document(#[case] document: &str, #[case] profiles: &str, #[case] expected: &str) {
-        let text = format!("{YAML}---\n{document}\n");
-        let mut files = vec![("application.yml", text.as_str())];
-        if expected.contains("-prod") {
-            files.push(("application-prod.yml", "server.keep-alive: 8s"));
-        }
-        assert_eq!(ask(&files, profiles), expected);
-    }
-
-    #[rstest]
-    #[case::variable("${KEEP:1s}", "9s | server.keep-alive=${KEEP:1s} | application.properties:1")]
-    #[case::default("${NONE:1s}", "1s | server.keep-alive=${NONE:1s} | application.properties:1")]
-    #[case::property("${app.idle}", "9s | server.keep-alive=${app.idle} | application.properties:1")]
-    #[case::own("${my.idle:1s}", "4s | server.keep-alive=${my.idle:1s} | application.properties:1")]
-    #[case::own_spelled_otherwise(
-        "${my.Idle:1s}",
-        "? application.properties line 1: application.properties line 2: my.idle may stand for my.Idle"
-    )]
-    #[case::of_the_app("${x.idle:1s}", "? application.properties line 1: x.idle may be set elsewhere")]
-    #[case::random(
-        "${random.int:1}",
-        "? application.properties line 1: random.int is decided when the program runs"
-    )]
-    #[case::secret("${SECRET:1}", "? application.properties line 1: SECRET comes from a Secret")]
-    #[case::unset("${NONE}", "? application.properties line 1: NONE is not set in the pod spec")]
-    fn placeholders(#[case] value: &str, #[case] expected: &str) {
-        let text = format!("server.keep-alive={value}\nmy.idle=4s");
-        assert_eq!(ask(&[("application.properties", &text)], ""), expected);
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn any_text_is_read(text in "(server|spring|profiles|active|keep-alive|[.:= \n#${}!,-]|---|a){0,60}") {
-            ask(&[("application.yml", &text), ("application-a.properties", &text)], "a");
-            ask(&[("application.properties", &text), ("application-a.yml", &text)], "");
-        }
     }
 }

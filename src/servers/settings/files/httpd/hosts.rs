@@ -1,0 +1,109 @@
+//! The servers of httpd.conf: which of them answer on a port, and what they do.
+//!
+//! Turns what the main server and each virtual host set into the value of one port. What they set is left to `httpd`.
+
+use super::{super::Entry, Reader};
+
+/// What `KeepAlive Off` means in a catalog entry.
+const OFF: &str = "each-response";
+
+/// What one server sets: a value, or why nobody can tell it.
+#[derive(Default)]
+pub(super) struct Scope {
+    pub(super) addresses: Vec<String>,
+    /// A condition may leave it out.
+    pub(super) doubtful: bool,
+    pub(super) timeout: Option<Result<Entry, String>>,
+    pub(super) keep_alive: Option<Result<Entry, String>>,
+}
+
+impl Reader<'_> {
+    /// The value for a port: `None` where neither its virtual hosts nor the main server set one.
+    pub(super) fn answer(&self, path: &str, port: Option<u16>) -> Result<Option<Entry>, String> {
+        if let Some(port) = port
+            && !self.listens.is_empty()
+            && !self.listens.contains(&None)
+            && !self.listens.contains(&Some(port))
+        {
+            return Err(format!("no Listen has port {port} in {path}"));
+        }
+        let mut answers = self.candidates(port).into_iter().map(|scope| self.of_scope(scope));
+        let Some(first) = answers.next().transpose()? else { return Ok(None) };
+        for other in answers {
+            if other?.map(|entry| entry.value) != first.as_ref().map(|entry| entry.value.clone()) {
+                return Err(format!("the virtual hosts in {path} have different values of {}", self.key));
+            }
+        }
+        Ok(first)
+    }
+
+    /// The servers that may answer on a port: the virtual hosts of its number, else those of all ports, else the main
+    /// server; and those of single addresses. For no port in particular: all.
+    fn candidates(&self, port: Option<u16>) -> Vec<&Scope> {
+        let Some(port) = port else { return self.scopes.iter().collect() };
+        let best = |scope: &Scope| match scope.addresses.iter().map(|address| fit(address, port)).min() {
+            Some(Fit::Port | Fit::AnyPort) if scope.doubtful => Fit::Perhaps,
+            best => best.unwrap_or(Fit::No),
+        };
+        let fits = |wanted: Fit| {
+            self.scopes.iter().skip(1).filter(move |scope| best(scope) == wanted).collect::<Vec<_>>()
+        };
+        let mut candidates = fits(Fit::Port);
+        if candidates.is_empty() {
+            candidates = fits(Fit::AnyPort);
+        }
+        if candidates.is_empty() {
+            candidates.extend(self.scopes.first());
+        }
+        candidates.extend(fits(Fit::Perhaps));
+        candidates
+    }
+
+    /// What a server does: what it sets itself, else what the main server sets.
+    fn of_scope(&self, scope: &Scope) -> Result<Option<Entry>, String> {
+        let main = self.scopes.first();
+        let keep_alive = scope.keep_alive.as_ref().or_else(|| main?.keep_alive.as_ref());
+        match keep_alive.cloned().transpose()? {
+            Some(entry) if entry.value.eq_ignore_ascii_case("off") => {
+                return Ok(Some(Entry { value: OFF.to_owned(), ..entry }));
+            }
+            Some(entry) if !entry.value.eq_ignore_ascii_case("on") => {
+                return Err(format!("{} line {}: KeepAlive is neither On nor Off", entry.path, entry.line));
+            }
+            _ => {}
+        }
+        scope.timeout.as_ref().or_else(|| main?.timeout.as_ref()).cloned().transpose()
+    }
+}
+
+/// How well a virtual host fits a port, the best first.
+#[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
+enum Fit {
+    /// All addresses, and this port.
+    Port,
+    /// All addresses and all ports.
+    AnyPort,
+    /// One address, or one that is not plain.
+    Perhaps,
+    No,
+}
+
+/// Whether an address of `<VirtualHost>` has a port.
+fn fit(address: &str, port: u16) -> Fit {
+    let (host, number) = match address.rsplit_once(':') {
+        Some((host, number)) if !number.ends_with(']') => (host, number),
+        _ => (address, "*"),
+    };
+    let every_host = matches!(host, "*" | "0.0.0.0" | "[::]") || host.eq_ignore_ascii_case("_default_");
+    match number.parse::<u16>() {
+        Ok(number) if number != port => Fit::No,
+        Ok(_) if every_host => Fit::Port,
+        Err(_) if every_host && number == "*" => Fit::AnyPort,
+        Ok(_) | Err(_) => Fit::Perhaps,
+    }
+}
+
+/// The port of `8080`, `127.0.0.1:80` or `[::]:8080`.
+pub(super) fn port_of(address: &str) -> Option<u16> {
+    address.rsplit_once(':').map_or(address, |(_, port)| port).parse().ok()
+}

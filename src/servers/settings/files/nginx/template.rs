@@ -1,0 +1,35 @@
+//! Templates of nginx.conf in the official images.
+//!
+//! Turns the text of a template into that of the file. Which template makes which file is left to `disk`.
+
+/// Replaces variables in a template as the image's ENTRYPOINT does: those that the container sets, and no others
+/// (docker-nginx `20-envsubst-on-templates.sh`).
+///
+/// # Errors
+///
+/// Why the value of one is unknown.
+pub(in crate::servers::settings::files) fn envsubst(
+    text: &str,
+    variable: &dyn Fn(&str) -> Option<Result<String, String>>,
+) -> Result<String, String> {
+    let mut replaced = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('$') {
+        replaced.push_str(before);
+        let braced = after.strip_prefix('{').and_then(|after| after.split_once('}'));
+        let end = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len());
+        let (name, behind) = braced.unwrap_or_else(|| after.split_at(end));
+        match variable(name).transpose()? {
+            Some(value) => {
+                replaced.push_str(&value);
+                rest = behind;
+            }
+            None => {
+                replaced.push('$');
+                rest = after;
+            }
+        }
+    }
+    replaced.push_str(rest);
+    Ok(replaced)
+}

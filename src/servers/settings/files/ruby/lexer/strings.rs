@@ -1,0 +1,96 @@
+//! Strings, commands and patterns of Ruby.
+//!
+//! Steps over a literal and keeps the text of one that is plain. Where a literal begins is left to `lexer`.
+
+use super::{super::super::script::Kind, Lexer};
+
+/// Deeper than this nobody nests the code in strings.
+const DEEPEST: usize = 8;
+
+impl<'t> Lexer<'t> {
+    /// A string, command or pattern between two of the same quotes.
+    pub(super) fn quoted(&mut self, quote: char, depth: usize) -> Result<Kind<'t>, String> {
+        self.cursor.take();
+        let start = self.cursor.at;
+        let mut plain = matches!(quote, '"' | '\'');
+        loop {
+            let end = self.cursor.at;
+            match self.cursor.take() {
+                None => return Err(self.cursor.fault("a string is not closed")),
+                Some('\\') => {
+                    plain = false;
+                    self.cursor.take();
+                }
+                Some('#') if quote != '\'' && self.cursor.peek() == Some('{') => {
+                    plain = false;
+                    self.code(depth)?;
+                }
+                Some('\n') if quote == '/' => return Err(self.cursor.fault("a pattern is not closed")),
+                Some(c) if c == quote => {
+                    return Ok(Kind::Text(self.cursor.text.get(start..end).filter(|_| plain)));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Skips `{...}` in a string. What changes settings there is not looked for, as it has no reason to be there.
+    fn code(&mut self, depth: usize) -> Result<(), String> {
+        if depth > DEEPEST {
+            return Err(self.cursor.fault("strings are nested too deeply"));
+        }
+        let mut open = 0_usize;
+        while let Some(c) = self.cursor.peek() {
+            match c {
+                '"' | '\'' | '`' => drop(self.quoted(c, depth + 1)?),
+                '{' | '}' => {
+                    self.cursor.take();
+                    open = if c == '{' { open + 1 } else { open - 1 };
+                    if open == 0 {
+                        return Ok(());
+                    }
+                }
+                '\n' | '/' | '%' | '?' | '#' | '=' => {
+                    return Err(self.cursor.fault("a string holds code that we do not read"));
+                }
+                _ => drop(self.cursor.take().is_some()),
+            }
+        }
+        Err(self.cursor.fault("a string is not closed"))
+    }
+
+    /// `%w[a b]` and the like.
+    pub(super) fn percent(&mut self) -> Result<Kind<'t>, String> {
+        self.cursor.take();
+        if self.cursor.peek().is_some_and(|c| c.is_ascii_alphabetic()) {
+            self.cursor.take();
+        }
+        let left = self.cursor.take();
+        let right = match left {
+            Some('(') => ')',
+            Some('[') => ']',
+            Some('{') => '}',
+            Some('<') => '>',
+            Some(c @ ('|' | '!' | '/' | '-' | '^')) => c,
+            Some(_) | None => return Err(self.cursor.fault("this is not Ruby")),
+        };
+        let mut open = 1_usize;
+        while let Some(c) = self.cursor.take() {
+            match c {
+                '\\' => drop(self.cursor.take().is_some()),
+                '#' if self.cursor.peek() == Some('{') => {
+                    return Err(self.cursor.fault("a string holds code that we do not read"));
+                }
+                c if c == right => {
+                    open -= 1;
+                    if open == 0 {
+                        return Ok(Kind::Text(None));
+                    }
+                }
+                c if Some(c) == left => open += 1,
+                _ => {}
+            }
+        }
+        Err(self.cursor.fault("a string is not closed"))
+    }
+}

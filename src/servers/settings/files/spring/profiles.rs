@@ -1,0 +1,112 @@
+//! The profiles of Spring Boot: which are active, and whether a document counts with them.
+//!
+//! Turns the properties of documents into names of profiles and conditions. Which files there are is left to `spring`.
+
+use super::{
+    super::{
+        Files, placeholder,
+        tree::{self, Value, relaxed},
+    },
+    Document, begins_with_one_of, is_of_variable, variable,
+};
+
+/// The property that activates profiles.
+pub(super) const ACTIVE: &str = "spring.profiles.active";
+
+/// Whether a document counts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Counts {
+    Yes,
+    No,
+    /// Nobody can tell.
+    Perhaps,
+}
+
+/// The profiles that documents without a condition activate; `None` where they leave that to the app's own files.
+pub(super) fn activated(files: &dyn Files, documents: &[Document]) -> Result<Option<Vec<String>>, String> {
+    for document in documents.iter().rev() {
+        let leaf = document.leaves.iter().rev().find(|leaf| begins_with_one_of(&leaf.name, &[ACTIVE]));
+        let Some(leaf) = leaf else { continue };
+        if document.leaves.iter().any(|leaf| tree::is_condition(&leaf.name)) {
+            return Err(document.fault(leaf, &format!("{} depends on a profile", leaf.name)));
+        }
+        let names = names(&leaf.value)
+            .filter(|_| relaxed(&leaf.name) == ACTIVE)
+            .ok_or_else(|| document.fault(leaf, &format!("{} is no list of profiles", leaf.name)))?;
+        let expanded = names.iter().map(|name| {
+            placeholder::expand(name, &|name| match variable(files, name) {
+                None if !is_of_variable(name) => Some(Err(format!("{name} may be set elsewhere"))),
+                value => value,
+            })
+        });
+        let expanded = expanded.collect::<Result<Vec<_>, _>>().map_err(|why| document.fault(leaf, &why))?;
+        let active: Vec<String> = expanded.iter().flat_map(|names| parted(names)).collect();
+        return Ok(Some(active).filter(|active| !active.is_empty()));
+    }
+    Ok(None)
+}
+
+/// The names in a text with commas or in a list.
+fn names(value: &Value) -> Option<Vec<String>> {
+    match value {
+        Value::Text(text) if text.contains('$') => Some(vec![text.clone()]),
+        Value::Text(text) => Some(parted(text)),
+        Value::List(items) => items.clone(),
+        Value::Null => Some(Vec::new()),
+        Value::Empty | Value::Odd(_) | Value::Twice => None,
+    }
+}
+
+pub(super) fn parted(names: &str) -> Vec<String> {
+    names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(ToOwned::to_owned).collect()
+}
+
+pub(super) fn is_name(profile: &str) -> bool {
+    !profile.is_empty()
+        && profile.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '+' | '@'))
+}
+
+impl Document {
+    /// Whether the conditions in it hold.
+    pub(super) fn counts(&self, active: Option<&[String]>) -> Counts {
+        let mut all = Counts::Yes;
+        for leaf in self.leaves.iter().filter(|leaf| tree::is_condition(&leaf.name)) {
+            let one = match relaxed(&leaf.name).as_str() {
+                "spring.config.activate.onprofile" => holds(&leaf.value, active),
+                // Old releases take it for a condition, new ones refuse it or pass over it.
+                "spring.profiles" => match holds(&leaf.value, active) {
+                    Counts::Yes => Counts::Yes,
+                    Counts::No | Counts::Perhaps => Counts::Perhaps,
+                },
+                _ => Counts::Perhaps,
+            };
+            all = match (all, one) {
+                (Counts::No, _) | (_, Counts::No) => Counts::No,
+                (Counts::Perhaps, _) | (_, Counts::Perhaps) => Counts::Perhaps,
+                (Counts::Yes, Counts::Yes) => Counts::Yes,
+            };
+        }
+        all
+    }
+}
+
+/// Whether one of the profiles of a condition is active.
+fn holds(condition: &Value, active: Option<&[String]>) -> Counts {
+    let (Some(names), Some(active)) = (names(condition), active) else { return Counts::Perhaps };
+    if names.is_empty() {
+        return Counts::Yes;
+    }
+    let mut any = Counts::No;
+    for name in names {
+        let (profile, wanted) = match name.strip_prefix('!') {
+            Some(profile) => (profile.trim(), false),
+            None => (name.as_str(), true),
+        };
+        if !is_name(profile) {
+            any = Counts::Perhaps;
+        } else if active.iter().any(|active| active == profile) == wanted {
+            return Counts::Yes;
+        }
+    }
+    any
+}

@@ -1,0 +1,85 @@
+//! What the tests give to a reader, and how they show its answer.
+//!
+//! The same files and variables serve all readers. What a text means is left to each reader's tests.
+
+use std::borrow::Cow;
+
+use super::{Answer, Entry, Files, Opened};
+
+/// What a program finds: these files and variables.
+#[derive(Clone, Copy)]
+pub(super) struct Given<'g> {
+    /// Paths and texts. `?` and `secret` stand for a file that nobody sees, a path that ends with a slash for a folder of
+    /// which nobody sees what is in it.
+    pub(super) files: &'g [(&'g str, &'g str)],
+    /// Names and values. `?` stands for a value that nobody knows.
+    pub(super) variables: &'g [(&'g str, &'g str)],
+    /// The image may have other files; otherwise there are none.
+    pub(super) of_image: bool,
+}
+
+/// Neither files nor variables.
+pub(super) const NOTHING: Given<'static> = Given { files: &[], variables: &[], of_image: false };
+
+impl<'g> Given<'g> {
+    fn text(&self, path: &str) -> Option<&'g str> {
+        self.files.iter().find(|(known, _)| *known == path).map(|(_, text)| *text)
+    }
+}
+
+impl Files for Given<'_> {
+    fn open(&self, path: &str) -> Opened<'_> {
+        match self.text(path) {
+            Some("?") => Opened::Unseen(format!("{path} comes from a Secret")),
+            Some("secret") => Opened::Unseen(format!("Secret x at {path} may set it")),
+            Some(text) => Opened::Text(Cow::Borrowed(text)),
+            None if self.of_image => Opened::Unseen(format!("{path} of the image may set it")),
+            None => Opened::Missing,
+        }
+    }
+
+    fn list(&self, pattern: &str) -> Result<Vec<String>, String> {
+        let (head, tail) = pattern.split_once('*').unwrap();
+        if self.text(head).is_some() {
+            return Err(format!("{head} is that of the image"));
+        }
+        let paths = self.files.iter().map(|(path, _)| *path);
+        let mut listed: Vec<String> = paths
+            .filter(|path| path.strip_prefix(head).is_some_and(|name| name.ends_with(tail)))
+            .map(str::to_owned)
+            .collect();
+        listed.sort();
+        Ok(listed)
+    }
+
+    fn variable(&self, name: &str) -> Option<Result<String, String>> {
+        let (_, value) = self.variables.iter().find(|(known, _)| *known == name)?;
+        Some(if *value == "?" { Err(format!("{name} comes from a Secret")) } else { Ok((*value).to_owned()) })
+    }
+}
+
+/// An answer in one line; `shown` is what a test looks at in an entry.
+pub(super) fn told(answer: Answer, shown: impl FnOnce(Entry) -> String) -> String {
+    match answer {
+        Answer::Absent => "absent".to_owned(),
+        Answer::Set(entry) => shown(entry),
+        Answer::Unknown(why) => format!("? {why}"),
+    }
+}
+
+/// An answer as `VALUE at FILE:LINE`, where the file stands without its folder.
+pub(super) fn told_with_file(answer: Answer) -> String {
+    told(answer, |Entry { value, path, line, .. }| {
+        format!("{value} at {}:{line}", path.rsplit('/').next().unwrap())
+    })
+}
+
+/// An answer as `VALUE at LINE`.
+pub(super) fn told_with_line(answer: Answer) -> String {
+    told(answer, |Entry { value, line, .. }| format!("{value} at {line}"))
+}
+
+/// An answer as `VALUE | TEXT | LINE`.
+pub(super) fn told_with_text(answer: Answer) -> String {
+    told(answer, |Entry { value, text, line, .. }| format!("{value} | {text} | {line}"))
+}
