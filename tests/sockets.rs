@@ -9,6 +9,7 @@ mod support;
 
 use std::{
     collections::BTreeSet,
+    io::Read as _,
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     process::{self, Output, Stdio},
 };
@@ -30,8 +31,10 @@ impl HalfClosed {
         let listener = TcpListener::bind(address).unwrap();
         let ends = (0..count).map(|_| {
             let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            let (server, _) = listener.accept().unwrap();
+            let (mut server, _) = listener.accept().unwrap();
             client.shutdown(Shutdown::Write).unwrap();
+            // The end has arrived.
+            assert_eq!(server.read(&mut [0]).unwrap(), 0);
             (client, server)
         });
         Self { ends: ends.collect() }
@@ -166,6 +169,67 @@ async fn the_timeout_of_another_namespace_is_read() {
     let metrics = sockets(&["--node", "-o", "prometheus"]).await;
     let line = format!("linger_close_wait_timeout_seconds{{pod=\"\",uid=\"{inode}\"}} 3600");
     assert!(String::from_utf8(metrics.stdout).unwrap().lines().any(|found| found == line));
+}
+
+/// Makes half-closed connections in the network namespace of a process, in a thread that has moved there.
+fn half_closed_in(pid: u32, count: usize) -> (HalfClosed, HalfClosed) {
+    let namespace = std::fs::File::open(format!("/proc/{pid}/ns/net")).unwrap();
+    let made = std::thread::spawn(move || {
+        use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+        use std::os::fd::AsFd;
+
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+        (HalfClosed::at("127.0.0.1:0", count), HalfClosed::at("[::1]:0", count))
+    });
+    made.join().unwrap()
+}
+
+/// Needs iptables, whose rule makes the kernel track connections in the namespace.
+#[tokio::test]
+async fn entries_of_conntrack_are_read_with_their_remaining_time() {
+    let rule = "-A INPUT -m conntrack --ctstate INVALID -j DROP";
+    let script = format!("ip link set lo up; iptables {rule}; ip6tables {rule}; echo ready; exec sleep 60");
+    let mut command = Command::new("unshare");
+    command
+        .args(["--net", "sh", "-ec", &script])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true);
+    let Ok(mut child) = command.spawn() else {
+        support::say("not run: there is no unshare");
+        return;
+    };
+    let mut said = String::new();
+    let mut output = child.stdout.take().unwrap();
+    within("it is ready", async {
+        let mut part = [0; 6];
+        let read = tokio::io::AsyncReadExt::read(&mut output, &mut part).await.unwrap();
+        said.push_str(std::str::from_utf8(&part[..read]).unwrap());
+    })
+    .await;
+    if said != "ready\n" {
+        support::say("not run: there is no iptables, or it may not be used");
+        return;
+    }
+    let pid = child.id().unwrap();
+    let (four, six) = half_closed_in(pid, 5);
+    let report = json(&["--pid", &pid.to_string()]).await;
+    let namespace = &report["namespaces"][0];
+    assert_eq!(namespace["conntrackCloseWait"], 10);
+    let sockets = namespace["sockets"].as_array().unwrap();
+    assert_eq!(sockets.len(), 20);
+    let expected: BTreeSet<_> = four.addresses().into_iter().chain(six.addresses()).collect();
+    let found: BTreeSet<_> = sockets
+        .iter()
+        .filter(|socket| socket["state"] == "CLOSE_WAIT")
+        .map(|socket| {
+            let remaining = socket["forgottenInSeconds"].as_u64().unwrap();
+            assert!((30..=60).contains(&remaining), "{socket}");
+            let address = |end: &str| socket[end].as_str().unwrap().to_owned();
+            (address("local"), address("remote"))
+        })
+        .collect();
+    assert_eq!(found, expected);
 }
 
 #[tokio::test]

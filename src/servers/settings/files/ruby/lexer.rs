@@ -240,7 +240,8 @@ impl<'t> Lexer<'t> {
         }
         // `$!` and the like.
         if length == sigils && sigils > 0 {
-            length += rest.get(length..).and_then(|rest| rest.chars().next()).map_or(0, char::len_utf8);
+            let next = rest.get(length..).and_then(|rest| rest.chars().next());
+            length += next.filter(|next| *next != '\n').map_or(0, char::len_utf8);
         }
         self.cursor.at += length;
         rest.get(..length).unwrap_or_default()

@@ -40,6 +40,7 @@ const NOT_TOP: &str = "persistent_timeout is not called plainly at top level";
 #[case::plain("persistent_timeout 20", "20 at 1")]
 #[case::parentheses("port 80\npersistent_timeout(20)\n", "20 at 2")]
 #[case::comment_behind("persistent_timeout 20 # seconds\r\n", "20 at 1")]
+#[case::dollar_before_a_line_break("x = $\npersistent_timeout 20", "20 at 2")]
 #[case::string("persistent_timeout '20'", "20 at 1")]
 #[case::last_wins("persistent_timeout 20\npersistent_timeout 30", "30 at 2")]
 #[case::semicolon("port 80; persistent_timeout 30; workers 2", "30 at 1")]
