@@ -1,0 +1,113 @@
+//! Which file a program reads: one that a flag or a variable names, or one at a path where it looks.
+
+use std::borrow::Cow;
+
+use super::{FileFormat, Files, Opened, disk::Origin, too_long};
+use crate::{
+    servers::{
+        catalog::{ConfigFile, Setting, Source},
+        settings::{Reader, Reading, shorten},
+    },
+    workload::word::{Word, basename},
+};
+
+/// The file that a program reads.
+pub(super) enum Located<'a> {
+    /// Nobody names or mounts one: that of the image, if there is one.
+    OfTheImage,
+    /// This one, and where it comes from.
+    At(String, Cow<'a, str>, Origin),
+    /// Nobody can tell: why.
+    Unseen(String),
+}
+
+impl Reader<'_, '_> {
+    /// The file of an entry that a container's program reads.
+    pub(super) fn located(&self, config: &ConfigFile) -> Located<'_> {
+        for setting in &config.named_by {
+            match self.read(setting) {
+                Reading::Absent => {}
+                Reading::Unknown(why) => return Located::Unseen(why),
+                Reading::Set { text, .. } if config.format.merges() && self.is_repeated(setting) => {
+                    return Located::Unseen(format!("{}: several files are named", shorten(&text)));
+                }
+                Reading::Set { value, text, .. } => return self.named_file(&value, &text, config),
+            }
+        }
+        for path in &config.at {
+            let Some(path) = self.absolute(path) else { continue };
+            match self.opened(&path, config.format) {
+                Located::OfTheImage => {}
+                located @ (Located::At(..) | Located::Unseen(_)) => return located,
+            }
+        }
+        if let Some(why) = self.launch.writes.as_ref().filter(|_| !config.at.is_empty()) {
+            return Located::Unseen(why.clone());
+        }
+        match self.disk.beside(config, self.found.own_image) {
+            Some(Err(why)) => Located::Unseen(why),
+            Some(Ok((path, text))) => Located::At(path, text, Origin::Image),
+            None => Located::OfTheImage,
+        }
+    }
+
+    /// Whether a flag stands more than once on the command line.
+    fn is_repeated(&self, setting: &Setting) -> bool {
+        let Source::Flag { names, .. } = &setting.source else { return false };
+        let is_meant = |word: &Word| {
+            let text = word.prefix();
+            names.iter().any(|flag| text.split('=').next() == Some(&flag.full))
+        };
+        self.lines().map(|line| line.iter().filter(|word| is_meant(word)).count()).sum::<usize>() > 1
+    }
+
+    /// A file whose path the command line or a variable gives.
+    fn named_file(&self, value: &str, text: &str, config: &ConfigFile) -> Located<'_> {
+        let path = value.strip_prefix("file:").unwrap_or(value);
+        let hidden =
+            |what: &str| Located::Unseen(format!("{}: {what} may set the idle timeout", shorten(text)));
+        if path.contains(':') {
+            return hidden("a module");
+        }
+        match self.absolute(path).map(|path| self.opened(&path, config.format)) {
+            Some(located @ Located::At(..)) => located,
+            Some(Located::Unseen(why)) => Located::Unseen(format!("{}: {why}", shorten(text))),
+            Some(Located::OfTheImage) | None => hidden("a file of the image"),
+        }
+    }
+
+    /// A path of a mounted file.
+    fn opened(&self, path: &str, format: FileFormat) -> Located<'_> {
+        if !self.disk.is_mounted(path) {
+            return Located::OfTheImage;
+        }
+        match self.disk.open(path) {
+            Opened::Text(text) if text.len() > format.longest() => Located::Unseen(too_long(path)),
+            Opened::Text(text) => match self.disk.origin(path) {
+                Some(origin) => Located::At(path.to_owned(), text, origin),
+                None => Located::OfTheImage,
+            },
+            Opened::Missing => Located::OfTheImage,
+            Opened::Unseen(why) => Located::Unseen(why),
+        }
+    }
+
+    /// A relative path stands in the working directory; where the image decides that, a mount of the same name counts.
+    pub(super) fn absolute(&self, path: &str) -> Option<String> {
+        let path = path.strip_prefix("./").unwrap_or(path);
+        if path.starts_with('/') {
+            return Some(path.to_owned());
+        }
+        match self.container.working_dir.as_deref().filter(|dir| dir.starts_with('/')) {
+            Some(dir) => Some(format!("{}/{path}", dir.trim_end_matches('/'))),
+            None => {
+                let mounts = self.container.mounts.iter();
+                let mut named = mounts.filter(|mount| {
+                    mount.mount_path.strip_suffix(path).is_some_and(|head| head.ends_with('/'))
+                        && basename(path) == basename(&mount.mount_path)
+                });
+                named.next().map(|mount| mount.mount_path.to_string())
+            }
+        }
+    }
+}
