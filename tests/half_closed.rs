@@ -1,8 +1,8 @@
 //! That the close-wait timeout decides whether a half-closed connection gets its answer, in the kernel's own conntrack.
 //!
-//! Two network namespaces that the test makes stand for a client and a pod. In the pod a rule redirects the app's port to a
-//! relay, as linkerd-init does, and the relay passes half-closes on, as Linkerd's proxy does on an opaque port. The app
-//! answers after some seconds of silence, when the client has closed its side.
+//! Two network namespaces that the test makes stand for a pod and another host. In the pod rules redirect what comes in and what
+//! goes out to a relay, as linkerd-init does, and the relay passes half-closes on, as Linkerd's proxy does on an opaque port. The
+//! server answers after some seconds of silence, when the client has closed its side.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -20,7 +20,10 @@ use std::{
 };
 
 use rstest::rstest;
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::{
+    process::Uid,
+    thread::{LinkNameSpaceType, move_into_link_name_space, set_thread_uid},
+};
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
@@ -78,18 +81,20 @@ fn pass(mut from: TcpStream, mut to: TcpStream) {
 }
 
 /// The relay, as Linkerd's proxy is on an opaque port; it ends with its first connection.
-fn relay(listener: &TcpListener) {
+fn relay(listener: &TcpListener, server: &str) {
+    // The thread alone: what this user sends is not redirected, as with linkerd-init.
+    set_thread_uid(Uid::from_raw(PROXY_UID)).unwrap();
     let (client, _) = listener.accept().unwrap();
-    let app = TcpStream::connect("127.0.0.1:9000").unwrap();
+    let app = TcpStream::connect(server).unwrap();
     let (to_app, from_client) = (app.try_clone().unwrap(), client.try_clone().unwrap());
     let there = thread::spawn(move || pass(from_client, to_app));
     pass(app, client);
     there.join().unwrap();
 }
 
-/// The app: it reads all, is silent, and answers.
+/// The server: it reads all, is silent, and answers.
 #[expect(clippy::disallowed_methods, reason = "the silence is what is tested")]
-fn app(listener: &TcpListener) {
+fn answer(listener: &TcpListener) {
     let (mut relay, _) = listener.accept().unwrap();
     relay.read_to_end(&mut Vec::new()).unwrap();
     thread::sleep(SILENCE);
@@ -97,18 +102,40 @@ fn app(listener: &TcpListener) {
     let _ = relay.write_all(b"answer");
 }
 
-/// What the client gets that half-closes after its request.
-fn client() -> io::Result<String> {
-    let mut pod = TcpStream::connect("10.99.0.2:9000")?;
-    pod.set_read_timeout(Some(PATIENCE))?;
-    pod.write_all(b"question")?;
-    pod.shutdown(Shutdown::Write)?;
+/// What a client gets that half-closes after its request.
+fn ask(server: &str) -> io::Result<String> {
+    let mut server = TcpStream::connect(server)?;
+    server.set_read_timeout(Some(PATIENCE))?;
+    server.write_all(b"question")?;
+    server.shutdown(Shutdown::Write)?;
     let mut answer = String::new();
-    pod.read_to_string(&mut answer)?;
+    server.read_to_string(&mut answer)?;
     Ok(answer)
 }
 
-const REDIRECT: &str = "iptables -t nat -A PREROUTING -p tcp --dport 9000 -j REDIRECT --to-port 4143";
+/// The user that Linkerd's proxy runs as.
+const PROXY_UID: u32 = 2102;
+const REDIRECTS: &str = "iptables -t nat -A PREROUTING -p tcp --dport 9000 -j REDIRECT --to-port 4143
+                         iptables -t nat -A OUTPUT -m owner --uid-owner 2102 -j RETURN
+                         iptables -t nat -A OUTPUT -p tcp -d 10.99.0.1 --dport 9000 -j REDIRECT --to-port 4140";
+
+/// Who asks whom, through the relay in the pod.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    /// Where the relay listens.
+    relay: &'static str,
+    /// Where the server listens, and the relay reaches it.
+    server: &'static str,
+    /// Whom the client asks.
+    asked: &'static str,
+    /// The client is in the pod, and the server elsewhere.
+    outbound: bool,
+}
+
+const INBOUND: Way =
+    Way { relay: "0.0.0.0:4143", server: "127.0.0.1:9000", asked: "10.99.0.2:9000", outbound: false };
+const OUTBOUND: Way =
+    Way { relay: "0.0.0.0:4140", server: "10.99.0.1:9000", asked: "10.99.0.1:9000", outbound: true };
 
 /// The two namespaces, connected, with the redirect; or why there are none.
 async fn connected(seconds: u32) -> Result<(Namespace, Namespace), String> {
@@ -126,7 +153,7 @@ async fn connected(seconds: u32) -> Result<(Namespace, Namespace), String> {
     pod.run(&link).await?;
     pod.run("ip addr add 10.99.0.2/24 dev eth0; ip link set eth0 up").await?;
     client.run("ip link set lo up; ip addr add 10.99.0.1/24 dev eth0; ip link set eth0 up").await?;
-    pod.run(REDIRECT).await?;
+    pod.run(REDIRECTS).await?;
     pod.run(&format!("$BINARY set-close-wait {seconds}")).await?;
     Ok((pod, client))
 }
@@ -139,36 +166,42 @@ async fn sockets(pod: &Namespace) -> Value {
 }
 
 #[rstest]
-#[case::is_lost_where_conntrack_forgets_it(2, false)]
-#[case::arrives_with_our_timeout(3600, true)]
+#[case::inbound_is_lost_where_conntrack_forgets_it(INBOUND, 2, false)]
+#[case::inbound_arrives_with_our_timeout(INBOUND, 3600, true)]
+#[case::outbound_is_lost_where_conntrack_forgets_it(OUTBOUND, 2, false)]
+#[case::outbound_arrives_with_our_timeout(OUTBOUND, 3600, true)]
 #[tokio::test]
-async fn an_answer_after_silence_to_a_half_closed_client(#[case] seconds: u32, #[case] arrives: bool) {
-    let (pod, client_side) = match connected(seconds).await {
+async fn an_answer_after_silence_to_a_half_closed_client(
+    #[case] way: Way,
+    #[case] seconds: u32,
+    #[case] arrives: bool,
+) {
+    let (pod, elsewhere) = match connected(seconds).await {
         Ok(namespaces) => namespaces,
         Err(why) => {
             support::say(&format!("not run: {}", why.lines().next().unwrap_or_default()));
             return;
         }
     };
-    let listening = pod
-        .spawn(|| (TcpListener::bind("0.0.0.0:4143").unwrap(), TcpListener::bind("127.0.0.1:9000").unwrap()));
-    let (inbound, own) = listening.join().unwrap();
-    let relaying = pod.spawn(move || relay(&inbound));
-    let answering = thread::spawn(move || app(&own));
-    let asking = client_side.spawn(client);
+    let (asking, serving) = if way.outbound { (&pod, &elsewhere) } else { (&elsewhere, &pod) };
+    let inbound = pod.spawn(move || TcpListener::bind(way.relay).unwrap()).join().unwrap();
+    let own = serving.spawn(move || TcpListener::bind(way.server).unwrap()).join().unwrap();
+    let relaying = pod.spawn(move || relay(&inbound, way.server));
+    let answering = thread::spawn(move || answer(&own));
+    let asked = asking.spawn(move || ask(way.asked));
     support::eventually("the connection is half-closed", async || {
         let report = sockets(&pod).await;
         let namespace = &report["namespaces"][0];
         assert_eq!(namespace["closeWaitTimeoutSeconds"], seconds);
-        let half_closed = |local: &str| {
-            let sockets = namespace["sockets"].as_array().unwrap().iter();
-            sockets.filter(|it| it["state"] == "CLOSE_WAIT" && it["local"] == local).count()
+        let relay = way.relay.rsplit(':').next().unwrap();
+        let is_relays = |it: &&Value| {
+            it["state"] == "CLOSE_WAIT" && it["local"].as_str().unwrap().ends_with(&format!(":{relay}"))
         };
-        half_closed("10.99.0.2:4143") == 1 && half_closed("127.0.0.1:9000") == 1
+        namespace["sockets"].as_array().unwrap().iter().filter(is_relays).count() == 1
     })
     .await;
-    let answer = tokio::task::spawn_blocking(|| asking.join().unwrap()).await.unwrap();
-    match answer {
+    let got = tokio::task::spawn_blocking(|| asked.join().unwrap()).await.unwrap();
+    match got {
         Ok(answer) => assert!(arrives && answer == "answer", "it got {answer:?}"),
         Err(error) => assert!(!arrives, "{error}"),
     }
