@@ -13,7 +13,7 @@ mod sample;
 mod tracked;
 mod verdict;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 pub use self::{
     netns::{Target, of_node},
@@ -57,7 +57,7 @@ pub struct HalfClosed {
     /// The address of the other end.
     pub remote: SocketAddr,
     /// The process that has the socket; `None` where only the kernel has it, or nobody may look.
-    pub owner: Option<Owner>,
+    pub owner: Option<Arc<Owner>>,
     /// For how many seconds it has been seen so, at least; `None` in the first sample.
     pub age: Option<u64>,
     /// The number of the socket, 0 where no process has it.

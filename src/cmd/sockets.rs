@@ -90,18 +90,33 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         if namespaces.is_empty() {
             bail!("no network namespace can be looked into:\n  {}", errors.join("\n  "));
         }
-        ages.tell(&mut namespaces, Instant::now());
+        if args.watch.is_some() {
+            ages.tell(&mut namespaces, Instant::now());
+        }
         let report = Report::of(&namespaces, errors);
-        manifests::print(&match args.output {
-            Format::Table => sockets::report::table(&report),
-            Format::Json => serde_json::to_string_pretty(&report)? + "\n",
-            Format::Prometheus => sockets::report::prometheus(&namespaces),
-        })?;
+        match args.output {
+            Format::Table => manifests::print(&sockets::report::table(&report))?,
+            Format::Json => print_json(&report)?,
+            Format::Prometheus => manifests::print(&sockets::report::prometheus(&namespaces))?,
+        }
         let failed = args.fail_on.is_some_and(|most| report.half_closed() >= most);
         match args.watch {
             Some(pause) if !failed => thread::park_timeout(pause),
             Some(_) | None => return Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS }),
         }
+    }
+}
+
+/// A node may have 100,000 sockets, so that the text is not made as a whole.
+#[cfg(target_os = "linux")]
+fn print_json(report: &crate::sockets::report::Report<'_>) -> anyhow::Result<()> {
+    use std::io::{BufWriter, ErrorKind, Write as _, stdout};
+
+    let mut stdout = BufWriter::new(stdout().lock());
+    let written = serde_json::to_writer_pretty(&mut stdout, report).map_err(std::io::Error::from);
+    match written.and_then(|()| writeln!(stdout)).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("cannot write to stdout"),
     }
 }
 

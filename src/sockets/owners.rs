@@ -1,13 +1,13 @@
 //! Processes: which has a socket, in which container, and of which pod.
 
-use std::{collections::HashMap, fs, io, os::unix::fs::MetadataExt};
+use std::{collections::HashMap, fs, io, os::unix::fs::MetadataExt, sync::Arc};
 
 use procfs::process::{self, FDTarget, Process};
 
 use super::{Owner, Pod};
 
 /// The processes of a network namespace by the sockets that they have, and how many could not be looked at.
-pub(super) fn by_socket(namespace: u64) -> io::Result<(HashMap<u64, Owner>, usize)> {
+pub(super) fn by_socket(namespace: u64) -> io::Result<(HashMap<u64, Arc<Owner>>, usize)> {
     let mut owners = HashMap::new();
     let mut hidden = 0;
     for process in process::all_processes().map_err(io::Error::other)? {
@@ -28,14 +28,14 @@ pub(super) fn by_socket(namespace: u64) -> io::Result<(HashMap<u64, Owner>, usiz
         if sockets.is_empty() {
             continue;
         }
-        let owner = Owner {
+        let owner = Arc::new(Owner {
             pid: process.pid,
             name: name(&process),
             container: cgroups(&process).iter().find_map(|path| container_of(path)),
-        };
+        });
         for inode in sockets {
             // A socket that several processes have inherited is that of the first, which the others come from.
-            owners.entry(inode).or_insert_with(|| owner.clone());
+            owners.entry(inode).or_insert_with(|| Arc::clone(&owner));
         }
     }
     Ok((owners, hidden))

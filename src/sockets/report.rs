@@ -1,6 +1,10 @@
 //! Namespaces -> what people and programs read of them: a table, JSON, or metrics.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt::Write as _,
+    net::SocketAddr,
+};
 
 use serde::Serialize;
 
@@ -14,9 +18,9 @@ const MOST_PODS: usize = 500;
 /// All that was seen, as JSON has it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Report {
+pub struct Report<'n> {
     /// The namespaces.
-    pub namespaces: Vec<NamespaceReport>,
+    pub namespaces: Vec<NamespaceReport<'n>>,
     /// Namespaces that could not be looked into, and why.
     pub errors: Vec<String>,
 }
@@ -24,13 +28,13 @@ pub struct Report {
 /// A network namespace.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct NamespaceReport {
+pub struct NamespaceReport<'n> {
     /// Its inode number.
     pub inode: u64,
     /// The UID of its pod.
-    pub pod_uid: Option<String>,
+    pub pod_uid: Option<&'n str>,
     /// The name of its pod.
-    pub pod: Option<String>,
+    pub pod: Option<&'n str>,
     /// The close-wait timeout in seconds.
     pub close_wait_timeout_seconds: Option<u32>,
     /// How many entries conntrack has in CLOSE_WAIT.
@@ -38,7 +42,7 @@ pub struct NamespaceReport {
     /// After how many seconds of silence the first of them is forgotten.
     pub first_forgotten_in_seconds: Option<u32>,
     /// The half-closed connections.
-    pub sockets: Vec<SocketReport>,
+    pub sockets: Vec<SocketReport<'n>>,
     /// What follows.
     pub verdicts: Vec<String>,
     /// What could not be looked at.
@@ -48,30 +52,30 @@ pub struct NamespaceReport {
 /// A half-closed connection.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct SocketReport {
+pub struct SocketReport<'n> {
     /// `CLOSE_WAIT` or `FIN_WAIT2`.
     pub state: &'static str,
     /// `proxy`, `app` or `unknown`.
     pub side: &'static str,
     /// The address of this end.
-    pub local: String,
+    pub local: SocketAddr,
     /// The address of the other end.
-    pub remote: String,
+    pub remote: SocketAddr,
     /// The process.
-    pub process: Option<String>,
+    pub process: Option<&'n str>,
     /// Its id.
     pub pid: Option<i32>,
     /// The id of its container.
-    pub container: Option<String>,
+    pub container: Option<&'n str>,
     /// For how many seconds it has been seen so, at least.
     pub age_seconds: Option<u64>,
     /// After how many seconds of silence conntrack forgets it.
     pub forgotten_in_seconds: Option<u32>,
 }
 
-impl Report {
+impl<'n> Report<'n> {
     /// What is to be said of namespaces.
-    pub fn of(namespaces: &[Namespace], errors: Vec<String>) -> Self {
+    pub fn of(namespaces: &'n [Namespace], errors: Vec<String>) -> Self {
         Self { namespaces: namespaces.iter().map(NamespaceReport::of).collect(), errors }
     }
 
@@ -82,34 +86,34 @@ impl Report {
     }
 }
 
-impl NamespaceReport {
-    fn of(namespace: &Namespace) -> Self {
+impl<'n> NamespaceReport<'n> {
+    fn of(namespace: &'n Namespace) -> Self {
         let tracked = namespace.tracked.as_ref().ok();
-        let remaining = |local, remote| {
-            let same = |source, destination| {
-                (source, destination) == (local, remote) || (destination, source) == (local, remote)
-            };
-            let entry = tracked?.iter().find(|entry| same(entry.source, entry.destination))?;
-            Some(entry.remaining)
-        };
+        let entries = tracked.into_iter().flatten();
+        let remaining: HashMap<_, _> = entries
+            .flat_map(|entry| {
+                let ends = [(entry.source, entry.destination), (entry.destination, entry.source)];
+                ends.map(|ends| (ends, entry.remaining))
+            })
+            .collect();
         let sockets = namespace.sockets.iter().map(|socket| SocketReport {
             state: socket.state.as_str(),
             side: socket.side().as_str(),
-            local: socket.local.to_string(),
-            remote: socket.remote.to_string(),
-            process: socket.owner.as_ref().map(|owner| owner.name.clone()),
+            local: socket.local,
+            remote: socket.remote,
+            process: socket.owner.as_ref().map(|owner| owner.name.as_str()),
             pid: socket.owner.as_ref().map(|owner| owner.pid),
-            container: socket.owner.as_ref().and_then(|owner| owner.container.clone()),
+            container: socket.owner.as_ref().and_then(|owner| owner.container.as_deref()),
             age_seconds: socket.age,
-            forgotten_in_seconds: remaining(socket.local, socket.remote),
+            forgotten_in_seconds: remaining.get(&(socket.local, socket.remote)).copied(),
         });
         let reasons = [namespace.timeout.as_ref().err(), namespace.tracked.as_ref().err()];
         let mut gaps = namespace.gaps.clone();
         gaps.extend(reasons.into_iter().flatten().cloned());
         Self {
             inode: namespace.inode,
-            pod_uid: namespace.pod.as_ref().map(|pod| pod.uid.clone()),
-            pod: namespace.pod.as_ref().and_then(|pod| pod.name.clone()),
+            pod_uid: namespace.pod.as_ref().map(|pod| pod.uid.as_str()),
+            pod: namespace.pod.as_ref().and_then(|pod| pod.name.as_deref()),
             close_wait_timeout_seconds: namespace.timeout.as_ref().ok().copied(),
             conntrack_close_wait: tracked.map(Vec::len),
             first_forgotten_in_seconds: tracked
@@ -130,7 +134,7 @@ impl NamespaceReport {
 }
 
 /// A section for each namespace that has something, and a last line.
-pub fn table(report: &Report) -> String {
+pub fn table(report: &Report<'_>) -> String {
     let mut text = String::new();
     let shown = report.namespaces.iter().filter(|it| !it.sockets.is_empty() || report.namespaces.len() == 1);
     for namespace in shown {
@@ -171,14 +175,14 @@ pub fn table(report: &Report) -> String {
     text
 }
 
-fn rows(text: &mut String, sockets: &[SocketReport]) {
+fn rows(text: &mut String, sockets: &[SocketReport<'_>]) {
     if sockets.is_empty() {
         return;
     }
     let head = ["STATE", "SIDE", "PROCESS", "LOCAL", "REMOTE", "AGE", "FORGOTTEN IN"].map(str::to_owned);
     let seconds =
         |seconds: Option<u64>| seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds}s"));
-    let row = |socket: &SocketReport| {
+    let row = |socket: &SocketReport<'_>| {
         let process = match (&socket.process, socket.pid) {
             (Some(name), Some(pid)) => format!("{name} ({pid})"),
             _ => "-".to_owned(),
@@ -188,8 +192,8 @@ fn rows(text: &mut String, sockets: &[SocketReport]) {
             socket.state.to_owned(),
             socket.side.to_owned(),
             process,
-            socket.local.clone(),
-            socket.remote.clone(),
+            socket.local.to_string(),
+            socket.remote.to_string(),
             seconds(socket.age_seconds),
             seconds(forgotten),
         ]

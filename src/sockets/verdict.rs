@@ -3,7 +3,7 @@
 //! Linkerd's proxy ends an HTTP/1 request whose client half-closes, whatever the timeout; only opaque TCP that is silent for
 //! longer than the timeout is lost. An app that never closes is not helped by any timeout. Both were measured.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::{HalfClosed, Namespace, Owner, Side, State};
 
@@ -13,28 +13,26 @@ const WANTED: u32 = 3600;
 /// The sentences about a namespace; none where nothing is half-closed.
 pub fn verdicts(namespace: &Namespace) -> Vec<String> {
     let mut leavers: BTreeMap<Option<&Owner>, Vec<&HalfClosed>> = BTreeMap::new();
+    let mut within = HashSet::new();
     for socket in namespace.sockets.iter().filter(|socket| socket.state == State::CloseWait) {
-        leavers.entry(socket.owner.as_ref()).or_default().push(socket);
+        leavers.entry(socket.owner.as_deref()).or_default().push(socket);
+        within.insert((socket.remote, socket.local));
     }
     let mut verdicts: Vec<String> =
         leavers.iter().map(|(owner, sockets)| leaver(*owner, sockets, namespace)).collect();
-    let waiting: Vec<_> = namespace.sockets.iter().filter(|socket| is_waiting(socket, namespace)).collect();
-    if !waiting.is_empty() {
+    // A connection within the namespace is told of once, at the end that has not closed.
+    let is_waiting = |socket: &&HalfClosed| {
+        socket.state == State::FinWait2 && !within.contains(&(socket.local, socket.remote))
+    };
+    let waiting = namespace.sockets.iter().filter(is_waiting).count();
+    if waiting > 0 {
         verdicts.push(format!(
             "{} {} closed here and not by the other end, which is outside of this namespace (FIN_WAIT2)",
-            counted(waiting.len()),
-            if waiting.len() == 1 { "is" } else { "are" }
+            counted(waiting),
+            if waiting == 1 { "is" } else { "are" }
         ));
     }
     verdicts
-}
-
-/// Whether the other end is elsewhere: a connection within the namespace is told of once, at the end that has not closed.
-fn is_waiting(socket: &HalfClosed, namespace: &Namespace) -> bool {
-    socket.state == State::FinWait2
-        && !namespace.sockets.iter().any(|other| {
-            other.state == State::CloseWait && other.local == socket.remote && other.remote == socket.local
-        })
 }
 
 fn leaver(owner: Option<&Owner>, sockets: &[&HalfClosed], namespace: &Namespace) -> String {
@@ -69,10 +67,12 @@ fn counted(count: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     fn socket(state: State, local: &str, remote: &str, name: Option<&str>) -> HalfClosed {
-        let owner = name.map(|name| Owner { pid: 7, name: name.to_owned(), container: None });
+        let owner = name.map(|name| Arc::new(Owner { pid: 7, name: name.to_owned(), container: None }));
         let (local, remote) = (local.parse().unwrap(), remote.parse().unwrap());
         HalfClosed { state, local, remote, owner, age: None, inode: 1 }
     }
