@@ -12,7 +12,7 @@ mod support;
 use std::{
     fs::File,
     io::{self, Read, Write},
-    net::{Shutdown, TcpListener, TcpStream},
+    net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream},
     os::fd::AsFd,
     process::Stdio,
     thread::{self, JoinHandle},
@@ -21,6 +21,7 @@ use std::{
 
 use rstest::rstest;
 use rustix::{
+    net::{self, AddressFamily, SocketType, sockopt},
     process::Uid,
     thread::{LinkNameSpaceType, move_into_link_name_space, set_thread_uid},
 };
@@ -113,9 +114,20 @@ fn ask(server: &str) -> io::Result<String> {
     Ok(answer)
 }
 
+/// A connection from a port of one's own choice, as when source ports come round again.
+fn connect_from(port: u16, server: SocketAddrV4) -> io::Result<TcpStream> {
+    let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port))?;
+    net::connect(&socket, &server)?;
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
 /// The user that Linkerd's proxy runs as.
 const PROXY_UID: u32 = 2102;
-const REDIRECTS: &str = "iptables -t nat -A PREROUTING -p tcp --dport 9000 -j REDIRECT --to-port 4143
+const REDIRECTS: &str = "iptables -t nat -A PREROUTING -p tcp --dport 9000:9001 -j REDIRECT --to-port 4143
                          iptables -t nat -A OUTPUT -m owner --uid-owner 2102 -j RETURN
                          iptables -t nat -A OUTPUT -p tcp -d 10.99.0.1 --dport 9000 -j REDIRECT --to-port 4140";
 
@@ -208,5 +220,71 @@ async fn an_answer_after_silence_to_a_half_closed_client(
     if arrives {
         tokio::task::spawn_blocking(|| relaying.join().unwrap()).await.unwrap();
         tokio::task::spawn_blocking(|| answering.join().unwrap()).await.unwrap();
+    }
+}
+
+/// Of two connections from one port of the client to two ports of the pod, both redirected, the first is half-closed and
+/// forgotten when the second begins.
+#[rstest]
+#[case::destroys_the_first_where_conntrack_forgets_it(2, false)]
+#[case::is_kept_apart_with_our_timeout(3600, true)]
+#[tokio::test]
+async fn a_new_connection_from_the_same_port(#[case] seconds: u32, #[case] apart: bool) {
+    const PORT: u16 = 23_456;
+    let (pod, elsewhere) = match connected(seconds).await {
+        Ok(namespaces) => namespaces,
+        Err(why) => {
+            support::say(&format!("not run: {}", why.lines().next().unwrap_or_default()));
+            return;
+        }
+    };
+    let relay = pod.spawn(|| TcpListener::bind("0.0.0.0:4143").unwrap()).join().unwrap();
+    let first = elsewhere.spawn(|| {
+        let first = connect_from(PORT, SocketAddrV4::new(Ipv4Addr::new(10, 99, 0, 2), 9000)).unwrap();
+        first.shutdown(Shutdown::Write).unwrap();
+        first
+    });
+    let mut first = first.join().unwrap();
+    let (mut old, _) = relay.accept().unwrap();
+    assert_eq!(old.read(&mut [0]).unwrap(), 0);
+    let half_closed = async || {
+        let report = sockets(&pod).await;
+        let sockets = report["namespaces"][0]["sockets"].as_array().unwrap().clone();
+        let client = format!("10.99.0.1:{PORT}");
+        sockets.iter().filter(|it| it["state"] == "CLOSE_WAIT" && it["remote"] == client).count()
+    };
+    assert_eq!(half_closed().await, 1);
+    tokio::time::sleep(SILENCE).await;
+    let second = elsewhere.spawn(|| {
+        let mut second = connect_from(PORT, SocketAddrV4::new(Ipv4Addr::new(10, 99, 0, 2), 9001)).unwrap();
+        second.write_all(b"question").unwrap();
+        let mut answer = [0; 6];
+        second.read_exact(&mut answer).unwrap();
+        // It stays open, as its end would leave its other end half-closed, too.
+        (second, answer)
+    });
+    let answering = thread::spawn(move || {
+        let (mut new, _) = relay.accept().unwrap();
+        new.read_exact(&mut [0; 8]).unwrap();
+        new.write_all(b"second").unwrap();
+        new
+    });
+    let (_second, answer) = tokio::task::spawn_blocking(|| second.join().unwrap()).await.unwrap();
+    assert_eq!(&answer, b"second");
+    let _new = tokio::task::spawn_blocking(|| answering.join().unwrap()).await.unwrap();
+    assert_eq!(half_closed().await, usize::from(apart), "the old connection");
+    let mut answer = String::new();
+    if apart {
+        old.write_all(b"first").unwrap();
+        drop(old);
+        tokio::task::spawn_blocking(move || {
+            first.read_to_string(&mut answer).map(|_| assert_eq!(answer, "first"))
+        })
+        .await
+        .unwrap()
+        .unwrap();
+    } else {
+        // It was reset.
+        assert!(old.write_all(b"first").is_err(), "the answer was sent on a connection that is gone");
     }
 }
