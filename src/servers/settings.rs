@@ -24,7 +24,7 @@ use super::{
 use crate::workload::{
     environment::Environment,
     pod::Container,
-    word::{Place, Word, basename},
+    word::{Place, Word, basename, is_within},
 };
 
 /// A setting as the container has it.
@@ -252,13 +252,12 @@ fn set(before: &str, word: &Word) -> Reading {
 /// A mount hides or adds to a path at, above or below it.
 fn covers(mounted: &str, path: &str, working_dir: Option<&str>) -> bool {
     let mounted = mounted.trim_end_matches('/');
-    let below = |long: &str, short: &str| long.strip_prefix(short).is_some_and(|rest| rest.starts_with('/'));
     if path.contains('/') {
-        return mounted == path || below(mounted, path) || below(path, mounted);
+        return mounted == path || is_within(mounted, path) || is_within(path, mounted);
     }
     let last = basename(mounted);
     let named = path.strip_suffix('*').map_or(last == path, |head| last.starts_with(head));
-    let around = |dir: &str| dir.trim_end_matches('/') == mounted || below(dir, mounted);
+    let around = |dir: &str| dir.trim_end_matches('/') == mounted || is_within(dir, mounted);
     named || working_dir.is_some_and(around)
 }
 

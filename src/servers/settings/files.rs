@@ -86,6 +86,16 @@ enum Answer {
     Unknown(String),
 }
 
+impl From<Result<Option<Entry>, String>> for Answer {
+    fn from(found: Result<Option<Entry>, String>) -> Self {
+        match found {
+            Ok(Some(entry)) => Self::Set(entry),
+            Ok(None) => Self::Absent,
+            Err(why) => Self::Unknown(why),
+        }
+    }
+}
+
 /// A key and its value in a file.
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct Entry {

@@ -57,11 +57,7 @@ enum Fit {
 
 /// Reads the idle timeout from the configuration at `path`.
 pub(super) fn read(_files: &dyn Files, path: &str, text: &str, query: Query<'_>) -> Answer {
-    match find(path, text, query.port) {
-        Ok(Some(entry)) => Answer::Set(entry),
-        Ok(None) => Answer::Absent,
-        Err(why) => Answer::Unknown(why),
-    }
+    find(path, text, query.port).into()
 }
 
 fn find(path: &str, text: &str, port: Option<u16>) -> Result<Option<Entry>, String> {

@@ -50,11 +50,7 @@ pub(super) fn read(files: &dyn Files, path: &str, text: &str, query: Query<'_>) 
         reader.put(tokens)?;
         reader.run()
     });
-    match read.and_then(|()| reader.answer(path, query.port)) {
-        Ok(Some(entry)) => Answer::Set(entry),
-        Ok(None) => Answer::Absent,
-        Err(why) => Answer::Unknown(why),
-    }
+    read.and_then(|()| reader.answer(path, query.port)).into()
 }
 
 /// Tokens that `import` puts in place of a name.

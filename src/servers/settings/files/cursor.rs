@@ -46,6 +46,19 @@ impl<'t> Cursor<'t> {
         Some(c)
     }
 
+    /// Steps over a backslash that continues a line.
+    pub(super) fn continue_line(&mut self) -> Result<(), String> {
+        self.take();
+        if self.peek() == Some('\r') {
+            self.take();
+        }
+        if self.take() == Some('\n') {
+            Ok(())
+        } else {
+            Err(self.fault("a backslash stands outside of a string"))
+        }
+    }
+
     /// Steps over this many bytes.
     pub(super) fn step(&mut self, bytes: usize) -> &'t str {
         let rest = self.rest();

@@ -14,7 +14,7 @@ use crate::{
     workload::{
         context::Context,
         pod::{Container, FileSource, Mount, Pod, VolumeKind},
-        word::basename,
+        word::{basename, is_within},
     },
 };
 
@@ -331,11 +331,6 @@ fn relative(mount: &Mount<'_>, path: &str) -> Option<String> {
         (sub_path, "") => sub_path.to_owned(),
         (sub_path, below) => format!("{sub_path}/{below}"),
     })
-}
-
-/// Whether a path is below a folder.
-fn is_within(path: &str, folder: &str) -> bool {
-    path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// The folder of a path.

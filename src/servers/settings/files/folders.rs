@@ -5,7 +5,10 @@
 //! last counts most).
 
 use super::{Answer, Disk, Files, LONGEST_TREE, Opened, Reader, Reading, spring, too_long};
-use crate::{servers::catalog::ConfigFile, workload::word::basename};
+use crate::{
+    servers::catalog::ConfigFile,
+    workload::word::{basename, is_within},
+};
 
 /// The names of folders and files in the properties of Spring, and what they do.
 const IMPORT: &str = "spring.config.import";
@@ -169,10 +172,7 @@ impl Reader<'_, '_> {
     fn has_mounts(&self, folder: &str) -> bool {
         self.container.mounts.iter().any(|mount| {
             let at = mount.mount_path.trim_end_matches('/');
-            let within = |long: &str, short: &str| {
-                long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            };
-            within(at, folder) || within(folder, at)
+            at == folder || is_within(at, folder) || is_within(folder, at)
         })
     }
 }

@@ -25,11 +25,7 @@ const TIMEOUTS: [&str; 3] = ["http-keep-alive", "http-request", "client"];
 /// Reads the idle timeout from the configuration at `path`.
 pub(super) fn read(files: &dyn Files, path: &str, text: &str, query: Query<'_>) -> Answer {
     let mut reader = Reader { files, path, variables: BTreeMap::new(), left: LONGEST, sections: Vec::new() };
-    match reader.sections(text).and_then(|()| reader.answer(query.port)) {
-        Ok(Some(entry)) => Answer::Set(entry),
-        Ok(None) => Answer::Absent,
-        Err(why) => Answer::Unknown(why),
-    }
+    reader.sections(text).and_then(|()| reader.answer(query.port)).into()
 }
 
 struct Reader<'r> {

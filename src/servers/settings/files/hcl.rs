@@ -15,11 +15,7 @@ const DEFAULT_PORT: u16 = 8200;
 
 /// Reads `key` from the listeners of the file at `path`.
 pub(super) fn read(_files: &dyn Files, path: &str, text: &str, query: Query<'_>) -> Answer {
-    match Parser::new(path, text).document().and_then(|items| find(path, &items, query)) {
-        Ok(Some(entry)) => Answer::Set(entry),
-        Ok(None) => Answer::Absent,
-        Err(why) => Answer::Unknown(why),
-    }
+    Parser::new(path, text).document().and_then(|items| find(path, &items, query)).into()
 }
 
 fn find(path: &str, items: &[Item], query: Query<'_>) -> Result<Option<Entry>, String> {

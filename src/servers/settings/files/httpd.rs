@@ -61,11 +61,7 @@ pub(super) fn read(files: &dyn Files, path: &str, text: &str, query: Query<'_>) 
         lines_left: MOST_LINES,
     };
     let read = reader.file(path, text, &Context::default(), 0);
-    match read.and_then(|()| reader.answer(path, query.port)) {
-        Ok(Some(entry)) => Answer::Set(entry),
-        Ok(None) => Answer::Absent,
-        Err(why) => Answer::Unknown(why),
-    }
+    read.and_then(|()| reader.answer(path, query.port)).into()
 }
 
 /// `ServerRoot` where the file does not set it: of the layouts of httpd itself and of Debian.

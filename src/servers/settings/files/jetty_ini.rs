@@ -13,11 +13,7 @@ const MOST_FILES: usize = 64;
 
 /// Reads the property `key` from the file at `path` and from its siblings.
 pub(super) fn read(files: &dyn Files, path: &str, text: &str, query: Query<'_>) -> Answer {
-    match find(files, path, text, query.key) {
-        Ok(Some(entry)) => Answer::Set(entry),
-        Ok(None) => Answer::Absent,
-        Err(why) => Answer::Unknown(why),
-    }
+    find(files, path, text, query.key).into()
 }
 
 fn find(files: &dyn Files, path: &str, text: &str, key: &str) -> Result<Option<Entry>, String> {

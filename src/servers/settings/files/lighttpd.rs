@@ -64,11 +64,7 @@ pub(super) fn read(files: &dyn Files, path: &str, text: &str, query: Query<'_>) 
         requests: Setting::default(),
         tokens_left: MOST_TOKENS,
     };
-    match reader.file(path, text, false, 0).and_then(|()| reader.answer()) {
-        Ok(Some(entry)) => Answer::Set(entry),
-        Ok(None) => Answer::Absent,
-        Err(why) => Answer::Unknown(why),
-    }
+    reader.file(path, text, false, 0).and_then(|()| reader.answer()).into()
 }
 
 /// What is set in general, and what in conditions.

@@ -18,11 +18,7 @@ const DEEPEST: usize = 16;
 
 /// Reads `key` from the configuration whose main file is at `path`.
 pub(super) fn read(files: &dyn Files, path: &str, text: &str, query: Query<'_>) -> Answer {
-    match Parser::new(files, path).file(path, text, 0).and_then(|directives| find(&directives, path, query)) {
-        Ok(Some(entry)) => Answer::Set(entry),
-        Ok(None) => Answer::Absent,
-        Err(why) => Answer::Unknown(why),
-    }
+    Parser::new(files, path).file(path, text, 0).and_then(|directives| find(&directives, path, query)).into()
 }
 
 /// The value for a port: `None` where no scope sets it.

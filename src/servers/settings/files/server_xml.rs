@@ -20,11 +20,7 @@ const MOST_ATTRIBUTES: usize = 1000;
 
 /// Reads the attribute `key` of a connector from the file at `path`.
 pub(super) fn read(_files: &dyn Files, path: &str, text: &str, query: Query<'_>) -> Answer {
-    match find(path, text, query) {
-        Ok(Some(entry)) => Answer::Set(entry),
-        Ok(None) => Answer::Absent,
-        Err(why) => Answer::Unknown(why),
-    }
+    find(path, text, query).into()
 }
 
 fn find(path: &str, text: &str, query: Query<'_>) -> Result<Option<Entry>, String> {

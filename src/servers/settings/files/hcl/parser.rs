@@ -80,7 +80,7 @@ impl<'t> Parser<'t> {
                     self.cursor.take();
                     return Ok(items);
                 }
-                Some(',') => drop(self.cursor.take().is_some()),
+                Some(',') => drop(self.cursor.take()),
                 Some(_) => items.push(self.item(depth)?),
             }
         }
@@ -145,7 +145,7 @@ impl<'t> Parser<'t> {
                     self.cursor.take();
                     return Ok(values);
                 }
-                Some(',') => drop(self.cursor.take().is_some()),
+                Some(',') => drop(self.cursor.take()),
                 Some(_) => values.push(self.value(depth)?),
                 None => return Err(self.cursor.fault("a bracket is not closed")),
             }

@@ -119,15 +119,7 @@ impl<'t> Lexer<'t> {
                         }
                     }
                 }
-                '\\' => {
-                    self.cursor.take();
-                    if self.cursor.peek() == Some('\r') {
-                        self.cursor.take();
-                    }
-                    if self.cursor.take() != Some('\n') {
-                        return Err(self.cursor.fault("a backslash stands outside of a string"));
-                    }
-                }
+                '\\' => self.cursor.continue_line()?,
                 _ => tokens.push(self.token(c)?),
             }
         }

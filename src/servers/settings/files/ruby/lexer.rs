@@ -72,17 +72,9 @@ impl<'t> Lexer<'t> {
                         self.push(Kind::End, start, line, self.open.len());
                     }
                 }
-                ' ' | '\t' | '\r' => drop(self.cursor.take().is_some()),
+                ' ' | '\t' | '\r' => drop(self.cursor.take()),
                 '#' => self.cursor.skip_line(),
-                '\\' => {
-                    self.cursor.take();
-                    if self.cursor.peek() == Some('\r') {
-                        self.cursor.take();
-                    }
-                    if self.cursor.take() != Some('\n') {
-                        return Err(self.cursor.fault("a backslash stands outside of a string"));
-                    }
-                }
+                '\\' => self.cursor.continue_line()?,
                 _ => self.token(c)?,
             }
         }

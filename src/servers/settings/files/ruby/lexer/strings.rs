@@ -53,7 +53,7 @@ impl<'t> Lexer<'t> {
                 '\n' | '/' | '%' | '?' | '#' | '=' => {
                     return Err(self.cursor.fault("a string holds code that we do not read"));
                 }
-                _ => drop(self.cursor.take().is_some()),
+                _ => drop(self.cursor.take()),
             }
         }
         Err(self.cursor.fault("a string is not closed"))
@@ -77,7 +77,7 @@ impl<'t> Lexer<'t> {
         let mut open = 1_usize;
         while let Some(c) = self.cursor.take() {
             match c {
-                '\\' => drop(self.cursor.take().is_some()),
+                '\\' => drop(self.cursor.take()),
                 '#' if self.cursor.peek() == Some('{') => {
                     return Err(self.cursor.fault("a string holds code that we do not read"));
                 }
