@@ -199,9 +199,9 @@ impl Resolver<'_, '_> {
             }
             Effect::Mode { .. } | Effect::Nothing | Effect::Names => return Ok(Step::Next),
         };
-        let found = Found { setting, text: &text, at: &at };
+        let set_value = SetValue { setting, text: &text, at: &at };
         if let Some(outcome) = special_of(special, format, &value) {
-            return self.outcome(outcome, &found, defaults);
+            return self.outcome(outcome, &set_value, defaults);
         }
         if defaults.iter().any(|default| default.obeys != Obeys::All) {
             return Ok(Step::Next);
@@ -215,7 +215,7 @@ impl Resolver<'_, '_> {
                     window.from += if fit == Fit::Yes { *plus } else { Duration::ZERO };
                     window.to += if fit == Fit::No { Duration::ZERO } else { *plus };
                 }
-                Ok(Step::Answer(self.set(&found, |evidence| Idle::ClosesAfter(window, evidence))))
+                Ok(Step::Answer(self.set(&set_value, |evidence| Idle::ClosesAfter(window, evidence))))
             }
             Some(Parsed::Negative) | None => {
                 let text = shorten(&text);
@@ -227,50 +227,50 @@ impl Resolver<'_, '_> {
     fn outcome(
         &self,
         outcome: Outcome,
-        found: &Found<'_>,
+        set_value: &SetValue<'_>,
         defaults: &[&IdleDefault],
     ) -> Result<Step, String> {
         Ok(match outcome {
             Outcome::After { .. } => {
                 let window = window(outcome, late(defaults));
-                Step::Answer(self.set(found, |evidence| Idle::ClosesAfter(window, evidence)))
+                Step::Answer(self.set(set_value, |evidence| Idle::ClosesAfter(window, evidence)))
             }
-            Outcome::Never => Step::Answer(self.set(found, Idle::NeverCloses)),
-            Outcome::EachResponse => Step::Answer(self.set(found, Idle::ClosesEachResponse)),
+            Outcome::Never => Step::Answer(self.set(set_value, Idle::NeverCloses)),
+            Outcome::EachResponse => Step::Answer(self.set(set_value, Idle::ClosesEachResponse)),
             Outcome::Default => Step::Default,
             Outcome::Unset => Step::Next,
             Outcome::Unknown => {
-                let text = shorten(found.text);
+                let text = shorten(set_value.text);
                 return Err(why(&format!("we do not know what {} does with {text}", self.server.id)));
             }
         })
     }
 
     /// The answer that a setting gives, with its evidence and its advice.
-    fn set(&self, found: &Found<'_>, idle: impl FnOnce(Evidence) -> Idle) -> Answer {
-        let name = found.text.split([' ', '=', ':']).next().unwrap_or_default();
-        let directive = found.setting.directive.as_ref().map(|directive| format!("{name} {directive}"));
+    fn set(&self, set_value: &SetValue<'_>, idle: impl FnOnce(Evidence) -> Idle) -> Answer {
+        let name = set_value.text.split([' ', '=', ':']).next().unwrap_or_default();
+        let directive = set_value.setting.directive.as_ref().map(|directive| format!("{name} {directive}"));
         let name = directive.as_deref().unwrap_or(name);
-        let place = found.at.pointer(self.reader.disk.pod, self.reader.container);
-        let (origin, raise) = match found.at {
+        let place = set_value.at.pointer(self.reader.disk.pod, self.reader.container);
+        let (origin, raise) = match set_value.at {
             Place::ImageLine { .. } => {
                 let origin = Origin::DefaultOf {
                     server: self.title(None),
-                    source: format!("{} in {place}", found.text),
+                    source: format!("{} in {place}", set_value.text),
                 };
                 (origin, name.to_owned())
             }
             Place::Line { .. } => {
-                let origin = Origin::SetBy { at: place.clone(), text: found.text.to_owned() };
+                let origin = Origin::SetBy { at: place.clone(), text: set_value.text.to_owned() };
                 (origin, format!("{name} in {place}"))
             }
             Place::Command(_) | Place::Args(_) | Place::Env(_) | Place::ConfigMap(_) | Place::Mount(_) => {
-                (Origin::SetBy { at: place, text: found.text.to_owned() }, name.to_owned())
+                (Origin::SetBy { at: place, text: set_value.text.to_owned() }, name.to_owned())
             }
         };
-        let certainty = match &found.setting.likely {
+        let certainty = match &set_value.setting.likely {
             Some(why) => Certainty::Likely(why.clone()),
-            None => match &found.setting.source {
+            None => match &set_value.setting.source {
                 Source::File { name, .. } if self.reader.is_found_by_name(name) => {
                     Certainty::Likely(BY_WORKING_DIRECTORY.to_owned())
                 }
@@ -366,8 +366,8 @@ impl Resolver<'_, '_> {
     }
 }
 
-/// A setting with what stands there.
-struct Found<'a> {
+/// A setting, the text that sets it, and where that stands.
+struct SetValue<'a> {
     setting: &'a Setting,
     text: &'a str,
     at: &'a Place,

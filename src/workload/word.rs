@@ -104,7 +104,7 @@ impl Word {
         word
     }
 
-    /// A word of which nothing is known.
+    /// A word that is not known at all.
     pub(crate) fn unknown(why: impl Into<String>, at: Place) -> Self {
         Self::new([Piece::Unknown(why.into())], at)
     }

@@ -67,7 +67,7 @@ pub struct Product {
     pub name: String,
     /// Where it was read that it does.
     pub source: String,
-    /// The ports of which that is known; empty for all.
+    /// The ports that behave so; empty for all.
     pub(in crate::servers) ports: Vec<u16>,
 }
 

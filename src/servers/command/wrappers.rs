@@ -55,7 +55,7 @@ pub(super) fn inner(words: &[Word]) -> Vec<Word> {
 const ENV_FILE: &str = "the file of --env-file";
 
 impl Launch {
-    /// A command line of which nothing can be read but its variables.
+    /// A command line that cannot be read, except its variables.
     pub(in crate::servers) fn unread(environment: Environment) -> Self {
         Self {
             words: Vec::new(),

@@ -1,7 +1,7 @@
 //! Conditions and loops of a script, as far as they are harmless: the commands that may run in them.
 //!
-//! Turns the tokens from `if`, `for`, `while` or `until` to their end into commands of which nobody can tell whether they
-//! run. What they do is left to the shell.
+//! Turns the tokens from `if`, `for`, `while` or `until` to their end into commands that may run or not.
+//! What they do is left to the shell.
 
 use super::{
     Command, is_stream,

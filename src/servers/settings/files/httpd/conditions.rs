@@ -13,7 +13,7 @@ use super::{
 pub(super) struct Context {
     /// The server: 0 is the main one.
     pub(super) scope: usize,
-    /// The condition around it of which nobody can tell whether it holds.
+    /// A condition around it that may hold or not.
     pub(super) doubt: Option<String>,
     /// A condition around it does not hold.
     pub(super) skipped: bool,
