@@ -17,7 +17,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 pub use self::{
     netns::{Target, of_node},
-    sample::{Ages, sample},
+    sample::{Ages, hidden_processes, sample},
     verdict::verdicts,
 };
 

@@ -76,17 +76,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut ages = Ages::default();
     loop {
         let (targets, hidden) = targets(args)?;
-        let mut errors = Vec::new();
-        if hidden > 0 {
-            errors.push(format!("{hidden} processes may not be looked at: run it as root"));
-        }
-        let mut namespaces = Vec::new();
-        for target in &targets {
-            match sockets::sample(target) {
-                Ok(namespace) => namespaces.push(namespace),
-                Err(error) => errors.push(format!("network namespace {}: {error}", target.inode)),
-            }
-        }
+        let (mut namespaces, unseen) = sockets::sample(&targets);
+        let errors: Vec<String> = sockets::hidden_processes(hidden).into_iter().chain(unseen).collect();
         if namespaces.is_empty() {
             bail!("no network namespace can be looked into:\n  {}", errors.join("\n  "));
         }

@@ -1,23 +1,37 @@
 //! Processes: which has a socket, in which container, and of which pod.
 
-use std::{collections::HashMap, fs, io, os::unix::fs::MetadataExt, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    fs, io,
+    os::unix::fs::MetadataExt,
+    sync::Arc,
+};
 
 use procfs::process::{self, FDTarget, Process};
 
 use super::{Owner, Pod};
 
-/// The processes of a network namespace by the sockets that they have, and how many could not be looked at.
-pub(super) fn by_socket(namespace: u64) -> io::Result<(HashMap<u64, Arc<Owner>>, usize)> {
-    let mut owners = HashMap::new();
-    let mut hidden = 0;
+/// The processes of a network namespace.
+#[derive(Debug, Default)]
+pub(super) struct Owners {
+    /// By the inode numbers of the sockets that they have.
+    pub(super) by_socket: HashMap<u64, Arc<Owner>>,
+    /// How many could not be looked at.
+    pub(super) hidden: usize,
+}
+
+/// The processes of some network namespaces, each by its inode number, from one walk over all processes.
+pub(super) fn of_namespaces(wanted: &HashSet<u64>) -> io::Result<HashMap<u64, Owners>> {
+    let mut namespaces: HashMap<u64, Owners> = HashMap::new();
     for process in process::all_processes().map_err(io::Error::other)? {
         let Ok(process) = process else { continue };
-        let in_it = fs::metadata(format!("/proc/{}/ns/net", process.pid));
-        if !in_it.is_ok_and(|metadata| metadata.ino() == namespace) {
+        let Ok(namespace) = fs::metadata(format!("/proc/{}/ns/net", process.pid)) else { continue };
+        if !wanted.contains(&namespace.ino()) {
             continue;
         }
+        let owners = namespaces.entry(namespace.ino()).or_default();
         let Ok(files) = process.fd() else {
-            hidden += 1;
+            owners.hidden += 1;
             continue;
         };
         let sockets = files.filter_map(|file| match file.ok()?.target {
@@ -35,10 +49,10 @@ pub(super) fn by_socket(namespace: u64) -> io::Result<(HashMap<u64, Arc<Owner>>,
         });
         for inode in sockets {
             // A socket that several processes have inherited is that of the first, which the others come from.
-            owners.entry(inode).or_insert_with(|| Arc::clone(&owner));
+            owners.by_socket.entry(inode).or_insert_with(|| Arc::clone(&owner));
         }
     }
-    Ok((owners, hidden))
+    Ok(namespaces)
 }
 
 /// The pod of a process.

@@ -28,27 +28,49 @@ impl Ages {
     }
 }
 
-/// Looks into a namespace.
-///
-/// # Errors
-///
-/// When it may not be entered, or its sockets cannot be read.
-pub fn sample(target: &Target) -> io::Result<Namespace> {
+/// Looks into namespaces. The errors say which may not be entered, or whose sockets cannot be read, and why.
+pub fn sample(targets: &[Target]) -> (Vec<Namespace>, Vec<String>) {
+    let mut namespaces = Vec::new();
+    let mut errors = Vec::new();
+    for target in targets {
+        match look(target) {
+            Ok(namespace) => namespaces.push(namespace),
+            Err(error) => errors.push(format!("network namespace {}: {error}", target.inode)),
+        }
+    }
+    let owners = owners::of_namespaces(&namespaces.iter().map(|namespace| namespace.inode).collect());
+    for namespace in &mut namespaces {
+        match &owners {
+            Ok(owners) => {
+                let Some(owners) = owners.get(&namespace.inode) else { continue };
+                for socket in &mut namespace.sockets {
+                    socket.owner = owners.by_socket.get(&socket.inode).cloned();
+                }
+                namespace.gaps.extend(hidden_processes(owners.hidden));
+            }
+            Err(error) => namespace.gaps.push(format!("the processes cannot be read: {error}")),
+        }
+    }
+    (namespaces, errors)
+}
+
+/// What is told of processes that could not be looked at, if there are any.
+pub fn hidden_processes(number: usize) -> Option<String> {
+    (number > 0).then(|| format!("{number} processes may not be looked at: run it as root"))
+}
+
+/// The sockets of a namespace, without their processes.
+fn look(target: &Target) -> io::Result<Namespace> {
     let (sockets, tracked, timeout) =
         target.within(|| (proc_net::half_closed(), tracked::close_wait(), tracked::timeout()))?;
     let mut sockets = sockets?;
-    let mut gaps = Vec::new();
-    match owners::by_socket(target.inode) {
-        Ok((owners, hidden)) => {
-            for socket in &mut sockets {
-                socket.owner = owners.get(&socket.inode).cloned();
-            }
-            if hidden > 0 {
-                gaps.push(format!("{hidden} processes may not be looked at: run it as root"));
-            }
-        }
-        Err(error) => gaps.push(format!("the processes cannot be read: {error}")),
-    }
     sockets.sort_by_key(|socket: &HalfClosed| (socket.state, socket.local, socket.remote));
-    Ok(Namespace { inode: target.inode, pod: target.pod.clone(), sockets, tracked, timeout, gaps })
+    Ok(Namespace {
+        inode: target.inode,
+        pod: target.pod.clone(),
+        sockets,
+        tracked,
+        timeout,
+        gaps: Vec::new(),
+    })
 }
