@@ -1,4 +1,4 @@
-//! What every part shares, and nothing of the problem: text, time, PEM, YAML, names.
+//! What every part shares, and nothing of the problem: text, plurals, time, PEM, YAML, names.
 //!
 //! Only `clock`, `pem` and `shutdown` reach the world outside.
 
@@ -7,6 +7,7 @@ pub mod duration;
 pub(crate) mod errors;
 pub mod names;
 pub(crate) mod pem;
+pub(crate) mod plural;
 pub mod shutdown;
 pub mod text;
 pub(crate) mod yaml;

@@ -90,11 +90,6 @@ fn listed(headline: &str, items: &[String]) -> String {
     format!("{headline}:\n\t* {}", items.join("\n\t* "))
 }
 
-/// `1 pod`, `2 pods`.
-fn count(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
-}
-
 /// Why something could not be read.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ReadError {

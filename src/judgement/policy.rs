@@ -23,6 +23,10 @@ use crate::{
     workload::object::Kind,
 };
 
+/// The close-wait timeout that is set where the policy names none: 1 h, as kube-proxy sets it for nodes
+/// (`conntrack.tcpCloseWaitTimeout`).
+pub const CLOSE_WAIT_TIMEOUT: Duration = Duration::from_secs(3600);
+
 /// What to do about what the rules find.
 #[derive(Debug)]
 pub struct Policy {
@@ -95,7 +99,7 @@ impl Via {
 impl Default for CloseWait {
     fn default() -> Self {
         Self {
-            timeout: Some(Duration::from_secs(3600)),
+            timeout: Some(CLOSE_WAIT_TIMEOUT),
             images: UPSTREAM_IMAGES.map(str::to_owned).to_vec(),
             via: Via::default(),
             cni: false,

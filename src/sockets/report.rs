@@ -9,6 +9,7 @@ use std::{
 use serde::Serialize;
 
 use super::{Namespace, Side, State, verdicts};
+use crate::base::plural::count;
 
 /// More rows than this nobody reads of one namespace.
 const MOST_ROWS: usize = 20;
@@ -164,14 +165,9 @@ pub fn table(report: &Report<'_>) -> String {
     for error in &report.errors {
         let _ = writeln!(text, "error: {error}");
     }
-    let (namespaces, count) = (report.namespaces.len(), report.half_closed());
-    let plural = |count: usize| if count == 1 { "" } else { "s" };
-    let _ = writeln!(
-        text,
-        "{namespaces} network namespace{}, {count} half-closed connection{}",
-        plural(namespaces),
-        plural(count)
-    );
+    let namespaces = count(report.namespaces.len(), "network namespace");
+    let connections = count(report.half_closed(), "half-closed connection");
+    let _ = writeln!(text, "{namespaces}, {connections}");
     text
 }
 

@@ -6,9 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::{HalfClosed, Namespace, Owner, Side, State};
-
-/// The timeout that linkerd-linger sets, in seconds, as kube-proxy does for nodes.
-const WANTED: u32 = 3600;
+use crate::{base::plural::count, judgement::policy::CLOSE_WAIT_TIMEOUT};
 
 /// The sentences about a namespace; none where nothing is half-closed.
 pub fn verdicts(namespace: &Namespace) -> Vec<String> {
@@ -28,7 +26,7 @@ pub fn verdicts(namespace: &Namespace) -> Vec<String> {
     if waiting > 0 {
         verdicts.push(format!(
             "{} {} closed here and not by the other end, which is outside of this namespace (FIN_WAIT2)",
-            counted(waiting),
+            count(waiting, "connection"),
             if waiting == 1 { "is" } else { "are" }
         ));
     }
@@ -43,26 +41,25 @@ fn leaver(owner: Option<&Owner>, sockets: &[&HalfClosed], namespace: &Namespace)
     };
     let age = sockets.iter().filter_map(|socket| socket.age).max().filter(|age| *age > 0);
     let age = age.map_or_else(String::new, |age| format!(" for up to {age}s"));
-    let fact =
-        format!("{who} has left {} half-closed{age}: the other end has closed", counted(sockets.len()));
+    let fact = format!(
+        "{who} has left {} half-closed{age}: the other end has closed",
+        count(sockets.len(), "connection")
+    );
     let forgotten = match &namespace.timeout {
         Ok(seconds) => format!("conntrack forgets a silent one after {seconds}s"),
         Err(why) => format!("how long conntrack remembers them is not known ({why})"),
     };
     let advice = match &namespace.timeout {
-        Ok(seconds) if *seconds < WANTED => format!(
-            "on an opaque port an answer that comes later is lost. Set the timeout to {WANTED}s, as linkerd-linger does at \
-             admission; if the process never closes them, mend the process, since no timeout helps then"
+        Ok(seconds) if u64::from(*seconds) < CLOSE_WAIT_TIMEOUT.as_secs() => format!(
+            "on an opaque port an answer that comes later is lost. Set the timeout to {}s, as linkerd-linger does at \
+             admission; if the process never closes them, mend the process, since no timeout helps then",
+            CLOSE_WAIT_TIMEOUT.as_secs()
         ),
         Ok(_) | Err(_) => {
             "if the process never closes them, mend the process, since no timeout helps then".to_owned()
         }
     };
     format!("{fact}; {forgotten}; {advice}")
-}
-
-fn counted(count: usize) -> String {
-    if count == 1 { "1 connection".to_owned() } else { format!("{count} connections") }
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use jiff::civil::Date;
 use serde::Deserialize;
 
-use super::{CheckId, CheckResult, Outcome, Read, Snapshot, count, dry_run, namespaces};
+use super::{CheckId, CheckResult, Outcome, Read, Snapshot, dry_run, namespaces};
 use crate::{
     admission::review::Mode,
+    base::plural::count,
     judgement::{
         close_wait::{self, Now},
         finding::{Action, RuleId},

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Namespace;
 
-use super::{CheckId, CheckResult, Outcome, Snapshot, count, hooks, listed, selector};
+use super::{CheckId, CheckResult, Outcome, Snapshot, hooks, listed, selector};
 use crate::{
     admission::review::Mode,
-    base::names,
+    base::{names, plural::count},
     workload::context::{POD_SECURITY_LABEL, UNPRIVILEGED},
 };
 

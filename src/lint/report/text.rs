@@ -77,11 +77,6 @@ fn clean(text: &str) -> Cow<'_, str> {
     text.replace('\t', "    ").replace(char::is_control, "\u{fffd}").into()
 }
 
-/// `1 object`, `2 objects`.
-fn count(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
-}
-
 /// `shop/cart`, or `cart` where there is no namespace.
 fn full_name(namespace: &str, name: &str) -> String {
     if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }

@@ -1,7 +1,8 @@
 //! Findings as a compiler shows them: the place, what is wrong, the lines that say so, the way out.
 
-use super::{Styles, clean, count, full_name, paint, severity};
+use super::{Styles, clean, full_name, paint, severity};
 use crate::{
+    base::plural::count,
     judgement::{finding::Action, verdict::Decision},
     lint::report::{FindingReport, LineReport, ObjectReport, Report},
 };

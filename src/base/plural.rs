@@ -1,0 +1,6 @@
+//! Numbers of things -> English text.
+
+/// `1 object`, `2 objects`.
+pub(crate) fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
