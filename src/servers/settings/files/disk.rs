@@ -59,13 +59,8 @@ impl<'a> Disk<'a> {
 
     /// Where a file comes from; `None` where there is none.
     pub(super) fn origin(&self, path: &str) -> Option<Origin> {
-        if let Some(mount) = self.mount(path) {
-            return match self.mounted(mount, path) {
-                Mounted::Key { config_map, key, .. } => {
-                    Some(Origin::ConfigMap { name: config_map.to_owned(), key: key.to_owned() })
-                }
-                Mounted::Missing | Mounted::Unseen(_) => None,
-            };
+        if self.mount(path).is_some() {
+            return self.origin_of_mount(path);
         }
         if let Some(template) = self.template(path)
             && let Some(Origin::ConfigMap { name, key }) = self.origin_of_mount(&template)
