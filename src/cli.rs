@@ -50,11 +50,16 @@ pub enum Command {
     /// privileged container.
     SetCloseWait(cmd::set_close_wait::Args),
     /// Find half-closed connections: which process leaves them, and when conntrack forgets them
+    ///
+    /// Reads the network namespaces of pods through the API server, or those of this machine. It changes nothing there.
     Sockets(cmd::sockets::Args),
     /// Check an installation, and what would fail in silence around it
     ///
     /// Reads only. What it may not read it names, and goes on.
     Check(cmd::check::Args),
+    /// Keep the container of `sockets --debug-container` running
+    #[command(name = "_wait", hide = true)]
+    Wait(cmd::wait::Args),
     /// What the Linkerd CLI asks extensions
     #[command(name = "_extension-metadata", hide = true)]
     ExtensionMetadata(cmd::extension_metadata::Args),
@@ -79,6 +84,7 @@ impl Command {
             Self::SetCloseWait(args) => cmd::set_close_wait::run(args),
             Self::Sockets(args) => cmd::sockets::run(&args),
             Self::Check(args) => cmd::check::run(&args),
+            Self::Wait(args) => cmd::wait::run(args),
             Self::ExtensionMetadata(args) => cmd::extension_metadata::run(args),
         }
     }

@@ -4,7 +4,8 @@
 
 pub mod apiserver;
 pub mod check;
-mod gather;
+mod exec;
+pub mod gather;
 pub mod install;
 
 use std::{env, error::Error as _, ffi::OsString, path::PathBuf, time::Duration};
@@ -118,6 +119,11 @@ impl Cluster {
             config.auth_info.impersonate_groups = Some(target.groups.clone());
         }
         Ok(Self { client: Client::try_from(config)? })
+    }
+
+    /// The namespace of the kubeconfig's context.
+    pub fn default_namespace(&self) -> &str {
+        self.client.default_namespace()
     }
 
     /// The version of the API server.

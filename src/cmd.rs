@@ -15,3 +15,4 @@ pub mod serve;
 pub mod set_close_wait;
 pub mod sockets;
 pub mod uninstall;
+pub mod wait;

@@ -70,7 +70,6 @@ pub mod admission;
 
 pub mod cluster;
 
-#[cfg(target_os = "linux")]
 pub mod sockets;
 
 pub mod cmd;

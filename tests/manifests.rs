@@ -16,7 +16,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 use clap::Parser;
 use k8s_openapi::api::{
     admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration},
-    apps::v1::Deployment,
+    apps::v1::{DaemonSet, Deployment},
     batch::v1::{CronJob, Job},
     core::v1::{ConfigMap, Namespace, ResourceQuota, Service, ServiceAccount},
     networking::v1::NetworkPolicy,
@@ -57,7 +57,7 @@ fn all_options() -> Vec<Options> {
         for tls in [Tls::SelfSigned, Tls::CertManager, Tls::Byo { ca_bundle: "PEM".to_owned() }] {
             for failure_policy in FailurePolicy::ALL {
                 for yes in [false, true] {
-                    let more = Options { ha: yes, network_policy: yes, ..Options::default() };
+                    let more = Options { ha: yes, network_policy: yes, sockets: yes, ..Options::default() };
                     all.push(Options { default_mode, tls: tls.clone(), failure_policy, ..more });
                 }
             }
@@ -119,6 +119,7 @@ fn every_object_is_of_its_type() {
             "ClusterRole" => round_trip::<ClusterRole>(&object),
             "ClusterRoleBinding" => round_trip::<ClusterRoleBinding>(&object),
             "Service" => round_trip::<Service>(&object),
+            "DaemonSet" => round_trip::<DaemonSet>(&object),
             "Deployment" => round_trip::<Deployment>(&object),
             "PodDisruptionBudget" => round_trip::<PodDisruptionBudget>(&object),
             "NetworkPolicy" => round_trip::<NetworkPolicy>(&object),
@@ -144,10 +145,13 @@ fn what_is_outside_our_namespace_is_uninstalled() {
     let mut seen = BTreeSet::new();
     for object in all_options().iter().flat_map(objects) {
         match object["metadata"]["namespace"].as_str() {
-            Some(namespace) => assert_eq!(namespace, names::NAMESPACE),
+            Some(namespace) => assert!([names::NAMESPACE, names::SOCKETS].contains(&namespace)),
             None => drop(seen.insert(key(&object))),
         }
-        assert_eq!(object["metadata"]["labels"][names::EXTENSION_LABEL], names::EXTENSION);
+        // The Linkerd CLI takes the one namespace with this label for that of the extension.
+        let is_other = object["kind"] == "Namespace" && object["metadata"]["name"] == names::SOCKETS;
+        let label = &object["metadata"]["labels"][names::EXTENSION_LABEL];
+        assert!(if is_other { label.is_null() } else { label == names::EXTENSION }, "{object}");
     }
     assert_eq!(seen, removed);
     let namespaced = cluster_scoped().iter().all(|object| object["metadata"].get("namespace").is_none());
@@ -310,7 +314,8 @@ fn access_is_to_named_objects() {
 /// Pod Security at `restricted`, which our namespace enforces.
 #[test]
 fn our_pods_are_restricted() {
-    for object in all_options().iter().flat_map(objects) {
+    let objects = all_options().into_iter().flat_map(|options| objects(&options));
+    for object in objects.filter(|object| object["metadata"]["namespace"] == names::NAMESPACE) {
         let template = ["/spec/template", "/spec/jobTemplate/spec/template"];
         let Some(template) = template.iter().find_map(|pointer| object.pointer(pointer)) else { continue };
         let pod = &template["spec"];
@@ -325,6 +330,30 @@ fn our_pods_are_restricted() {
             assert!(container["resources"]["limits"].get("cpu").is_none());
         }
     }
+}
+
+/// What `sockets --node` needs, and nothing else: no rights at the API server, and no capability that is not explained.
+#[test]
+fn the_pods_of_sockets_have_least_privileges() {
+    let daemon_set = find(&Options { sockets: true, ..Options::default() }, "DaemonSet");
+    let pod = &daemon_set["spec"]["template"]["spec"];
+    assert_eq!(pod["automountServiceAccountToken"], false);
+    assert_eq!(
+        (&pod["hostPID"], &pod["hostNetwork"], &pod["volumes"]),
+        (&json!(true), &Value::Null, &Value::Null)
+    );
+    let security = &pod["containers"][0]["securityContext"];
+    assert_eq!((&security["privileged"], &security["readOnlyRootFilesystem"]), (&Value::Null, &json!(true)));
+    let capabilities =
+        json!({"add": ["DAC_READ_SEARCH", "NET_ADMIN", "SYS_PTRACE", "SYS_ADMIN"], "drop": ["ALL"]});
+    assert_eq!(security["capabilities"], capabilities);
+    let objects = objects(&Options { sockets: true, ..Options::default() });
+    let bound = objects.iter().filter(|object| object["kind"].as_str().unwrap().ends_with("RoleBinding"));
+    assert!(
+        bound
+            .flat_map(|object| object["subjects"].as_array().unwrap())
+            .all(|subject| subject["name"] != names::SOCKETS)
+    );
 }
 
 #[test]

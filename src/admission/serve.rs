@@ -282,7 +282,11 @@ fn credentials(
 
 /// Binds by tokio, whose queue of 1 024 connections holds a burst of API servers better than the 128 of std. Every
 /// address is both IPv6 and IPv4, or IPv4 where the kernel has no IPv6.
-async fn listen(address: SocketAddr) -> Result<(std::net::TcpListener, SocketAddr), StartError> {
+///
+/// # Errors
+///
+/// When the address cannot be had.
+pub async fn listen(address: SocketAddr) -> Result<(std::net::TcpListener, SocketAddr), StartError> {
     let bind = async |address: SocketAddr| {
         let listener = TcpListener::bind(address).await?;
         let bound = listener.local_addr()?;

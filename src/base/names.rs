@@ -29,16 +29,22 @@ pub const INIT_IMAGE_FLAG: &str = "--init-image";
 /// The label that every namespace has, with its own name, put there by the API server.
 pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 /// The namespaces that are never looked at: a cluster must be able to start, and Linkerd to be repaired, without us.
-pub const EXCLUDED_NAMESPACES: [&str; 8] = [
+pub const EXCLUDED_NAMESPACES: [&str; 9] = [
     "kube-node-lease",
     "kube-system",
     "linkerd",
     "linkerd-cni",
     "linkerd-jaeger",
     NAMESPACE,
+    SOCKETS,
     "linkerd-multicluster",
     "linkerd-viz",
 ];
+/// The namespace of `install --sockets`, and the name of the objects in it: its pods have more privileges than [`NAMESPACE`]
+/// lets pods have.
+pub const SOCKETS: &str = "linkerd-linger-sockets";
+/// The labels of the pods of `install --sockets`.
+pub const SOCKETS_SELECTOR: &str = "app.kubernetes.io/name=linkerd-linger-sockets";
 /// The ServiceAccount, Role, Job and CronJob of `certs rotate`.
 pub const CERTIFICATE_KEEPER: &str = "linkerd-linger-certs";
 /// The field manager of `certs rotate`, which owns nothing but `caBundle`.

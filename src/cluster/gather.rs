@@ -13,10 +13,10 @@ use crate::{
     },
 };
 
-/// The label of every pod that Linkerd's injector has been at.
-const INJECTED: &str = "linkerd.io/control-plane-ns";
-/// Pods that are over keep their settings, and do nothing.
-const RUNNING: &str = "status.phase!=Succeeded,status.phase!=Failed";
+/// The label of every pod that Linkerd's injector has changed.
+pub const INJECTED: &str = "linkerd.io/control-plane-ns";
+/// The field selector of pods that are not completed: completed ones keep their settings, and do nothing.
+pub const NOT_COMPLETED: &str = "status.phase!=Succeeded,status.phase!=Failed";
 
 impl Cluster {
     /// Reads the objects of an installation, and of Linkerd in `linkerd`.
@@ -64,7 +64,7 @@ impl Cluster {
             }
             None => ("/api/v1/pods".to_owned(), "list pods".to_owned()),
         };
-        let params = ListParams::default().labels(INJECTED).fields(RUNNING);
+        let params = ListParams::default().labels(INJECTED).fields(NOT_COMPLETED);
         let mut seen = Vec::new();
         self.pages(&path, params, &what, |pods: Vec<RawPod>| {
             seen.extend(pods.iter().filter_map(|pod| judge.see(pod.get())));

@@ -4,12 +4,13 @@
 
 mod certificates;
 mod server;
+mod sockets;
 mod webhooks;
 mod yaml;
 
 use serde_json::{Value, json};
 
-pub use self::yaml::print;
+pub use self::{sockets::READ_SOCKETS, yaml::print};
 use crate::{
     admission::review::{Door, Mode},
     base::names,
@@ -32,6 +33,8 @@ pub struct Options {
     pub failure_policy: FailurePolicy,
     /// Whether to restrict the traffic of the server's pods.
     pub network_policy: bool,
+    /// Whether a pod on each node exposes metrics about half-closed connections.
+    pub sockets: bool,
 }
 
 impl Default for Options {
@@ -44,6 +47,7 @@ impl Default for Options {
             policy: "# Nothing but the defaults: see docs/policy.md.\n".to_owned(),
             failure_policy: FailurePolicy::Ignore,
             network_policy: false,
+            sockets: false,
         }
     }
 }
@@ -104,10 +108,13 @@ pub fn manifests(options: &Options) -> Vec<Value> {
     // a server that never gets a certificate.
     objects.extend(certificates::keepers(options));
     objects.extend(webhooks::configurations(options));
+    if options.sockets {
+        objects.extend(sockets::objects(options));
+    }
     objects
 }
 
-/// By name only, every object that is outside our namespace, whatever the options were, and the namespace itself: the
+/// By name only, every object that is outside our namespace, whatever the options were, and the namespaces themselves: the
 /// webhook configurations first, so that nothing is sent to servers that are on their way out.
 pub fn cluster_scoped() -> Vec<Value> {
     let mut objects = Vec::new();
@@ -118,7 +125,9 @@ pub fn cluster_scoped() -> Vec<Value> {
     for kind in ["ClusterRoleBinding", "ClusterRole"] {
         objects.push(object("rbac.authorization.k8s.io/v1", kind, names::CERTIFICATE_KEEPER));
     }
-    objects.push(object("v1", "Namespace", names::NAMESPACE));
+    for name in [names::SOCKETS, names::NAMESPACE] {
+        objects.push(object("v1", "Namespace", name));
+    }
     objects
 }
 

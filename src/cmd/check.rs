@@ -18,6 +18,7 @@ use crate::{
         Cluster,
         check::{self, CheckId, CheckResult, Outcome, Snapshot, data_plane, dry_run, output, pre},
     },
+    sockets::remote,
 };
 
 /// How long to wait before things are looked at again.
@@ -135,9 +136,28 @@ async fn results(args: &Args) -> Vec<CheckResult> {
         }
         let judge = data_plane::Judge::of(&snapshot, today());
         let pods = cluster.pods(namespace, &judge).await;
-        results.extend(data_plane::checks(&snapshot, &pods));
+        let kernels = kernels(&cluster, namespace).await;
+        results.extend(data_plane::checks(&snapshot, &pods, kernels.as_ref()));
     }
     results
+}
+
+/// Reads the close-wait timeouts of injected pods, without changing any; `None` if there is no way to.
+async fn kernels(cluster: &Cluster, namespace: Option<&str>) -> Option<data_plane::Kernels> {
+    let selection =
+        remote::Selection { namespace: namespace.map(str::to_owned), ..remote::Selection::default() };
+    // Errors are told by the check that lists the same pods.
+    let targets = remote::targets(cluster, &selection).await.ok()?;
+    let agents = remote::agents(cluster).await.unwrap_or_default();
+    let readable: Vec<_> = targets.into_iter().filter(|target| target.is_readable(&agents)).collect();
+    if readable.is_empty() {
+        return None;
+    }
+    let report = remote::read_targets(cluster, readable, &agents, None, |_, _| {}).await;
+    let timeouts = report.namespaces.iter().filter_map(|namespace| {
+        Some((namespace.pod_uid.as_deref()?.to_owned(), namespace.close_wait_timeout_seconds?))
+    });
+    Some(data_plane::Kernels { timeouts: timeouts.collect(), errors: report.errors })
 }
 
 /// Looks again until nothing is left that may become well by itself, or the deadline comes.

@@ -56,6 +56,11 @@ pub struct Args {
     /// Restrict the traffic of the server's pods to its two ports
     #[arg(long)]
     network_policy: bool,
+
+    /// Also run a pod on each node that exposes metrics about half-closed connections, in a namespace of its own; it sees
+    /// every process of its node
+    #[arg(long)]
+    sockets: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -140,6 +145,7 @@ fn options(args: &Args) -> Result<Options> {
         policy: args.set_policy.as_deref().map(policy).transpose()?.unwrap_or(defaults.policy),
         failure_policy: args.failure_policy,
         network_policy: args.network_policy,
+        sockets: args.sockets,
     })
 }
 

@@ -1,42 +1,93 @@
-//! `sockets`: half-closed connections of a pod, a process, a network namespace or a whole node.
+//! `sockets`: half-closed connections of pods, a process, a network namespace or a whole node.
 
-use std::{path::PathBuf, process::ExitCode, thread, time::Duration};
+use std::{
+    io::{BufWriter, ErrorKind, IsTerminal, Write as _, stderr, stdout},
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 
-use super::manifests;
-use crate::base::duration;
+use super::{connection::Connection, manifests};
+use crate::{
+    base::duration,
+    cluster::{Cluster, install},
+    judgement::close_wait,
+    sockets::{
+        self, Ages,
+        remote::{self, Selection},
+        report::{self, Report},
+    },
+};
 
 const EXAMPLES: &str = "\
 Examples:
-  linkerd-linger sockets
+  # pods, through the API server
+  linkerd linger sockets -n shop
+  linkerd linger sockets -n shop web-0 --debug-container
+  linkerd linger sockets -A -o prometheus
+  # on a node, as root
+  linkerd-linger sockets --node
   linkerd-linger sockets --pid 1234 --watch 5s
-  linkerd-linger sockets --node -o prometheus
-  linkerd-linger sockets --netns /var/run/netns/web --fail-on half-closed=10";
+  linkerd-linger sockets --netns /var/run/netns/web --fail-on half-closed=10
+
+Exit codes:
+  0  read
+  1  --fail-on: so many connections are half-closed
+  2  nothing could be read, or the command line cannot be understood";
 
 /// The flags of `sockets`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Look into the network namespace of this process
-    #[arg(long, group = "where")]
+    /// The pod to read through the API server [default without -l: every injected pod of the namespace]
+    #[arg(conflicts_with_all = ["here", "selector", "all_namespaces"])]
+    pod: Option<String>,
+    /// The namespace of the pods
+    #[arg(short, long, value_name = "NAMESPACE", conflicts_with = "here")]
+    namespace: Option<String>,
+    /// The labels of the pods
+    #[arg(short = 'l', long, value_name = "LABELS", conflicts_with = "here")]
+    selector: Option<String>,
+    /// Read the pods of every namespace
+    #[arg(short = 'A', long, conflicts_with_all = ["here", "namespace"])]
+    all_namespaces: bool,
+    /// Where nothing else can read a pod, add an ephemeral container to it, which stays in its spec
+    #[arg(long, conflicts_with = "here")]
+    debug_container: bool,
+    /// The image of that container [default: the one of this version]
+    #[arg(long, value_name = "IMAGE", value_parser = close_wait::read_image, requires = "debug_container")]
+    image: Option<String>,
+    /// Read the network namespace of this process
+    #[arg(long, group = "here")]
     pid: Option<i32>,
-    /// Look into the network namespace of this file
-    #[arg(long, value_name = "FILE", group = "where")]
+    /// Read the network namespace of this file
+    #[arg(long, value_name = "FILE", group = "here")]
     netns: Option<PathBuf>,
-    /// Look into every network namespace of this node
-    #[arg(long, group = "where")]
+    /// Read every network namespace of this node
+    #[arg(long, group = "here")]
     node: bool,
+    /// With --node, only that of the pod with this UID; may be repeated
+    #[arg(long, value_name = "UID", requires = "node")]
+    pod_uid: Vec<String>,
+    /// With --node, serve the metrics of the node's pods over HTTP at this address until SIGTERM
+    #[arg(long, value_name = "ADDRESS", requires = "node", conflicts_with_all = ["pod_uid", "watch", "fail_on"])]
+    listen: Option<SocketAddr>,
     /// The form of the output
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
-    /// Look again after each such time, and tell ages; Ctrl-C ends it
+    /// Read again after each such time, and show ages; Ctrl-C ends it
     #[arg(long, value_name = "DURATION", value_parser = pause)]
     watch: Option<Duration>,
-    /// End with exit code 1 where so many connections or more are half-closed
+    /// End with exit code 1 if so many connections or more are half-closed
     #[arg(long, value_name = "half-closed=N", value_parser = threshold)]
     fail_on: Option<usize>,
+    #[command(flatten)]
+    connection: Connection,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -62,35 +113,52 @@ fn threshold(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Looks, and says what it saw.
+/// Reads, and prints what it read.
 ///
 /// # Errors
 ///
-/// When nothing can be looked at, or this is not Linux.
-#[cfg(target_os = "linux")]
+/// When nothing can be read.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    use std::time::Instant;
+    let is_remote =
+        args.pod.is_some() || args.namespace.is_some() || args.selector.is_some() || args.all_namespaces;
+    if is_remote {
+        args.connection.log();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the runtime")?;
+        let cluster = runtime
+            .block_on(Cluster::connect(&args.connection.target()))
+            .map_err(|error| anyhow::anyhow!(error.told()))?;
+        return repeat(args, |show| show(runtime.block_on(read_pods(args, &cluster))?));
+    }
+    if args.debug_container {
+        bail!("--debug-container is for pods: name one, or give -n NAMESPACE, -l LABELS or -A");
+    }
+    if let Some(address) = args.listen {
+        return listen(address);
+    }
+    repeat(args, |show| read_here(args, show))
+}
 
-    use crate::sockets::{self, Ages, report::Report};
-
+/// Reads once, or again and again; `read` gives each report to its argument, which returns whether `--fail-on` holds.
+fn repeat(
+    args: &Args,
+    read: impl Fn(&mut dyn FnMut(Report<'_>) -> anyhow::Result<bool>) -> anyhow::Result<bool>,
+) -> anyhow::Result<ExitCode> {
     let mut ages = Ages::default();
     loop {
-        let (targets, hidden) = targets(args)?;
-        let (mut namespaces, unseen) = sockets::sample(&targets);
-        let errors: Vec<String> = sockets::hidden_processes(hidden).into_iter().chain(unseen).collect();
-        if namespaces.is_empty() {
-            bail!("no network namespace can be looked into:\n  {}", errors.join("\n  "));
-        }
-        if args.watch.is_some() {
-            ages.tell(&mut namespaces, Instant::now());
-        }
-        let report = Report::of(&namespaces, errors);
-        match args.output {
-            Format::Table => manifests::print(&sockets::report::table(&report))?,
-            Format::Json => print_json(&report)?,
-            Format::Prometheus => manifests::print(&sockets::report::prometheus(&namespaces))?,
-        }
-        let failed = args.fail_on.is_some_and(|most| report.half_closed() >= most);
+        let failed = read(&mut |mut report| {
+            if report.namespaces.is_empty() {
+                bail!("nothing could be read:\n  {}", report.errors.join("\n  "));
+            }
+            if args.watch.is_some() {
+                ages.tell(&mut report, Instant::now());
+                sockets::judge(&mut report);
+            }
+            show(args, &report)?;
+            Ok(args.fail_on.is_some_and(|most| report.half_closed() >= most))
+        })?;
         match args.watch {
             Some(pause) if !failed => thread::park_timeout(pause),
             Some(_) | None => return Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS }),
@@ -98,11 +166,16 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// A node may have 100,000 sockets, so that the text is not made as a whole.
-#[cfg(target_os = "linux")]
-fn print_json(report: &crate::sockets::report::Report<'_>) -> anyhow::Result<()> {
-    use std::io::{BufWriter, ErrorKind, Write as _, stdout};
+fn show(args: &Args, report: &Report<'_>) -> anyhow::Result<()> {
+    match args.output {
+        Format::Table => manifests::print(&report::table(report)),
+        Format::Json => print_json(report),
+        Format::Prometheus => manifests::print(&report::prometheus(report)),
+    }
+}
 
+/// A node may have 100,000 sockets, so that the text is not made as a whole.
+fn print_json(report: &Report<'_>) -> anyhow::Result<()> {
     let mut stdout = BufWriter::new(stdout().lock());
     let written = serde_json::to_writer_pretty(&mut stdout, report).map_err(std::io::Error::from);
     match written.and_then(|()| writeln!(stdout)).and_then(|()| stdout.flush()) {
@@ -111,12 +184,42 @@ fn print_json(report: &crate::sockets::report::Report<'_>) -> anyhow::Result<()>
     }
 }
 
-/// The namespaces to look into, and how many processes could not be looked at.
-#[cfg(target_os = "linux")]
-fn targets(args: &Args) -> anyhow::Result<(Vec<crate::sockets::Target>, usize)> {
-    use crate::sockets::{Target, of_node};
+/// Reads pods through the API server.
+async fn read_pods(args: &Args, cluster: &Cluster) -> anyhow::Result<Report<'static>> {
+    let namespace = match (&args.namespace, args.all_namespaces) {
+        (_, true) => None,
+        (Some(name), false) => Some(name.clone()),
+        (None, false) => Some(cluster.default_namespace().to_owned()),
+    };
+    let pod = args.pod.as_deref().map(|pod| pod.strip_prefix("pod/").unwrap_or(pod).to_owned());
+    let selection = Selection { namespace, pod, selector: args.selector.clone() };
+    let default_image = || install::Options::default().image;
+    let image = args.debug_container.then(|| args.image.clone().unwrap_or_else(default_image));
+    let terminal = stderr().is_terminal();
+    let progress = |read: usize, all: usize| {
+        if terminal && all > 1 {
+            let end = if read == all { "\r\x1b[K" } else { "" };
+            anstream::eprint!("\r{read} of {all} pods read{end}");
+        }
+    };
+    let report = remote::read(cluster, &selection, image.as_deref(), progress).await?;
+    if report.namespaces.is_empty() && report.errors.is_empty() {
+        let kind =
+            if args.selector.is_some() { "running pod with these labels" } else { "running injected pod" };
+        match &selection.namespace {
+            Some(name) => bail!("there is no {kind} in the namespace {name}; -n chooses another, -A all"),
+            None => bail!("there is no {kind}"),
+        }
+    }
+    Ok(report)
+}
 
-    Ok(match (args.pid, &args.netns, args.node) {
+/// Reads namespaces of this machine.
+#[cfg(target_os = "linux")]
+fn read_here(args: &Args, show: &mut dyn FnMut(Report<'_>) -> anyhow::Result<bool>) -> anyhow::Result<bool> {
+    use crate::sockets::kernel::{self, Target};
+
+    let (mut targets, hidden) = match (args.pid, &args.netns, args.node) {
         (Some(pid), ..) => {
             let target = Target::of_process(pid).with_context(|| format!("cannot look at process {pid}"))?;
             (vec![target], 0)
@@ -124,17 +227,50 @@ fn targets(args: &Args) -> anyhow::Result<(Vec<crate::sockets::Target>, usize)> 
         (None, Some(path), _) => {
             (vec![Target::at(path).with_context(|| format!("cannot look at {}", path.display()))?], 0)
         }
-        (None, None, true) => of_node().context("cannot read /proc")?,
+        (None, None, true) => kernel::of_node().context("cannot read /proc")?,
         (None, None, false) => (vec![Target::own().context("cannot read /proc/self/ns/net")?], 0),
-    })
+    };
+    if !args.pod_uid.is_empty() {
+        targets.retain(|target| target.pod.as_ref().is_some_and(|pod| args.pod_uid.contains(&pod.uid)));
+    }
+    let (namespaces, unseen) = kernel::sample(&targets);
+    let errors = kernel::hidden_processes(hidden).into_iter().chain(unseen).collect();
+    show(kernel::report(&namespaces, errors))
+}
+
+/// Serves metrics until a signal.
+#[cfg(target_os = "linux")]
+fn listen(address: SocketAddr) -> anyhow::Result<ExitCode> {
+    use crate::{admission::serve, base::shutdown::Signals, sockets::exporter};
+
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let signals = Signals::catch().context("cannot catch SIGTERM and SIGINT")?;
+        let stop = tokio_util::sync::CancellationToken::new();
+        tokio::spawn(signals.drive(stop.clone()));
+        let (listener, address) = serve::listen(address).await?;
+        anstream::eprintln!("serving metrics at http://{address}/metrics");
+        exporter::serve(listener, stop).await.context("the server ended by itself")
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(not(target_os = "linux"))]
+const ELSEWHERE: &str = "only Linux has network namespaces and conntrack: give -n NAMESPACE, a pod, -l LABELS or -A to \
+                         read pods through the API server";
+
+/// Says that this is not Linux.
+#[cfg(not(target_os = "linux"))]
+fn read_here(_: &Args, _: &mut dyn FnMut(Report<'_>) -> anyhow::Result<bool>) -> anyhow::Result<bool> {
+    bail!(ELSEWHERE)
 }
 
 /// Says that this is not Linux.
-///
-/// # Errors
-///
-/// Always.
 #[cfg(not(target_os = "linux"))]
-pub fn run(_args: &Args) -> anyhow::Result<ExitCode> {
-    bail!("sockets is for Linux only: no other system has network namespaces and conntrack")
+fn listen(_: SocketAddr) -> anyhow::Result<ExitCode> {
+    bail!(ELSEWHERE)
 }

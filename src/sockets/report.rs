@@ -1,14 +1,10 @@
-//! Namespaces -> what people and programs read of them: a table, JSON, or metrics.
+//! Half-closed connections, as people and programs read them: a table, JSON, or metrics.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt::Write as _,
-    net::SocketAddr,
-};
+use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _, net::SocketAddr};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Namespace, Side, State, verdicts};
+use super::{Side, State};
 use crate::base::plural::count;
 
 /// More rows than this nobody reads of one namespace.
@@ -16,26 +12,29 @@ const MOST_ROWS: usize = 20;
 /// More pods than this no node runs; kubelet's default is 110.
 const MOST_PODS: usize = 500;
 
-/// All that was seen, as JSON has it.
-#[derive(Debug, Serialize)]
+/// Everything that was read. Its JSON is what one linkerd-linger reads from another through the API server.
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report<'n> {
     /// The namespaces.
     pub namespaces: Vec<NamespaceReport<'n>>,
-    /// Namespaces that could not be looked into, and why.
+    /// Namespaces that could not be read, and why.
     pub errors: Vec<String>,
 }
 
 /// A network namespace.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NamespaceReport<'n> {
     /// Its inode number.
     pub inode: u64,
     /// The UID of its pod.
-    pub pod_uid: Option<&'n str>,
+    pub pod_uid: Option<Cow<'n, str>>,
     /// The name of its pod.
-    pub pod: Option<&'n str>,
+    pub pod: Option<Cow<'n, str>>,
+    /// The Kubernetes namespace of its pod, which only the API server knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_namespace: Option<String>,
     /// The close-wait timeout in seconds.
     pub close_wait_timeout_seconds: Option<u32>,
     /// How many entries conntrack has in CLOSE_WAIT.
@@ -44,92 +43,56 @@ pub struct NamespaceReport<'n> {
     pub first_forgotten_in_seconds: Option<u32>,
     /// The half-closed connections.
     pub sockets: Vec<SocketReport<'n>>,
-    /// What follows.
+    /// What follows, in sentences.
     pub verdicts: Vec<String>,
-    /// What could not be looked at.
+    /// What could not be read, and why.
     pub gaps: Vec<String>,
 }
 
 /// A half-closed connection.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SocketReport<'n> {
-    /// `CLOSE_WAIT` or `FIN_WAIT2`.
-    pub state: &'static str,
-    /// `proxy`, `app` or `unknown`.
-    pub side: &'static str,
+    /// Which end has closed.
+    pub state: State,
+    /// Whose socket it is.
+    pub side: Side,
     /// The address of this end.
     pub local: SocketAddr,
     /// The address of the other end.
     pub remote: SocketAddr,
-    /// The process.
-    pub process: Option<&'n str>,
+    /// The name of the process.
+    pub process: Option<Cow<'n, str>>,
     /// Its id.
     pub pid: Option<i32>,
-    /// The id of its container.
-    pub container: Option<&'n str>,
+    /// The user of the socket.
+    pub uid: u32,
+    /// The id of the container of the process.
+    pub container: Option<Cow<'n, str>>,
+    /// The name of that container, which only the API server knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_name: Option<String>,
     /// For how many seconds it has been seen so, at least.
     pub age_seconds: Option<u64>,
     /// After how many seconds of silence conntrack forgets it.
     pub forgotten_in_seconds: Option<u32>,
 }
 
-impl<'n> Report<'n> {
-    /// What is to be said of namespaces.
-    pub fn of(namespaces: &'n [Namespace], errors: Vec<String>) -> Self {
-        Self { namespaces: namespaces.iter().map(NamespaceReport::of).collect(), errors }
-    }
-
+impl Report<'_> {
     /// How many half-closed connections there are, each counted at the end that has not closed.
     pub fn half_closed(&self) -> usize {
         let sockets = self.namespaces.iter().flat_map(|namespace| &namespace.sockets);
-        sockets.filter(|socket| socket.state == State::CloseWait.as_str()).count()
+        sockets.filter(|socket| socket.state == State::CloseWait).count()
     }
 }
 
-impl<'n> NamespaceReport<'n> {
-    fn of(namespace: &'n Namespace) -> Self {
-        let tracked = namespace.tracked.as_ref().ok();
-        let entries = tracked.into_iter().flatten();
-        let remaining: HashMap<_, _> = entries
-            .flat_map(|entry| {
-                let ends = [(entry.source, entry.destination), (entry.destination, entry.source)];
-                ends.map(|ends| (ends, entry.remaining))
-            })
-            .collect();
-        let sockets = namespace.sockets.iter().map(|socket| SocketReport {
-            state: socket.state.as_str(),
-            side: socket.side().as_str(),
-            local: socket.local,
-            remote: socket.remote,
-            process: socket.owner.as_ref().map(|owner| owner.name.as_str()),
-            pid: socket.owner.as_ref().map(|owner| owner.pid),
-            container: socket.owner.as_ref().and_then(|owner| owner.container.as_deref()),
-            age_seconds: socket.age,
-            forgotten_in_seconds: remaining.get(&(socket.local, socket.remote)).copied(),
-        });
-        let reasons = [namespace.timeout.as_ref().err(), namespace.tracked.as_ref().err()];
-        let mut gaps = namespace.gaps.clone();
-        gaps.extend(reasons.into_iter().flatten().cloned());
-        Self {
-            inode: namespace.inode,
-            pod_uid: namespace.pod.as_ref().map(|pod| pod.uid.as_str()),
-            pod: namespace.pod.as_ref().and_then(|pod| pod.name.as_deref()),
-            close_wait_timeout_seconds: namespace.timeout.as_ref().ok().copied(),
-            conntrack_close_wait: tracked.map(Vec::len),
-            first_forgotten_in_seconds: tracked
-                .and_then(|entries| entries.iter().map(|entry| entry.remaining).min()),
-            sockets: sockets.collect(),
-            verdicts: verdicts(namespace),
-            gaps,
-        }
-    }
-
+impl NamespaceReport<'_> {
     fn title(&self) -> String {
-        match (&self.pod, &self.pod_uid) {
-            (Some(name), Some(uid)) => format!("pod {name} ({uid})"),
-            (None, Some(uid)) => format!("pod {uid}"),
-            (_, None) => format!("network namespace {}", self.inode),
+        match (&self.pod_namespace, &self.pod, &self.pod_uid) {
+            (Some(namespace), Some(name), _) => format!("pod {namespace}/{name}"),
+            (None, Some(name), Some(uid)) => format!("pod {name} ({uid})"),
+            (_, None, Some(uid)) => format!("pod {uid}"),
+            (_, _, None) => format!("network namespace {}", self.inode),
         }
     }
 }
@@ -146,6 +109,9 @@ pub fn table(report: &Report<'_>) -> String {
             |seconds| format!("close-wait timeout {seconds}s"),
         );
         let tracked = match (namespace.conntrack_close_wait, namespace.first_forgotten_in_seconds) {
+            (Some(1), Some(first)) => {
+                format!(", 1 entry of conntrack in CLOSE_WAIT, forgotten in {first}s")
+            }
             (Some(count), Some(first)) => {
                 format!(", {count} entries of conntrack in CLOSE_WAIT, the first is forgotten in {first}s")
             }
@@ -158,9 +124,12 @@ pub fn table(report: &Report<'_>) -> String {
             let _ = writeln!(text, "  {verdict}");
         }
         for gap in &namespace.gaps {
-            let _ = writeln!(text, "  not seen: {gap}");
+            let _ = writeln!(text, "  not read: {gap}");
         }
         text.push('\n');
+    }
+    if report.namespaces.len() > 1 {
+        text.push_str(&timeouts(report));
     }
     for error in &report.errors {
         let _ = writeln!(text, "error: {error}");
@@ -168,6 +137,24 @@ pub fn table(report: &Report<'_>) -> String {
     let namespaces = count(report.namespaces.len(), "network namespace");
     let connections = count(report.half_closed(), "half-closed connection");
     let _ = writeln!(text, "{namespaces}, {connections}");
+    text
+}
+
+/// The close-wait timeouts, each with the namespaces that have it.
+fn timeouts(report: &Report<'_>) -> String {
+    const SHOWN: usize = 3;
+    let mut values: BTreeMap<Option<u32>, Vec<String>> = BTreeMap::new();
+    for namespace in &report.namespaces {
+        values.entry(namespace.close_wait_timeout_seconds).or_default().push(namespace.title());
+    }
+    let mut text = String::new();
+    for (seconds, mut titles) in values {
+        let value = seconds.map_or_else(|| "unknown".to_owned(), |seconds| format!("{seconds}s"));
+        let more = titles.len().saturating_sub(SHOWN);
+        titles.truncate(SHOWN);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let _ = writeln!(text, "close-wait timeout {value}: {}{more}", titles.join(", "));
+    }
     text
 }
 
@@ -179,14 +166,15 @@ fn rows(text: &mut String, sockets: &[SocketReport<'_>]) {
     let seconds =
         |seconds: Option<u64>| seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds}s"));
     let row = |socket: &SocketReport<'_>| {
-        let process = match (&socket.process, socket.pid) {
-            (Some(name), Some(pid)) => format!("{name} ({pid})"),
+        let process = match (&socket.process, socket.pid, &socket.container_name) {
+            (Some(name), Some(_), Some(container)) => format!("{container}/{name}"),
+            (Some(name), Some(pid), None) => format!("{name} ({pid})"),
             _ => "-".to_owned(),
         };
         let forgotten = socket.forgotten_in_seconds.map(u64::from);
         [
-            socket.state.to_owned(),
-            socket.side.to_owned(),
+            socket.state.as_str().to_owned(),
+            socket.side.as_str().to_owned(),
             process,
             socket.local.to_string(),
             socket.remote.to_string(),
@@ -207,8 +195,8 @@ fn rows(text: &mut String, sockets: &[SocketReport<'_>]) {
     }
 }
 
-/// Metrics in Prometheus' text format, for each pod of the node.
-pub fn prometheus(namespaces: &[Namespace]) -> String {
+/// Metrics in Prometheus' text format, for each namespace of a report, up to [`MOST_PODS`].
+pub fn prometheus(report: &Report<'_>) -> String {
     let mut text = String::new();
     let mut family = |name: &str, help: &str, lines: Vec<String>| {
         // Writing to a String cannot fail.
@@ -217,18 +205,19 @@ pub fn prometheus(namespaces: &[Namespace]) -> String {
             let _ = writeln!(text, "{name}{line}");
         }
     };
-    let pods: Vec<_> = namespaces.iter().take(MOST_PODS).collect();
-    let label = |namespace: &Namespace| {
-        let pod = namespace.pod.as_ref();
-        let name = pod.and_then(|pod| pod.name.clone()).unwrap_or_default();
-        let uid = pod.map_or_else(|| namespace.inode.to_string(), |pod| pod.uid.clone());
-        format!("pod=\"{}\",uid=\"{}\"", escaped(&name), escaped(&uid))
+    let pods: Vec<_> = report.namespaces.iter().take(MOST_PODS).collect();
+    let label = |namespace: &NamespaceReport<'_>| {
+        let name = namespace.pod.as_deref().unwrap_or_default();
+        let uid = namespace.pod_uid.as_deref().map_or_else(|| namespace.inode.to_string(), str::to_owned);
+        let of = namespace.pod_namespace.as_deref();
+        let of = of.map_or_else(String::new, |name| format!("namespace=\"{}\",", escaped(name)));
+        format!("{of}pod=\"{}\",uid=\"{}\"", escaped(name), escaped(&uid))
     };
     let mut half_closed = Vec::new();
     for namespace in &pods {
         let mut counts: BTreeMap<(State, Side), usize> = BTreeMap::new();
         for socket in &namespace.sockets {
-            *counts.entry((socket.state, socket.side())).or_default() += 1;
+            *counts.entry((socket.state, socket.side)).or_default() += 1;
         }
         for ((state, side), count) in counts {
             let (state, side) = (state.as_str(), side.as_str());
@@ -237,11 +226,11 @@ pub fn prometheus(namespaces: &[Namespace]) -> String {
     }
     family("linger_sockets_half_closed", "TCP connections one of whose ends has closed.", half_closed);
     let tracked = pods.iter().filter_map(|namespace| {
-        Some(format!("{{{}}} {}", label(namespace), namespace.tracked.as_ref().ok()?.len()))
+        Some(format!("{{{}}} {}", label(namespace), namespace.conntrack_close_wait?))
     });
     family("linger_conntrack_close_wait", "Entries of conntrack in CLOSE_WAIT.", tracked.collect());
     let timeouts = pods.iter().filter_map(|namespace| {
-        Some(format!("{{{}}} {}", label(namespace), namespace.timeout.as_ref().ok()?))
+        Some(format!("{{{}}} {}", label(namespace), namespace.close_wait_timeout_seconds?))
     });
     family(
         "linger_close_wait_timeout_seconds",
@@ -253,4 +242,99 @@ pub fn prometheus(namespaces: &[Namespace]) -> String {
 
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A socket of user 1000.
+    pub(in crate::sockets) fn socket(
+        state: State,
+        side: Side,
+        local: &str,
+        remote: &str,
+        process: Option<&'static str>,
+    ) -> SocketReport<'static> {
+        SocketReport {
+            state,
+            side,
+            local: local.parse().unwrap(),
+            remote: remote.parse().unwrap(),
+            process: process.map(Cow::Borrowed),
+            pid: process.map(|_| 7),
+            uid: 1000,
+            container: None,
+            container_name: None,
+            age_seconds: None,
+            forgotten_in_seconds: None,
+        }
+    }
+
+    pub(in crate::sockets) fn namespace(
+        sockets: Vec<SocketReport<'static>>,
+        timeout: Option<u32>,
+    ) -> NamespaceReport<'static> {
+        NamespaceReport {
+            inode: 1,
+            pod_uid: None,
+            pod: None,
+            pod_namespace: None,
+            close_wait_timeout_seconds: timeout,
+            conntrack_close_wait: None,
+            first_forgotten_in_seconds: None,
+            sockets,
+            verdicts: Vec::new(),
+            gaps: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn its_json_is_read_back() {
+        let mut of_a_pod = namespace(
+            vec![socket(State::CloseWait, Side::App, "[fd00::1]:80", "[fd00::2]:1", Some("web"))],
+            Some(60),
+        );
+        (of_a_pod.pod, of_a_pod.pod_namespace) = (Some("web-0".into()), Some("shop".to_owned()));
+        let report =
+            Report { namespaces: vec![of_a_pod, namespace(Vec::new(), None)], errors: vec!["e".to_owned()] };
+        let text = serde_json::to_string(&report).unwrap();
+        let read: Report<'static> = serde_json::from_str(&text).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), text);
+        assert_eq!(read.half_closed(), 1);
+    }
+
+    #[test]
+    fn a_pod_is_named_as_well_as_it_is_known() {
+        let mut it = namespace(Vec::new(), None);
+        assert_eq!(it.title(), "network namespace 1");
+        it.pod_uid = Some("u".into());
+        assert_eq!(it.title(), "pod u");
+        it.pod = Some("web-0".into());
+        assert_eq!(it.title(), "pod web-0 (u)");
+        it.pod_namespace = Some("shop".to_owned());
+        assert_eq!(it.title(), "pod shop/web-0");
+    }
+
+    #[test]
+    fn the_timeouts_of_many_namespaces_are_summed_up() {
+        let timeouts = [Some(3600), Some(60), Some(3600), Some(3600), Some(3600), None];
+        let namespaces = timeouts.map(|timeout| namespace(Vec::new(), timeout)).into();
+        let text = table(&Report { namespaces, errors: Vec::new() });
+        let expected = "close-wait timeout unknown: network namespace 1\nclose-wait timeout 60s: network namespace 1\n\
+                        close-wait timeout 3600s: network namespace 1, network namespace 1, network namespace 1 and 1 more\n\
+                        6 network namespaces, 0 half-closed connections\n";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn one_entry_is_told_in_the_singular() {
+        let mut it = namespace(Vec::new(), Some(60));
+        (it.conntrack_close_wait, it.first_forgotten_in_seconds) = (Some(1), Some(9));
+        let text = table(&Report { namespaces: vec![it], errors: Vec::new() });
+        assert!(
+            text.contains("timeout 60s, 1 entry of conntrack in CLOSE_WAIT, forgotten in 9s\n"),
+            "{text}"
+        );
+    }
 }

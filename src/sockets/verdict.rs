@@ -5,21 +5,32 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::{HalfClosed, Namespace, Owner, Side, State};
+use super::{
+    Side, State,
+    report::{NamespaceReport, Report, SocketReport},
+};
 use crate::{base::plural::count, judgement::policy::CLOSE_WAIT_TIMEOUT};
 
-/// The sentences about a namespace; none where nothing is half-closed.
-pub fn verdicts(namespace: &Namespace) -> Vec<String> {
-    let mut leavers: BTreeMap<Option<&Owner>, Vec<&HalfClosed>> = BTreeMap::new();
+/// Writes the sentences about each namespace, or writes them anew after a change.
+pub fn judge(report: &mut Report<'_>) {
+    for namespace in &mut report.namespaces {
+        namespace.verdicts = verdicts(namespace);
+    }
+}
+
+/// The sentences about a namespace; none if nothing is half-closed.
+fn verdicts(namespace: &NamespaceReport<'_>) -> Vec<String> {
+    let mut leavers: BTreeMap<_, Vec<&SocketReport<'_>>> = BTreeMap::new();
     let mut within = HashSet::new();
     for socket in namespace.sockets.iter().filter(|socket| socket.state == State::CloseWait) {
-        leavers.entry(socket.owner.as_deref()).or_default().push(socket);
+        let key = (&socket.process, socket.pid, &socket.container, socket.side, socket.uid);
+        leavers.entry(key).or_default().push(socket);
         within.insert((socket.remote, socket.local));
     }
-    let mut verdicts: Vec<String> =
-        leavers.iter().map(|(owner, sockets)| leaver(*owner, sockets, namespace)).collect();
-    // A connection within the namespace is told of once, at the end that has not closed.
-    let is_waiting = |socket: &&HalfClosed| {
+    let timeout = namespace.close_wait_timeout_seconds;
+    let mut verdicts: Vec<String> = leavers.values().map(|sockets| leaver(sockets, timeout)).collect();
+    // A connection within the namespace is reported once, at the end that has not closed.
+    let is_waiting = |socket: &&SocketReport<'_>| {
         socket.state == State::FinWait2 && !within.contains(&(socket.local, socket.remote))
     };
     let waiting = namespace.sockets.iter().filter(is_waiting).count();
@@ -33,57 +44,58 @@ pub fn verdicts(namespace: &Namespace) -> Vec<String> {
     verdicts
 }
 
-fn leaver(owner: Option<&Owner>, sockets: &[&HalfClosed], namespace: &Namespace) -> String {
-    let who = match (owner, sockets.first().map(|socket| socket.side())) {
-        (Some(owner), Some(Side::Proxy)) => format!("the proxy (PID {})", owner.pid),
-        (Some(owner), _) => format!("app {} (PID {})", owner.name, owner.pid),
-        (None, _) => "a process that we do not see".to_owned(),
-    };
-    let age = sockets.iter().filter_map(|socket| socket.age).max().filter(|age| *age > 0);
+/// The sentence about the connections that one process has not closed.
+fn leaver(sockets: &[&SocketReport<'_>], timeout: Option<u32>) -> String {
+    let age = sockets.iter().filter_map(|socket| socket.age_seconds).max().filter(|age| *age > 0);
     let age = age.map_or_else(String::new, |age| format!(" for up to {age}s"));
+    let who = sockets.first().map_or_else(String::new, |socket| who(socket));
     let fact = format!(
         "{who} has left {} half-closed{age}: the other end has closed",
         count(sockets.len(), "connection")
     );
-    let forgotten = match &namespace.timeout {
-        Ok(seconds) => format!("conntrack forgets a silent one after {seconds}s"),
-        Err(why) => format!("how long conntrack remembers them is not known ({why})"),
+    let forgotten = match timeout {
+        Some(seconds) => format!("conntrack forgets a silent one after {seconds}s"),
+        None => "how long conntrack remembers them is not known".to_owned(),
     };
-    let advice = match &namespace.timeout {
-        Ok(seconds) if u64::from(*seconds) < CLOSE_WAIT_TIMEOUT.as_secs() => format!(
+    const MEND: &str = "if the process never closes them, mend the process, since no timeout helps then";
+    let advice = match timeout {
+        Some(seconds) if u64::from(seconds) < CLOSE_WAIT_TIMEOUT.as_secs() => format!(
             "on an opaque port an answer that comes later is lost. Set the timeout to {}s, as linkerd-linger does at \
-             admission; if the process never closes them, mend the process, since no timeout helps then",
+             admission; {MEND}",
             CLOSE_WAIT_TIMEOUT.as_secs()
         ),
-        Ok(_) | Err(_) => {
-            "if the process never closes them, mend the process, since no timeout helps then".to_owned()
-        }
+        Some(_) | None => MEND.to_owned(),
     };
     format!("{fact}; {forgotten}; {advice}")
 }
 
+/// The process that has a socket.
+fn who(socket: &SocketReport<'_>) -> String {
+    let container = socket.container_name.as_deref();
+    let container = container.map_or_else(String::new, |name| format!(" in the container {name}"));
+    match (socket.side, socket.process.as_deref(), socket.pid) {
+        (Side::Proxy, _, Some(pid)) => format!("the proxy (PID {pid})"),
+        (Side::Proxy, ..) => "the proxy".to_owned(),
+        (_, Some(name), Some(pid)) => format!("app {name} (PID {pid}){container}"),
+        (Side::App, ..) => format!("an app of uid {} whose process cannot be seen", socket.uid),
+        (Side::Unknown, ..) => "no process that can be seen".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
+    use crate::sockets::report::tests::{namespace, socket};
 
-    fn socket(state: State, local: &str, remote: &str, name: Option<&str>) -> HalfClosed {
-        let owner = name.map(|name| Arc::new(Owner { pid: 7, name: name.to_owned(), container: None }));
-        let (local, remote) = (local.parse().unwrap(), remote.parse().unwrap());
-        HalfClosed { state, local, remote, owner, age: None, inode: 1 }
-    }
-
-    fn said(sockets: Vec<HalfClosed>, timeout: u32) -> Vec<String> {
-        let (tracked, timeout) = (Ok(Vec::new()), Ok(timeout));
-        verdicts(&Namespace { inode: 1, pod: None, sockets, tracked, timeout, gaps: Vec::new() })
+    fn said(sockets: Vec<SocketReport<'static>>, timeout: u32) -> Vec<String> {
+        verdicts(&namespace(sockets, Some(timeout)))
     }
 
     #[test]
     fn an_app_that_does_not_close_is_named() {
         let sockets = vec![
-            socket(State::CloseWait, "10.0.0.1:80", "10.0.0.2:1000", Some("web")),
-            socket(State::CloseWait, "[fd00::1]:80", "[fd00::2]:1000", Some("web")),
+            socket(State::CloseWait, Side::App, "10.0.0.1:80", "10.0.0.2:1000", Some("web")),
+            socket(State::CloseWait, Side::App, "[fd00::1]:80", "[fd00::2]:1000", Some("web")),
         ];
         assert_eq!(
             said(sockets, 60),
@@ -96,17 +108,36 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_within_the_pod_is_told_of_once() {
+    fn its_container_is_named_where_it_is_known() {
+        let mut socket = socket(State::CloseWait, Side::App, "10.0.0.1:80", "10.0.0.2:1000", Some("java"));
+        socket.container_name = Some("cart".into());
+        socket.age_seconds = Some(61);
+        let said = said(vec![socket], 3600);
+        let start = "app java (PID 7) in the container cart has left 1 connection half-closed for up to 61s:";
+        assert!(said[0].starts_with(start), "{said:?}");
+    }
+
+    #[test]
+    fn a_process_that_cannot_be_seen_is_told_by_its_user() {
+        let app = socket(State::CloseWait, Side::App, "10.0.0.1:80", "10.0.0.2:1000", None);
+        let proxy = socket(State::CloseWait, Side::Proxy, "10.0.0.1:81", "10.0.0.2:1000", None);
+        let said = said(vec![app, proxy], 60);
+        assert!(said[0].starts_with("the proxy has left 1 connection"), "{said:?}");
+        assert!(said[1].starts_with("an app of uid 1000 whose process cannot be seen has left"), "{said:?}");
+    }
+
+    #[test]
+    fn a_connection_within_the_pod_is_reported_once() {
         let sockets = vec![
-            socket(State::CloseWait, "127.0.0.1:80", "127.0.0.1:1000", Some("web")),
-            socket(State::FinWait2, "127.0.0.1:1000", "127.0.0.1:80", Some("linkerd2-proxy")),
+            socket(State::CloseWait, Side::App, "127.0.0.1:80", "127.0.0.1:1000", Some("web")),
+            socket(State::FinWait2, Side::Proxy, "127.0.0.1:1000", "127.0.0.1:80", Some("linkerd2-proxy")),
         ];
         assert_eq!(said(sockets, 3600).len(), 1);
     }
 
     #[test]
-    fn an_end_elsewhere_is_told_of() {
-        let sockets = vec![socket(State::FinWait2, "10.0.0.1:1000", "10.0.0.2:80", None)];
+    fn an_end_elsewhere_is_reported() {
+        let sockets = vec![socket(State::FinWait2, Side::Unknown, "10.0.0.1:1000", "10.0.0.2:80", None)];
         assert_eq!(
             said(sockets, 60),
             [

@@ -30,6 +30,8 @@ const TEMPLATE_HASH: &str = "pod-template-hash";
 /// What is to be known of a pod.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PodSeen {
+    uid: String,
+    name: String,
     namespace: String,
     owner: Workload,
     close_wait: Now,
@@ -60,6 +62,8 @@ struct Metadata {
     labels: Option<BTreeMap<String, String>>,
     #[serde(default)]
     deletion_timestamp: Option<String>,
+    #[serde(default)]
+    uid: Option<String>,
 }
 
 /// What pods are judged by.
@@ -96,7 +100,8 @@ impl Judge {
             .find(|finding| finding.rule == RuleId::ProbeMatchesIdleTimeout)
             .map(|finding| finding.message.clone());
         let owner = owner(&object, &metadata);
-        Some(PodSeen { namespace: namespace.to_owned(), owner, close_wait, mended, rejected })
+        let (uid, name) = (metadata.uid.unwrap_or_default(), object.display_name());
+        Some(PodSeen { uid, name, namespace: namespace.to_owned(), owner, close_wait, mended, rejected })
     }
 }
 
@@ -124,8 +129,17 @@ pub fn missing(snapshot: &Snapshot, name: &str) -> Option<CheckResult> {
     (!there).then(|| CheckResult::of(CheckId::CloseWait, outcome()))
 }
 
-/// The checks of `--proxy`.
-pub fn checks(snapshot: &Snapshot, pods: &Read<Vec<PodSeen>>) -> Vec<CheckResult> {
+/// What was read in the kernels of pods.
+#[derive(Clone, Debug, Default)]
+pub struct Kernels {
+    /// Close-wait timeouts in seconds, by the UIDs of pods.
+    pub timeouts: BTreeMap<String, u32>,
+    /// Why pods could not be read.
+    pub errors: Vec<String>,
+}
+
+/// The checks of `--proxy`; `kernels` are `None` if there was no way to read any.
+pub fn checks(snapshot: &Snapshot, pods: &Read<Vec<PodSeen>>, kernels: Option<&Kernels>) -> Vec<CheckResult> {
     let pods = match pods {
         Ok(pods) => pods,
         Err(error) => return vec![CheckResult::unread(CheckId::CloseWait, error)],
@@ -139,6 +153,7 @@ pub fn checks(snapshot: &Snapshot, pods: &Read<Vec<PodSeen>>) -> Vec<CheckResult
         .collect();
     let acted_on: Vec<_> = pods.iter().filter(|pod| acting.contains(&pod.namespace.as_str())).collect();
     let mut results = values(pods);
+    results.push(in_kernels(pods, kernels));
     results.extend([fails(pods), restarts(&acted_on), races(&acted_on)]);
     results
 }
@@ -174,6 +189,47 @@ fn values(pods: &[PodSeen]) -> Vec<CheckResult> {
             CheckResult::good(id, format!("{} in {name}: {}", id.description(), values.join("; ")))
         })
         .collect()
+}
+
+/// The timeouts that were read, and the pods that have another one than their init containers set.
+fn in_kernels(pods: &[PodSeen], kernels: Option<&Kernels>) -> CheckResult {
+    let id = CheckId::CloseWaitKernel;
+    let Some(kernels) = kernels else {
+        let how = "not read: `linkerd-linger install --sockets` makes them readable, `sockets --debug-container` reads one pod";
+        return CheckResult::good(id, format!("{} ({how})", id.description()));
+    };
+    let mut values: BTreeMap<u32, usize> = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for pod in pods {
+        let Some(seconds) = kernels.timeouts.get(&pod.uid) else { continue };
+        *values.entry(*seconds).or_default() += 1;
+        match pod.close_wait {
+            Now::Sets(_, set) if set != *seconds => {
+                wrong.push(format!(
+                    "{}/{}: {seconds}s, and not the {set}s that its init container sets",
+                    pod.namespace, pod.name
+                ));
+            }
+            Now::Sets(..) | Now::Fails(_) | Now::Unset => {}
+        }
+    }
+    let values =
+        values.iter().rev().map(|(seconds, number)| format!("{seconds}s in {}", count(*number, "pod")));
+    let mut values: Vec<_> = values.collect();
+    let unread = pods.iter().filter(|pod| !kernels.timeouts.contains_key(&pod.uid)).count();
+    if unread > 0 {
+        values.push(format!("not read in {}", count(unread, "pod")));
+    }
+    let outcome = if wrong.is_empty() && !kernels.errors.is_empty() {
+        Outcome::warn_of("these could not be read", &kernels.errors)
+    } else {
+        Outcome::warn_of("these have another value than their pods say", &wrong)
+    };
+    let mut result = CheckResult::of(id, outcome);
+    if !values.is_empty() {
+        result.description = format!("{}: {}", id.description(), values.join(", "));
+    }
+    result
 }
 
 fn fails(pods: &[PodSeen]) -> CheckResult {

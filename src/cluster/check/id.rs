@@ -43,8 +43,10 @@ pub enum CheckId {
     DryRunPatched,
     /// A pod is rejected, live.
     DryRunRejected,
-    /// What init containers set.
+    /// What init containers will set.
     CloseWait,
+    /// What the kernel has.
+    CloseWaitKernel,
     /// Init containers that fail at it.
     CloseWaitFails,
     /// Pods from before the webhook.
@@ -95,7 +97,7 @@ impl Category {
 
 impl CheckId {
     /// Every check, in the order in which they are made.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::ApiClient,
         Self::ApiQuery,
         Self::ApiVersion,
@@ -117,6 +119,7 @@ impl CheckId {
         Self::DryRunPatched,
         Self::DryRunRejected,
         Self::CloseWait,
+        Self::CloseWaitKernel,
         Self::CloseWaitFails,
         Self::Restarts,
         Self::ProbeRaces,
@@ -146,6 +149,7 @@ impl CheckId {
             Self::DryRunPatched => "dry-run-patched",
             Self::DryRunRejected => "dry-run-rejected",
             Self::CloseWait => "close-wait-values",
+            Self::CloseWaitKernel => "close-wait-in-kernel",
             Self::CloseWaitFails => "close-wait-failing",
             Self::Restarts => "pods-to-restart",
             Self::ProbeRaces => "probe-races",
@@ -176,6 +180,7 @@ impl CheckId {
             Self::DryRunPatched => "a pod is patched (server-side dry run)",
             Self::DryRunRejected => "a pod is rejected (server-side dry run)",
             Self::CloseWait => "close-wait timeouts of injected pods",
+            Self::CloseWaitKernel => "close-wait timeouts in the kernels of injected pods",
             Self::CloseWaitFails => "no init container fails to set its close-wait timeout",
             Self::Restarts => "no pod is older than the webhook",
             Self::ProbeRaces => "no pod would be rejected if it were created again",
@@ -193,7 +198,11 @@ impl CheckId {
             Self::CaBundle | Self::Lifetime => Category::Certificate,
             Self::ModeLabels | Self::OptedIn | Self::PodSecurity => Category::Namespaces,
             Self::DryRunPatched | Self::DryRunRejected => Category::DryRun,
-            Self::CloseWait | Self::CloseWaitFails | Self::Restarts | Self::ProbeRaces => Category::DataPlane,
+            Self::CloseWait
+            | Self::CloseWaitKernel
+            | Self::CloseWaitFails
+            | Self::Restarts
+            | Self::ProbeRaces => Category::DataPlane,
         }
     }
 

@@ -24,7 +24,7 @@ fn check(pods: &[Value]) -> Vec<CheckResult> {
     let snapshot = healthy();
     let judge = Judge::of(&snapshot, today());
     let seen: Vec<PodSeen> = pods.iter().filter_map(|pod| judge.see(&pod.to_string())).collect();
-    checks(&snapshot, &Ok(seen))
+    checks(&snapshot, &Ok(seen), None)
 }
 
 fn outcome(results: &[CheckResult], id: CheckId) -> &Outcome {
@@ -125,7 +125,7 @@ fn a_namespace_that_is_not_there_has_no_good_pods() {
 #[test]
 fn pods_that_cannot_be_listed_are_one_result() {
     let forbidden = ReadError::Forbidden { what: "list pods".to_owned() };
-    let results = checks(&healthy(), &Err(forbidden));
+    let results = checks(&healthy(), &Err(forbidden), None);
     assert_eq!(results.len(), 1);
     assert_outcome(&results[0].outcome, "warning", "no permission to list pods");
 }

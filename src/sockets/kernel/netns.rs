@@ -92,8 +92,9 @@ pub fn of_node() -> io::Result<(Vec<Target>, usize)> {
             }
         };
         let target = targets.entry(inode).or_insert_with(|| Target { inode, path: Some(path), pod: None });
-        if target.pod.is_none() {
-            target.pod = owners::pod(&process);
+        // The first process may be the pod's sandbox, which has no file with its host name.
+        if target.pod.as_ref().is_none_or(|pod| pod.name.is_none()) {
+            target.pod = owners::pod(&process).or_else(|| target.pod.take());
         }
     }
     Ok((targets.into_values().collect(), hidden))

@@ -1,32 +1,8 @@
-//! One look at a network namespace, and ages from one look to the next.
+//! One look at each network namespace.
 
-use std::{collections::HashMap, io, net::SocketAddr, time::Instant};
+use std::io;
 
-use super::{HalfClosed, Namespace, State, Target, owners, proc_net, tracked};
-
-/// When each connection was seen first.
-#[derive(Debug, Default)]
-pub struct Ages {
-    seen: HashMap<(u64, State, SocketAddr, SocketAddr), Instant>,
-    looks: usize,
-}
-
-impl Ages {
-    /// Gives each connection its age, and forgets those that are gone.
-    pub fn tell(&mut self, namespaces: &mut [Namespace], now: Instant) {
-        let mut seen = HashMap::new();
-        for namespace in namespaces {
-            for socket in &mut namespace.sockets {
-                let key = (namespace.inode, socket.state, socket.local, socket.remote);
-                let since = self.seen.get(&key).copied().unwrap_or(now);
-                seen.insert(key, since);
-                socket.age = (self.looks > 0).then(|| now.saturating_duration_since(since).as_secs());
-            }
-        }
-        self.seen = seen;
-        self.looks += 1;
-    }
-}
+use super::{HalfClosed, Namespace, Target, owners, proc_net, tracked};
 
 /// Looks into namespaces. The errors say which may not be entered, or whose sockets cannot be read, and why.
 pub fn sample(targets: &[Target]) -> (Vec<Namespace>, Vec<String>) {
@@ -54,9 +30,13 @@ pub fn sample(targets: &[Target]) -> (Vec<Namespace>, Vec<String>) {
     (namespaces, errors)
 }
 
-/// What is told of processes that could not be looked at, if there are any.
+/// A message about processes that could not be read, if there are any.
 pub fn hidden_processes(number: usize) -> Option<String> {
-    (number > 0).then(|| format!("{number} processes may not be looked at: run it as root"))
+    (number > 0).then(|| format!("cannot read {}: run it as root", count_processes(number)))
+}
+
+fn count_processes(number: usize) -> String {
+    if number == 1 { "1 process".to_owned() } else { format!("{number} processes") }
 }
 
 /// The sockets of a namespace, without their processes.

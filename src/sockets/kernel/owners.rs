@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    ffi::OsStr,
     fs, io,
     os::unix::fs::MetadataExt,
     sync::Arc,
@@ -58,9 +59,14 @@ pub(super) fn of_namespaces(wanted: &HashSet<u64>) -> io::Result<HashMap<u64, Ow
 /// The pod of a process.
 pub(super) fn pod(process: &Process) -> Option<Pod> {
     let uid = cgroups(process).iter().find_map(|path| pod_of(path))?;
-    let name = fs::read_to_string(format!("/proc/{}/root/etc/hostname", process.pid)).ok();
-    let name = name.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
-    Some(Pod { uid, name })
+    Some(Pod { uid, name: host_name(process) })
+}
+
+/// The host name in a container: its file, or the variable that container runtimes set.
+fn host_name(process: &Process) -> Option<String> {
+    let file = fs::read_to_string(format!("/proc/{}/root/etc/hostname", process.pid)).ok();
+    let file = file.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
+    file.or_else(|| process.environ().ok()?.remove(OsStr::new("HOSTNAME"))?.into_string().ok())
 }
 
 fn name(process: &Process) -> String {

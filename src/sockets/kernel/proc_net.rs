@@ -17,7 +17,8 @@ use procfs::{
     net::{TcpNetEntries, TcpState},
 };
 
-use super::{HalfClosed, State, netlink};
+use super::{HalfClosed, netlink};
+use crate::sockets::State;
 
 /// The half-closed connections, by the faster way that works.
 pub(super) fn half_closed() -> io::Result<Vec<HalfClosed>> {
@@ -48,6 +49,7 @@ fn by_sock_diag() -> io::Result<Vec<HalfClosed>> {
                 state,
                 SocketAddr::new(id.source_address, id.source_port),
                 SocketAddr::new(id.destination_address, id.destination_port),
+                header.uid,
                 header.inode.into(),
             ));
         })?;
@@ -70,14 +72,14 @@ fn by_proc() -> io::Result<Vec<HalfClosed>> {
                 TcpState::FinWait2 => State::FinWait2,
                 _ => return None,
             };
-            Some(socket(state, entry.local_address, entry.remote_address, entry.inode))
+            Some(socket(state, entry.local_address, entry.remote_address, entry.uid, entry.inode))
         }));
     }
     Ok(sockets)
 }
 
-fn socket(state: State, local: SocketAddr, remote: SocketAddr, inode: u64) -> HalfClosed {
-    HalfClosed { state, local: plain(local), remote: plain(remote), owner: None, age: None, inode }
+fn socket(state: State, local: SocketAddr, remote: SocketAddr, uid: u32, inode: u64) -> HalfClosed {
+    HalfClosed { state, local: plain(local), remote: plain(remote), owner: None, uid, inode }
 }
 
 /// An IPv4 connection of a socket for both families is one of IPv4.

@@ -1,0 +1,110 @@
+//! Programs in containers of running pods: `exec`, and ephemeral containers to run them in.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api,
+    api::{AttachParams, Patch, PatchParams},
+    core::Request,
+};
+use serde_json::{Value, json};
+use tokio::{io::AsyncReadExt, time::timeout};
+
+use super::{Cluster, Read, ReadError, cause, parse, refused};
+
+/// The longest time for a program: a node with 100,000 sockets takes seconds.
+const RUN: Duration = Duration::from_secs(60);
+/// The longest output that is read, in bytes: 200 bytes for each of 500,000 sockets.
+const LONGEST_OUTPUT: u64 = 100 << 20;
+/// The longest part of a program's error output that is repeated, in characters.
+const LONGEST_ERROR: usize = 500;
+
+impl Cluster {
+    /// Runs a program in a container and returns its standard output.
+    ///
+    /// The exchange is over WebSocket, which every API server since 1.30 takes, and older ones pass on to the kubelet.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started, fails, or does not end in time.
+    pub async fn exec(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: &str,
+        command: &[String],
+    ) -> Read<Vec<u8>> {
+        let what =
+            format!("run {} in the container {container} of the pod {namespace}/{pod}", command.join(" "));
+        let failed = |why: String| ReadError::Failed { what: what.clone(), why };
+        let exchange = async {
+            let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+            let params = AttachParams::default().container(container).stdin(false).stdout(true).stderr(true);
+            let mut process = pods.exec(pod, command, &params).await.map_err(|error| {
+                // A refusal is an answer without an upgrade.
+                let why = cause(&error);
+                if why.contains("403") {
+                    ReadError::Forbidden { what: format!("create pods/exec in the namespace {namespace}") }
+                } else {
+                    failed(why)
+                }
+            })?;
+            let (mut output, mut errors) = (Vec::new(), Vec::new());
+            let (stdout, stderr, status) = (process.stdout(), process.stderr(), process.take_status());
+            let read = async {
+                if let Some(stdout) = stdout {
+                    stdout.take(LONGEST_OUTPUT).read_to_end(&mut output).await?;
+                }
+                Ok::<_, std::io::Error>(())
+            };
+            let read_errors = async {
+                if let Some(stderr) = stderr {
+                    stderr.take(LONGEST_OUTPUT).read_to_end(&mut errors).await?;
+                }
+                Ok::<_, std::io::Error>(())
+            };
+            tokio::try_join!(read, read_errors).map_err(|error| failed(error.to_string()))?;
+            let status = match status {
+                Some(status) => status.await,
+                None => None,
+            };
+            match status {
+                Some(status) if status.status.as_deref() == Some("Success") => Ok(output),
+                status => {
+                    let said = String::from_utf8_lossy(&errors);
+                    let said: String = said.trim().chars().take(LONGEST_ERROR).collect();
+                    let message = status.and_then(|status| status.message).unwrap_or_default();
+                    Err(failed(if said.is_empty() { message } else { said }))
+                }
+            }
+        };
+        let late = |_| failed(format!("it did not end within {}s", RUN.as_secs()));
+        timeout(RUN, exchange).await.map_err(late)?
+    }
+
+    /// Adds an ephemeral container to a pod.
+    ///
+    /// # Errors
+    ///
+    /// When the API server refuses it.
+    pub async fn add_ephemeral_container(&self, namespace: &str, pod: &str, container: &Value) -> Read<()> {
+        let what = format!("patch pods/ephemeralcontainers of the pod {namespace}/{pod}");
+        let patch = json!({"spec": {"ephemeralContainers": [container]}});
+        let path = format!("/api/v1/namespaces/{namespace}/pods");
+        let request = Request::new(path).patch_subresource(
+            "ephemeralcontainers",
+            pod,
+            &PatchParams::default(),
+            &Patch::Strategic(patch),
+        );
+        match self.ask(&what, request).await? {
+            Ok(text) => parse::<serde::de::IgnoredAny>(&what, &text).map(drop),
+            // Admission answers 403 as well, with a reason that the user needs.
+            Err(status) if status.code == 403 && !status.message.contains("cannot patch resource") => {
+                Err(ReadError::Failed { what, why: status.message.clone() })
+            }
+            Err(status) => Err(refused(&what, &status)),
+        }
+    }
+}

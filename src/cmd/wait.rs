@@ -1,0 +1,37 @@
+//! `_wait`: keeps the ephemeral container of `sockets --debug-container` running for some time.
+
+use std::{process::ExitCode, time::Duration};
+
+use anyhow::Context as _;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::base::{duration, shutdown::Signals};
+
+/// How long.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Args {
+    /// When to end
+    #[arg(value_parser = duration::read)]
+    duration: Duration,
+}
+
+/// Waits, or returns at SIGTERM, which the first process of a container would ignore.
+///
+/// # Errors
+///
+/// When signals cannot be caught.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let signals = Signals::catch().context("cannot catch SIGTERM and SIGINT")?;
+        let stop = CancellationToken::new();
+        tokio::spawn(signals.drive(stop.clone()));
+        // That the time is over is the usual end.
+        let _ = timeout(args.duration, stop.cancelled()).await;
+        Ok(ExitCode::SUCCESS)
+    })
+}
