@@ -17,6 +17,10 @@ lint:
 test:
     cargo test --locked
 
+# Runs a cluster with a node and an installation, and prints its kubeconfig; Enter ends it. Needs root.
+cluster:
+    cargo test --locked --test node -- --ignored --nocapture run_for_a_person
+
 # Writes the generated documents, manifests and snapshots anew: look at what changed before you commit it.
 update:
     UPDATE_DOCS=1 INSTA_UPDATE=always cargo test --locked

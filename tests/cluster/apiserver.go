@@ -9,29 +9,39 @@ import (
 	"github.com/spf13/pflag"
 	cliflag "k8s.io/component-base/cli/flag"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app"
-	"k8s.io/kubernetes/cmd/kube-apiserver/app/options"
+	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app/options"
 )
 
-// startAPIServer serves on a free port with the admission plugins that are on by default.
-func startAPIServer(files files, etcdURL, services string, end context.CancelCauseFunc) (string, error) {
+// loopback is the address of an API server that no pod can reach.
+const loopback = "127.0.0.1"
+
+// startAPIServer serves on a free port, or for a node on its own, with the admission plugins that are on by default.
+func startAPIServer(files files, etcdURL string, settings settings, end context.CancelCauseFunc) (string, error) {
 	// The server is given the listener itself: a port that is only looked up could be taken before it is used.
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	port, reconciler := "0", "none"
+	if settings.node {
+		// Pods find the server by the endpoints of its Service.
+		port, reconciler = apiServerPort, "lease"
+	}
+	listener, err := net.Listen("tcp", net.JoinHostPort(settings.address, port))
 	if err != nil {
 		return "", err
 	}
-	server := options.NewServerRunOptions()
+	server := apiserver.NewServerRunOptions()
 	err = parse(server.Flags(), []string{
-		// There is no other address, and no one to find the server by the endpoints of its Service.
-		"--advertise-address=127.0.0.1",
-		"--endpoint-reconciler-type=none",
+		"--advertise-address=" + settings.address,
+		"--endpoint-reconciler-type=" + reconciler,
 		"--allow-privileged=true",
 		"--authorization-mode=RBAC",
-		"--bind-address=127.0.0.1",
+		"--bind-address=" + settings.address,
 		"--etcd-servers=" + etcdURL,
+		"--kubelet-client-certificate=" + files.clientCertificate,
+		"--kubelet-client-key=" + files.clientKey,
+		"--kubelet-preferred-address-types=InternalIP",
 		"--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file=" + files.serviceAccountKey,
 		"--service-account-signing-key-file=" + files.serviceAccountKey,
-		"--service-cluster-ip-range=" + services,
+		"--service-cluster-ip-range=" + settings.services,
 		"--tls-cert-file=" + files.certificate,
 		"--tls-private-key-file=" + files.key,
 		"--token-auth-file=" + files.tokens,

@@ -30,39 +30,54 @@ type ready struct {
 	Token      string `json:"token"`
 }
 
+// settings are what a cluster is run with.
+type settings struct {
+	dir, services string
+	// address is that of the API server; on loopback there are no nodes that could reach it.
+	address string
+	// outside is the URL by which the API server is reached from outside of its network namespace.
+	outside string
+
+	node       bool
+	containerd string
+	images     list
+}
+
 // runCluster runs a cluster until the end of standard input, a signal, or the failure of a part. Nothing in dir is of use
 // afterwards, so no part is stopped in order: the process ends. After a failure dir stays, for whoever asks why.
-func runCluster(dir, services string) error {
+func runCluster(settings settings) error {
 	ctx, end := context.WithCancelCause(context.Background())
 	go watchTheEnd(end)
-	err := serve(ctx, end, dir, services)
+	settings.address = loopback
+	err := serve(ctx, end, settings)
 	if errors.Is(err, errEnded) {
-		return removeAll(dir)
+		return removeAll(settings.dir)
 	}
 	return err
 }
 
 // serve starts the parts one after the other, says that they are ready, and returns the cause of the end.
-func serve(ctx context.Context, end context.CancelCauseFunc, dir, services string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+func serve(ctx context.Context, end context.CancelCauseFunc, settings settings) error {
+	if err := os.MkdirAll(settings.dir, 0o700); err != nil {
 		return err
 	}
-	files, err := writeFiles(dir)
+	files, err := writeFiles(settings.dir)
 	if err != nil {
 		return err
 	}
-	etcdURL, err := startEtcd(filepath.Join(dir, "etcd"), end)
+	etcdURL, err := startEtcd(filepath.Join(settings.dir, "etcd"), end)
 	if err != nil {
 		return fmt.Errorf("etcd: %w", err)
 	}
-	server, err := startAPIServer(files, etcdURL, services, end)
+	server, err := startAPIServer(files, etcdURL, settings, end)
 	if err != nil {
 		return fmt.Errorf("kube-apiserver: %w", err)
 	}
-	if err := writeKubeconfig(files, server); err != nil {
+	kubeconfig := filepath.Join(settings.dir, "kubeconfig-inside")
+	if err := writeKubeconfig(kubeconfig, files, server); err != nil {
 		return err
 	}
-	config, err := clientcmd.BuildConfigFromFlags("", files.kubeconfig)
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
 		return err
 	}
@@ -73,11 +88,22 @@ func serve(ctx context.Context, end context.CancelCauseFunc, dir, services strin
 	if err := eventually(ctx, func(ctx context.Context) error { return apiServerIsReady(ctx, client) }); err != nil {
 		return fmt.Errorf("kube-apiserver: %w", err)
 	}
-	if err := startControllers(files, end); err != nil {
+	if err := startControllers(files, kubeconfig, end); err != nil {
 		return fmt.Errorf("kube-controller-manager: %w", err)
 	}
 	if err := eventually(ctx, func(ctx context.Context) error { return controllersAreReady(ctx, client) }); err != nil {
 		return fmt.Errorf("kube-controller-manager: %w", err)
+	}
+	if settings.node {
+		if err := startNode(ctx, client, node{settings: settings, files: files, kubeconfig: kubeconfig}); err != nil {
+			return fmt.Errorf("node: %w", err)
+		}
+	}
+	if settings.outside != "" {
+		server = settings.outside
+	}
+	if err := writeKubeconfig(files.kubeconfig, files, server); err != nil {
+		return err
 	}
 	line := ready{Server: server, CAFile: files.ca, Kubeconfig: files.kubeconfig, Token: files.token}
 	if err := json.NewEncoder(os.Stdout).Encode(line); err != nil {
@@ -148,11 +174,11 @@ func controllersAreReady(ctx context.Context, client kubernetes.Interface) error
 	return err
 }
 
-func writeKubeconfig(files files, server string) error {
+func writeKubeconfig(path string, files files, server string) error {
 	config := clientcmdapi.NewConfig()
 	config.Clusters["test"] = &clientcmdapi.Cluster{Server: server, CertificateAuthority: files.ca}
 	config.AuthInfos["admin"] = &clientcmdapi.AuthInfo{Token: files.token}
 	config.Contexts["test"] = &clientcmdapi.Context{Cluster: "test", AuthInfo: "admin", Namespace: "default"}
 	config.CurrentContext = "test"
-	return clientcmd.WriteToFile(*config, files.kubeconfig)
+	return clientcmd.WriteToFile(*config, path)
 }

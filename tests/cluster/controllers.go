@@ -33,14 +33,14 @@ var controllers = []string{
 }
 
 // startControllers runs them each as its own ServiceAccount, as clusters do, without a port.
-func startControllers(files files, end context.CancelCauseFunc) error {
+func startControllers(files files, kubeconfig string, end context.CancelCauseFunc) error {
 	manager, err := options.NewKubeControllerManagerOptions()
 	if err != nil {
 		return err
 	}
 	err = parse(manager.Flags(app.KnownControllers(), app.ControllersDisabledByDefault(), app.ControllerAliases()), []string{
 		"--controllers=" + strings.Join(controllers, ","),
-		"--kubeconfig=" + files.kubeconfig,
+		"--kubeconfig=" + kubeconfig,
 		"--leader-elect=false",
 		"--root-ca-file=" + files.ca,
 		"--secure-port=0",

@@ -20,9 +20,11 @@ import (
 // files are the paths of what the parts know each other by, and the token of the one user.
 type files struct {
 	ca, certificate, key string
-	serviceAccountKey    string
-	tokens, kubeconfig   string
-	token                string
+	// Those by which a kubelet knows the API server.
+	clientCertificate, clientKey string
+	serviceAccountKey            string
+	tokens, kubeconfig           string
+	token                        string
 }
 
 // writeFiles makes an authority, the API server's certificate, the key that signs ServiceAccount tokens, and an admin.
@@ -30,6 +32,7 @@ func writeFiles(dir string) (files, error) {
 	in := func(name string) string { return filepath.Join(dir, name) }
 	files := files{
 		ca: in("ca.crt"), certificate: in("apiserver.crt"), key: in("apiserver.key"),
+		clientCertificate: in("client.crt"), clientKey: in("client.key"),
 		serviceAccountKey: in("service-account.key"),
 		tokens:            in("tokens.csv"), kubeconfig: in("kubeconfig"),
 	}
@@ -78,9 +81,24 @@ func writeCertificates(files files) error {
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		DNSNames:     []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"},
-		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
+		IPAddresses:  []net.IP{net.ParseIP(loopback), net.ParseIP(nodeAddress), net.ParseIP(firstService)},
 	}
-	return writeCertificate(files.certificate, server, authority, key.Public(), authorityKey)
+	if err := writeCertificate(files.certificate, server, authority, key.Public(), authorityKey); err != nil {
+		return err
+	}
+	clientKey, err := writeKey(files.clientKey)
+	if err != nil {
+		return err
+	}
+	client := &x509.Certificate{
+		SerialNumber: big.NewInt(3),
+		Subject:      pkix.Name{CommonName: "kube-apiserver-kubelet-client"},
+		NotBefore:    authority.NotBefore,
+		NotAfter:     authority.NotAfter,
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	return writeCertificate(files.clientCertificate, client, authority, clientKey.Public(), authorityKey)
 }
 
 func writeCertificate(path string, template, issuer *x509.Certificate, key crypto.PublicKey, issuerKey crypto.Signer) error {

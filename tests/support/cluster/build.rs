@@ -1,4 +1,4 @@
-//! Builds the Go program of `tests/cluster` once per content, below the `target` directory.
+//! Builds the Go programs of `tests/cluster` once per content, below the `target` directory.
 
 use std::{
     fs::{self, File},
@@ -20,19 +20,40 @@ const FORGOTTEN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// The program, built unless it is there. Whoever comes while it is built waits.
 pub(super) fn program() -> Result<PathBuf, NotRun> {
-    let program = Path::new(CACHE).join(format!("cluster-{:016x}", fingerprint()));
-    let lock = File::create(Path::new(CACHE).join("cluster.lock")).unwrap();
+    let flags = format!("-s -w -X k8s.io/component-base/version.gitVersion={}", kubernetes());
+    package("cluster", ".", &flags, true)
+}
+
+/// The program of the tests' pods, which needs no library.
+pub(super) fn pod() -> Result<PathBuf, NotRun> {
+    package("pod", "./pod", "-s -w", false)
+}
+
+/// Builds a package of `tests/cluster`, unless the program of the same sources is there.
+fn package(name: &str, package: &str, flags: &str, cgo: bool) -> Result<PathBuf, NotRun> {
+    let sources = Path::new(SOURCES).join(package);
+    let program = Path::new(CACHE).join(format!("{name}-{:016x}", fingerprint(&sources)));
+    let lock = File::create(Path::new(CACHE).join(format!("{name}.lock"))).unwrap();
     lock.lock().unwrap();
     if !program.exists() {
-        build(&program)?;
-        remove_forgotten(&program);
+        let unfinished = program.with_extension("unfinished");
+        let mut command = Command::new("go");
+        command.current_dir(SOURCES).args(["build", "-v", "-trimpath", "-buildvcs=false", "-ldflags", flags]);
+        command.arg("-o").arg(&unfinished).arg(package);
+        if !cgo {
+            command.env("CGO_ENABLED", "0");
+        }
+        go(command, &format!("tests/cluster ({name})"))?;
+        fs::rename(unfinished, &program).unwrap();
+        remove_forgotten(&format!("{name}-"), &program);
     }
     Ok(program)
 }
 
 /// Of everything that a build depends on but the toolchain, whose version `go.mod` bounds.
-fn fingerprint() -> u64 {
-    let mut files: Vec<_> = fs::read_dir(SOURCES).unwrap().map(|entry| entry.unwrap().path()).collect();
+fn fingerprint(sources: &Path) -> u64 {
+    let files = fs::read_dir(sources).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = files.filter(|path| path.is_file()).collect();
     files.sort();
     let mut hasher = DefaultHasher::new();
     for file in files {
@@ -49,12 +70,9 @@ fn kubernetes() -> String {
     version.expect("go.mod requires k8s.io/kubernetes").to_owned()
 }
 
-fn build(program: &Path) -> Result<(), NotRun> {
-    let unfinished = program.with_extension("unfinished");
-    let flags = format!("-s -w -X k8s.io/component-base/version.gitVersion={}", kubernetes());
-    let mut command = Command::new("go");
-    command.current_dir(SOURCES).args(["build", "-v", "-trimpath", "-buildvcs=false", "-ldflags"]);
-    command.arg(flags).arg("-o").arg(&unfinished).arg(".").stdin(Stdio::null()).stderr(Stdio::piped());
+/// Runs `go`, and says from time to time that it is not stuck.
+pub(super) fn go(mut command: Command, what: &str) -> Result<(), NotRun> {
+    command.stdin(Stdio::null()).stderr(Stdio::piped());
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -64,7 +82,7 @@ fn build(program: &Path) -> Result<(), NotRun> {
     };
     let started = Instant::now();
     let mut told = started;
-    say("building the test cluster: minutes the first time, with 3 GB of Go's caches");
+    say(&format!("building {what}: minutes the first time, with 3 GB of Go's caches"));
     let (mut steps, mut last) = (0, Vec::new());
     for line in BufReader::new(child.stderr.take().unwrap()).lines() {
         steps += 1;
@@ -74,23 +92,19 @@ fn build(program: &Path) -> Result<(), NotRun> {
         }
         if told.elapsed() > PROGRESS {
             told = Instant::now();
-            say(&format!(
-                "building the test cluster: {steps} packages after {}s",
-                started.elapsed().as_secs()
-            ));
+            say(&format!("building {what}: {steps} packages after {}s", started.elapsed().as_secs()));
         }
     }
-    assert!(child.wait().unwrap().success(), "cannot build tests/cluster:\n{}", last.join("\n"));
-    fs::rename(unfinished, program).unwrap();
-    say(&format!("built the test cluster in {}s", started.elapsed().as_secs()));
+    assert!(child.wait().unwrap().success(), "cannot build {what}:\n{}", last.join("\n"));
+    say(&format!("built {what} in {}s", started.elapsed().as_secs()));
     Ok(())
 }
 
 /// Removes what no one uses, unless it is so young that another checkout may.
-fn remove_forgotten(program: &Path) {
+fn remove_forgotten(prefix: &str, program: &Path) {
     for entry in fs::read_dir(CACHE).unwrap().flatten() {
         let path = entry.path();
-        let is_ours = entry.file_name().to_string_lossy().starts_with("cluster-") && path != program;
+        let is_ours = entry.file_name().to_string_lossy().starts_with(prefix) && path != program;
         let age = entry
             .metadata()
             .and_then(|metadata| metadata.modified())

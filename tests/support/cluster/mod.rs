@@ -1,12 +1,14 @@
-//! A Kubernetes control plane without nodes, for as long as the test process lives.
+//! A Kubernetes cluster for as long as the test process lives: a control plane, with or without a node.
 //!
 //! [`Cluster::start`] builds `tests/cluster` (once) and runs it; `KUBEBUILDER_ASSETS` names binaries to run instead.
+//! [`Cluster::start_with_node`] runs it with a kubelet and containerd.
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod assets;
 mod build;
+pub(crate) mod node;
 pub(crate) mod others;
 pub(crate) mod pods;
 pub(crate) mod webhook;
@@ -54,7 +56,44 @@ impl Cluster {
         let dir = tempfile::Builder::new().prefix("cluster-run-").tempdir_in(CACHE).unwrap();
         match assets() {
             Some(assets) => assets::start(&assets, dir, &services),
-            None => Ok(start(&build::program()?, dir, &services)),
+            None => Ok(start(&build::program()?, dir, &["--service-cluster-ip-range".to_owned(), services])),
+        }
+    }
+
+    /// Starts one with a node, on which pods run.
+    pub(crate) fn start_with_node() -> Result<Self, NotRun> {
+        let dir = tempfile::Builder::new().prefix("cluster-run-").tempdir_in(CACHE).unwrap();
+        let program = build::program()?;
+        let flags = node::flags(&program, dir.path())?;
+        Ok(start(&program, dir, &flags))
+    }
+
+    /// Ends every process of the node at once but the control plane, whose process is the first of their PID namespace.
+    /// What starts the node's programs starts them again.
+    pub(crate) fn kill_node(&self) {
+        let outer = self.process.child.id().to_string();
+        let parent = |pid: &str| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            Some(stat.rsplit(')').next()?.split_whitespace().nth(1)?.to_owned())
+        };
+        let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+        let pids = || {
+            let entries = fs::read_dir("/proc").unwrap().flatten();
+            entries
+                .filter_map(|entry| entry.file_name().into_string().ok())
+                .filter(|name| name.parse::<i32>().is_ok())
+        };
+        let first = pids().find(|pid| parent(pid).as_deref() == Some(&outer)).expect("the cluster runs");
+        let own = namespace(&first);
+        let pods = self.dir.file_name().unwrap().to_str().unwrap();
+        let is_of_pod = |pid: &str| {
+            fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|groups| groups.contains(pods))
+        };
+        let ours = |pid: &String| *pid != first && (namespace(pid) == own || is_of_pod(pid));
+        for pid in pids().filter(ours) {
+            let pid = rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
+            // It may have ended with another one.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
     }
 
@@ -153,9 +192,9 @@ impl Told {
 }
 
 /// Starts the program of `tests/cluster`, which removes `dir` at its end.
-fn start(program: &Path, dir: TempDir, services: &str) -> Cluster {
+fn start(program: &Path, dir: TempDir, flags: &[String]) -> Cluster {
     let mut command = Command::new(program);
-    command.args(["run", "--service-cluster-ip-range", services, "--dir"]).arg(dir.path());
+    command.arg("run").args(flags).arg("--dir").arg(dir.path());
     let process = Process::spawn(command, dir.path());
     process.first_line(dir.path());
     let kubectl = vec![program.to_owned(), "kubectl".into()];

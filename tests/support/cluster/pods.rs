@@ -4,14 +4,45 @@ use std::{fs, path::Path};
 
 use serde_json::{Map, Value, json};
 
+use super::node::POD_IMAGE;
+
 /// Linkerd's edge release whose injected pods the tests start from.
 const INJECTED: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/reviews/real-injector/edge-24.11.8");
 
+/// Linkerd's lines, by the directories of their recorded pods.
+pub(crate) const LINES: [&str; 4] =
+    ["stable-2.12.6", "stable-2.14.10", "edge-24.11.8-l5d2.17", "version-2.20"];
+const REVIEWS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/reviews");
+
 /// A recorded pod as the injector left it, without what the API server and controllers had added.
 pub(crate) fn injected(name: &str) -> Value {
-    let review: Value =
-        serde_json::from_slice(&fs::read(Path::new(INJECTED).join(format!("{name}.json"))).unwrap()).unwrap();
+    recorded(&Path::new(INJECTED).join(format!("{name}.json")), name)
+}
+
+/// A pod of a line of Linkerd, whose app is a program of `tests/cluster/pod`.
+pub(crate) fn of_line(line: &str, name: &str, program: &[&str]) -> Value {
+    let mut pod = recorded(&Path::new(REVIEWS).join(line).join("deployment.json"), name);
+    let metadata = pod["metadata"].as_object_mut().unwrap();
+    metadata.remove("generateName");
+    metadata.insert("name".to_owned(), name.into());
+    // What belongs to a ReplicaSet, or to a Deployment's Service.
+    metadata["labels"].as_object_mut().unwrap().retain(|label, _| label.starts_with("linkerd.io/"));
+    pod["spec"]["terminationGracePeriodSeconds"] = 1.into();
+    let app = app(&mut pod);
+    app["image"] = POD_IMAGE.into();
+    app["command"] = [&["/usr/bin/pod"], program].concat().into();
+    pod
+}
+
+/// The container that is not Linkerd's.
+pub(crate) fn app(pod: &mut Value) -> &mut Value {
+    let containers = pod["spec"]["containers"].as_array_mut().unwrap();
+    containers.iter_mut().find(|container| container["name"] != "linkerd-proxy").unwrap()
+}
+
+fn recorded(file: &Path, name: &str) -> Value {
+    let review: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
     let mut pod = review["request"]["object"].clone();
     let metadata = &review["request"]["object"]["metadata"];
     pod["metadata"] = json!({
