@@ -53,6 +53,11 @@ pub enum Command {
     ///
     /// Reads the network namespaces of pods through the API server, or those of this machine. It changes nothing there.
     Sockets(cmd::sockets::Args),
+    /// Measure how long a server keeps an idle connection
+    ///
+    /// Opens a few connections, sends one GET on each, and waits until the server closes them. A workload is reached by a
+    /// port-forward through the API server, which passes Linkerd's proxy by.
+    Measure(cmd::measure::Args),
     /// Check an installation, and what would fail in silence around it
     ///
     /// Reads only. What it may not read it names, and goes on.
@@ -83,6 +88,7 @@ impl Command {
             Self::Demo(args) => cmd::demo::run(&args),
             Self::SetCloseWait(args) => cmd::set_close_wait::run(args),
             Self::Sockets(args) => cmd::sockets::run(&args),
+            Self::Measure(args) => cmd::measure::run(&args),
             Self::Check(args) => cmd::check::run(&args),
             Self::Wait(args) => cmd::wait::run(args),
             Self::ExtensionMetadata(args) => cmd::extension_metadata::run(args),

@@ -11,6 +11,7 @@ pub mod install;
 pub mod lint;
 mod log;
 mod manifests;
+pub mod measure;
 pub mod serve;
 pub mod set_close_wait;
 pub mod sockets;

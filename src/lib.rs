@@ -72,6 +72,8 @@ pub mod cluster;
 
 pub mod sockets;
 
+pub mod measure;
+
 pub mod cmd;
 
 pub mod cli;

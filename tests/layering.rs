@@ -173,6 +173,7 @@ fn a_file_imports_from_its_own_folder_or_those_above() {
         "admission",
         "cluster",
         "sockets",
+        "measure",
         "cmd",
         "cli",
     ];

@@ -459,6 +459,42 @@ async fn without_the_daemon_set_an_ephemeral_container_reads_a_pod() {
     bed.install(&[]).await;
 }
 
+/// By port-forward, past the proxy, whose own port has another timeout.
+#[tokio::test]
+async fn a_deployments_server_is_measured_and_annotated() {
+    let Some((bed, _whole)) = bed().await else { return };
+    let mut pod = racing("measured-web", 10, "1500ms");
+    pod["metadata"]["annotations"].as_object_mut().unwrap().remove("linkerd-linger.io/idle-timeout");
+    pod["metadata"]["labels"]["app"] = "measured-web".into();
+    let metadata = pod["metadata"].as_object_mut().unwrap();
+    metadata.remove("name");
+    let deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "measured-web"},
+        "spec": {
+            "selector": {"matchLabels": {"app": "measured-web"}},
+            "template": {"metadata": pod["metadata"], "spec": pod["spec"]},
+        },
+    });
+    bed.create("shop", &deployment).await.ok();
+    let rollout = ["rollout", "status", "deployment/measured-web", "-n", "shop", "--timeout=120s"];
+    bed.kubectl(&rollout).await;
+    let told = bed.linger(&["measure", "deploy/measured-web", "-n", "shop", "-o", "json"]).await.ok();
+    let server = &told.json()["servers"][0];
+    assert_eq!(server["kind"], "closes-after", "{server}");
+    assert!((server["closesAfterSeconds"][0].as_f64().unwrap() - 1.5).abs() < 0.15, "{server}");
+    assert!(server["server"].as_str().unwrap().contains("container web-svc, port 8080, GET /"), "{server}");
+    assert!(server["spec"].as_str().unwrap().starts_with("unknown: "), "{server}");
+    let told = bed.linger(&["measure", "deploy/measured-web", "-n", "shop", "--annotate"]).await.ok();
+    assert!(told.stderr.contains("annotated deployment/measured-web in shop: "), "{told:?}");
+    let path = "jsonpath={.spec.template.metadata.annotations['linkerd-linger\\.io/idle-timeout']}";
+    let annotation = bed.kubectl(&["get", "deployment", "measured-web", "-n", "shop", "-o", path]).await;
+    assert_eq!(annotation, "web-svc=1.5s");
+    bed.kubectl(&rollout).await;
+    let told = bed.linger(&["measure", "deploy/measured-web", "-n", "shop", "-o", "json"]).await.ok();
+    assert_eq!(told.json()["servers"][0]["agrees"], true);
+    bed.kubectl(&["delete", "deployment", "measured-web", "-n", "shop"]).await;
+}
+
 #[tokio::test]
 async fn the_daemon_set_exposes_the_metrics_of_its_nodes_pods() {
     let Some((bed, _whole)) = bed().await else { return };

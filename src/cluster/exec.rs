@@ -1,4 +1,4 @@
-//! Programs in containers of running pods: `exec`, and ephemeral containers to run them in.
+//! What runs in pods: programs in their containers, ephemeral containers to run them in, and connections to their ports.
 
 use std::time::Duration;
 
@@ -9,7 +9,10 @@ use kube::{
     core::Request,
 };
 use serde_json::{Value, json};
-use tokio::{io::AsyncReadExt, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite},
+    time::timeout,
+};
 
 use super::{Cluster, Read, ReadError, cause, parse, refused};
 
@@ -41,15 +44,10 @@ impl Cluster {
         let exchange = async {
             let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
             let params = AttachParams::default().container(container).stdin(false).stdout(true).stderr(true);
-            let mut process = pods.exec(pod, command, &params).await.map_err(|error| {
-                // A refusal is an answer without an upgrade.
-                let why = cause(&error);
-                if why.contains("403") {
-                    ReadError::Forbidden { what: format!("create pods/exec in the namespace {namespace}") }
-                } else {
-                    failed(why)
-                }
-            })?;
+            let mut process = pods
+                .exec(pod, command, &params)
+                .await
+                .map_err(|error| denied(&error, "exec", namespace, &what))?;
             let (mut output, mut errors) = (Vec::new(), Vec::new());
             let (stdout, stderr, status) = (process.stdout(), process.stderr(), process.take_status());
             let read = async {
@@ -83,6 +81,49 @@ impl Cluster {
         timeout(RUN, exchange).await.map_err(late)?
     }
 
+    /// Opens a connection to a port of a pod, which arrives on the pod's loopback interface and so passes the proxy by.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be opened. That nothing listens at the port shows as an end of the stream.
+    pub async fn port_forward(
+        &self,
+        namespace: &str,
+        pod: &str,
+        port: u16,
+    ) -> Read<impl AsyncRead + AsyncWrite + Unpin + Send + 'static> {
+        let what = format!("forward the port {port} of the pod {namespace}/{pod}");
+        let failed = |why: String| ReadError::Failed { what: what.clone(), why };
+        let open = async {
+            let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+            let mut forwarder = pods
+                .portforward(pod, &[port])
+                .await
+                .map_err(|error| denied(&error, "portforward", namespace, &what))?;
+            forwarder
+                .take_stream(port)
+                .ok_or_else(|| failed("the API server forwards another port".to_owned()))
+        };
+        let late = |_| failed(format!("no answer within {}s", super::ANSWER.as_secs()));
+        timeout(super::ANSWER, open).await.map_err(late)?
+    }
+
+    /// Applies a part of an object as a field manager of its own; with `dry_run` only to see whether it could.
+    ///
+    /// # Errors
+    ///
+    /// When the API server refuses it, as it does where another manager has the field.
+    pub async fn apply(&self, path: &str, part: &Value, manager: &str, dry_run: bool) -> Read<()> {
+        let what = format!("apply to {path}");
+        let (resource, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let params = PatchParams { dry_run, ..PatchParams::apply(manager) };
+        let request = Request::new(resource).patch(name, &params, &Patch::Apply(part));
+        match self.ask(&what, request).await? {
+            Ok(text) => parse::<serde::de::IgnoredAny>(&what, &text).map(drop),
+            Err(status) => Err(ReadError::Failed { what, why: status.message.clone() }),
+        }
+    }
+
     /// Adds an ephemeral container to a pod.
     ///
     /// # Errors
@@ -106,5 +147,15 @@ impl Cluster {
             }
             Err(status) => Err(refused(&what, &status)),
         }
+    }
+}
+
+/// The error of a connection that the API server did not open; a refusal is an answer without an upgrade.
+fn denied(error: &kube::Error, subresource: &str, namespace: &str, what: &str) -> ReadError {
+    let why = cause(error);
+    if why.contains("403") {
+        ReadError::Forbidden { what: format!("create pods/{subresource} in the namespace {namespace}") }
+    } else {
+        ReadError::Failed { what: what.to_owned(), why }
     }
 }

@@ -1,0 +1,272 @@
+//! One connection: a request, its response, and the time until the server closes.
+
+use std::{future::poll_fn, time::Duration};
+
+use http_body_util::{BodyExt, Empty};
+use hyper::{
+    Request, Response,
+    body::{Bytes, Incoming},
+    client::conn::{http1, http2},
+    header,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    time::{Instant, timeout, timeout_at},
+};
+
+pub use super::watched::Close;
+use super::{
+    USER_AGENT,
+    watched::{Log, Watched},
+};
+
+/// The longest wait for a response: a server that takes longer is too busy to be measured.
+const RESPONSE: Duration = Duration::from_secs(10);
+/// The longest wait for the close of a connection whose client asked for it. Container runtimes add 1 s (see [`delay`]).
+const ASKED_CLOSE: Duration = Duration::from_secs(3);
+/// A close that comes this soon after the response belongs to it. No idle timeout of the catalog is shorter than 1 s.
+const WITH_RESPONSE: Duration = Duration::from_millis(300);
+/// The first byte of a TLS record with an alert (RFC 8446, section 5.1): what a TLS server sends to who does not speak it.
+const TLS_ALERT: u8 = 21;
+
+/// The protocol of a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 without TLS, by prior knowledge.
+    H2c,
+}
+
+impl Protocol {
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http1 => "HTTP/1.1",
+            Self::H2c => "h2c",
+        }
+    }
+}
+
+/// What to ask a server for.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The header `Host`, or the authority.
+    pub host: String,
+    /// The path, with its query.
+    pub path: String,
+    /// The longest wait for a close.
+    pub max: Duration,
+    /// By how much later than the server's close we see it.
+    pub delay: Duration,
+}
+
+/// What one connection showed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Sample {
+    /// The status of the response.
+    pub status: u16,
+    /// The value of `timeout` in the header `Keep-Alive`, in seconds.
+    pub announced: Option<u64>,
+    /// What the server did with the idle connection.
+    pub end: End,
+}
+
+/// What a server did with an idle connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum End {
+    /// It closed with its response.
+    WithResponse,
+    /// It closed this long after the last byte of its response.
+    After(Duration, Close),
+    /// It had not closed this long after the last byte of its response.
+    StillOpen(Duration),
+}
+
+/// Why a connection showed nothing.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum MeasureError {
+    /// There is no connection.
+    #[error("cannot connect: {0}")]
+    Connect(String),
+    /// The server speaks TLS.
+    #[error("the port speaks TLS, which the proxy passes on as it is: it re-uses no connection there")]
+    Tls,
+    /// The answer is no HTTP.
+    #[error("the port does not answer in {protocol}: {why}", protocol = .0.as_str(), why = .1)]
+    NotHttp(Protocol, String),
+    /// No response in time.
+    #[error("no response within {}s", RESPONSE.as_secs())]
+    NoResponse,
+    /// The server closed before it had responded.
+    #[error("the server closed the connection without a response")]
+    ClosedBefore,
+}
+
+/// Sends one request on a new stream, and waits until the server closes.
+///
+/// # Errors
+///
+/// When there is no whole response.
+pub async fn sample<S>(stream: S, ask: &Ask) -> Result<Sample, MeasureError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (stream, log) = Watched::new(stream);
+    let io = TokioIo::new(stream);
+    match ask.protocol {
+        Protocol::Http1 => {
+            let failed = |error: hyper::Error| explain(&error, &log, ask.protocol);
+            let (mut sender, connection) = http1::handshake(io).await.map_err(failed)?;
+            let mut connection = tokio::spawn(connection);
+            let exchange = async {
+                poll_fn(|cx| sender.poll_ready(cx)).await?;
+                read(sender.send_request(request(ask)).await?).await
+            };
+            let (status, announced) = respond(exchange, &log, ask.protocol).await?;
+            let end = idle(&log, ask, async { drop((&mut connection).await) }).await;
+            connection.abort();
+            drop(sender);
+            Ok(Sample { status, announced, end })
+        }
+        Protocol::H2c => {
+            let failed = |error: hyper::Error| explain(&error, &log, ask.protocol);
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            builder.timer(TokioTimer::new());
+            let (mut sender, connection) = builder.handshake(io).await.map_err(failed)?;
+            let mut connection = tokio::spawn(connection);
+            let exchange = async {
+                poll_fn(|cx| sender.poll_ready(cx)).await?;
+                read(sender.send_request(request(ask)).await?).await
+            };
+            let (status, announced) = respond(exchange, &log, ask.protocol).await?;
+            let end = idle(&log, ask, async { drop((&mut connection).await) }).await;
+            connection.abort();
+            drop(sender);
+            Ok(Sample { status, announced, end })
+        }
+    }
+}
+
+/// By how much later than a server's close we see it on a way like that of this stream: the time until the end of a connection
+/// whose request asks for it with `Connection: close`. `None` if the server does not close.
+///
+/// A port-forward shows a close late: container runtimes wait up to 1 s for the client's side, which stays open (containerd 2.4.2,
+/// `internal/cri/server/sandbox_portforward_linux.go`).
+///
+/// # Errors
+///
+/// When there is no whole response.
+pub async fn delay<S>(stream: S, ask: &Ask) -> Result<Option<Duration>, MeasureError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut stream, log) = Watched::new(stream);
+    let text = format!(
+        "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: {USER_AGENT}\r\nAccept: */*\r\nConnection: close\r\n\r\n",
+        ask.path, ask.host
+    );
+    let failed = |error: std::io::Error| MeasureError::Connect(error.to_string());
+    stream.write_all(text.as_bytes()).await.map_err(failed)?;
+    let mut buffer = vec![0; 16 << 10];
+    let closed = timeout(RESPONSE, async {
+        loop {
+            let wait = if log.seen().last_bytes.is_some() { ASKED_CLOSE } else { RESPONSE };
+            match timeout(wait, stream.read(&mut buffer)).await {
+                Ok(Ok(1..)) => {}
+                Ok(Ok(0) | Err(_)) => return true,
+                Err(_) => return false,
+            }
+        }
+    });
+    let closed = closed.await.unwrap_or(false);
+    let seen = log.seen();
+    let Some(last) = seen.last_bytes else {
+        return Err(if closed { MeasureError::ClosedBefore } else { MeasureError::NoResponse });
+    };
+    Ok(seen.end.filter(|_| closed).map(|(at, _)| at.saturating_duration_since(last)))
+}
+
+fn request(ask: &Ask) -> Request<Empty<Bytes>> {
+    let uri = match ask.protocol {
+        Protocol::Http1 => ask.path.clone(),
+        Protocol::H2c => format!("http://{}{}", ask.host, ask.path),
+    };
+    let mut request = Request::new(Empty::new());
+    // What cannot be a path or a host name was refused before.
+    *request.uri_mut() = uri.parse().unwrap_or_default();
+    let headers = request.headers_mut();
+    if let (Protocol::Http1, Ok(host)) = (ask.protocol, ask.host.parse()) {
+        headers.insert(header::HOST, host);
+    }
+    headers.insert(header::USER_AGENT, header::HeaderValue::from_static(USER_AGENT));
+    headers.insert(header::ACCEPT, header::HeaderValue::from_static("*/*"));
+    request
+}
+
+/// The status and the announced timeout of a response, once its body has been read.
+async fn read(response: Response<Incoming>) -> Result<(u16, Option<u64>), hyper::Error> {
+    let announced = response.headers().get("keep-alive").and_then(|value| announced(value.to_str().ok()?));
+    let status = response.status().as_u16();
+    let mut body = response.into_body();
+    while let Some(frame) = body.frame().await {
+        frame?;
+    }
+    Ok((status, announced))
+}
+
+/// The value of `timeout` in `Keep-Alive: timeout=5, max=100` (RFC 2068, section 19.7.1.1).
+fn announced(text: &str) -> Option<u64> {
+    text.split(',').find_map(|part| {
+        let (name, value) = part.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("timeout").then(|| value.trim().parse().ok())?
+    })
+}
+
+async fn respond<T>(
+    exchange: impl Future<Output = Result<T, hyper::Error>>,
+    log: &Log,
+    protocol: Protocol,
+) -> Result<T, MeasureError> {
+    match timeout(RESPONSE, exchange).await {
+        Ok(result) => result.map_err(|error| explain(&error, log, protocol)),
+        Err(_) => Err(MeasureError::NoResponse),
+    }
+}
+
+/// Waits until the server closes; `ended` returns when the connection can no longer be used.
+async fn idle(log: &Log, ask: &Ask, ended: impl Future<Output = ()>) -> End {
+    let last = log.seen().last_bytes.unwrap_or_else(Instant::now);
+    if timeout_at(last + ask.max + ask.delay, ended).await.is_err() {
+        return End::StillOpen(ask.max);
+    }
+    let (at, close) = log.seen().end.unwrap_or_else(|| (Instant::now(), Close::Closed));
+    let after = at.saturating_duration_since(last).saturating_sub(ask.delay);
+    if after < WITH_RESPONSE { End::WithResponse } else { End::After(after, close) }
+}
+
+fn explain(error: &hyper::Error, log: &Log, protocol: Protocol) -> MeasureError {
+    let seen = log.seen();
+    match (seen.first_byte, seen.end) {
+        (Some(TLS_ALERT), _) => MeasureError::Tls,
+        (None, Some(_)) => MeasureError::ClosedBefore,
+        _ if error.is_incomplete_message() => MeasureError::ClosedBefore,
+        _ => MeasureError::NotHttp(protocol, crate::base::errors::describe(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_announced_timeout_is_read() {
+        assert_eq!(announced("timeout=5"), Some(5));
+        assert_eq!(announced("max=100, Timeout = 15"), Some(15));
+        assert_eq!(announced("max=100"), None);
+        assert_eq!(announced("timeout=soon"), None);
+    }
+}
