@@ -7,6 +7,7 @@ mod connection;
 pub mod demo;
 pub mod explain;
 pub mod extension_metadata;
+mod facts;
 pub mod install;
 pub mod lint;
 mod log;

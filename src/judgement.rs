@@ -4,6 +4,8 @@
 //! `cluster`.
 
 pub mod close_wait;
+pub mod facts;
+pub mod fields;
 pub mod finding;
 pub mod judge;
 pub mod patch;

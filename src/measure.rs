@@ -6,6 +6,7 @@
 pub mod connection;
 pub mod half_close;
 pub mod report;
+pub mod run;
 pub mod samples;
 pub mod target;
 mod watched;

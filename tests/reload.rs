@@ -68,3 +68,55 @@ async fn the_init_image_of_the_flag_outlives_the_policy() {
     assert_eq!(patch[0]["value"]["image"], "registry.example.com/linger:1");
     assert_eq!(patch[0]["value"]["args"][1], "90");
 }
+
+/// A pod of the Deployment `cart`, whose server nobody knows.
+fn review_of_a_custom_image() -> String {
+    let review = include_str!("fixtures/reviews/real-injector/edge-24.11.8/cart-gunicorn.json");
+    let mut review: serde_json::Value = serde_json::from_str(review).unwrap();
+    let object = &mut review["request"]["object"];
+    object["metadata"]["ownerReferences"] = serde_json::json!([
+        {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "cart-6bdb4c48bb", "uid": "u", "controller": true},
+    ]);
+    let containers = object["spec"]["containers"].as_array_mut().unwrap();
+    let app = containers.iter_mut().find(|container| container["name"] == "cart").unwrap();
+    app.as_object_mut().unwrap().remove("command");
+    app["image"] = "registry.example.com/shop/cart:5".into();
+    review.to_string()
+}
+
+#[tokio::test]
+async fn facts_are_taken_again_and_outlive_the_policy() {
+    let dir = tempfile::tempdir().unwrap();
+    let (policy, facts) = (dir.path().join("policy.yaml"), dir.path().join("facts.yaml"));
+    replace(&policy, "");
+    replace(&facts, "version: 1\n");
+    let waits = Waits { poll: Duration::from_millis(20), ..Config::loopback().waits };
+    let files = Config { policy: Some(policy.clone()), facts: Some(facts.clone()), ..Config::loopback() };
+    let server = serve::start(Config { waits, ..files }).await.unwrap();
+    let admin = server.admin_addr();
+    let review = review_of_a_custom_image();
+    let namespace =
+        serde_json::from_str::<serde_json::Value>(&review).unwrap()["request"]["namespace"].clone();
+    let mut connection = Connection::open(server.addr(), server.authority().unwrap()).await;
+    let path = Entry::new(Door::Validate, Mode::Enforce).path();
+    let mut allowed = async || connection.post(&path, &review).await.json()["response"]["allowed"] == true;
+    assert!(allowed().await, "nothing is known of this image");
+
+    let known = format!(
+        "version: 1\nservers:\n- {{namespace: {namespace}, kind: Deployment, name: cart, container: cart, port: 8000, image: \
+         'registry.example.com/shop/cart:5', closesAfter: [10s, 10.1s], source: a test, date: 2026-11-30}}\n"
+    );
+    let of = |result: &str| format!("linger_facts_reloads_total{{result=\"{result}\"}}");
+    replace(&facts, &known);
+    eventually("the facts are taken", async || metric(admin, &of("ok")).await == 1.0).await;
+    assert!(!allowed().await, "its probe runs every 10 s");
+
+    replace(&policy, "closeWait: {timeout: 90s}\n");
+    let reloads = "linger_policy_reloads_total{result=\"ok\"}";
+    eventually("the policy is taken", async || metric(admin, reloads).await == 1.0).await;
+    assert!(!allowed().await);
+
+    replace(&facts, "version: 7\n");
+    eventually("the bad facts are seen", async || metric(admin, "linger_facts_valid").await == 0.0).await;
+    assert!(!allowed().await, "the last good facts stay in use");
+}

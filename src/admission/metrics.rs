@@ -126,6 +126,18 @@ const POLICY_VALID: Metric = Metric {
     kind: MetricKind::Gauge,
     labels: &[],
 };
+const FACTS_RELOADS: Metric = Metric {
+    name: "linger_facts_reloads_total",
+    help: "Changes of the facts file since the start; a failed one leaves the last good facts in use",
+    kind: MetricKind::Counter,
+    labels: &["result"],
+};
+const FACTS_VALID: Metric = Metric {
+    name: "linger_facts_valid",
+    help: "1 if the facts in use are those in the file, 0 if the file cannot be used",
+    kind: MetricKind::Gauge,
+    labels: &[],
+};
 const BUILD: Metric = Metric {
     name: "linger_build_info",
     help: "The version that runs",
@@ -145,6 +157,8 @@ pub const METRICS: &[Metric] = &[
     CERTIFICATE_RELOADS,
     POLICY_RELOADS,
     POLICY_VALID,
+    FACTS_RELOADS,
+    FACTS_VALID,
     BUILD,
 ];
 
@@ -246,6 +260,8 @@ pub struct Metrics {
     certificate_reloads: Counters<1>,
     policy_reloads: Counters<1>,
     policy_valid: Gauge,
+    facts_reloads: Counters<1>,
+    facts_valid: Gauge,
 }
 
 impl Metrics {
@@ -263,6 +279,8 @@ impl Metrics {
         let certificate_reloads = add(it, &CERTIFICATE_RELOADS, Counters::default());
         let policy_reloads = add(it, &POLICY_RELOADS, Counters::default());
         let policy_valid = add(it, &POLICY_VALID, Gauge::default());
+        let facts_reloads = add(it, &FACTS_RELOADS, Counters::default());
+        let facts_valid = add(it, &FACTS_VALID, Gauge::default());
         it.register(wire_root(&BUILD), BUILD.help, Info::new([(BUILD.labels[0], env!("CARGO_PKG_VERSION"))]));
         let metrics = Self {
             registry,
@@ -276,6 +294,8 @@ impl Metrics {
             certificate_reloads,
             policy_reloads,
             policy_valid,
+            facts_reloads,
+            facts_valid,
         };
         metrics.start_series();
         metrics
@@ -301,8 +321,10 @@ impl Metrics {
         for result in Reload::ALL {
             drop(self.certificate_reloads.get_or_create(&reload_labels(result)));
             drop(self.policy_reloads.get_or_create(&reload_labels(result)));
+            drop(self.facts_reloads.get_or_create(&reload_labels(result)));
         }
         self.policy_valid.set(1);
+        self.facts_valid.set(1);
     }
 
     /// Counts an answered review, with its findings and the time it took.
@@ -343,6 +365,12 @@ impl Metrics {
     pub fn policy_reloaded(&self, result: Reload) {
         self.policy_reloads.get_or_create(&reload_labels(result)).inc();
         self.policy_valid.set(i64::from(result == Reload::Ok));
+    }
+
+    /// Counts a change of the facts file, and says whether the file is what is in use.
+    pub fn facts_reloaded(&self, result: Reload) {
+        self.facts_reloads.get_or_create(&reload_labels(result)).inc();
+        self.facts_valid.set(i64::from(result == Reload::Ok));
     }
 
     /// Every metric as OpenMetrics text.

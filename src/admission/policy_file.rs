@@ -1,13 +1,16 @@
-//! A policy file -> its policy, or every mistake in it with its line.
+//! A policy file, or a facts file -> what it says, or every mistake in it with its line.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
 
-use crate::judgement::policy::{Policy, PolicyError};
+use crate::judgement::{
+    facts::Facts,
+    policy::{Policy, PolicyError},
+};
 
-/// Why a policy file cannot be used.
+/// Why a policy file, or a facts file, cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyFileError {
     /// It cannot be read.
@@ -19,8 +22,10 @@ pub enum PolicyFileError {
         source: io::Error,
     },
     /// It holds mistakes: all of them, one a line.
-    #[error("cannot use the policy {}:{}", path.display(), list(path, mistakes))]
+    #[error("cannot use the {what} {}:{}", path.display(), list(path, mistakes))]
     Mistakes {
+        /// `policy` or `facts`.
+        what: &'static str,
         /// The file.
         path: PathBuf,
         /// Each mistake with its line.
@@ -34,12 +39,25 @@ fn list(path: &Path, mistakes: &[PolicyError]) -> String {
     mistakes.iter().map(line).collect()
 }
 
-/// Reads the text of a policy file.
+/// Reads the text of a file.
 pub(crate) fn text(path: &Path) -> Result<String, PolicyFileError> {
     fs::read_to_string(path).map_err(|source| PolicyFileError::Read { path: path.to_owned(), source })
 }
 
 /// Checks the text of a policy file.
 pub(crate) fn parse(path: &Path, text: &str) -> Result<Policy, PolicyFileError> {
-    Policy::parse(text).map_err(|mistakes| PolicyFileError::Mistakes { path: path.to_owned(), mistakes })
+    Policy::parse(text).map_err(|mistakes| PolicyFileError::Mistakes {
+        what: "policy",
+        path: path.to_owned(),
+        mistakes,
+    })
+}
+
+/// Checks the text of a facts file.
+pub(crate) fn facts(path: &Path, text: &str) -> Result<Facts, PolicyFileError> {
+    Facts::parse(text).map_err(|mistakes| PolicyFileError::Mistakes {
+        what: "facts",
+        path: path.to_owned(),
+        mistakes,
+    })
 }

@@ -40,7 +40,7 @@ pub use self::{
 };
 use self::{
     credentials::{Credentials, self_signed},
-    reload::{PairOnDisk, PolicyOnDisk, Reloader, report_certificate},
+    reload::{FileOnDisk, PairOnDisk, Reloader, report_certificate},
     repeats::Turn,
     stall::StallAcceptor,
 };
@@ -48,7 +48,7 @@ use crate::{
     admission::{
         admin::{self, Readiness, SelfDial},
         metrics::Metrics,
-        policy_file::PolicyFileError,
+        policy_file::{self, PolicyFileError},
         review,
     },
     judgement::policy::Policy,
@@ -67,6 +67,8 @@ pub struct Config {
     pub tls_min: TlsVersion,
     /// The policy file; without one the default policy holds.
     pub policy: Option<PathBuf>,
+    /// The file with what was measured; without one nothing is known beside the spec and the catalog.
+    pub facts: Option<PathBuf>,
     /// The image of our init container; without one, none is added.
     pub init_image: Option<String>,
     /// How long to wait for what.
@@ -85,6 +87,7 @@ impl Config {
             certificate: CertificateSource::SelfSigned { names: vec![] },
             tls_min: TlsVersion::default(),
             policy: None,
+            facts: None,
             init_image: None,
             waits: Waits { shutdown_delay: Duration::ZERO, ..Waits::default() },
             review: review::review,
@@ -152,7 +155,7 @@ pub enum StartError {
     /// The certificate pair cannot be used.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
-    /// The policy file cannot be used.
+    /// The policy file, or the facts file, cannot be used.
     #[error(transparent)]
     Policy(#[from] PolicyFileError),
     /// The plain port has no thread.
@@ -217,10 +220,14 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let stop = CancellationToken::new();
     let metrics = Arc::new(Metrics::new());
     let readiness = Arc::new(Readiness::new(stop.clone()));
-    let (policy_on_disk, mut policy) = match config.policy.map(PolicyOnDisk::open).transpose()? {
-        Some((on_disk, policy)) => (Some(on_disk), policy),
-        None => (None, Policy::default()),
-    };
+    let policy = config.policy.map(|path| FileOnDisk::open(path, policy_file::parse)).transpose()?;
+    let (policy_on_disk, mut policy) =
+        policy.map_or_else(|| (None, Policy::default()), |(file, it)| (Some(file), it));
+    let facts = config.facts.map(|path| FileOnDisk::open(path, policy_file::facts)).transpose()?;
+    let facts_on_disk = facts.map(|(file, facts)| {
+        policy.facts = facts;
+        file
+    });
     policy.close_wait.init_image = config.init_image;
     let (pair, credentials) = credentials(config.certificate, config.tls_min)?;
     let state = Arc::new(State::new(policy, Arc::clone(&metrics), config.review, waits.answer, stop.clone()));
@@ -243,7 +250,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     };
     let plain = with_waits(plain, waits).acceptor(StallAcceptor { limit: waits.stalled_write });
     let plain = plain.handle(admin_handle.clone()).serve(admin_routes.into_make_service());
-    let reloader = Reloader { pair, policy: policy_on_disk, tls, state: Arc::clone(&state) };
+    let reloader =
+        Reloader { pair, policy: policy_on_disk, facts: facts_on_disk, tls, state: Arc::clone(&state) };
     let parts = Parts {
         webhook: spawn(webhook.handle(handle.clone()).serve(router(state).into_make_service())),
         admin: AbortOnDropHandle::new(own_thread.spawn(plain)),

@@ -22,6 +22,10 @@ pub const CERTIFICATE_SECRET: &str = "linkerd-linger-tls";
 pub const POLICY_CONFIG_MAP: &str = "linkerd-linger-policy";
 /// The policy's key in its ConfigMap, and so the name of its file.
 pub const POLICY_KEY: &str = "policy.yaml";
+/// The ConfigMap with the facts.
+pub const FACTS_CONFIG_MAP: &str = "linkerd-linger-facts";
+/// The facts' key in their ConfigMap, and so the name of their file.
+pub const FACTS_KEY: &str = "facts.yaml";
 /// Our own init container, named so that neither Linkerd's injector nor its CNI plugin takes it for theirs.
 pub const INIT_CONTAINER: &str = "linger-close-wait";
 /// The flag of `serve` that gives [`INIT_CONTAINER`] its image.

@@ -29,6 +29,8 @@ pub struct Options {
     pub image: String,
     /// The policy file's text.
     pub policy: String,
+    /// The facts file's text; without one the server has no facts.
+    pub facts: Option<String>,
     /// What becomes of objects in enforcing namespaces while no server answers.
     pub failure_policy: FailurePolicy,
     /// Whether to restrict the traffic of the server's pods.
@@ -45,6 +47,7 @@ impl Default for Options {
             tls: Tls::SelfSigned,
             image: format!("{}:{}", names::IMAGE_REPOSITORY, env!("CARGO_PKG_VERSION")),
             policy: "# Nothing but the defaults: see docs/policy.md.\n".to_owned(),
+            facts: None,
             failure_policy: FailurePolicy::Ignore,
             network_policy: false,
             sockets: false,
@@ -97,6 +100,7 @@ pub fn manifests(options: &Options) -> Vec<Value> {
     }
     objects.push(server::service_account());
     objects.push(server::policy(options));
+    objects.extend(server::facts(options));
     objects.extend(certificates::access(&options.tls));
     objects.push(server::service());
     objects.push(server::deployment(options));

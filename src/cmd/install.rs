@@ -48,6 +48,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     set_policy: Option<PathBuf>,
 
+    /// File to install with what was measured of servers (see `measure`)
+    #[arg(long, value_name = "FILE")]
+    facts: Option<PathBuf>,
+
     /// What becomes of objects in enforcing namespaces while no server answers; elsewhere they are always admitted.
     /// Install with Ignore first: until the first server answers, Fail refuses every pod there
     #[arg(long, value_enum, value_name = "POLICY", ignore_case = true, default_value_t = FailurePolicy::Ignore)]
@@ -143,6 +147,7 @@ fn options(args: &Args) -> Result<Options> {
         tls,
         image: args.image.clone().unwrap_or(defaults.image),
         policy: args.set_policy.as_deref().map(policy).transpose()?.unwrap_or(defaults.policy),
+        facts: args.facts.as_deref().map(facts).transpose()?,
         failure_policy: args.failure_policy,
         network_policy: args.network_policy,
         sockets: args.sockets,
@@ -153,6 +158,13 @@ fn options(args: &Args) -> Result<Options> {
 fn policy(path: &Path) -> Result<String, PolicyFileError> {
     let text = policy_file::text(path)?;
     policy_file::parse(path, &text)?;
+    Ok(text)
+}
+
+/// The text of facts that the server will take.
+fn facts(path: &Path) -> Result<String, PolicyFileError> {
+    let text = policy_file::text(path)?;
+    policy_file::facts(path, &text)?;
     Ok(text)
 }
 

@@ -42,6 +42,9 @@ pub(crate) struct Inputs {
     /// The policy file: actions per rule, exemptions, servers of your own [default: the built-in policy]
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// The file with what was measured of servers (see `measure`)
+    #[arg(long, value_name = "FILE")]
+    facts: Option<PathBuf>,
     /// The image that the webhook is given for its own init container
     ///
     /// Without it, pods that need such a container get a warning, as they would from a webhook without it.
@@ -70,6 +73,9 @@ impl Inputs {
     pub(crate) fn report(&self) -> anyhow::Result<Report> {
         let mut policy = self.policy.as_deref().map(read_policy).transpose()?.unwrap_or_default();
         policy.close_wait.init_image.clone_from(&self.init_image);
+        if let Some(path) = &self.facts {
+            policy.facts = policy_file::facts(path, &policy_file::text(path)?)?;
+        }
         let read = self.read()?;
         if read.documents.is_empty() && read.errors.is_empty() {
             let others = match read.others {

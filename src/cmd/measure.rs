@@ -2,6 +2,7 @@
 
 use std::{
     io::{IsTerminal, stderr},
+    path::PathBuf,
     process::ExitCode,
     sync::{
         Arc,
@@ -14,31 +15,21 @@ use anyhow::{Context as _, bail, ensure};
 use clap::ValueEnum;
 use hyper::Uri;
 use serde_json::json;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    time::{Instant, interval, sleep, timeout},
-};
+use tokio::time::{Instant, interval};
 
-use super::{connection::Connection, manifests::print};
+use super::{connection::Connection, facts, manifests::print};
 use crate::{
-    base::{clock::today, duration, errors::describe},
+    base::{clock::today, duration},
     cluster::Cluster,
     measure::{
-        connection::{self, Ask, MeasureError, Protocol, Sample},
-        half_close::half_close,
+        connection::Protocol,
         report::Measurement,
+        run::{self, Settings},
         target::{self, Server, Workload},
     },
     workload::annotations::IDLE_TIMEOUT,
 };
 
-/// How long a connection may take to open.
-const CONNECT: Duration = Duration::from_secs(10);
-/// Over what time connections are opened: servers that look at their timers once a second close at different times.
-const STAGGER: Duration = Duration::from_secs(1);
-/// By how much later a port-forward may show a close: what container runtimes wait for the client's side.
-const FORWARD_DELAY: Duration = Duration::from_secs(1);
 /// The most connections: a measurement must not be a load.
 const MOST_CONNECTIONS: usize = 8;
 /// The field manager of `--annotate`.
@@ -83,6 +74,9 @@ pub struct Args {
     /// Write the annotation to the workload's pod template, whose pods are then created again
     #[arg(long)]
     annotate: bool,
+    /// Add what was measured to this file, which `serve`, `lint` and `explain` take as --facts
+    #[arg(long, value_name = "FILE")]
+    write_facts: Option<PathBuf>,
     /// How to print
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
     output: Format,
@@ -149,9 +143,28 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn measure(args: &Args) -> anyhow::Result<Vec<Measurement>> {
+    let protocol = match args.protocol {
+        Protocols::Http1 => Protocol::Http1,
+        Protocols::H2c => Protocol::H2c,
+    };
+    let settings = Settings { connections: args.connections, max: args.max, protocol, ended: Arc::default() };
+    let progress = tokio::spawn(progress(args.connections, args.max, Arc::clone(&settings.ended)));
+    let measured = measure_target(args, &settings).await;
+    progress.abort();
+    if stderr().is_terminal() {
+        anstream::eprint!("\r\x1b[K");
+    }
+    measured
+}
+
+async fn measure_target(args: &Args, settings: &Settings) -> anyhow::Result<Vec<Measurement>> {
     if args.target.contains("://") {
         ensure!(!args.annotate, "--annotate writes to a workload: give one, such as deploy/web");
-        return Ok(vec![measure_url(args).await?]);
+        ensure!(
+            args.write_facts.is_none(),
+            "--write-facts is about a workload: give one, such as deploy/web"
+        );
+        return Ok(vec![measure_url(args, settings).await?]);
     }
     let workload = Workload::parse(&args.target).map_err(anyhow::Error::msg)?;
     ensure!(
@@ -166,7 +179,14 @@ async fn measure(args: &Args) -> anyhow::Result<Vec<Measurement>> {
         target::servers(&cluster, &namespace, &workload, args.port, args.path.as_deref(), today()).await?;
     let mut measurements = Vec::new();
     for server in found {
-        measurements.push(measure_server(args, &cluster, &namespace, &workload, server).await);
+        let measurement = run::server(&cluster, &namespace, &workload, &server, settings).await;
+        measurements.push((server, measurement));
+    }
+    if let Some(path) = &args.write_facts {
+        let facts = measurements.iter().filter_map(|(server, measurement)| {
+            facts::fact(&namespace, &workload, server, measurement, today())
+        });
+        facts::write(path, facts.collect())?;
     }
     if args.annotate {
         annotate(&cluster, &namespace, &workload, &measurements).await?;
@@ -175,7 +195,7 @@ async fn measure(args: &Args) -> anyhow::Result<Vec<Measurement>> {
 }
 
 /// Measures a server of this machine, or of its network.
-async fn measure_url(args: &Args) -> anyhow::Result<Measurement> {
+async fn measure_url(args: &Args, settings: &Settings) -> anyhow::Result<Measurement> {
     let uri: Uri = args.target.parse().with_context(|| format!("cannot read the URL {:?}", args.target))?;
     let Some(authority) = uri.authority().filter(|_| uri.scheme_str() == Some("http")) else {
         bail!(
@@ -184,119 +204,10 @@ async fn measure_url(args: &Args) -> anyhow::Result<Measurement> {
             args.target
         );
     };
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
     let port = args.port.or_else(|| authority.port_u16()).unwrap_or(80);
     let path = args.path.clone().or_else(|| uri.path_and_query().map(ToString::to_string));
-    let ask = ask(args, authority.to_string(), path.unwrap_or_else(|| "/".to_owned()));
-    let open = async || {
-        let connect = timeout(CONNECT, TcpStream::connect((host.as_str(), port)));
-        match connect.await {
-            Ok(stream) => stream.map_err(|error| MeasureError::Connect(error.to_string())),
-            Err(_) => Err(MeasureError::Connect(format!("no answer within {}s", CONNECT.as_secs()))),
-        }
-    };
-    let samples = samples(args, &ask, &open).await;
-    let answered = samples.iter().any(Result::is_ok) && ask.protocol == Protocol::Http1;
-    let half_close = match open().await {
-        Ok(stream) if answered => half_close(stream, &ask).await.ok(),
-        Ok(_) | Err(_) => None,
-    };
-    let title = format!("http://{authority}{}", ask.path);
-    Ok(Measurement {
-        title,
-        protocol: ask.protocol,
-        samples,
-        half_close,
-        known: None,
-        uncertain: Duration::ZERO,
-    })
-}
-
-/// Measures a server in a pod, by port-forward, over which a client cannot close only its own side.
-async fn measure_server(
-    args: &Args,
-    cluster: &Cluster,
-    namespace: &str,
-    workload: &Workload,
-    server: Server,
-) -> (Server, Measurement) {
-    let mut ask = ask(args, format!("localhost:{}", server.port), server.path.clone());
-    let open = async || {
-        let stream = cluster.port_forward(namespace, &server.pod, server.port).await;
-        stream.map_err(|error| MeasureError::Connect(describe(&error)))
-    };
-    let mut uncertain = FORWARD_DELAY;
-    if let Ok(stream) = open().await
-        && ask.protocol == Protocol::Http1
-        && let Ok(Some(delay)) = connection::delay(stream, &ask).await
-    {
-        (ask.delay, uncertain) = (delay, Duration::ZERO);
-    }
-    let samples = samples(args, &ask, &open).await;
-    let title = format!(
-        "{namespace} {}, pod {}, container {}, port {}, GET {}",
-        workload.shown(),
-        server.pod,
-        server.container,
-        server.port,
-        server.path
-    );
-    let known = Some(server.known.clone());
-    (server, Measurement { title, protocol: ask.protocol, samples, half_close: None, known, uncertain })
-}
-
-fn ask(args: &Args, host: String, path: String) -> Ask {
-    let protocol = match args.protocol {
-        Protocols::Http1 => Protocol::Http1,
-        Protocols::H2c => Protocol::H2c,
-    };
-    Ask { protocol, host, path, max: args.max, delay: Duration::ZERO }
-}
-
-/// Opens connections one after the other, and waits for the end of all.
-async fn samples<S>(
-    args: &Args,
-    ask: &Ask,
-    open: &impl AsyncFn() -> Result<S, MeasureError>,
-) -> Vec<Result<Sample, MeasureError>>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let ended = Arc::new(AtomicUsize::new(0));
-    let progress = tokio::spawn(progress(args.connections, args.max, Arc::clone(&ended)));
-    let mut tasks = Vec::new();
-    for number in 0..args.connections {
-        if number > 0 {
-            // No connection can be a multiple of a second apart from another.
-            sleep(STAGGER / u32::try_from(args.connections).unwrap_or(1)).await;
-        }
-        let stream = match open().await {
-            Ok(stream) => stream,
-            Err(error) => {
-                tasks.push(Err(error));
-                // Where one cannot be opened, neither can the others.
-                break;
-            }
-        };
-        let (ask, ended) = (ask.clone(), Arc::clone(&ended));
-        tasks.push(Ok(tokio::spawn(async move {
-            let sample = connection::sample(stream, &ask).await;
-            ended.fetch_add(1, Ordering::Relaxed);
-            sample
-        })));
-    }
-    let mut samples = Vec::new();
-    for task in tasks {
-        samples.push(match task {
-            Ok(task) => task.await.unwrap_or_else(|error| Err(MeasureError::Connect(error.to_string()))),
-            Err(error) => Err(error),
-        });
-    }
-    progress.abort();
-    if stderr().is_terminal() {
-        anstream::eprint!("\r\x1b[K");
-    }
-    samples
+    Ok(run::url(host, port, authority.as_str(), path.unwrap_or_else(|| "/".to_owned()), settings).await)
 }
 
 /// Shows on a terminal how long it has been waiting.

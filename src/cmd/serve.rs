@@ -36,6 +36,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
 
+    /// File with what was measured of servers (see `measure`); it is read again when it changes.
+    #[arg(long, value_name = "FILE")]
+    facts: Option<PathBuf>,
+
     /// Image of the init container that is added to pods whose linkerd-init cannot set the close-wait timeout: this
     /// program's own. Without one, such pods get a warning.
     #[arg(long, value_name = "IMAGE", value_parser = close_wait::read_image)]
@@ -131,6 +135,7 @@ fn config(args: Args) -> serve::Config {
         certificate,
         tls_min: args.tls_min,
         policy: args.policy,
+        facts: args.facts,
         init_image: args.init_image,
         waits: Waits { shutdown_delay: args.shutdown_delay, drain: args.drain, ..Waits::default() },
         review: review::review,

@@ -36,7 +36,8 @@ pub fn judge<'a>(
     today: Date,
     injection: Injection,
 ) -> Judgement<'a> {
-    let survey = survey::of(&object.pod, namespace, &policy.catalog, context, injection);
+    let mut survey = survey::of(&object.pod, namespace, &policy.catalog, context, injection);
+    policy.facts.apply(&mut survey.apps, object, namespace);
     let inspected = rules::inspect(&survey, policy);
     let verdict = verdict::decide(inspected.findings, object, namespace, policy, today);
     Judgement { survey, plan: inspected.plan, verdict }

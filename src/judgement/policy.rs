@@ -6,9 +6,8 @@
 mod annotation;
 mod exemption;
 mod raw;
-mod read;
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use jiff::civil::Date;
 
@@ -16,6 +15,8 @@ pub use self::{
     annotation::{AnnotationError, AnnotationExemption},
     exemption::{Exempt, Exemption, Pattern, RuleSet, Subject},
 };
+use super::facts::Facts;
+pub use super::fields::PolicyError;
 use crate::{
     judgement::finding::{Action, RuleId},
     linkerd::{Injection, proxy_init::UPSTREAM_IMAGES},
@@ -28,7 +29,7 @@ use crate::{
 pub const CLOSE_WAIT_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// What to do about what the rules find.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Policy {
     /// The close-wait timeout, and who can set it.
     pub close_wait: CloseWait,
@@ -50,6 +51,8 @@ pub struct Policy {
     pub assume_injected: bool,
     /// The servers: ours, and the user's own.
     pub catalog: Cow<'static, Catalog>,
+    /// What was measured of the servers of workloads, from a file of its own.
+    pub facts: Facts,
 }
 
 /// The close-wait timeout, and who can set it.
@@ -190,6 +193,7 @@ impl Default for Policy {
             annotation_exemptions: true,
             assume_injected: false,
             catalog: Cow::Borrowed(Catalog::builtin()),
+            facts: Facts::default(),
         }
     }
 }
@@ -227,21 +231,6 @@ impl Policy {
             }
         }
         expired
-    }
-}
-
-/// A mistake in a policy file.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub struct PolicyError {
-    /// Its line, from 1.
-    pub line: u64,
-    /// The field, what is wrong with it, and the way out.
-    pub message: String,
-}
-
-impl fmt::Display for PolicyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {}", self.line, self.message)
     }
 }
 

@@ -124,6 +124,7 @@ fn evidence(evidence: &Evidence) -> String {
         Origin::SetBy { text, at } if at.starts_with("ConfigMap ") => format!("set by {text} in {at}"),
         Origin::SetBy { text, .. } => format!("set by {text}"),
         Origin::DefaultOf { server, .. } => format!("the default of {server}"),
+        Origin::Measured { text } => text.clone(),
     };
     match &evidence.certainty {
         Certainty::Certain => origin,
@@ -134,8 +135,8 @@ fn evidence(evidence: &Evidence) -> String {
 /// What to do where the server's timeout is another than its default; nothing where the pod sets it.
 fn or_declare(evidence: &Evidence) -> String {
     match &evidence.origin {
-        Origin::SetBy { .. } if evidence.certainty.is_certain() => String::new(),
-        Origin::SetBy { .. } | Origin::DefaultOf { .. } => {
+        Origin::SetBy { .. } | Origin::Measured { .. } if evidence.certainty.is_certain() => String::new(),
+        Origin::SetBy { .. } | Origin::DefaultOf { .. } | Origin::Measured { .. } => {
             format!(", or set annotation {IDLE_TIMEOUT} if the timeout is another")
         }
     }

@@ -94,6 +94,11 @@ pub enum Origin {
         /// Where the number comes from.
         source: String,
     },
+    /// It was measured.
+    Measured {
+        /// When, and how.
+        text: String,
+    },
 }
 
 /// How sure an answer is.
@@ -130,12 +135,23 @@ impl Evidence {
         Self { origin, certainty: Certainty::Certain }
     }
 
+    /// What was measured.
+    pub fn measured(text: impl Into<String>, certainty: Certainty) -> Self {
+        Self { origin: Origin::Measured { text: text.into() }, certainty }
+    }
+
+    /// Whether the pod spec sets it, and nothing that the spec does not show can set another.
+    pub const fn is_set_for_certain(&self) -> bool {
+        matches!(self.origin, Origin::SetBy { .. }) && self.certainty.is_certain()
+    }
+
     fn clean(self) -> Self {
         let origin = match self.origin {
             Origin::SetBy { at, text } => {
                 Origin::SetBy { at: printable(&at), text: printable(text.trim_end()) }
             }
             Origin::DefaultOf { server, source } => Origin::DefaultOf { server: printable(&server), source },
+            Origin::Measured { text } => Origin::Measured { text: printable(&text) },
         };
         let certainty = match self.certainty {
             Certainty::Certain => Certainty::Certain,
@@ -156,6 +172,7 @@ impl fmt::Display for Evidence {
         match &self.origin {
             Origin::SetBy { at, text } => write!(f, "{text} at {at}")?,
             Origin::DefaultOf { server, source } => write!(f, "default of {server} ({source})")?,
+            Origin::Measured { text } => f.write_str(text)?,
         }
         match &self.certainty {
             Certainty::Certain => Ok(()),

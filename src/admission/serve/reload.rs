@@ -5,7 +5,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -30,7 +30,7 @@ use crate::{
         policy_file::{self, PolicyFileError},
     },
     base::errors::describe,
-    judgement::policy::Policy,
+    judgement::{facts::Facts, policy::Policy},
 };
 
 /// A timer of no time at all would be an endless loop; tokio panics on it.
@@ -92,22 +92,26 @@ impl PairOnDisk {
     }
 }
 
-/// A policy file that may be replaced while we serve.
-pub(crate) struct PolicyOnDisk {
+/// A file of text, such as the policy, that may be replaced while we serve.
+pub(crate) struct FileOnDisk<T> {
     path: PathBuf,
+    parse: fn(&Path, &str) -> Result<T, PolicyFileError>,
     seen: Seen<String>,
 }
 
-impl PolicyOnDisk {
-    /// Reads and checks the policy for the first time.
-    pub(crate) fn open(path: PathBuf) -> Result<(Self, Policy), PolicyFileError> {
+impl<T> FileOnDisk<T> {
+    /// Reads and checks the file for the first time.
+    pub(crate) fn open(
+        path: PathBuf,
+        parse: fn(&Path, &str) -> Result<T, PolicyFileError>,
+    ) -> Result<(Self, T), PolicyFileError> {
         let text = policy_file::text(&path)?;
-        let policy = policy_file::parse(&path, &text)?;
-        Ok((Self { path, seen: Ok(text) }, policy))
+        let parsed = parse(&path, &text)?;
+        Ok((Self { path, parse, seen: Ok(text) }, parsed))
     }
 
-    /// The new policy, or what is wrong with it; `None` while nothing changed.
-    fn look(&mut self) -> Option<Result<Policy, String>> {
+    /// The new content, or what is wrong with it; `None` while nothing changed.
+    fn look(&mut self) -> Option<Result<T, String>> {
         let found = policy_file::text(&self.path).map_err(|error| describe(&error));
         if found == self.seen {
             return None;
@@ -116,7 +120,7 @@ impl PolicyOnDisk {
         let parsed = self.seen.clone().and_then(|text| {
             // In one line, as the log has it.
             let line = |error| describe(&error).replace(":\n  ", ": ").replace("\n  ", "; ");
-            policy_file::parse(&self.path, &text).map_err(line)
+            (self.parse)(&self.path, &text).map_err(line)
         });
         Some(parsed)
     }
@@ -127,7 +131,9 @@ pub(crate) struct Reloader {
     /// The certificate pair, unless we made it.
     pub(crate) pair: Option<PairOnDisk>,
     /// The policy, unless it is the built-in one.
-    pub(crate) policy: Option<PolicyOnDisk>,
+    pub(crate) policy: Option<FileOnDisk<Policy>>,
+    /// The facts, if there is a file of them.
+    pub(crate) facts: Option<FileOnDisk<Facts>>,
     /// The configuration that the TLS server takes for each new connection.
     pub(crate) tls: RustlsConfig,
     /// Holds the policy and the metrics.
@@ -142,6 +148,7 @@ impl Reloader {
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             self.look_at_pair().await;
             self.look_at_policy().await;
+            self.look_at_facts().await;
         }
     }
 
@@ -162,7 +169,7 @@ impl Reloader {
     }
 
     async fn look_at_policy(&mut self) {
-        let Some(found) = aside(&mut self.policy, PolicyOnDisk::look).await else { return };
+        let Some(found) = aside(&mut self.policy, FileOnDisk::look).await else { return };
         let result = match found {
             Ok(policy) => {
                 self.state.replace_policy(policy);
@@ -175,6 +182,22 @@ impl Reloader {
             }
         };
         self.state.metrics().policy_reloaded(result);
+    }
+
+    async fn look_at_facts(&mut self) {
+        let Some(found) = aside(&mut self.facts, FileOnDisk::look).await else { return };
+        let result = match found {
+            Ok(facts) => {
+                self.state.replace_facts(facts);
+                info!("took the new facts");
+                Reload::Ok
+            }
+            Err(problem) => {
+                warn!(error = %problem, "kept the last good facts");
+                Reload::Failed
+            }
+        };
+        self.state.metrics().facts_reloaded(result);
     }
 }
 

@@ -38,7 +38,7 @@ use crate::{
         review::{self, Entry, Fault, NotAReview, Outcome, Record, Reviewed},
     },
     base::{clock::today, duration},
-    judgement::policy::Policy,
+    judgement::{facts::Facts, policy::Policy},
     workload::object::Kind,
 };
 
@@ -86,7 +86,15 @@ impl State {
 
     /// Reviews by another policy from now on; what a flag said holds on.
     pub(crate) fn replace_policy(&self, mut policy: Policy) {
-        policy.close_wait.init_image.clone_from(&self.policy.load().close_wait.init_image);
+        let old = self.policy.load();
+        policy.close_wait.init_image.clone_from(&old.close_wait.init_image);
+        policy.facts = old.facts.clone();
+        self.policy.store(Arc::new(policy));
+    }
+
+    /// Reviews by other facts from now on.
+    pub(crate) fn replace_facts(&self, facts: Facts) {
+        let policy = Policy { facts, ..Policy::clone(&self.policy.load()) };
         self.policy.store(Arc::new(policy));
     }
 

@@ -28,6 +28,12 @@ pub(super) fn policy(options: &Options) -> Value {
     with(config_map, json!({"data": {names::POLICY_KEY: options.policy}}))
 }
 
+pub(super) fn facts(options: &Options) -> Option<Value> {
+    let facts = options.facts.as_ref()?;
+    let config_map = namespaced("v1", "ConfigMap", names::FACTS_CONFIG_MAP);
+    Some(with(config_map, json!({"data": {names::FACTS_KEY: facts}})))
+}
+
 pub(super) fn service() -> Value {
     let spec = json!({
         "selector": selector(),
@@ -93,6 +99,13 @@ fn pod(options: &Options) -> Value {
         "secretName": names::CERTIFICATE_SECRET,
         "items": [{"key": "tls.crt", "path": "tls.crt"}, {"key": "tls.key", "path": "tls.key"}],
     });
+    let mut volumes = vec![
+        json!({"name": "tls", "secret": with(pair, files(0o440))}),
+        json!({"name": "policy", "configMap": with(json!({"name": names::POLICY_CONFIG_MAP}), files(0o444))}),
+    ];
+    if options.facts.is_some() {
+        volumes.push(json!({"name": "facts", "configMap": with(json!({"name": names::FACTS_CONFIG_MAP}), files(0o444))}));
+    }
     let pod = json!({
         "serviceAccountName": names::SERVER,
         "automountServiceAccountToken": false,
@@ -101,10 +114,7 @@ fn pod(options: &Options) -> Value {
         "terminationGracePeriodSeconds": (waits.shutdown_delay + waits.drain + TO_SPARE).as_secs(),
         "topologySpreadConstraints": spread(options.ha),
         "containers": [container(options)],
-        "volumes": [
-            {"name": "tls", "secret": with(pair, files(0o440))},
-            {"name": "policy", "configMap": with(json!({"name": names::POLICY_CONFIG_MAP}), files(0o444))},
-        ],
+        "volumes": volumes,
     });
     if options.ha { with(pod, json!({"priorityClassName": CRITICAL})) } else { pod }
 }
@@ -134,18 +144,32 @@ fn container(options: &Options) -> Value {
             "failureThreshold": failures,
         })
     };
+    let mut args = vec![
+        "serve".to_owned(),
+        "--tls-cert".to_owned(),
+        "/tls/tls.crt".to_owned(),
+        "--tls-key".to_owned(),
+        "/tls/tls.key".to_owned(),
+        "--policy".to_owned(),
+        format!("/policy/{}", names::POLICY_KEY),
+        names::INIT_IMAGE_FLAG.to_owned(),
+        options.image.clone(),
+        "--log-format".to_owned(),
+        "json".to_owned(),
+    ];
+    let mut mounts = vec![
+        json!({"name": "tls", "mountPath": "/tls", "readOnly": true}),
+        json!({"name": "policy", "mountPath": "/policy", "readOnly": true}),
+    ];
+    if options.facts.is_some() {
+        args.extend(["--facts".to_owned(), format!("/facts/{}", names::FACTS_KEY)]);
+        mounts.push(json!({"name": "facts", "mountPath": "/facts", "readOnly": true}));
+    }
     json!({
         "name": "server",
         "image": options.image,
         "imagePullPolicy": "IfNotPresent",
-        "args": [
-            "serve",
-            "--tls-cert", "/tls/tls.crt",
-            "--tls-key", "/tls/tls.key",
-            "--policy", format!("/policy/{}", names::POLICY_KEY),
-            names::INIT_IMAGE_FLAG, options.image,
-            "--log-format", "json",
-        ],
+        "args": args,
         "ports": [
             {"name": "https", "containerPort": WEBHOOK_PORT},
             {"name": "admin", "containerPort": ADMIN_PORT},
@@ -156,9 +180,6 @@ fn container(options: &Options) -> Value {
         // No CPU limit: a throttled webhook slows every pod (https://github.com/open-policy-agent/gatekeeper/issues/266).
         "resources": {"requests": {"cpu": "20m", "memory": "32Mi"}, "limits": {"memory": "256Mi"}},
         "securityContext": container_security(),
-        "volumeMounts": [
-            {"name": "tls", "mountPath": "/tls", "readOnly": true},
-            {"name": "policy", "mountPath": "/policy", "readOnly": true},
-        ],
+        "volumeMounts": mounts,
     })
 }

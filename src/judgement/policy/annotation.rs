@@ -2,8 +2,8 @@
 
 use jiff::civil::Date;
 
-use super::{exemption::RuleSet, read};
-use crate::judgement::finding::RuleId;
+use super::exemption::RuleSet;
+use crate::judgement::{fields, finding::RuleId};
 
 /// `<rule>[, <rule>]; until=2027-01-31; reason=...`, with `*` for all rules.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -44,7 +44,7 @@ impl AnnotationExemption {
             let (key, text) = part.split_once('=').unwrap_or((part, ""));
             match key.trim() {
                 "until" if until.is_none() => {
-                    until = Some(read::date(text.trim()).ok_or_else(|| {
+                    until = Some(fields::date(text.trim()).ok_or_else(|| {
                         fail(format!("until={} is no date of the form 2027-01-31", text.trim()))
                     })?);
                     rest = after;
@@ -87,7 +87,7 @@ fn rule_set(text: &str) -> Result<RuleSet, AnnotationError> {
     }
     let rules = text.split(',').map(|name| {
         let name = name.trim();
-        name.parse().map_err(|_| fail(read::no_such("rule", name, &RuleId::ALL.map(RuleId::as_str))))
+        name.parse().map_err(|_| fail(fields::no_such("rule", name, &RuleId::ALL.map(RuleId::as_str))))
     });
     Ok(RuleSet::Only(rules.collect::<Result<_, _>>()?))
 }

@@ -11,11 +11,13 @@ use serde_saphyr::Spanned;
 use super::{
     CloseWait, Policy, PolicyError, RejectAt, RejectFrom, RejectWhen, Via,
     exemption::{Exemption, Pattern, RuleSet},
-    read::{self, Field, Mistakes, Section},
 };
 use crate::{
     base::{duration, yaml},
-    judgement::finding::{Action, RuleId},
+    judgement::{
+        fields::{self as read, Field, Mistakes, Section},
+        finding::{Action, RuleId},
+    },
     servers::{Catalog, RawServer},
     workload::annotations::{MAX_SECONDS, MIN_SECONDS},
 };

@@ -126,7 +126,7 @@ line 26: tolerance: given before, on line 9; keep one of them";
     "closeWait: {timeout: 1.5s}",
     "line 1: closeWait.timeout: 1.5s is not a number of whole seconds, which is all the kernel takes"
 )]
-#[case("- a", "line 1: the policy: expected a map of fields, found a list")]
+#[case("- a", "line 1: the file: expected a map of fields, found a list")]
 #[case("rules: [a]", "line 1: rules: expected a map of fields, found a list")]
 #[case("reject: always\n---\nreject: always\n", "line 3: a second document; a policy file has one")]
 #[case(

@@ -166,7 +166,7 @@ impl Server<'_> {
             .map(|used| pod.container_pointer(used.container, [used.probe.kind.field(), "periodSeconds"]))
             .chain([match &self.how.origin {
                 Origin::SetBy { at, .. } => json_patch::jsonptr::PointerBuf::parse(at.clone()).ok(),
-                Origin::DefaultOf { .. } => None,
+                Origin::DefaultOf { .. } | Origin::Measured { .. } => None,
             }
             .unwrap_or_else(|| pod.container_pointer(self.app.container, []))])
             .collect();

@@ -1,9 +1,25 @@
 //! YAML nodes -> checked values, collecting every mistake on the way.
 
+use std::fmt;
+
 use jiff::civil::Date;
 
-use super::PolicyError;
 use crate::base::yaml::{Entry, Kind, Node, Scalar, Value};
+
+/// A mistake in a policy file, or in a facts file.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub struct PolicyError {
+    /// Its line, from 1.
+    pub line: u64,
+    /// The field, what is wrong with it, and the way out.
+    pub message: String,
+}
+
+impl fmt::Display for PolicyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.message)
+    }
+}
 
 /// The mistakes found so far.
 #[derive(Default)]
@@ -46,7 +62,7 @@ impl Mistakes {
     /// A map of any names.
     pub(super) fn map<'n>(&mut self, field: &Field<'n>) -> Option<Section<'n>> {
         let Value::Mapping(entries) = &field.node.value else {
-            let path = if field.path.is_empty() { "the policy" } else { &field.path };
+            let path = if field.path.is_empty() { "the file" } else { &field.path };
             self.add(
                 field.line,
                 format!("{path}: expected a map of fields, found {}", field.node.value.noun()),

@@ -1,0 +1,130 @@
+//! Facts files: what was measured -> entries, and entries -> a file.
+
+use std::{fs, io, path::Path, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use jiff::civil::Date;
+
+use crate::{
+    admission::policy_file,
+    base::plural::count,
+    judgement::facts::{self, Behaviour, Facts, ServerFact},
+    measure::{
+        report::Measurement,
+        samples,
+        target::{Server, Workload},
+    },
+};
+
+/// The entry about a server of a workload; `None` if the measurement gave no answer.
+pub(crate) fn fact(
+    namespace: &str,
+    workload: &Workload,
+    server: &Server,
+    measurement: &Measurement,
+    date: Date,
+) -> Option<ServerFact> {
+    let behaviour = match measurement.behaviour().ok()? {
+        samples::Behaviour::ClosesAfter { earliest, latest } => {
+            Behaviour::ClosesAfter(millis(earliest), millis(latest + Duration::from_micros(999)))
+        }
+        samples::Behaviour::ClosesEachResponse => Behaviour::ClosesEachResponse,
+        samples::Behaviour::StillOpen(max) => Behaviour::OpenAfter(max),
+        samples::Behaviour::Differs { .. } => return None,
+    };
+    Some(ServerFact {
+        namespace: namespace.to_owned(),
+        kind: workload.kind.map_or("Pod", |kind| kind.kind()).to_owned(),
+        name: workload.name.clone(),
+        container: server.container.clone(),
+        port: server.port,
+        image: server.image.clone(),
+        digest: server.digest.clone(),
+        behaviour,
+        source: format!(
+            "linkerd-linger {}, {}",
+            env!("CARGO_PKG_VERSION"),
+            count(measurement.samples.len(), "connection")
+        ),
+        date,
+    })
+}
+
+/// A time in whole milliseconds: no measurement is better.
+fn millis(time: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Adds entries to a facts file, in place of older ones about the same servers. The file is replaced as a whole.
+pub(crate) fn write(path: &Path, new: Vec<ServerFact>) -> anyhow::Result<()> {
+    let old = match policy_file::text(path) {
+        Ok(text) => policy_file::facts(path, &text)?,
+        Err(policy_file::PolicyFileError::Read { source, .. })
+            if source.kind() == io::ErrorKind::NotFound =>
+        {
+            Facts::default()
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let number = new.len();
+    let text = facts::print(&merged(&old, new))?;
+    let unfinished = path.with_extension("unfinished");
+    fs::write(&unfinished, text)
+        .and_then(|()| fs::rename(&unfinished, path))
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    anstream::eprintln!("wrote {} to {}", count(number, "fact"), path.display());
+    Ok(())
+}
+
+/// Facts with newer ones in the place of those about the same servers, in a fixed order.
+pub(crate) fn merged(old: &Facts, new: Vec<ServerFact>) -> Facts {
+    let key = |fact: &ServerFact| {
+        let texts = [&fact.namespace, &fact.kind, &fact.name, &fact.container].map(String::clone);
+        (texts, fact.port)
+    };
+    let is_replaced = |fact: &&ServerFact| new.iter().any(|other| key(other) == key(fact));
+    let mut servers: Vec<_> = old.servers.iter().filter(|fact| !is_replaced(fact)).cloned().collect();
+    servers.extend(new);
+    servers.sort_by_key(key);
+    Facts { servers: Arc::new(servers) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fact(name: &str, seconds: u64) -> ServerFact {
+        ServerFact {
+            namespace: "shop".to_owned(),
+            kind: "Deployment".to_owned(),
+            name: name.to_owned(),
+            container: "web".to_owned(),
+            port: 80,
+            image: "web:1".to_owned(),
+            digest: None,
+            behaviour: Behaviour::OpenAfter(Duration::from_secs(seconds)),
+            source: "a test".to_owned(),
+            date: "2026-11-30".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_newer_fact_takes_the_place_of_an_older_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("facts.yaml");
+        write(&path, vec![fact("b", 1), fact("a", 1)]).unwrap();
+        write(&path, vec![fact("b", 2)]).unwrap();
+        let read = Facts::parse(&fs::read_to_string(&path).unwrap()).unwrap();
+        assert_eq!(*read.servers, [fact("a", 1), fact("b", 2)]);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing else is left");
+    }
+
+    #[test]
+    fn a_file_with_mistakes_stays_as_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("facts.yaml");
+        fs::write(&path, "version: 7\n").unwrap();
+        assert!(write(&path, vec![fact("a", 1)]).unwrap_err().to_string().contains("cannot use the facts"));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "version: 7\n");
+    }
+}

@@ -1,0 +1,160 @@
+//! The text of a facts file -> checked [`Facts`], or all of its mistakes.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Behaviour, Facts, ServerFact};
+use crate::{
+    base::{duration, yaml},
+    judgement::fields::{Field, Mistakes, PolicyError, Section, date},
+};
+
+/// The version of the format.
+const VERSION: &str = "1";
+const FIELDS: [&str; 2] = ["version", "servers"];
+const SERVER_FIELDS: [&str; 12] = [
+    "namespace",
+    "kind",
+    "name",
+    "container",
+    "port",
+    "image",
+    "digest",
+    "closesAfter",
+    "closesEachResponse",
+    "openAfter",
+    "source",
+    "date",
+];
+const KINDS: [&str; 4] = ["Deployment", "StatefulSet", "DaemonSet", "Pod"];
+
+pub(super) fn parse(text: &str) -> Result<Facts, Vec<PolicyError>> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut mistakes = Mistakes::default();
+    let mut servers = Vec::new();
+    for (index, document) in yaml::documents(text).into_iter().enumerate() {
+        match document {
+            Ok(root) if index == 0 => {
+                let whole = Field { path: String::new(), line: root.line, node: &root };
+                servers = read(&mut mistakes, &whole);
+            }
+            Ok(root) => mistakes.add(root.line, "a second document; a facts file has one"),
+            Err(error) => {
+                let help = error.help.map(|help| format!("; {help}")).unwrap_or_default();
+                mistakes.add(error.line, format!("{} at column {}{help}", error.message, error.column));
+            }
+        }
+    }
+    if mistakes.0.is_empty() {
+        return Ok(Facts { servers: Arc::new(servers) });
+    }
+    mistakes.0.sort_by_key(|mistake| mistake.line);
+    Err(mistakes.0)
+}
+
+fn read(mistakes: &mut Mistakes, whole: &Field<'_>) -> Vec<ServerFact> {
+    let Some(root) = mistakes.section(whole, &FIELDS) else { return Vec::new() };
+    match root.get("version") {
+        None => mistakes.add(root.line, format!("version: it is missing; write version: {VERSION}")),
+        Some(field) => {
+            if let Some(word) = mistakes.word(&field)
+                && word != VERSION
+            {
+                mistakes.at(&field, format!("{word:?} is no version that we read; there is {VERSION}"));
+            }
+        }
+    }
+    let Some(field) = root.get("servers") else { return Vec::new() };
+    let items = mistakes.list(&field);
+    items.iter().filter_map(|item| read_server(mistakes, item)).collect()
+}
+
+fn read_server(mistakes: &mut Mistakes, item: &Field<'_>) -> Option<ServerFact> {
+    let section = mistakes.section(item, &SERVER_FIELDS)?;
+    // Each is asked for before the first that is missing ends it, so that all mistakes are found.
+    let kind = required(mistakes, &section, "kind")
+        .and_then(|field| mistakes.one_of(&field, "kind", &KINDS, |kind| kind));
+    let mut text = |name: &str| {
+        let field = required(mistakes, &section, name)?;
+        mistakes.word(&field).map(str::to_owned)
+    };
+    let (namespace, name, container) = (text("namespace"), text("name"), text("container"));
+    let (image, source) = (text("image"), text("source"));
+    let port = required(mistakes, &section, "port").and_then(|field| {
+        let word = mistakes.word(&field)?;
+        let port = word.parse().ok().filter(|port| *port > 0);
+        if port.is_none() {
+            mistakes.at(&field, format!("{word:?} is no port; write a number from 1 to 65535"));
+        }
+        port
+    });
+    let day = required(mistakes, &section, "date").and_then(|field| {
+        let word = mistakes.word(&field)?;
+        let day = date(word);
+        if day.is_none() {
+            mistakes.at(&field, format!("{word:?} is no date; write it like 2027-01-31"));
+        }
+        day
+    });
+    let digest = section.get("digest").and_then(|field| mistakes.word(&field)).map(str::to_owned);
+    let behaviour = read_behaviour(mistakes, &section);
+    Some(ServerFact {
+        namespace: namespace?,
+        kind: kind?.to_owned(),
+        name: name?,
+        container: container?,
+        port: port?,
+        image: image?,
+        digest,
+        behaviour: behaviour?,
+        source: source?,
+        date: day?,
+    })
+}
+
+fn required<'n>(mistakes: &mut Mistakes, section: &Section<'n>, name: &str) -> Option<Field<'n>> {
+    let field = section.get(name);
+    if field.is_none() {
+        mistakes.add(section.line, format!("{}.{name}: it is missing", section.path));
+    }
+    field
+}
+
+fn read_behaviour(mistakes: &mut Mistakes, section: &Section<'_>) -> Option<Behaviour> {
+    let mut found = Vec::new();
+    if let Some(field) = section.get("closesAfter") {
+        let times = mistakes.list(&field);
+        let read: Vec<_> = times.iter().filter_map(|time| read_duration(mistakes, time)).collect();
+        match read[..] {
+            [time] if times.len() == 1 => found.push(Behaviour::ClosesAfter(time, time)),
+            [from, to] if times.len() == 2 && from <= to => found.push(Behaviour::ClosesAfter(from, to)),
+            _ if read.len() == times.len() => {
+                mistakes.at(&field, "expected one duration, or the earliest and the latest one");
+            }
+            _ => {}
+        }
+        if found.is_empty() {
+            return None;
+        }
+    }
+    if let Some(field) = section.get("closesEachResponse") {
+        mistakes.one_of(&field, "value", &["true"], |word| word)?;
+        found.push(Behaviour::ClosesEachResponse);
+    }
+    if let Some(field) = section.get("openAfter") {
+        let time = read_duration(mistakes, &field)?;
+        found.push(Behaviour::OpenAfter(time));
+    }
+    if let [one] = found[..] {
+        return Some(one);
+    }
+    mistakes.add(
+        section.line,
+        format!("{}: give one of closesAfter, closesEachResponse and openAfter", section.path),
+    );
+    None
+}
+
+fn read_duration(mistakes: &mut Mistakes, field: &Field<'_>) -> Option<Duration> {
+    let word = mistakes.word(field)?;
+    duration::read(word).map_err(|error| mistakes.at(field, error.to_string())).ok()
+}

@@ -1,0 +1,141 @@
+//! Measures servers: opens connections, waits for all of them, and keeps what they showed.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::{sleep, timeout},
+};
+
+use super::{
+    connection::{self, Ask, MeasureError, Protocol, Sample},
+    half_close::half_close,
+    report::Measurement,
+    target::{Server, Workload},
+};
+use crate::{base::errors::describe, cluster::Cluster};
+
+/// How long a connection may take to open.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Over what time connections are opened: servers that look at their timers once a second close at different times.
+const STAGGER: Duration = Duration::from_secs(1);
+/// By how much later a port-forward may show a close: what container runtimes wait for the client's side.
+const FORWARD_DELAY: Duration = Duration::from_secs(1);
+
+/// How to measure.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How many connections to open.
+    pub connections: usize,
+    /// How long to wait for a close.
+    pub max: Duration,
+    /// The protocol to speak.
+    pub protocol: Protocol,
+    /// Counts connections that have ended, for whoever shows progress.
+    pub ended: Arc<AtomicUsize>,
+}
+
+impl Settings {
+    fn ask(&self, host: String, path: String) -> Ask {
+        Ask { protocol: self.protocol, host, path, max: self.max, delay: Duration::ZERO }
+    }
+}
+
+/// Measures a server that a URL names: its host, without the brackets of an IPv6 address, its port, authority and path.
+pub async fn url(host: &str, port: u16, authority: &str, path: String, settings: &Settings) -> Measurement {
+    let ask = settings.ask(authority.to_owned(), path);
+    let open = async || {
+        let connect = timeout(CONNECT, TcpStream::connect((host, port)));
+        match connect.await {
+            Ok(stream) => stream.map_err(|error| MeasureError::Connect(error.to_string())),
+            Err(_) => Err(MeasureError::Connect(format!("no answer within {}s", CONNECT.as_secs()))),
+        }
+    };
+    let samples = samples(settings, &ask, &open).await;
+    let answered = samples.iter().any(Result::is_ok) && ask.protocol == Protocol::Http1;
+    let half_close = match open().await {
+        Ok(stream) if answered => half_close(stream, &ask).await.ok(),
+        Ok(_) | Err(_) => None,
+    };
+    let title = format!("http://{authority}{}", ask.path);
+    Measurement { title, protocol: ask.protocol, samples, half_close, known: None, uncertain: Duration::ZERO }
+}
+
+/// Measures a server in a pod, by port-forward, over which a client cannot close only its own side.
+pub async fn server(
+    cluster: &Cluster,
+    namespace: &str,
+    workload: &Workload,
+    server: &Server,
+    settings: &Settings,
+) -> Measurement {
+    let mut ask = settings.ask(format!("localhost:{}", server.port), server.path.clone());
+    let open = async || {
+        let stream = cluster.port_forward(namespace, &server.pod, server.port).await;
+        stream.map_err(|error| MeasureError::Connect(describe(&error)))
+    };
+    let mut uncertain = FORWARD_DELAY;
+    if let Ok(stream) = open().await
+        && ask.protocol == Protocol::Http1
+        && let Ok(Some(delay)) = connection::delay(stream, &ask).await
+    {
+        (ask.delay, uncertain) = (delay, Duration::ZERO);
+    }
+    let samples = samples(settings, &ask, &open).await;
+    let title = format!(
+        "{namespace} {}, pod {}, container {}, port {}, GET {}",
+        workload.shown(),
+        server.pod,
+        server.container,
+        server.port,
+        server.path
+    );
+    let known = Some(server.known.clone());
+    Measurement { title, protocol: ask.protocol, samples, half_close: None, known, uncertain }
+}
+
+/// Opens connections one after the other, and waits for the end of all.
+async fn samples<S>(
+    settings: &Settings,
+    ask: &Ask,
+    open: &impl AsyncFn() -> Result<S, MeasureError>,
+) -> Vec<Result<Sample, MeasureError>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut tasks = Vec::new();
+    for number in 0..settings.connections {
+        if number > 0 {
+            sleep(STAGGER / u32::try_from(settings.connections).unwrap_or(1)).await;
+        }
+        let stream = match open().await {
+            Ok(stream) => stream,
+            Err(error) => {
+                tasks.push(Err(error));
+                // Where one cannot be opened, neither can the others.
+                break;
+            }
+        };
+        let (ask, ended) = (ask.clone(), Arc::clone(&settings.ended));
+        tasks.push(Ok(tokio::spawn(async move {
+            let sample = connection::sample(stream, &ask).await;
+            ended.fetch_add(1, Ordering::Relaxed);
+            sample
+        })));
+    }
+    let mut samples = Vec::new();
+    for task in tasks {
+        samples.push(match task {
+            Ok(task) => task.await.unwrap_or_else(|error| Err(MeasureError::Connect(error.to_string()))),
+            Err(error) => Err(error),
+        });
+    }
+    samples
+}
