@@ -58,6 +58,11 @@ pub enum Command {
     /// Opens a few connections, sends one GET on each, and waits until the server closes them. A workload is reached by a
     /// port-forward through the API server, which passes Linkerd's proxy by.
     Measure(cmd::measure::Args),
+    /// Measure the servers of a cluster that no manifest tells about
+    ///
+    /// Finds the injected workloads whose idle timeouts are unknown or likely, measures their servers, and prints a facts file
+    /// for `serve --facts`, `lint --facts` and `install --facts`.
+    Learn(cmd::learn::Args),
     /// Check an installation, and what would fail in silence around it
     ///
     /// Reads only. What it may not read it names, and goes on.
@@ -89,6 +94,7 @@ impl Command {
             Self::SetCloseWait(args) => cmd::set_close_wait::run(args),
             Self::Sockets(args) => cmd::sockets::run(&args),
             Self::Measure(args) => cmd::measure::run(&args),
+            Self::Learn(args) => cmd::learn::run(&args),
             Self::Check(args) => cmd::check::run(&args),
             Self::Wait(args) => cmd::wait::run(args),
             Self::ExtensionMetadata(args) => cmd::extension_metadata::run(args),

@@ -9,6 +9,7 @@ pub mod explain;
 pub mod extension_metadata;
 mod facts;
 pub mod install;
+pub mod learn;
 pub mod lint;
 mod log;
 mod manifests;

@@ -484,6 +484,22 @@ async fn a_deployments_server_is_measured_and_annotated() {
     assert!((server["closesAfterSeconds"][0].as_f64().unwrap() - 1.5).abs() < 0.15, "{server}");
     assert!(server["server"].as_str().unwrap().contains("container web-svc, port 8080, GET /"), "{server}");
     assert!(server["spec"].as_str().unwrap().starts_with("unknown: "), "{server}");
+    // The same, as a fact that the next command reads.
+    let directory = tempfile::tempdir().unwrap();
+    let facts = directory.path().join("facts.yaml");
+    let facts = facts.to_str().unwrap();
+    let asks = bed.linger(&["learn", "-n", "shop"]).await;
+    assert!(
+        !asks.success && asks.stderr.contains("nothing was measured: there is no terminal to ask on"),
+        "{asks:?}"
+    );
+    let told = bed.linger(&["learn", "-n", "shop", "--yes", "--max", "5s", "--write-facts", facts]).await;
+    assert!(told.stderr.contains("known for certain now"), "{told:?}");
+    let text = fs::read_to_string(facts).unwrap();
+    assert!(text.contains("name: measured-web") && text.contains("closesAfter:\n  - 1.5"), "{text}");
+    let told = bed.linger(&["learn", "-n", "shop", "--facts", facts]).await;
+    let known = told.stderr.lines().next().unwrap_or_default().to_owned();
+    assert!(!told.stderr.contains("shop deployment/measured-web"), "{known}: it is known: {told:?}");
     let told = bed.linger(&["measure", "deploy/measured-web", "-n", "shop", "--annotate"]).await.ok();
     assert!(told.stderr.contains("annotated deployment/measured-web in shop: "), "{told:?}");
     let path = "jsonpath={.spec.template.metadata.annotations['linkerd-linger\\.io/idle-timeout']}";

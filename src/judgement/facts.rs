@@ -115,8 +115,8 @@ impl ServerFact {
     }
 }
 
-/// The workload that an object is, or belongs to.
-fn workload<'o>(object: &'o Object<'_>) -> Option<(&'o str, &'o str)> {
+/// The kind and the name of the workload that an object is, or belongs to; `None` if it has no name of its own.
+pub fn workload<'o>(object: &'o Object<'_>) -> Option<(&'o str, &'o str)> {
     let own = || Some((object.kind.as_str(), &**object.name.as_ref()?));
     match &object.owner {
         Some(owner) if &*owner.kind == "ReplicaSet" => Some(("Deployment", deployment_of(&owner.name)?)),

@@ -1,0 +1,287 @@
+//! `learn`: what no manifest of a cluster's workloads says, measured.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, IsTerminal, stderr, stdin},
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use kube::api::ListParams;
+use serde_json::value::RawValue;
+use tokio::{
+    sync::Semaphore,
+    task::{JoinSet, LocalSet},
+};
+
+use super::{connection::Connection, facts, manifests::print};
+use crate::{
+    admission::policy_file,
+    base::{clock::today, duration, plural::count},
+    cluster::{
+        Cluster,
+        gather::{INJECTED, NOT_COMPLETED},
+    },
+    judgement::{
+        facts::{Facts, ServerFact, print as print_facts, workload},
+        judge::judge,
+        policy::Policy,
+    },
+    linkerd::Injection,
+    measure::{
+        connection::Protocol,
+        run::{self, Settings},
+        target::{self, Workload},
+    },
+    servers::Evidence,
+    workload::{
+        context::Context,
+        object::{Kind, Object},
+    },
+};
+
+/// How many workloads are measured at once.
+const AT_ONCE: usize = 8;
+/// How many connections are opened to each server.
+const CONNECTIONS: usize = 4;
+
+const EXAMPLES: &str = "\
+Examples:
+  linkerd linger learn -n shop > facts.yaml
+  linkerd linger learn -A --yes --write-facts facts.yaml
+  linkerd linger install --facts facts.yaml | kubectl apply -f -
+
+Exit codes:
+  0  every server that was measured is known now, or there was none
+  1  some are still unknown
+  2  nothing could be measured, or the command line cannot be understood";
+
+/// The flags of `learn`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The namespace of the workloads
+    #[arg(short, long, value_name = "NAMESPACE", conflicts_with = "all_namespaces")]
+    namespace: Option<String>,
+    /// The workloads of every namespace
+    #[arg(short = 'A', long)]
+    all_namespaces: bool,
+    /// Measure without asking first
+    #[arg(short, long)]
+    yes: bool,
+    /// How long to wait for a close
+    #[arg(long, value_name = "DURATION", default_value = "130s", value_parser = duration::read)]
+    max: Duration,
+    /// Facts that are known already; servers that they answer for are not measured again
+    #[arg(long, value_name = "FILE")]
+    facts: Option<PathBuf>,
+    /// Add the facts to this file, and print none
+    #[arg(long, value_name = "FILE")]
+    write_facts: Option<PathBuf>,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// A server that an HTTP probe of an injected workload asks.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Asked {
+    namespace: String,
+    kind: String,
+    name: String,
+    container: String,
+    port: u16,
+}
+
+impl Asked {
+    fn shown(&self) -> String {
+        format!(
+            "{} {}/{}, container {}, port {}",
+            self.namespace,
+            self.kind.to_lowercase(),
+            self.name,
+            self.container,
+            self.port
+        )
+    }
+}
+
+/// Measures, and prints the facts.
+///
+/// # Errors
+///
+/// When the workloads cannot be listed, or nobody agreed to measure them.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    args.connection.log();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(LocalSet::new().run_until(learn(args)))
+}
+
+async fn learn(args: &Args) -> anyhow::Result<ExitCode> {
+    let cluster =
+        Cluster::connect(&args.connection.target()).await.map_err(|error| anyhow::anyhow!(error.told()))?;
+    let namespace = match (&args.namespace, args.all_namespaces) {
+        (_, true) => None,
+        (Some(name), false) => Some(name.as_str()),
+        (None, false) => Some(cluster.default_namespace()),
+    };
+    let known = match &args.facts {
+        Some(path) => policy_file::facts(path, &policy_file::text(path)?)?,
+        None => Facts::default(),
+    };
+    let policy = Policy { facts: known, ..Policy::default() };
+    let asked = servers(&cluster, namespace, &policy).await?;
+    let unknown: Vec<Asked> =
+        asked.iter().filter(|(_, known)| !**known).map(|(asked, _)| asked.clone()).collect();
+    let known_before = asked.len() - unknown.len();
+    anstream::eprintln!(
+        "{} of injected workloads, {known_before} of them known for certain",
+        count(asked.len(), "server")
+    );
+    if unknown.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    agree(args, &unknown)?;
+    let (learnt, failed) = measure(&cluster, args, unknown).await;
+    anstream::eprintln!(
+        "{} known for certain now, {} still unknown",
+        known_before + learnt.len(),
+        failed.len()
+    );
+    for (asked, why) in &failed {
+        anstream::eprintln!("  {}: {why}", asked.shown());
+    }
+    match &args.write_facts {
+        Some(path) => facts::write(path, learnt)?,
+        None => print(&print_facts(&facts::merged(&policy.facts, learnt))?)?,
+    }
+    Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// The servers that HTTP probes of injected workloads ask, and whether each is known for certain.
+async fn servers(
+    cluster: &Cluster,
+    namespace: Option<&str>,
+    policy: &Policy,
+) -> anyhow::Result<BTreeMap<Asked, bool>> {
+    let (path, what) = match namespace {
+        Some(name) => {
+            (format!("/api/v1/namespaces/{name}/pods"), format!("list pods in the namespace {name}"))
+        }
+        None => ("/api/v1/pods".to_owned(), "list pods".to_owned()),
+    };
+    let params = ListParams::default().labels(INJECTED).fields(NOT_COMPLETED);
+    let (context, today) = (Context::default(), today());
+    let mut asked = BTreeMap::new();
+    cluster
+        .pages(&path, params, &what, |pods: Vec<Box<RawValue>>| {
+            for pod in &pods {
+                let Ok(object) = Object::read_as(Kind::Pod, pod.get()) else { continue };
+                let Some((kind, name)) = workload(&object) else { continue };
+                let namespace = object.namespace.as_deref().unwrap_or_default();
+                let judgement = judge(&object, namespace, &context, policy, today, Injection::Over);
+                let survey = &judgement.survey;
+                for used in survey.probes.iter().filter(|used| used.way.is_pooled()) {
+                    let (Some(app), Some(port)) = (survey.apps.get(used.answered_by), used.probe.port) else {
+                        continue;
+                    };
+                    let evidence = app.served.at(Some(port)).idle.evidence();
+                    let server = Asked {
+                        namespace: namespace.to_owned(),
+                        kind: kind.to_owned(),
+                        name: name.to_owned(),
+                        container: app.container.name.to_string(),
+                        port,
+                    };
+                    asked.insert(server, evidence.is_some_and(is_certain));
+                }
+            }
+        })
+        .await?;
+    Ok(asked)
+}
+
+fn is_certain(evidence: &Evidence) -> bool {
+    evidence.certainty.is_certain()
+}
+
+/// Asks on a terminal whether to measure.
+fn agree(args: &Args, unknown: &[Asked]) -> anyhow::Result<()> {
+    if args.yes {
+        return Ok(());
+    }
+    anstream::eprintln!(
+        "to measure, with {CONNECTIONS} connections and one GET on each, for at most {}:",
+        duration::show(args.max)
+    );
+    for asked in unknown {
+        anstream::eprintln!("  {}", asked.shown());
+    }
+    if !stdin().is_terminal() || !stderr().is_terminal() {
+        bail!("nothing was measured: there is no terminal to ask on; --yes agrees");
+    }
+    anstream::eprint!("measure {}? [y/N] ", count(unknown.len(), "server"));
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).context("cannot read the answer")?;
+    if !matches!(answer.trim(), "y" | "Y" | "yes") {
+        bail!("nothing was measured");
+    }
+    Ok(())
+}
+
+/// Measures servers, some workloads at once: the facts, and the servers that are still unknown, each with the reason.
+async fn measure(
+    cluster: &Cluster,
+    args: &Args,
+    unknown: Vec<Asked>,
+) -> (Vec<ServerFact>, Vec<(Asked, String)>) {
+    let limit = Arc::new(Semaphore::new(AT_ONCE));
+    let all = unknown.len();
+    let mut tasks = JoinSet::new();
+    for asked in unknown {
+        let (cluster, limit, max) = (cluster.clone(), Arc::clone(&limit), args.max);
+        tasks.spawn_local(async move {
+            let _permit = limit.acquire().await;
+            let fact = measure_one(&cluster, &asked, max).await;
+            (asked, fact)
+        });
+    }
+    let (mut learnt, mut failed) = (Vec::new(), Vec::new());
+    while let Some(done) = tasks.join_next().await {
+        match done {
+            Ok((_, Ok(fact))) => learnt.push(fact),
+            Ok((asked, Err(why))) => failed.push((asked, why)),
+            // A panic of ours loses the name of the server, and not the others.
+            Err(error) => anstream::eprintln!("error: {error}"),
+        }
+        if stderr().is_terminal() {
+            let end = if learnt.len() + failed.len() == all { "\r\x1b[K" } else { "" };
+            anstream::eprint!("\r\x1b[K{} of {all} measured{end}", learnt.len() + failed.len());
+        }
+    }
+    failed.sort();
+    (learnt, failed)
+}
+
+async fn measure_one(cluster: &Cluster, asked: &Asked, max: Duration) -> Result<ServerFact, String> {
+    let text = format!("{}/{}", asked.kind.to_lowercase(), asked.name);
+    let workload = Workload::parse(&text)?;
+    let found = target::servers(cluster, &asked.namespace, &workload, Some(asked.port), None, today()).await;
+    let found = found.map_err(|error| error.to_string())?;
+    let server = found.iter().find(|server| server.container == asked.container);
+    let server = server.ok_or("its pods no longer have this container")?;
+    let protocol = Protocol::Http1;
+    let settings = Settings { connections: CONNECTIONS, max, protocol, ended: Arc::default() };
+    let measurement = run::server(cluster, &asked.namespace, &workload, server, &settings).await;
+    match measurement.behaviour() {
+        Ok(behaviour) => facts::fact(&asked.namespace, &workload, server, &measurement, today())
+            .ok_or_else(|| behaviour.describe()),
+        Err(error) => Err(error.to_string()),
+    }
+}
