@@ -6,6 +6,7 @@ pub mod annotations;
 pub mod context;
 pub(crate) mod environment;
 pub mod image;
+pub mod image_config;
 pub mod object;
 pub mod pod;
 pub(crate) mod word;

@@ -1,9 +1,11 @@
-//! What else was in the same input: namespaces and ConfigMaps, by which a manifest says more than its pods do.
+//! What else is known beside the pods: namespaces and ConfigMaps of the same input, and the configs of images.
 //!
-//! Filled by `lint` and `explain` from the files they read. At admission an object comes alone, and the path that was
+//! Filled by `lint` and `explain` from the files they read, and with `--images` from registries and archives. At admission an object comes alone, and the path that was
 //! called says whether its namespace is unprivileged.
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use crate::workload::image_config::ImageFacts;
 
 /// The label by which a namespace chooses what Pod Security refuses in it.
 pub const POD_SECURITY_LABEL: &str = "pod-security.kubernetes.io/enforce";
@@ -11,7 +13,7 @@ pub const POD_SECURITY_LABEL: &str = "pod-security.kubernetes.io/enforce";
 /// `policy/check_privileged.go`, `check_sysctls.go`).
 pub const UNPRIVILEGED: [&str; 2] = ["baseline", "restricted"];
 
-/// Namespaces and ConfigMaps beside the pods that are judged.
+/// Namespaces, ConfigMaps and image configs beside the pods that are judged.
 #[derive(Clone, Debug, Default)]
 pub struct Context {
     /// The annotations of each namespace, by its name.
@@ -20,6 +22,8 @@ pub struct Context {
     pub config_maps: BTreeMap<(String, String), BTreeMap<String, String>>,
     /// The namespaces whose Pod Security lets no pod be privileged: those with `enforce` of `baseline` or `restricted`.
     pub unprivileged: BTreeSet<String>,
+    /// The config of each image that was read, by the image's name as pods write it.
+    pub images: BTreeMap<String, ImageFacts>,
 }
 
 impl Context {
@@ -32,5 +36,10 @@ impl Context {
     pub fn config_map(&self, namespace: &str, name: &str) -> Option<&BTreeMap<String, String>> {
         let of = |namespace: &str| self.config_maps.get(&(namespace.to_owned(), name.to_owned()));
         of(namespace).or_else(|| of(""))
+    }
+
+    /// The config and the digest of an image, by its name as a pod writes it.
+    pub fn image(&self, image: &str) -> Option<&ImageFacts> {
+        self.images.get(image)
     }
 }

@@ -1,0 +1,162 @@
+//! The config of an image: what a container runs where its pod spec leaves it open.
+//!
+//! Parses the JSON that registries, OCI layouts and `docker save` archives hold (OCI image-spec `config.md`; Docker's
+//! schema 2 has the same fields). Reading it from there is left to `images`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::base::text::nullable;
+
+/// The longest config that is read: those of real images have a few KiB, most of it the history of their layers.
+pub const LONGEST: usize = 1 << 20;
+
+/// The fields of an image's config that decide what runs.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ImageConfig {
+    /// ENTRYPOINT: the program and its first arguments.
+    pub entrypoint: Vec<String>,
+    /// CMD: more arguments, or the program where there is no ENTRYPOINT.
+    pub cmd: Vec<String>,
+    /// ENV, in order; of two variables with one name the last counts.
+    pub env: Vec<(String, String)>,
+    /// WORKDIR; empty where the image sets none, which means `/`.
+    pub working_dir: String,
+    /// USER; empty where the image sets none, which means root.
+    pub user: String,
+    /// LABEL.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Why a config cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageConfigError {
+    /// It is longer than [`LONGEST`].
+    #[error("the image config has {0} bytes; at most {LONGEST} are read")]
+    TooLong(usize),
+    /// It is not the JSON of a config.
+    #[error("the image config is not valid")]
+    Invalid(#[source] serde_json::Error),
+}
+
+#[derive(Deserialize)]
+struct RawImage {
+    #[serde(default, deserialize_with = "nullable")]
+    config: RawConfig,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RawConfig {
+    #[serde(default, deserialize_with = "nullable")]
+    entrypoint: Vec<String>,
+    #[serde(default, deserialize_with = "nullable")]
+    cmd: Vec<String>,
+    #[serde(default, deserialize_with = "nullable")]
+    env: Vec<String>,
+    #[serde(default, deserialize_with = "nullable")]
+    working_dir: String,
+    #[serde(default, deserialize_with = "nullable")]
+    user: String,
+    #[serde(default, deserialize_with = "nullable")]
+    labels: BTreeMap<String, String>,
+}
+
+impl ImageConfig {
+    /// Parses the JSON of a config.
+    ///
+    /// # Errors
+    ///
+    /// When the text is too long, or not the JSON of an image config.
+    pub fn parse(json: &[u8]) -> Result<Self, ImageConfigError> {
+        if json.len() > LONGEST {
+            return Err(ImageConfigError::TooLong(json.len()));
+        }
+        let RawImage { config } = serde_json::from_slice(json).map_err(ImageConfigError::Invalid)?;
+        // An entry without `=` sets nothing (runc passes it on, and programs cannot find it).
+        let env = config.env.iter().filter_map(|entry| entry.split_once('='));
+        Ok(Self {
+            env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            entrypoint: config.entrypoint,
+            cmd: config.cmd,
+            working_dir: config.working_dir,
+            user: config.user,
+            labels: config.labels,
+        })
+    }
+
+    /// A variable of ENV.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        self.env.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The directory in which the program starts.
+    pub fn directory(&self) -> &str {
+        if self.working_dir.is_empty() { "/" } else { &self.working_dir }
+    }
+}
+
+/// The config of an image, and the digest of the image.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ImageFacts {
+    /// The digest that the image's name stands for: that of its index or manifest, such as `sha256:4f53...`.
+    pub digest: String,
+    /// Its config.
+    pub config: ImageConfig,
+}
+
+impl ImageFacts {
+    /// The image for evidence: the name as the pod writes it, with the digest that was read.
+    pub fn name(&self, image: &str) -> String {
+        let name = image.split('@').next().unwrap_or(image);
+        format!("{name}@{}", self.digest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[test]
+    fn the_fields_of_a_config_are_read() {
+        let json = br#"{"architecture": "amd64", "os": "linux", "config": {
+            "Entrypoint": ["/docker-entrypoint.sh"], "Cmd": ["nginx", "-g", "daemon off;"],
+            "Env": ["PATH=/usr/bin", "A=1=2", "PATH=/bin", "NONE"], "WorkingDir": "/srv", "User": "101",
+            "Labels": {"maintainer": "x"}, "ExposedPorts": {"80/tcp": {}}}, "rootfs": {}, "history": []}"#;
+        let config = ImageConfig::parse(json).unwrap();
+        assert_eq!(config.entrypoint, ["/docker-entrypoint.sh"]);
+        assert_eq!(config.cmd, ["nginx", "-g", "daemon off;"]);
+        assert_eq!((config.variable("PATH"), config.variable("A")), (Some("/bin"), Some("1=2")));
+        assert_eq!(config.variable("NONE"), None);
+        assert_eq!((config.directory(), &*config.user, &*config.labels["maintainer"]), ("/srv", "101", "x"));
+    }
+
+    #[rstest]
+    #[case::no_config("{}")]
+    #[case::null_config(r#"{"config": null}"#)]
+    #[case::null_fields(r#"{"config": {"Entrypoint": null, "Cmd": null, "Env": null, "WorkingDir": null}}"#)]
+    fn absent_fields_are_empty(#[case] json: &str) {
+        let config = ImageConfig::parse(json.as_bytes()).unwrap();
+        assert_eq!(config, ImageConfig::default());
+        assert_eq!(config.directory(), "/");
+    }
+
+    #[rstest]
+    #[case::no_json(b"not JSON".to_vec(), "the image config is not valid")]
+    #[case::other_type(br#"{"config": {"Cmd": "nginx"}}"#.to_vec(), "the image config is not valid")]
+    #[case::too_long(vec![b' '; LONGEST + 1], "the image config has 1048577 bytes; at most 1048576 are read")]
+    fn what_is_no_config_is_refused(#[case] json: Vec<u8>, #[case] message: &str) {
+        assert_eq!(ImageConfig::parse(&json).unwrap_err().to_string(), message);
+    }
+
+    #[rstest]
+    #[case::tag("cart:3", "cart:3@sha256:ab")]
+    #[case::digest("cart@sha256:cd", "cart@sha256:ab")]
+    fn a_name_has_the_digest_that_was_read(#[case] image: &str, #[case] name: &str) {
+        let facts = ImageFacts { digest: "sha256:ab".to_owned(), ..ImageFacts::default() };
+        assert_eq!(facts.name(image), name);
+    }
+}
