@@ -23,10 +23,13 @@ use self::{
     recognise::{HELP, Recognised, Recognition},
     settings::{Disk, Reader},
 };
-use crate::workload::{
-    context::Context,
-    environment::{self, Environment},
-    pod::{Container, Pod},
+use crate::{
+    base::text::Text,
+    workload::{
+        context::Context,
+        environment::{self, Environment},
+        pod::{Container, Pod},
+    },
 };
 
 /// What a container is known to run, and what that does with idle connections.
@@ -76,22 +79,40 @@ pub fn served<'c>(
     namespace: &str,
     context: &Context,
 ) -> Served<'c> {
+    let facts = context.image(&container.image);
+    let in_directory;
+    let container = match facts {
+        Some(facts) if container.working_dir.as_deref().is_none_or(str::is_empty) => {
+            let working_dir = Some(Text::from(facts.config.directory()));
+            in_directory = Container { working_dir, ..container.clone() };
+            &in_directory
+        }
+        Some(_) | None => container,
+    };
     let containers = pod.containers.len() + pod.init_containers.len();
     let room = environment::ROOM / containers.max(1);
     let read = || Environment::read(container, namespace, context, room);
-    let launch = command::launch(container, read());
-    let unread = launch.as_ref().err().cloned();
-    // A setting that one server alone reads is proof of it, whatever script starts it.
-    let launch = launch.unwrap_or_else(|_| Launch::unread(read()));
+    let recognised = |launch: Result<Launch, String>| {
+        let unread = launch.as_ref().err().cloned();
+        // A setting that one server alone reads is proof of it, whatever script starts it.
+        let launch = launch.unwrap_or_else(|_| Launch::unread(read()));
+        Started { recognised: recognise::recognise(catalog, container, &launch, facts), launch, unread }
+    };
+    let of_pod = recognised(command::launch(container, read()));
+    let of_image = facts.and_then(|facts| command::launch_of_image(container, facts, read()));
+    let Started { recognised, launch, unread } = match of_image {
+        Some(launch) => of_pod.or_of_image(recognised(launch)),
+        None => of_pod,
+    };
     let unknown = |server, why: String| Served {
         server,
         product: None,
         general: Answer { idle: Idle::Unknown(Why(why)), raise: None },
         by_port: BTreeMap::new(),
     };
-    let served = match (recognise::recognise(catalog, container, &launch), unread) {
+    let served = match (recognised, unread) {
         (Recognised::Server(found), _) => {
-            let has_entrypoint = found.own_entrypoint || command::has_entrypoint(container);
+            let has_entrypoint = found.own_entrypoint || command::has_entrypoint(container, facts);
             let disk = Disk {
                 pod,
                 container,
@@ -108,6 +129,34 @@ pub fn served<'c>(
         (Recognised::Nothing(why), None) => unknown(None, why),
     };
     served.clean()
+}
+
+/// A command line, and the server that is recognised by it.
+struct Started<'c> {
+    recognised: Recognised<'c>,
+    launch: Launch,
+    /// Why the command line cannot be read, where it cannot.
+    unread: Option<String>,
+}
+
+impl Started<'_> {
+    /// Chooses between the command line that the pod gives and the one that the image's config completes.
+    ///
+    /// The image's own command line decides, except where it hides the server that the catalog lists this image for: a
+    /// start script, or the program below a product.
+    fn or_of_image(self, of_image: Self) -> Self {
+        match (&self.recognised, &of_image.recognised) {
+            (Recognised::Server(listed), Recognised::Server(found)) => {
+                let hides_it = !found.own_image || listed.server.id != found.server.id;
+                if listed.own_image && hides_it { self } else { of_image }
+            }
+            (Recognised::Server(listed), Recognised::Hint(..) | Recognised::Nothing(_)) => {
+                let is_read = of_image.unread.is_none() && !of_image.launch.starts_script();
+                if listed.only_name.is_some() && is_read { of_image } else { self }
+            }
+            (Recognised::Hint(..) | Recognised::Nothing(_), _) => of_image,
+        }
+    }
 }
 
 fn answers<'c>(

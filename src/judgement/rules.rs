@@ -121,11 +121,18 @@ fn closes(app: &App<'_, '_>, window: &Window, evidence: &Evidence) -> String {
 /// How we know the idle timeout, for a note.
 fn evidence(evidence: &Evidence) -> String {
     let origin = match &evidence.origin {
-        Origin::SetBy { text, at } if at.starts_with("ConfigMap ") => format!("set by {text} in {at}"),
+        // A JSON pointer is shown as lines of the file.
+        Origin::SetBy { text, at } if !at.starts_with('/') => format!("set by {text} in {at}"),
         Origin::SetBy { text, .. } => format!("set by {text}"),
         Origin::DefaultOf { server, .. } => format!("the default of {server}"),
         Origin::Measured { text } => text.clone(),
     };
+    let image_fields = if evidence.image_fields.is_empty() {
+        String::new()
+    } else {
+        format!(", as shown by {}", evidence.image_fields.join(" and "))
+    };
+    let origin = format!("{origin}{image_fields}");
     match &evidence.certainty {
         Certainty::Certain => origin,
         Certainty::Likely(why) => format!("{origin}; {why}"),

@@ -10,7 +10,11 @@ use serde_json::{Value, json};
 use serde_saphyr::Spanned;
 
 use super::{Catalog, CatalogError, Idle, served};
-use crate::workload::{context::Context, object::Object};
+use crate::workload::{
+    context::Context,
+    image_config::{ImageConfig, ImageFacts},
+    object::Object,
+};
 
 /// A container and what is right about it.
 #[derive(Clone, Debug, Deserialize)]
@@ -35,6 +39,8 @@ pub struct Case {
     #[serde(default)]
     config_maps: BTreeMap<String, BTreeMap<String, String>>,
     #[serde(default)]
+    image_config: Option<CaseImage>,
+    #[serde(default)]
     post_start: Words,
     #[serde(default)]
     port: Option<u16>,
@@ -44,6 +50,34 @@ pub struct Case {
 
 fn image() -> String {
     "registry.example.com/shop/cart:3".to_owned()
+}
+
+/// The config of the case's image.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CaseImage {
+    #[serde(default)]
+    entrypoint: Words,
+    #[serde(default)]
+    cmd: Words,
+    #[serde(default)]
+    env: BTreeMap<String, Scalar>,
+    #[serde(default)]
+    working_dir: String,
+}
+
+impl CaseImage {
+    fn facts(&self) -> Result<ImageFacts, String> {
+        let env = self.env.iter().map(|(name, value)| (name.clone(), value.text()));
+        let config = ImageConfig {
+            entrypoint: self.entrypoint.words()?,
+            cmd: self.cmd.words()?,
+            env: env.collect(),
+            working_dir: self.working_dir.clone(),
+            ..ImageConfig::default()
+        };
+        Ok(ImageFacts { digest: "sha256:case".to_owned(), config })
+    }
 }
 
 /// A command line: one string, split as a shell does, or a list of words.
@@ -137,6 +171,9 @@ impl Case {
         let mut context = Context::default();
         for (name, data) in &self.config_maps {
             context.config_maps.insert(("shop".to_owned(), name.clone()), data.clone());
+        }
+        if let Some(image) = &self.image_config {
+            context.images.insert(self.image.clone(), image.facts()?);
         }
         let container = object.pod.containers.first().ok_or("the case makes no container")?;
         let ports: Vec<u16> = self.port.into_iter().collect();

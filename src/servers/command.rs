@@ -1,15 +1,18 @@
 //! What really runs in a container.
 //!
-//! Turns `command` and `args` into the words of the server's own command line, out of `sh -c`, `exec`, `env`, init
-//! processes and package runners. Which server that is, is left to recognition.
+//! Turns `command` and `args`, or the image's ENTRYPOINT and CMD, into the words of the server's own command line, out of
+//! `sh -c`, `exec`, `env`, init processes and package runners. Which server that is, is left to recognition.
 
 mod shell;
 mod wrappers;
+
+use std::sync::Arc;
 
 pub(super) use self::wrappers::Launch;
 use self::wrappers::{BITNAMI, DEEPEST};
 use crate::workload::{
     environment::{Environment, TOO_LONG},
+    image_config::{ImageConfig, ImageFacts},
     pod::Container,
     word::{Place, Word, basename},
 };
@@ -17,16 +20,73 @@ use crate::workload::{
 /// Unwraps the container's command line; the error says what it holds that we do not follow.
 pub(super) fn launch(container: &Container<'_>, environment: Environment) -> Result<Launch, String> {
     let command = container.command.iter().enumerate().map(|(index, text)| (text, Place::Command(index)));
-    let args = container.args.iter().enumerate().map(|(index, text)| (text, Place::Args(index)));
+    let command = command.map(|(text, at)| environment.expand(text, at));
     let mut words = Vec::new();
-    for (text, at) in command.chain(args) {
-        let word = environment.expand(text, at);
-        if !environment.spend(word.len()) {
-            return Err(TOO_LONG.to_owned());
-        }
-        words.push(word);
+    for word in command.chain(args(container, &environment)) {
+        push(&mut words, word, &environment)?;
     }
     let replaces_entrypoint = !container.command.is_empty();
+    start(container, environment, words, replaces_entrypoint, None)
+}
+
+/// Unwraps the command line of a container whose pod gives no `command`: the image's ENTRYPOINT, then `args` or else the
+/// image's CMD. `None` where the image gives no program.
+///
+/// Kubelet expands `$(VAR)` in the pod's words only.
+pub(super) fn launch_of_image(
+    container: &Container<'_>,
+    facts: &ImageFacts,
+    environment: Environment,
+) -> Option<Result<Launch, String>> {
+    let ImageConfig { entrypoint, cmd, .. } = &facts.config;
+    let cmd = if container.args.is_empty() { cmd.as_slice() } else { &[] };
+    if !container.command.is_empty() || entrypoint.is_empty() && cmd.is_empty() {
+        return None;
+    }
+    let name = facts.name(&container.image);
+    let place = |field: &str| -> Arc<str> { format!("{field} of {name}").into() };
+    let of_image = |field: &str, texts: &[String]| -> Vec<Word> {
+        let place = place(field);
+        texts.iter().map(|text| Word::text(text, Place::ImageConfig(Arc::clone(&place)))).collect()
+    };
+    let all = of_image("ENTRYPOINT", entrypoint).into_iter();
+    let all = all.chain(of_image("CMD", cmd)).chain(args(container, &environment));
+    let mut words = Vec::new();
+    for word in all {
+        if let Err(why) = push(&mut words, word, &environment) {
+            return Some(Err(why));
+        }
+    }
+    let fields = match (entrypoint.is_empty(), cmd.is_empty()) {
+        (false, false) => "ENTRYPOINT and CMD",
+        (false, true) => "ENTRYPOINT",
+        (true, _) => "CMD",
+    };
+    Some(start(container, environment, words, true, Some(place(fields))))
+}
+
+/// The pod's `args`.
+fn args(container: &Container<'_>, environment: &Environment) -> impl Iterator<Item = Word> {
+    let args = container.args.iter().enumerate();
+    args.map(|(index, text)| environment.expand(text, Place::Args(index)))
+}
+
+fn push(words: &mut Vec<Word>, word: Word, environment: &Environment) -> Result<(), String> {
+    if !environment.spend(word.len()) {
+        return Err(TOO_LONG.to_owned());
+    }
+    words.push(word);
+    Ok(())
+}
+
+/// Unwraps a command line.
+fn start(
+    container: &Container<'_>,
+    environment: Environment,
+    words: Vec<Word>,
+    replaces_entrypoint: bool,
+    image_fields: Option<Arc<str>>,
+) -> Result<Launch, String> {
     let hook = hook(container, &environment);
     let launch = unwrap(Launch {
         words,
@@ -35,6 +95,7 @@ pub(super) fn launch(container: &Container<'_>, environment: Environment) -> Res
         writes: None,
         instead: Vec::new(),
         is_unread: false,
+        image_fields,
     });
     let mut launch = launch?;
     launch.writes = launch.writes.or(hook);
@@ -59,8 +120,14 @@ fn hook(container: &Container<'_>, environment: &Environment) -> Option<String> 
 }
 
 /// Whether the command goes through the ENTRYPOINT that official images have.
-pub(super) fn has_entrypoint(container: &Container<'_>) -> bool {
-    container.command.first().is_some_and(|first| basename(first) == "docker-entrypoint.sh")
+pub(super) fn has_entrypoint(container: &Container<'_>, image: Option<&ImageFacts>) -> bool {
+    let is_official = |first: &str| basename(first) == "docker-entrypoint.sh";
+    match container.command.first() {
+        Some(first) => is_official(first),
+        None => {
+            image.and_then(|facts| facts.config.entrypoint.first()).is_some_and(|first| is_official(first))
+        }
+    }
 }
 
 /// Takes every wrapper off a command line.

@@ -72,6 +72,9 @@ impl Window {
 pub struct Evidence {
     /// Where it comes from.
     pub origin: Origin,
+    /// The fields of the image's config that show the server and its version, such as `ENTRYPOINT of
+    /// cart:3@sha256:...`; empty where the pod spec shows them.
+    pub image_fields: Vec<String>,
     /// How sure it is.
     pub certainty: Certainty,
 }
@@ -79,8 +82,8 @@ pub struct Evidence {
 /// Where an answer comes from.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Origin {
-    /// The pod spec sets it: `at` is the JSON pointer from the object's root, or a place in a ConfigMap;
-    /// `text` is what stands there.
+    /// The pod spec sets it, or the image's config: `at` is the JSON pointer from the object's root, a place in a
+    /// ConfigMap, or a field of the image's config; `text` is what stands there.
     SetBy {
         /// Where.
         at: String,
@@ -132,17 +135,18 @@ impl Evidence {
     /// What the pod spec sets.
     pub fn set_by(at: impl Into<String>, text: impl Into<String>) -> Self {
         let origin = Origin::SetBy { at: at.into(), text: text.into() };
-        Self { origin, certainty: Certainty::Certain }
+        Self { origin, image_fields: Vec::new(), certainty: Certainty::Certain }
     }
 
     /// What was measured.
     pub fn measured(text: impl Into<String>, certainty: Certainty) -> Self {
-        Self { origin: Origin::Measured { text: text.into() }, certainty }
+        Self { origin: Origin::Measured { text: text.into() }, image_fields: Vec::new(), certainty }
     }
 
-    /// Whether the pod spec sets it, and nothing that the spec does not show can set another.
-    pub const fn is_set_for_certain(&self) -> bool {
-        matches!(self.origin, Origin::SetBy { .. }) && self.certainty.is_certain()
+    /// Whether the pod spec sets it, or a ConfigMap, and nothing that they do not show can set another.
+    pub fn is_set_for_certain(&self) -> bool {
+        let of_spec = |at: &str| at.starts_with('/') || at.starts_with("ConfigMap ");
+        matches!(&self.origin, Origin::SetBy { at, .. } if of_spec(at)) && self.certainty.is_certain()
     }
 
     fn clean(self) -> Self {
@@ -157,7 +161,8 @@ impl Evidence {
             Certainty::Certain => Certainty::Certain,
             Certainty::Likely(why) => Certainty::Likely(printable(&why)),
         };
-        Self { origin, certainty }
+        let image_fields = self.image_fields.iter().map(|field| printable(field)).collect();
+        Self { origin, image_fields, certainty }
     }
 }
 
@@ -173,6 +178,9 @@ impl fmt::Display for Evidence {
             Origin::SetBy { at, text } => write!(f, "{text} at {at}")?,
             Origin::DefaultOf { server, source } => write!(f, "default of {server} ({source})")?,
             Origin::Measured { text } => f.write_str(text)?,
+        }
+        if !self.image_fields.is_empty() {
+            write!(f, "; as shown by {}", self.image_fields.join(" and "))?;
         }
         match &self.certainty {
             Certainty::Certain => Ok(()),

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::workload::{
     image::ImageRef,
+    image_config::ImageFacts,
     pod::Container,
     word::{Place, Word, basename},
 };
@@ -27,8 +28,11 @@ pub(super) struct Recognition<'c> {
     pub(super) server: &'c Server,
     /// The program of the entry that it is, where the entry is about several.
     pub(super) product: Option<&'c Product>,
-    /// From the image's tag.
+    /// From the image's config, or else from its tag.
     pub(super) version: Option<Version>,
+    /// The fields of the image's config that show the program and its version: `ENTRYPOINT of cart:3@sha256:...`,
+    /// `NODE_VERSION in ENV of cart:3@sha256:...`.
+    pub(super) image_fields: Vec<String>,
     /// The image is one of the server's own, with the configuration that comes with it.
     pub(super) own_image: bool,
     /// Only the last part of the image's name speaks for it: the image's repository.
@@ -103,11 +107,13 @@ struct Image<'t> {
     tag: Option<&'t str>,
 }
 
-/// Recognises the server of a container; `launch` is its unwrapped command line.
+/// Recognises the server of a container; `launch` is its unwrapped command line, and `facts` are those of its image where
+/// they are known.
 pub(super) fn recognise<'c>(
     catalog: &'c Catalog,
     container: &Container<'_>,
     launch: &Launch,
+    facts: Option<&ImageFacts>,
 ) -> Recognised<'c> {
     let image = ImageRef::of(&container.image);
     let tag = match image.tag {
@@ -129,7 +135,26 @@ pub(super) fn recognise<'c>(
     candidates.command(&program);
     candidates.settings(&program, launch);
     let names_program = launch.replaces_entrypoint || knows_image;
-    candidates.choose(&image, program, launch, names_program)
+    let mut recognised = candidates.choose(&image, program, launch, names_program);
+    if let Recognised::Server(found) = &mut recognised {
+        found.image_fields.extend(launch.image_fields.as_deref().map(str::to_owned));
+        if let Some((variable, version)) = facts.and_then(|facts| version(found.server, facts)) {
+            let name = facts.map_or_else(String::new, |facts| facts.name(&container.image));
+            found.image_fields.push(format!("{variable} in ENV of {name}"));
+            found.version = Some(version);
+        }
+    }
+    recognised
+}
+
+/// The variable of the image's ENV that shows the server's version, and the version.
+fn version<'c>(server: &'c Server, facts: &ImageFacts) -> Option<(&'c str, Version)> {
+    let variables = server.version_env.iter();
+    let mut versions = variables.filter_map(|name| {
+        let version = Version::from_variable(facts.config.variable(name)?)?;
+        Some((name.as_str(), version))
+    });
+    versions.next()
 }
 
 /// Variables in which every JVM finds options, the strongest first; the first also beats the command line.
@@ -322,7 +347,8 @@ impl<'c> Candidates<'c> {
                 .and_then(Version::from_tag),
             own_image,
             only_name: only_name.map(|_| image.repository.to_string()),
-            own_entrypoint: own_image && !launch.replaces_entrypoint,
+            own_entrypoint: own_image && (!launch.replaces_entrypoint || launch.image_fields.is_some()),
+            image_fields: Vec::new(),
             arguments: program.arguments,
             options: program.options,
             hidden: program.hidden.or_else(|| preloads(launch)),

@@ -264,7 +264,12 @@ impl Resolver<'_, '_> {
                 let origin = Origin::SetBy { at: place.clone(), text: set_value.text.to_owned() };
                 (origin, format!("{name} in {place}"))
             }
-            Place::Command(_) | Place::Args(_) | Place::Env(_) | Place::ConfigMap(_) | Place::Mount(_) => {
+            Place::Command(_)
+            | Place::Args(_)
+            | Place::Env(_)
+            | Place::ConfigMap(_)
+            | Place::Mount(_)
+            | Place::ImageConfig(_) => {
                 (Origin::SetBy { at: place, text: set_value.text.to_owned() }, name.to_owned())
             }
         };
@@ -277,7 +282,12 @@ impl Resolver<'_, '_> {
                 _ => Certainty::Certain,
             },
         };
-        Answer { idle: idle(Evidence { origin, certainty }), raise: Some(raise) }
+        let image_fields = match &origin {
+            // Where one of them sets the timeout, the evidence names it already.
+            Origin::SetBy { at, .. } => self.image_fields().filter(|field| field != at).collect(),
+            Origin::DefaultOf { .. } | Origin::Measured { .. } => self.image_fields().collect(),
+        };
+        Answer { idle: idle(Evidence { origin, image_fields, certainty }), raise: Some(raise) }
     }
 
     fn default(&self, defaults: &[&IdleDefault], mode: Option<&str>) -> Result<Answer, String> {
@@ -324,7 +334,7 @@ impl Resolver<'_, '_> {
         let certainty =
             if doubts.is_empty() { Certainty::Certain } else { Certainty::Likely(doubts.join("; ")) };
         let origin = Origin::DefaultOf { server: self.title(mode), source: sources.join("; ") };
-        let evidence = Evidence { origin, certainty };
+        let evidence = Evidence { origin, image_fields: self.image_fields().collect(), certainty };
         let idle = match (first.outcome, windows.as_deref().and_then(union)) {
             (Outcome::After { .. }, Some(window)) => Idle::ClosesAfter(window, evidence),
             (Outcome::Never, _) => Idle::NeverCloses(evidence),
@@ -335,6 +345,11 @@ impl Resolver<'_, '_> {
         };
         let raise = first.raise.clone().or_else(|| self.knob(mode)).or_else(|| self.server.raise.clone());
         Ok(Answer { idle, raise })
+    }
+
+    /// The fields of the image's config that show the server and its version.
+    fn image_fields(&self) -> impl Iterator<Item = String> {
+        self.reader.found.image_fields.iter().cloned()
     }
 
     /// The setting that raises the timeout.

@@ -1,12 +1,13 @@
 //! A container's environment, as kubelet would make it.
 //!
-//! Turns `envFrom` and `env` into variables, with ConfigMaps from the context and `$(VAR)` expanded. What nobody
-//! can read from a manifest, such as a Secret, stays unresolved with its reason.
+//! Turns `envFrom` and `env` into variables, with ConfigMaps from the context and `$(VAR)` expanded, over the ENV of the
+//! image where the context has its config. What nobody can read, such as a Secret, stays unresolved with its reason.
 
 use std::{
     borrow::Cow,
     cell::Cell,
     collections::{BTreeMap, HashMap},
+    sync::Arc,
 };
 
 use crate::workload::{
@@ -30,6 +31,10 @@ pub(crate) struct Environment {
     variables: HashMap<String, Variable>,
     /// Sources that we cannot read: the prefix of their names, and which they are.
     unread: Vec<(String, String)>,
+    /// ENV of the image, where its config is known: programs see it, and kubelet's `$(VAR)` does not.
+    image: HashMap<String, Word>,
+    /// The image's config is known.
+    knows_image: bool,
     /// Nothing comes from the image.
     bare: bool,
     /// What is left of [`ROOM`]; everything that makes words takes from it.
@@ -45,7 +50,7 @@ struct Variable {
 }
 
 impl Environment {
-    /// Reads `envFrom`, then `env`, and follows no more than `room` bytes here and later.
+    /// Reads the image's ENV, `envFrom`, then `env`, and follows no more than `room` bytes here and later.
     pub(crate) fn read(container: &Container<'_>, namespace: &str, context: &Context, room: usize) -> Self {
         let mut environment = Self { room: Cell::new(room), ..Self::default() };
         if !environment.fill(container, namespace, context) {
@@ -56,6 +61,17 @@ impl Environment {
 
     /// Whether there was room for all.
     fn fill(&mut self, container: &Container<'_>, namespace: &str, context: &Context) -> bool {
+        if let Some(facts) = context.image(&container.image) {
+            let place: Arc<str> = format!("ENV of {}", facts.name(&container.image)).into();
+            for (name, value) in &facts.config.env {
+                if !self.spend(name.len() + value.len()) {
+                    return false;
+                }
+                let word = Word::text(value, Place::ImageConfig(Arc::clone(&place)));
+                self.image.insert(name.clone(), word);
+            }
+            self.knows_image = true;
+        }
         for source in &container.env_from {
             if !self.spend(source.prefix.len() + self.variables.len()) {
                 return false;
@@ -120,6 +136,7 @@ impl Environment {
 
     fn give_up(&mut self) {
         self.variables.clear();
+        self.image.clear();
         self.unread = vec![(String::new(), "more text than we follow".to_owned())];
     }
 
@@ -156,8 +173,13 @@ impl Environment {
         if let Some(variable) = self.variables.get(name) {
             return variable.value.as_ref().map(Cow::Borrowed);
         }
+        self.unread(name).map(Cow::Owned).or_else(|| self.image.get(name).map(Cow::Borrowed))
+    }
+
+    /// A variable that a source may set which we cannot read.
+    fn unread(&self, name: &str) -> Option<Word> {
         let (_, source) = self.unread.iter().rev().find(|(prefix, _)| name.starts_with(prefix.as_str()))?;
-        Some(Cow::Owned(Word::unknown(format!("{name} may be set by {source}"), Place::Env(0))))
+        Some(Word::unknown(format!("{name} may be set by {source}"), Place::Env(0)))
     }
 
     /// The same, to write it into another word: the only way in which text multiplies, so it takes room.
@@ -177,13 +199,16 @@ impl Environment {
 
     /// Whether a variable is known not to be set, even by the image.
     pub(crate) fn is_unset(&self, name: &str) -> bool {
-        self.variables.get(name).map_or(self.bare, |variable| variable.value.is_none())
+        let is_absent = || self.bare || self.knows_image && !may_come_from_kubelet(name);
+        self.variables.get(name).map_or_else(is_absent, |variable| variable.value.is_none())
             && self.get(name).is_none()
     }
 
     /// Sets a variable, as a shell does; one that programs see stays one.
     pub(crate) fn set(&mut self, name: &str, value: Word, exported: bool) {
-        let exported = exported || self.variables.get(name).is_some_and(|variable| variable.exported);
+        let of_image = || !self.variables.contains_key(name) && self.image.contains_key(name);
+        let exported =
+            exported || of_image() || self.variables.get(name).is_some_and(|variable| variable.exported);
         self.variables.insert(name.to_owned(), Variable { value: Some(value), exported });
     }
 
@@ -191,7 +216,7 @@ impl Environment {
     pub(crate) fn export(&mut self, name: &str) -> bool {
         match self.variables.get_mut(name) {
             Some(variable) => variable.exported = true,
-            None => return false,
+            None => return self.image.contains_key(name),
         }
         self.is_set(name)
     }
@@ -205,6 +230,7 @@ impl Environment {
     pub(crate) fn clear(&mut self) {
         self.variables.clear();
         self.unread.clear();
+        self.image.clear();
         self.bare = true;
     }
 
@@ -216,7 +242,8 @@ impl Environment {
     /// The names that are known to be set, sorted.
     pub(crate) fn names(&self) -> Vec<&str> {
         let set = self.variables.iter().filter(|(_, variable)| variable.value.is_some());
-        let mut names: Vec<&str> = set.map(|(name, _)| name.as_str()).collect();
+        let of_image = self.image.keys().filter(|name| !self.variables.contains_key(*name));
+        let mut names: Vec<&str> = set.map(|(name, _)| name).chain(of_image).map(String::as_str).collect();
         names.sort_unstable();
         names
     }
@@ -254,14 +281,21 @@ impl Environment {
         Word::new(pieces, at)
     }
 
-    /// A source that we cannot read is not taken to hold `$(nproc)`, which is meant for the shell.
+    /// A source that we cannot read is not taken to hold `$(nproc)`, which is meant for the shell. Kubelet does not know
+    /// the image's ENV (kubernetes `pkg/kubelet/kubelet_pods.go`, `makeEnvironmentVariables`).
     fn named(&self, name: &str) -> Option<Cow<'_, Word>> {
         let usual = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
-        if self.variables.contains_key(name) || (!name.is_empty() && name.chars().all(usual)) {
-            return self.lend(name);
-        }
-        None
+        let may_be_read = !name.is_empty() && name.chars().all(usual) && self.unread(name).is_some();
+        if self.variables.contains_key(name) || may_be_read { self.lend(name) } else { None }
     }
+}
+
+/// Whether a kubelet or a container runtime may set a variable that neither pod nor image name: those of Services
+/// (kubernetes `pkg/kubelet/envvars/envvars.go`), and what every container has.
+fn may_come_from_kubelet(name: &str) -> bool {
+    matches!(name, "HOME" | "HOSTNAME" | "PATH" | "TERM")
+        || name.ends_with("_PORT")
+        || ["_PORT_", "_SERVICE_HOST", "_SERVICE_PORT"].iter().any(|part| name.contains(part))
 }
 
 /// Why we do not follow a command line.
@@ -284,6 +318,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::workload::image_config::{ImageConfig, ImageFacts};
 
     fn read(container: &serde_json::Value) -> Environment {
         let text = container.to_string();
@@ -347,6 +382,67 @@ mod tests {
         json!([{"secretRef": {"name": "s"}}, {"configMapRef": {"name": "web"}}]), "KEEP", "30")]
     fn sources(#[case] env_from: serde_json::Value, #[case] name: &str, #[case] value: &str) {
         assert_eq!(show(read(&json!({ "envFrom": env_from })).get(name)), value);
+    }
+
+    /// Beside an image with the ENV `KEEP=75`, `BASE=/srv`.
+    fn read_with_image(container: &serde_json::Value) -> Environment {
+        let text = container.to_string();
+        let container: Container<'_> = serde_json::from_str(&text).unwrap();
+        let env = [("KEEP", "75"), ("BASE", "/srv")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let config = ImageConfig { env: env.into(), ..ImageConfig::default() };
+        let facts = ImageFacts { digest: "sha256:ab".to_owned(), config };
+        let images = [("cart:3".to_owned(), facts)].into();
+        Environment::read(&container, "shop", &Context { images, ..Context::default() }, ROOM)
+    }
+
+    #[rstest]
+    #[case::of_the_image(json!([]), json!([]), "KEEP", "75")]
+    #[case::pod_wins(json!([{"name": "KEEP", "value": "5"}]), json!([]), "KEEP", "5")]
+    #[case::empty_of_the_pod_wins(json!([{"name": "KEEP"}]), json!([]), "KEEP", "")]
+    #[case::a_secret_may_win(json!([]), json!([{"secretRef": {"name": "s"}}]), "KEEP", "? KEEP may be set by Secret s")]
+    #[case::prefix_does_not(json!([]), json!([{"prefix": "A_", "secretRef": {"name": "s"}}]), "KEEP", "75")]
+    #[case::kubelet_does_not_expand_it(json!([{"name": "A", "value": "$(KEEP)"}]), json!([]), "A", "$(KEEP)")]
+    fn the_pod_wins_over_the_image(
+        #[case] env: serde_json::Value,
+        #[case] env_from: serde_json::Value,
+        #[case] name: &str,
+        #[case] value: &str,
+    ) {
+        let environment = read_with_image(&json!({"image": "cart:3", "env": env, "envFrom": env_from}));
+        assert_eq!(show(environment.get(name)), value);
+    }
+
+    #[test]
+    fn a_variable_of_the_image_says_where_it_stands() {
+        let environment = read_with_image(&json!({"image": "cart:3"}));
+        assert_eq!(environment.names(), ["BASE", "KEEP"]);
+        let word = environment.get("KEEP").unwrap().into_owned();
+        assert_eq!(word.at, Place::ImageConfig("ENV of cart:3@sha256:ab".into()));
+    }
+
+    #[rstest]
+    #[case::of_nobody("LIMIT", true)]
+    #[case::of_the_image("KEEP", false)]
+    #[case::of_a_service("WEB_PORT", false)]
+    #[case::of_the_runtime("HOSTNAME", false)]
+    fn what_the_image_does_not_set_is_unset(#[case] name: &str, #[case] is_unset: bool) {
+        assert_eq!(read_with_image(&json!({"image": "cart:3"})).is_unset(name), is_unset);
+        assert!(!read_with_image(&json!({"image": "other:1"})).is_unset(name));
+    }
+
+    #[test]
+    fn an_emptied_environment_has_nothing_of_the_image() {
+        let mut environment = read_with_image(&json!({"image": "cart:3"}));
+        environment.unset("BASE");
+        assert_eq!(
+            (show(environment.get("BASE")), environment.names()),
+            ("(unset)".to_owned(), vec!["KEEP"])
+        );
+        environment.clear();
+        assert_eq!(
+            (show(environment.get("KEEP")), environment.is_unset("KEEP")),
+            ("(unset)".to_owned(), true)
+        );
     }
 
     #[test]

@@ -1,6 +1,8 @@
-//! The words of a command line, each with its place in the pod and with what we cannot know of it.
+//! The words of a command line, each with its place and with what we cannot know of it.
 //!
 //! Nouns for `environment`, `command` and `settings`, which make and read them.
+
+use std::sync::Arc;
 
 use crate::workload::pod::{Container, Pod};
 
@@ -21,10 +23,13 @@ pub(crate) enum Place {
     Line { config_map: String, key: String, line: usize },
     /// A line, from 1, of a file of the image.
     ImageLine { path: String, line: usize },
+    /// A field of the image's config: `ENTRYPOINT of cart:3@sha256:...`.
+    ImageConfig(Arc<str>),
 }
 
 impl Place {
-    /// The JSON pointer from the object's root; `ConfigMap web` where the text stands in another object.
+    /// The JSON pointer from the object's root; `ConfigMap web` where the text stands in another object, and
+    /// `ENV of cart:3@sha256:...` where it stands in the image's config.
     pub(crate) fn pointer(&self, pod: &Pod<'_>, container: &Container<'_>) -> String {
         let (field, index) = match self {
             Self::Command(index) => ("command", index),
@@ -36,6 +41,7 @@ impl Place {
                 return format!("ConfigMap {config_map}, key {key}, line {line}");
             }
             Self::ImageLine { path, line } => return format!("the image's {path}, line {line}"),
+            Self::ImageConfig(field) => return field.to_string(),
         };
         pod.container_pointer(container, [field, &index.to_string()]).to_string()
     }

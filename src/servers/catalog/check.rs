@@ -102,6 +102,7 @@ impl Mistakes {
             signs,
             products,
             version_from: raw.version_from,
+            version_env: raw.version_env,
             entrypoint: raw.entrypoint,
             takes_arguments: raw.takes_arguments,
             ignore_case: raw.ignore_case,

@@ -29,6 +29,8 @@ pub struct Server {
     pub products: Vec<Product>,
     /// Repositories whose tag is the version.
     pub(in crate::servers) version_from: Vec<String>,
+    /// Variables in the ENV of images whose value is the version, the first that is set counts.
+    pub(in crate::servers) version_env: Vec<String>,
     /// What the listed images put before `args`.
     pub(in crate::servers) entrypoint: Vec<String>,
     /// The listed images take `args` for arguments of their program, never for another command.

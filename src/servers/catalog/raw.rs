@@ -30,6 +30,8 @@ pub struct RawServer {
     #[serde(default)]
     pub(super) version_from: Vec<String>,
     #[serde(default)]
+    pub(super) version_env: Vec<String>,
+    #[serde(default)]
     pub(super) entrypoint: Vec<String>,
     #[serde(default)]
     pub(super) takes_arguments: bool,

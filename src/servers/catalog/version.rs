@@ -1,4 +1,4 @@
-//! Versions as image tags show them, and the ranges in which a default holds.
+//! Versions as image tags and variables show them, and the ranges in which a default holds.
 //!
 //! Turns `1.27.3-alpine` into a [`Version`] that may leave digits open. Which image's tag it is, is left to recognition.
 
@@ -22,6 +22,13 @@ impl Version {
         }
         let parts: Vec<u64> = digits.split('.').take(3).map(str::parse).collect::<Result<_, _>>().ok()?;
         parts.iter().all(|part| *part <= Self::LARGEST).then_some(Self(parts))
+    }
+
+    /// The version in a variable of an image's ENV, such as `v2.8.4`, `9.4.58.v20250814` or `jdk-21.0.5+11`.
+    pub(in crate::servers) fn from_variable(value: &str) -> Option<Self> {
+        let value = value.strip_prefix("jdk-").or_else(|| value.strip_prefix('v')).unwrap_or(value);
+        let end = value.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(value.len());
+        Self::from_tag(value.get(..end)?.trim_end_matches('.'))
     }
 
     fn lowest(&self) -> [u64; 3] {
@@ -134,6 +141,20 @@ mod tests {
     #[case::dots("1..2", None)]
     fn tags(#[case] tag: &str, #[case] version: Option<&str>) {
         assert_eq!(Version::from_tag(tag).map(|version| version.to_string()).as_deref(), version);
+    }
+
+    #[rstest]
+    #[case::plain("20.11.1", Some("20.11.1"))]
+    #[case::with_a_v("v2.8.4", Some("2.8.4"))]
+    #[case::jetty("9.4.58.v20250814", Some("9.4.58"))]
+    #[case::java("jdk-21.0.5+11", Some("21.0.5"))]
+    #[case::package("1.13.8-1~stretch", Some("1.13.8"))]
+    #[case::preview("10.0.0-rc.1", Some("10.0.0"))]
+    #[case::empty("", None)]
+    #[case::words("stable", None)]
+    #[case::date("20240101", None)]
+    fn variables(#[case] value: &str, #[case] version: Option<&str>) {
+        assert_eq!(Version::from_variable(value).map(|version| version.to_string()).as_deref(), version);
     }
 
     #[rstest]

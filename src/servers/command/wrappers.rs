@@ -2,6 +2,8 @@
 //!
 //! Turns words into the words of the program inside. Shells are left to `shell`.
 
+use std::sync::Arc;
+
 use crate::workload::{
     environment::Environment,
     word::{Word, basename},
@@ -14,7 +16,7 @@ pub(in crate::servers) struct Launch {
     pub(in crate::servers) words: Vec<Word>,
     /// The variables, those that the command line sets among them.
     pub(in crate::servers) environment: Environment,
-    /// The pod gives `command`; otherwise the words are arguments of the image's ENTRYPOINT.
+    /// The words are the whole command line; otherwise they are arguments of the image's ENTRYPOINT.
     pub(in crate::servers) replaces_entrypoint: bool,
     /// What runs before the program and may write its files.
     pub(in crate::servers) writes: Option<String>,
@@ -22,6 +24,9 @@ pub(in crate::servers) struct Launch {
     pub(in crate::servers) instead: Vec<Vec<Word>>,
     /// Nobody can see what runs.
     pub(in crate::servers) is_unread: bool,
+    /// The fields of the image's config that the words come from, where it gives the program:
+    /// `ENTRYPOINT of cart:3@sha256:...`.
+    pub(in crate::servers) image_fields: Option<Arc<str>>,
 }
 
 /// Where Bitnami's images have their start scripts: `entrypoint.sh` runs its arguments, and `run.sh` the image's program
@@ -42,6 +47,7 @@ pub(super) fn inner(words: &[Word]) -> Vec<Word> {
         writes: None,
         instead: Vec::new(),
         is_unread: false,
+        image_fields: None,
     };
     for _ in 0..DEEPEST {
         let Some(Ok(first)) = launch.words.first().map(Word::known) else { break };
@@ -64,7 +70,14 @@ impl Launch {
             writes: None,
             instead: Vec::new(),
             is_unread: true,
+            image_fields: None,
         }
+    }
+
+    /// Whether the program is a script by its name.
+    pub(in crate::servers) fn starts_script(&self) -> bool {
+        let name = self.words.first().map_or("", |word| basename(word.prefix()));
+        [".sh", ".bash"].iter().any(|ending| name.ends_with(ending)) || name.contains("entrypoint")
     }
 
     /// The command inside the outermost wrapper, if there is one.
