@@ -56,10 +56,30 @@ impl Served<'_> {
         self.product.map(|product| product.name.as_str()).or_else(|| Some(self.server?.name.as_str()))
     }
 
-    fn clean(mut self) -> Self {
-        let clean = |answer: Answer| Answer { idle: answer.idle.clean(), raise: answer.raise };
-        self.general = clean(self.general);
-        self.by_port = self.by_port.into_iter().map(|(port, answer)| (port, clean(answer))).collect();
+    fn clean(self) -> Self {
+        self.map(Idle::clean)
+    }
+
+    /// What an image's config shows is no longer certain if another image may run.
+    fn doubted(self, doubt: Option<&str>) -> Self {
+        let Some(doubt) = doubt else { return self };
+        self.map(|mut idle| {
+            if let Some(evidence) = idle.evidence_mut()
+                && evidence.is_of_image()
+            {
+                evidence.certainty = Certainty::Likely(match &evidence.certainty {
+                    Certainty::Certain => doubt.to_owned(),
+                    Certainty::Likely(why) => format!("{why}; {doubt}"),
+                });
+            }
+            idle
+        })
+    }
+
+    fn map(mut self, change: impl Fn(Idle) -> Idle) -> Self {
+        let change = |answer: Answer| Answer { idle: change(answer.idle), raise: answer.raise };
+        self.general = change(self.general);
+        self.by_port = self.by_port.into_iter().map(|(port, answer)| (port, change(answer))).collect();
         self
     }
 }
@@ -128,7 +148,7 @@ pub fn served<'c>(
         (Recognised::Hint(server, why), None) => unknown(Some(server), why),
         (Recognised::Nothing(why), None) => unknown(None, why),
     };
-    served.clean()
+    served.doubted(facts.and_then(|facts| facts.doubt.as_deref())).clean()
 }
 
 /// A command line, and the server that is recognised by it.

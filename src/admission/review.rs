@@ -366,7 +366,7 @@ fn answered<T>(
         (Door::Validate, Kind::Pod) => Injection::Over,
         (_, kind) => policy.injection(kind),
     };
-    let mut alone = Context::default();
+    let mut alone = Context { known_images: policy.facts.index.clone(), ..Context::default() };
     if entry.unprivileged {
         alone.unprivileged.insert(request.namespace.to_string());
     }

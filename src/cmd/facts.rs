@@ -1,6 +1,6 @@
 //! Facts files: what was measured -> entries, and entries -> a file.
 
-use std::{fs, io, path::Path, sync::Arc, time::Duration};
+use std::{fs, io, path::Path, time::Duration};
 
 use anyhow::Context as _;
 use jiff::civil::Date;
@@ -86,7 +86,7 @@ pub(crate) fn merged(old: &Facts, new: Vec<ServerFact>) -> Facts {
     let mut servers: Vec<_> = old.servers.iter().filter(|fact| !is_replaced(fact)).cloned().collect();
     servers.extend(new);
     servers.sort_by_key(key);
-    Facts { servers: Arc::new(servers) }
+    Facts::new(servers, old.images.to_vec())
 }
 
 #[cfg(test)]

@@ -177,7 +177,8 @@ async fn servers(
         None => ("/api/v1/pods".to_owned(), "list pods".to_owned()),
     };
     let params = ListParams::default().labels(INJECTED).fields(NOT_COMPLETED);
-    let (context, today) = (Context::default(), today());
+    let context = Context { known_images: policy.facts.index.clone(), ..Context::default() };
+    let today = today();
     let mut asked = BTreeMap::new();
     cluster
         .pages(&path, params, &what, |pods: Vec<Box<RawValue>>| {

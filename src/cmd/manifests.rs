@@ -88,7 +88,8 @@ impl Inputs {
     }
 
     fn judge(&self, read: Manifests, policy: &Policy, today: Date) -> Report {
-        let context = manifest::context(&read.documents);
+        let mut context = manifest::context(&read.documents);
+        context.known_images.clone_from(&policy.facts.index);
         let mut errors = read.errors;
         let mut objects = Vec::new();
         for document in &read.documents {

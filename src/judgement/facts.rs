@@ -14,7 +14,10 @@ pub use self::text::print;
 use super::{fields::PolicyError, survey::App};
 use crate::{
     servers::{Answer, Certainty, Evidence, Idle, Window},
-    workload::object::Object,
+    workload::{
+        image_config::{ImageFacts, ImageIndex},
+        object::Object,
+    },
 };
 
 /// What is known beside manifests.
@@ -22,6 +25,23 @@ use crate::{
 pub struct Facts {
     /// What was measured of the servers of workloads.
     pub servers: Arc<Vec<ServerFact>>,
+    /// What the configs of images say.
+    pub images: Arc<Vec<ImageFact>>,
+    /// The images, to be looked up by the names that pods have for them.
+    pub index: Arc<ImageIndex>,
+}
+
+/// What the config of an image says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ImageFact {
+    /// The name that the image had.
+    pub image: String,
+    /// Its digest, its config.
+    pub facts: ImageFacts,
+    /// Where the config was read.
+    pub source: String,
+    /// When it was read.
+    pub date: Date,
 }
 
 /// What was measured of a server.
@@ -68,6 +88,15 @@ impl Facts {
     /// Every mistake in it, with its line.
     pub fn parse(text: &str) -> Result<Self, Vec<PolicyError>> {
         raw::parse(text)
+    }
+
+    /// Facts about servers and images.
+    pub fn new(servers: Vec<ServerFact>, images: Vec<ImageFact>) -> Self {
+        let mut index = ImageIndex::default();
+        for image in &images {
+            index.insert(&image.image, image.facts.clone(), &image.date.to_string());
+        }
+        Self { servers: Arc::new(servers), images: Arc::new(images), index: Arc::new(index) }
     }
 
     /// Answers for the ports of a workload whose server was measured, unless the pod spec sets the timeout.

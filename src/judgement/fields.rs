@@ -108,6 +108,17 @@ impl Mistakes {
         }
     }
 
+    /// A scalar as it is written, which may be empty.
+    pub(super) fn text<'n>(&mut self, field: &Field<'n>) -> Option<&'n str> {
+        match &field.node.value {
+            Value::Scalar(Scalar { text, .. }) => Some(text),
+            Value::Sequence(_) | Value::Mapping(_) => {
+                self.at(field, format!("expected a text, found {}", field.node.value.noun()));
+                None
+            }
+        }
+    }
+
     /// A word of a closed set.
     pub(super) fn one_of<T: Copy>(
         &mut self,

@@ -76,7 +76,7 @@ impl CaseImage {
             working_dir: self.working_dir.clone(),
             ..ImageConfig::default()
         };
-        Ok(ImageFacts { digest: "sha256:case".to_owned(), config })
+        Ok(ImageFacts { digest: "sha256:case".to_owned(), config, doubt: None })
     }
 }
 

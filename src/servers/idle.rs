@@ -36,6 +36,15 @@ impl Idle {
         }
     }
 
+    pub(super) const fn evidence_mut(&mut self) -> Option<&mut Evidence> {
+        match self {
+            Self::ClosesAfter(_, evidence)
+            | Self::ClosesEachResponse(evidence)
+            | Self::NeverCloses(evidence) => Some(evidence),
+            Self::Unknown(_) => None,
+        }
+    }
+
     /// The word for it in the JSON of `explain`.
     pub const fn as_str(&self) -> &'static str {
         match self {
@@ -145,8 +154,12 @@ impl Evidence {
 
     /// Whether the pod spec sets it, or a ConfigMap, and nothing that they do not show can set another.
     pub fn is_set_for_certain(&self) -> bool {
-        let of_spec = |at: &str| at.starts_with('/') || at.starts_with("ConfigMap ");
-        matches!(&self.origin, Origin::SetBy { at, .. } if of_spec(at)) && self.certainty.is_certain()
+        matches!(&self.origin, Origin::SetBy { at, .. } if is_of_pod(at)) && self.certainty.is_certain()
+    }
+
+    /// Whether the image's config shows it, or a part of it.
+    pub(super) fn is_of_image(&self) -> bool {
+        !self.image_fields.is_empty() || matches!(&self.origin, Origin::SetBy { at, .. } if !is_of_pod(at))
     }
 
     fn clean(self) -> Self {
@@ -164,6 +177,11 @@ impl Evidence {
         let image_fields = self.image_fields.iter().map(|field| printable(field)).collect();
         Self { origin, image_fields, certainty }
     }
+}
+
+/// Whether a place is in the pod spec, or in a ConfigMap, and not in an image's config.
+fn is_of_pod(at: &str) -> bool {
+    at.starts_with('/') || at.starts_with("ConfigMap ")
 }
 
 /// A single-line string.

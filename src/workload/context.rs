@@ -3,9 +3,12 @@
 //! Filled by `lint` and `explain` from the files they read, and with `--images` from registries and archives. At admission an object comes alone, and the path that was
 //! called says whether its namespace is unprivileged.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use crate::workload::image_config::ImageFacts;
+use crate::workload::image_config::{ImageFacts, ImageIndex};
 
 /// The label by which a namespace chooses what Pod Security refuses in it.
 pub const POD_SECURITY_LABEL: &str = "pod-security.kubernetes.io/enforce";
@@ -24,6 +27,8 @@ pub struct Context {
     pub unprivileged: BTreeSet<String>,
     /// The config of each image that was read, by the image's name as pods write it.
     pub images: BTreeMap<String, ImageFacts>,
+    /// The configs of images that were read at another time, from a facts file.
+    pub known_images: Arc<ImageIndex>,
 }
 
 impl Context {
@@ -40,6 +45,6 @@ impl Context {
 
     /// The config and the digest of an image, by its name as a pod writes it.
     pub fn image(&self, image: &str) -> Option<&ImageFacts> {
-        self.images.get(image)
+        self.images.get(image).or_else(|| self.known_images.get(image))
     }
 }

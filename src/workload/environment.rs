@@ -390,7 +390,7 @@ mod tests {
         let container: Container<'_> = serde_json::from_str(&text).unwrap();
         let env = [("KEEP", "75"), ("BASE", "/srv")].map(|(name, value)| (name.to_owned(), value.to_owned()));
         let config = ImageConfig { env: env.into(), ..ImageConfig::default() };
-        let facts = ImageFacts { digest: "sha256:ab".to_owned(), config };
+        let facts = ImageFacts { digest: "sha256:ab".to_owned(), config, doubt: None };
         let images = [("cart:3".to_owned(), facts)].into();
         Environment::read(&container, "shop", &Context { images, ..Context::default() }, ROOM)
     }

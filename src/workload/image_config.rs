@@ -104,6 +104,8 @@ pub struct ImageFacts {
     pub digest: String,
     /// Its config.
     pub config: ImageConfig,
+    /// Why a container may run another image; `None` where it was read just now, or the pod names the digest.
+    pub doubt: Option<String>,
 }
 
 impl ImageFacts {
@@ -111,6 +113,31 @@ impl ImageFacts {
     pub fn name(&self, image: &str) -> String {
         let name = image.split('@').next().unwrap_or(image);
         format!("{name}@{}", self.digest)
+    }
+}
+
+/// Images whose configs were read at some time, by digest, and by the names that stood for the digests then.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ImageIndex {
+    by_digest: BTreeMap<String, ImageFacts>,
+    by_name: BTreeMap<String, ImageFacts>,
+}
+
+impl ImageIndex {
+    /// Adds an image that had this name on a day. Of two with one name the last counts.
+    pub fn insert(&mut self, name: &str, facts: ImageFacts, day: &str) {
+        let named =
+            ImageFacts { doubt: Some(format!("{name} was {} on {day}", facts.digest)), ..facts.clone() };
+        self.by_name.insert(name.to_owned(), named);
+        self.by_digest.insert(facts.digest.clone(), facts);
+    }
+
+    /// The image that a pod names: by its digest, or else by the name.
+    pub fn get(&self, image: &str) -> Option<&ImageFacts> {
+        match image.split_once('@') {
+            Some((_, digest)) => self.by_digest.get(digest),
+            None => self.by_name.get(image),
+        }
     }
 }
 
@@ -150,6 +177,20 @@ mod tests {
     #[case::too_long(vec![b' '; LONGEST + 1], "the image config has 1048577 bytes; at most 1048576 are read")]
     fn what_is_no_config_is_refused(#[case] json: Vec<u8>, #[case] message: &str) {
         assert_eq!(ImageConfig::parse(&json).unwrap_err().to_string(), message);
+    }
+
+    #[test]
+    fn an_image_is_certain_by_its_digest_alone() {
+        let mut index = ImageIndex::default();
+        index.insert(
+            "web:1",
+            ImageFacts { digest: "sha256:ab".to_owned(), ..ImageFacts::default() },
+            "2026-11-30",
+        );
+        assert_eq!(index.get("web@sha256:ab").unwrap().doubt, None);
+        assert_eq!(index.get("web:1@sha256:ab").unwrap().doubt, None);
+        assert_eq!(index.get("web:1").unwrap().doubt.as_deref(), Some("web:1 was sha256:ab on 2026-11-30"));
+        assert!(index.get("web:2").is_none() && index.get("web:1@sha256:cd").is_none());
     }
 
     #[rstest]

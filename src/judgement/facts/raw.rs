@@ -1,16 +1,21 @@
 //! The text of a facts file -> checked [`Facts`], or all of its mistakes.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use super::{Behaviour, Facts, ServerFact};
+use jiff::civil::Date;
+
+use super::{Behaviour, Facts, ImageFact, ServerFact};
 use crate::{
     base::{duration, yaml},
     judgement::fields::{Field, Mistakes, PolicyError, Section, date},
+    workload::image_config::{ImageConfig, ImageFacts},
 };
 
 /// The version of the format.
 const VERSION: &str = "1";
-const FIELDS: [&str; 2] = ["version", "servers"];
+const FIELDS: [&str; 3] = ["version", "servers", "images"];
+const IMAGE_FIELDS: [&str; 8] =
+    ["image", "digest", "entrypoint", "cmd", "env", "workingDir", "source", "date"];
 const SERVER_FIELDS: [&str; 12] = [
     "namespace",
     "kind",
@@ -30,12 +35,12 @@ const KINDS: [&str; 4] = ["Deployment", "StatefulSet", "DaemonSet", "Pod"];
 pub(super) fn parse(text: &str) -> Result<Facts, Vec<PolicyError>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut mistakes = Mistakes::default();
-    let mut servers = Vec::new();
+    let mut facts = Facts::default();
     for (index, document) in yaml::documents(text).into_iter().enumerate() {
         match document {
             Ok(root) if index == 0 => {
                 let whole = Field { path: String::new(), line: root.line, node: &root };
-                servers = read(&mut mistakes, &whole);
+                facts = read(&mut mistakes, &whole);
             }
             Ok(root) => mistakes.add(root.line, "a second document; a facts file has one"),
             Err(error) => {
@@ -45,14 +50,14 @@ pub(super) fn parse(text: &str) -> Result<Facts, Vec<PolicyError>> {
         }
     }
     if mistakes.0.is_empty() {
-        return Ok(Facts { servers: Arc::new(servers) });
+        return Ok(facts);
     }
     mistakes.0.sort_by_key(|mistake| mistake.line);
     Err(mistakes.0)
 }
 
-fn read(mistakes: &mut Mistakes, whole: &Field<'_>) -> Vec<ServerFact> {
-    let Some(root) = mistakes.section(whole, &FIELDS) else { return Vec::new() };
+fn read(mistakes: &mut Mistakes, whole: &Field<'_>) -> Facts {
+    let Some(root) = mistakes.section(whole, &FIELDS) else { return Facts::default() };
     match root.get("version") {
         None => mistakes.add(root.line, format!("version: it is missing; write version: {VERSION}")),
         Some(field) => {
@@ -63,9 +68,50 @@ fn read(mistakes: &mut Mistakes, whole: &Field<'_>) -> Vec<ServerFact> {
             }
         }
     }
-    let Some(field) = root.get("servers") else { return Vec::new() };
-    let items = mistakes.list(&field);
-    items.iter().filter_map(|item| read_server(mistakes, item)).collect()
+    let mut items = |name: &str| root.get(name).map(|field| mistakes.list(&field)).unwrap_or_default();
+    let (servers, images) = (items("servers"), items("images"));
+    let servers = servers.iter().filter_map(|item| read_server(mistakes, item)).collect();
+    let images = images.iter().filter_map(|item| read_image(mistakes, item)).collect();
+    Facts::new(servers, images)
+}
+
+fn read_image(mistakes: &mut Mistakes, item: &Field<'_>) -> Option<ImageFact> {
+    let section = mistakes.section(item, &IMAGE_FIELDS)?;
+    let mut text = |name: &str| {
+        let field = required(mistakes, &section, name)?;
+        mistakes.word(&field).map(str::to_owned)
+    };
+    let (image, digest, source) = (text("image"), text("digest"), text("source"));
+    let day = read_date(mistakes, &section);
+    let mut words = |name: &str| -> Vec<String> {
+        let Some(field) = section.get(name) else { return Vec::new() };
+        let items = mistakes.list(&field);
+        items.iter().filter_map(|item| mistakes.text(item)).map(str::to_owned).collect()
+    };
+    let (entrypoint, cmd) = (words("entrypoint"), words("cmd"));
+    let env = section.get("env").and_then(|field| mistakes.map(&field));
+    let env = env.iter().flat_map(|map| map.fields());
+    let env =
+        env.filter_map(|(name, field)| Some((name.to_owned(), mistakes.text(&field)?.to_owned()))).collect();
+    let working_dir =
+        section.get("workingDir").and_then(|field| mistakes.word(&field)).unwrap_or_default().to_owned();
+    let config = ImageConfig { entrypoint, cmd, env, working_dir, ..ImageConfig::default() };
+    Some(ImageFact {
+        image: image?,
+        facts: ImageFacts { digest: digest?, config, doubt: None },
+        source: source?,
+        date: day?,
+    })
+}
+
+fn read_date(mistakes: &mut Mistakes, section: &Section<'_>) -> Option<Date> {
+    let field = required(mistakes, section, "date")?;
+    let word = mistakes.word(&field)?;
+    let day = date(word);
+    if day.is_none() {
+        mistakes.at(&field, format!("{word:?} is no date; write it like 2027-01-31"));
+    }
+    day
 }
 
 fn read_server(mistakes: &mut Mistakes, item: &Field<'_>) -> Option<ServerFact> {
@@ -87,14 +133,7 @@ fn read_server(mistakes: &mut Mistakes, item: &Field<'_>) -> Option<ServerFact> 
         }
         port
     });
-    let day = required(mistakes, &section, "date").and_then(|field| {
-        let word = mistakes.word(&field)?;
-        let day = date(word);
-        if day.is_none() {
-            mistakes.at(&field, format!("{word:?} is no date; write it like 2027-01-31"));
-        }
-        day
-    });
+    let day = read_date(mistakes, &section);
     let digest = section.get("digest").and_then(|field| mistakes.word(&field)).map(str::to_owned);
     let behaviour = read_behaviour(mistakes, &section);
     Some(ServerFact {

@@ -5,7 +5,7 @@ use super::*;
 use crate::{
     judgement::{judge::judge, policy::Policy},
     linkerd::Injection,
-    workload::{context::Context, object::Object},
+    workload::{context::Context, image_config::ImageConfig, object::Object},
 };
 
 const FILE: &str = "\
@@ -106,11 +106,58 @@ fn its_text_is_read_back() {
         Behaviour::ClosesEachResponse,
         Behaviour::OpenAfter(Duration::from_secs(130)),
     ] {
-        let facts =
-            Facts { servers: Arc::new(vec![ServerFact { behaviour, digest: None, ..fact() }, fact()]) };
+        let servers = vec![ServerFact { behaviour, digest: None, ..fact() }, fact()];
+        let facts = Facts::new(servers, vec![image_fact()]);
         let text = print(&facts).unwrap();
         assert_eq!(Facts::parse(&text).as_ref(), Ok(&facts), "{text}");
     }
+}
+
+fn image_fact() -> ImageFact {
+    let config = ImageConfig {
+        entrypoint: vec!["uvicorn".to_owned()],
+        cmd: vec!["--port=8080".to_owned(), String::new(), "a:b".to_owned()],
+        env: vec![("EMPTY".to_owned(), String::new()), ("PYTHON_VERSION".to_owned(), "3.13.1".to_owned())],
+        working_dir: "/srv".to_owned(),
+        ..ImageConfig::default()
+    };
+    ImageFact {
+        image: "registry.example.com/web:1.2".to_owned(),
+        facts: ImageFacts { digest: "sha256:00".to_owned(), config, doubt: None },
+        source: "registry.example.com".to_owned(),
+        date: "2026-11-30".parse().unwrap(),
+    }
+}
+
+/// The idle timeout of a pod whose image alone says what runs.
+fn by_image(image: &str) -> Idle {
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"},
+        "spec": {"containers": [{"name": "web", "image": image, "ports": [{"containerPort": 8080}]}]},
+    });
+    let text = pod.to_string();
+    let object = Object::read(&text).unwrap().unwrap();
+    let policy = Policy { facts: Facts::new(Vec::new(), vec![image_fact()]), ..Policy::default() };
+    let context = Context { known_images: Arc::clone(&policy.facts.index), ..Context::default() };
+    let judgement =
+        judge(&object, "shop", &context, &policy, "2026-12-01".parse().unwrap(), Injection::Assumed);
+    judgement.survey.apps[0].served.at(Some(8080)).idle.clone()
+}
+
+#[test]
+fn the_config_of_an_image_answers_for_its_digest_and_less_surely_for_its_name() {
+    let by_digest = by_image("registry.example.com/web@sha256:00");
+    let Idle::ClosesAfter(window, evidence) = &by_digest else { panic!("{by_digest:?}") };
+    assert_eq!(window.from, Duration::from_secs(5));
+    assert!(
+        evidence.to_string().contains("ENTRYPOINT and CMD of registry.example.com/web@sha256:00"),
+        "{evidence}"
+    );
+    let by_name = by_image("registry.example.com/web:1.2");
+    let certainty = &by_name.evidence().unwrap().certainty;
+    let why = "registry.example.com/web:1.2 was sha256:00 on 2026-11-30";
+    assert!(matches!(certainty, Certainty::Likely(doubt) if doubt.contains(why)), "{certainty:?}");
+    assert!(matches!(by_image("registry.example.com/web:3"), Idle::Unknown(_)));
 }
 
 #[test]
@@ -150,7 +197,7 @@ other: 1
             "line 11: servers[0].date: \"soon\" is no date; write it like 2027-01-31",
             "line 12: servers[1].namespace: it is missing",
             "line 17: servers[1].openAfter: \"130\" is no duration: it has no unit; write it like 1h, 1m30s or 100ms",
-            "line 21: no field is named \"other\"; there are version, servers",
+            "line 21: no field is named \"other\"; there are version, servers, images",
         ]
     );
 }

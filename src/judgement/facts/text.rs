@@ -1,14 +1,52 @@
 //! Facts -> the text of a facts file.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
-use super::{Behaviour, Facts, ServerFact};
+use super::{Behaviour, Facts, ImageFact, ServerFact};
 use crate::base::duration;
 
 #[derive(Serialize)]
 struct File<'f> {
     version: u32,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     servers: Vec<Server<'f>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    images: Vec<Image<'f>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Image<'f> {
+    image: &'f str,
+    digest: &'f str,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    entrypoint: &'f [String],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    cmd: &'f [String],
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    env: BTreeMap<&'f str, &'f str>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    working_dir: &'f str,
+    source: &'f str,
+    date: String,
+}
+
+impl<'f> From<&'f ImageFact> for Image<'f> {
+    fn from(fact: &'f ImageFact) -> Self {
+        let config = &fact.facts.config;
+        Self {
+            image: &fact.image,
+            digest: &fact.facts.digest,
+            entrypoint: &config.entrypoint,
+            cmd: &config.cmd,
+            env: config.env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
+            working_dir: &config.working_dir,
+            source: &fact.source,
+            date: fact.date.to_string(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -63,6 +101,10 @@ impl<'f> From<&'f ServerFact> for Server<'f> {
 ///
 /// None that we know of: every value has a YAML text.
 pub fn print(facts: &Facts) -> Result<String, serde_saphyr::ser::Error> {
-    let file = File { version: 1, servers: facts.servers.iter().map(Server::from).collect() };
+    let file = File {
+        version: 1,
+        servers: facts.servers.iter().map(Server::from).collect(),
+        images: facts.images.iter().map(Image::from).collect(),
+    };
     serde_saphyr::to_string(&file)
 }
