@@ -70,6 +70,8 @@ pub mod admission;
 
 pub mod cluster;
 
+pub mod images;
+
 pub mod sockets;
 
 pub mod measure;

@@ -172,6 +172,7 @@ fn a_file_imports_from_its_own_folder_or_those_above() {
         "lint",
         "admission",
         "cluster",
+        "images",
         "sockets",
         "measure",
         "cmd",

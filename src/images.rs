@@ -1,0 +1,186 @@
+//! Reads the configs of images from registries, OCI layouts and `docker save` archives.
+//!
+//! Turns the image names of pods into [`ImageFacts`]. What the configs say of a server is left to `servers`.
+
+mod archive;
+mod cache;
+mod credentials;
+mod digest;
+mod manifest;
+mod platform;
+mod registry;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{sync::Semaphore, task::JoinSet};
+
+pub use self::platform::{Platform, PlatformError};
+use self::{
+    archive::Archive,
+    registry::{Failure, Registries},
+};
+use crate::{base::plural::count, workload::image_config::ImageFacts};
+
+/// How many images are read at once.
+const AT_ONCE: usize = 8;
+
+/// Where to read configs, and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// OCI layouts and `docker save` archives, which are looked into first.
+    pub archives: Vec<PathBuf>,
+    /// Whether to ask registries for the images that no archive has.
+    pub registries: bool,
+    /// Which image of a multi-platform one to read.
+    pub platform: Platform,
+    /// The host, and perhaps a path, to read the images of a registry from: `docker.io` -> `mirror.example.com/hub`.
+    pub mirrors: BTreeMap<String, String>,
+    /// The registries that are asked over plain HTTP.
+    pub insecure: BTreeSet<String>,
+    /// The longest wait for the answer to one request.
+    pub timeout: Duration,
+}
+
+/// Something that could not be read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ImageError {
+    /// The image, the registry or the archive.
+    pub place: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub help: String,
+}
+
+/// What was read.
+#[derive(Clone, Debug, Default)]
+pub struct Images {
+    /// The config of each image, by the name as pods write it.
+    pub facts: BTreeMap<String, ImageFacts>,
+    /// What could not be read.
+    pub errors: Vec<ImageError>,
+    /// The images that no archive has, where registries are not asked.
+    pub absent: Vec<String>,
+}
+
+/// Reads the configs of these images; `progress` is told how many of them are done, and how many there are.
+pub async fn read(
+    names: BTreeSet<String>,
+    options: &Options,
+    mut progress: impl FnMut(usize, usize),
+) -> Images {
+    let mut images = Images::default();
+    let all = names.len();
+    let rest = from_archives(names, options, &mut images);
+    if !options.registries {
+        images.absent = rest;
+        return images;
+    }
+    if rest.is_empty() {
+        return images;
+    }
+    progress(all - rest.len(), all);
+    match Registries::new(options) {
+        Ok(registries) => from_registries(rest, all, Arc::new(registries), &mut images, progress).await,
+        Err(message) => images.errors.push(ImageError {
+            place: "--images".to_owned(),
+            message: format!("cannot ask registries: {message}"),
+            help: "install CA certificates, or read an archive with --images=PATH".to_owned(),
+        }),
+    }
+    images
+}
+
+/// Takes from archives what they have; returns the names of the other images.
+fn from_archives(names: BTreeSet<String>, options: &Options, images: &mut Images) -> Vec<String> {
+    let mut archives = Vec::new();
+    for path in &options.archives {
+        match Archive::open(path) {
+            Ok(archive) => archives.push(archive),
+            Err(error) => images.errors.push(ImageError {
+                place: path.display().to_string(),
+                message: error.to_string(),
+                help: "give an OCI layout directory, or the output of `docker save`".to_owned(),
+            }),
+        }
+    }
+    let mut rest = Vec::new();
+    for name in names {
+        match archives.iter().find_map(|archive| Some((archive, archive.find(&name, &options.platform)?))) {
+            None => rest.push(name),
+            Some((_, Ok(facts))) => {
+                images.facts.insert(name, facts);
+            }
+            Some((archive, Err(error))) => images.errors.push(ImageError {
+                place: archive.path().display().to_string(),
+                message: format!("cannot read the config of {name}: {error}"),
+                help: "save the image again".to_owned(),
+            }),
+        }
+    }
+    rest
+}
+
+async fn from_registries(
+    names: Vec<String>,
+    all: usize,
+    registries: Arc<Registries>,
+    images: &mut Images,
+    mut progress: impl FnMut(usize, usize),
+) {
+    let mut done = all - names.len();
+    let limit = Arc::new(Semaphore::new(AT_ONCE));
+    let mut tasks = JoinSet::new();
+    for name in names {
+        let (registries, limit) = (Arc::clone(&registries), Arc::clone(&limit));
+        tasks.spawn(async move {
+            let _permit = limit.acquire().await;
+            let read = registries.read(&name).await;
+            (name, read)
+        });
+    }
+    // A registry that does not answer is one error, however many images it has.
+    let mut silent: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    while let Some(task) = tasks.join_next().await {
+        done += 1;
+        progress(done, all);
+        match task {
+            Ok((name, Ok(facts))) => {
+                images.facts.insert(name, facts);
+            }
+            Ok((name, Err(Failure::Registry(host)))) => silent.entry(host).or_default().push(name),
+            Ok((name, Err(Failure::Image { message, help }))) => {
+                images.errors.push(ImageError { place: name, message, help });
+            }
+            Err(error) => images.errors.push(ImageError {
+                place: "--images".to_owned(),
+                message: format!("reading an image failed: {error}"),
+                help: "report this as a bug".to_owned(),
+            }),
+        }
+    }
+    for (host, mut names) in silent {
+        names.sort();
+        let why = registries.fault(&host);
+        images.errors.push(ImageError {
+            place: format!("registry {host}"),
+            message: format!("{why}; not read: {}", listed(&names)),
+            help: "check the registry, name a mirror with --registry-mirror, or read an archive with --images=PATH"
+                .to_owned(),
+        });
+    }
+    images.errors.sort_by(|a, b| a.place.cmp(&b.place));
+}
+
+/// The first names of a list, and how many more there are.
+pub fn listed(names: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let (first, rest) = names.split_at(names.len().min(SHOWN));
+    let first = first.join(", ");
+    if rest.is_empty() { first } else { format!("{first} and {}", count(rest.len(), "more image")) }
+}

@@ -1,0 +1,443 @@
+//! Registries: the config of an image by its name (OCI distribution-spec).
+//!
+//! A HEAD request asks which digest a name stands for, as containerd does; manifest and config then come by their
+//! digests, from the cache where it has them. `oci-client` logs in, fetches and checks the digests. It does not show
+//! headers, so the HEAD request is our own: its answer has Retry-After.
+
+mod faults;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use jiff::{Timestamp, fmt::rfc2822};
+use oci_client::{
+    Client, Reference, RegistryOperation,
+    client::{ClientConfig, ClientProtocol},
+    secrets::RegistryAuth,
+};
+use reqwest::{
+    StatusCode,
+    header::{ACCEPT, CONTENT_LENGTH, RETRY_AFTER},
+};
+use tokio::{
+    io::AsyncWrite,
+    sync::OnceCell,
+    time::{sleep, timeout},
+};
+
+use self::faults::{denied, no_such_image, of_client, of_send, unexpected};
+use super::{
+    Options,
+    cache::Cache,
+    credentials::DockerConfig,
+    digest,
+    manifest::{self, Manifest, ManifestError, TYPES},
+    platform::Platform,
+};
+use crate::{
+    base::duration::show,
+    workload::image_config::{self, ImageConfig, ImageFacts},
+};
+
+/// The longest wait for a connection: a host that does not answer is not there.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long an image waits in all for a registry that limits its clients.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// The wait where such a registry does not name one.
+const USUAL_WAIT: Duration = Duration::from_secs(2);
+/// How often an image is asked for again after such a wait.
+const RETRIES: usize = 3;
+/// What the registry calls the digest of a manifest.
+const DIGEST: &str = "docker-content-digest";
+
+/// Why an image was not read.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Its registry does not answer; [`Registries::fault`] says why.
+    Registry(String),
+    /// This image alone.
+    Image { message: String, help: String },
+}
+
+/// Why one request or one attempt did not succeed.
+#[derive(Debug)]
+enum Fault {
+    /// The registry does not answer, and will not for other images.
+    Silent(String),
+    /// It asks to wait: for so long, where it says how long.
+    Limited(Option<Duration>),
+    /// The image cannot be read.
+    Image { message: String, help: &'static str },
+}
+
+impl Fault {
+    fn image(message: impl Into<String>, help: &'static str) -> Self {
+        Self::Image { message: message.into(), help }
+    }
+}
+
+/// Clients of registries, and what is known of each.
+pub(super) struct Registries {
+    client: Client,
+    http: reqwest::Client,
+    cache: Cache,
+    docker: Result<DockerConfig, String>,
+    platform: Platform,
+    mirrors: BTreeMap<String, String>,
+    insecure: BTreeSet<String>,
+    timeout: Duration,
+    hosts: Mutex<HashMap<String, Arc<Host>>>,
+}
+
+/// A registry.
+#[derive(Default)]
+struct Host {
+    /// Its credentials, and why those that are configured cannot be used.
+    login: OnceCell<(RegistryAuth, Option<String>)>,
+    /// Why it is not asked any more.
+    fault: OnceLock<String>,
+}
+
+impl Registries {
+    /// Prepares clients; the error says why there is none.
+    pub(super) fn new(options: &Options) -> Result<Self, String> {
+        // reqwest takes the provider of the process; another part of it may have set the same one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let config = ClientConfig {
+            protocol: ClientProtocol::HttpsExcept(options.insecure.iter().cloned().collect()),
+            connect_timeout: Some(CONNECT),
+            read_timeout: Some(options.timeout),
+            user_agent: concat!("linkerd-linger/", env!("CARGO_PKG_VERSION")),
+            ..ClientConfig::default()
+        };
+        let user_agent = config.user_agent;
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT)
+            .timeout(options.timeout)
+            .user_agent(user_agent)
+            .build()
+            .map_err(|error| faults::cause(&error))?;
+        Ok(Self {
+            client: Client::try_from(config).map_err(|error| faults::cause(&error))?,
+            http,
+            cache: Cache::of_user(),
+            docker: DockerConfig::of_user(),
+            platform: options.platform.clone(),
+            mirrors: options.mirrors.clone(),
+            insecure: options.insecure.clone(),
+            timeout: options.timeout,
+            hosts: Mutex::default(),
+        })
+    }
+
+    /// Why a registry is not asked any more.
+    pub(super) fn fault(&self, host: &str) -> String {
+        self.host(host).fault.get().cloned().unwrap_or_default()
+    }
+
+    /// Reads the config of an image.
+    pub(super) async fn read(&self, image: &str) -> Result<ImageFacts, Failure> {
+        let reference = self.reference(image)?;
+        let name = reference.resolve_registry().to_owned();
+        let host = self.host(&name);
+        let silent = |why: String| {
+            let _ = host.fault.set(why);
+            Failure::Registry(name.clone())
+        };
+        let mut session = Session { registries: self, host: &host, reference: &reference, token: None };
+        let mut waited = Duration::ZERO;
+        for _ in 0..=RETRIES {
+            let wait = match session.read().await {
+                Ok(facts) => return Ok(facts),
+                Err(Fault::Silent(why)) => return Err(silent(why)),
+                Err(Fault::Image { message, help }) => {
+                    return Err(Failure::Image { message, help: help.into() });
+                }
+                Err(Fault::Limited(wait)) => wait.unwrap_or(USUAL_WAIT),
+            };
+            waited += wait;
+            if waited > LONGEST_WAIT {
+                return Err(silent(format!(
+                    "it limits its clients (429 Too Many Requests) and asks to wait {}; at most {} are waited",
+                    show(wait),
+                    show(LONGEST_WAIT)
+                )));
+            }
+            sleep(wait).await;
+        }
+        Err(silent(format!("it still limits its clients (429 Too Many Requests) after {}", show(waited))))
+    }
+
+    /// The name as a registry takes it, at the mirror where there is one.
+    fn reference(&self, image: &str) -> Result<Reference, Failure> {
+        let reference = Reference::try_from(image).map_err(|error| Failure::Image {
+            message: format!("it is no name of an image: {error}"),
+            help: "write it like registry.example.com/shop/cart:3".to_owned(),
+        })?;
+        let Some(mirror) = self.mirrors.get(reference.registry()) else { return Ok(reference) };
+        let (host, path) = mirror.split_once('/').map_or((mirror.as_str(), ""), |(host, path)| (host, path));
+        let path = path.trim_end_matches('/');
+        let slash = if path.is_empty() { "" } else { "/" };
+        let (host, repository) = (host.to_owned(), format!("{path}{slash}{}", reference.repository()));
+        Ok(match (reference.digest(), reference.tag()) {
+            (Some(digest), _) => Reference::with_digest(host, repository, digest.to_owned()),
+            (None, tag) => Reference::with_tag(host, repository, tag.unwrap_or("latest").to_owned()),
+        })
+    }
+
+    fn host(&self, name: &str) -> Arc<Host> {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(hosts.entry(name.to_owned()).or_default())
+    }
+}
+
+/// What a name stands for.
+enum Resolved {
+    /// This digest.
+    Digest(String),
+    /// The registry does not say; a GET request shows it.
+    Unsaid,
+}
+
+/// One image at its registry.
+struct Session<'r> {
+    registries: &'r Registries,
+    host: &'r Host,
+    reference: &'r Reference,
+    /// The registry's token, once it was asked: `None` inside where it gives none.
+    token: Option<Option<String>>,
+}
+
+impl Session<'_> {
+    async fn read(&mut self) -> Result<ImageFacts, Fault> {
+        let digest = match self.reference.digest() {
+            Some(digest) => Resolved::Digest(digest.to_owned()),
+            None => self.resolve().await?,
+        };
+        let (mut json, top) = match digest {
+            Resolved::Digest(digest) => (self.manifest(&digest).await?, digest),
+            Resolved::Unsaid => self.pull(self.reference).await?,
+        };
+        for _ in 0..manifest::DEEPEST {
+            match manifest::parse(&json).map_err(of_manifest)? {
+                Manifest::Index(manifests) => {
+                    let chosen =
+                        manifest::choose(&manifests, &self.registries.platform).map_err(of_manifest)?;
+                    json = self.manifest(&chosen.digest).await?;
+                }
+                Manifest::Config(config) => {
+                    let json = self.config(&config.digest).await?;
+                    let config = ImageConfig::parse(&json)
+                        .map_err(|error| Fault::image(faults::chain(&error), "rebuild the image"))?;
+                    return Ok(ImageFacts { digest: top, config });
+                }
+            }
+        }
+        Err(of_manifest(ManifestError::TooDeep))
+    }
+
+    /// Ends the wait for one request.
+    async fn within<T>(&self, request: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+        if let Some(why) = self.host.fault.get() {
+            return Err(Fault::Silent(why.clone()));
+        }
+        let limit = self.registries.timeout;
+        timeout(limit, request)
+            .await
+            .unwrap_or_else(|_| Err(Fault::Silent(format!("it did not answer within {}", show(limit)))))
+    }
+
+    async fn login(&self) -> &(RegistryAuth, Option<String>) {
+        let docker = &self.registries.docker;
+        let login = || async {
+            match docker {
+                Ok(docker) => docker.login(self.reference.resolve_registry()).await,
+                Err(why) => (RegistryAuth::Anonymous, Some(why.clone())),
+            }
+        };
+        self.host.login.get_or_init(login).await
+    }
+
+    /// Logs in, once for the image.
+    async fn authorize(&mut self) -> Result<(), Fault> {
+        if self.token.is_none() {
+            let (auth, unusable) = self.login().await;
+            let client = &self.registries.client;
+            let request = async {
+                let token = client.auth(self.reference, auth, RegistryOperation::Pull).await;
+                token.map_err(|error| of_client(error, unusable.as_deref()))
+            };
+            self.token = Some(self.within(request).await?);
+        }
+        Ok(())
+    }
+
+    /// Asks which digest the name stands for.
+    async fn resolve(&mut self) -> Result<Resolved, Fault> {
+        self.authorize().await?;
+        let host = self.reference.resolve_registry();
+        let scheme = if self.registries.insecure.contains(host) { "http" } else { "https" };
+        let (repository, tag) = (self.reference.repository(), self.reference.tag().unwrap_or("latest"));
+        let url = format!("{scheme}://{host}/v2/{repository}/manifests/{tag}");
+        let mut request = self.registries.http.head(url).header(ACCEPT, TYPES.join(", "));
+        let (auth, unusable) = self.login().await;
+        request = match (self.token.as_ref().and_then(Option::as_ref), auth) {
+            (Some(token), _) => request.bearer_auth(token),
+            (None, RegistryAuth::Basic(user, password)) => request.basic_auth(user, Some(password)),
+            (None, RegistryAuth::Bearer(token)) => request.bearer_auth(token),
+            (None, RegistryAuth::Anonymous) => request,
+        };
+        let send = async { request.send().await.map_err(|error| of_send(&error)) };
+        let answer = self.within(send).await?;
+        let header = |name: &str| answer.headers().get(name)?.to_str().ok().map(str::trim);
+        match answer.status() {
+            StatusCode::TOO_MANY_REQUESTS => Err(Fault::Limited(header(RETRY_AFTER.as_str()).and_then(wait))),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(denied(unusable.as_deref())),
+            StatusCode::NOT_FOUND => Err(no_such_image()),
+            status if status.is_server_error() => Err(unexpected(status.as_u16())),
+            status if status.is_success() => {
+                let length = header(CONTENT_LENGTH.as_str()).and_then(|length| length.parse::<u64>().ok());
+                if length.is_some_and(|length| length > manifest::LONGEST as u64) {
+                    return Err(long_manifest());
+                }
+                let digest = header(DIGEST).filter(|digest| digest::hex(digest).is_some());
+                Ok(digest.map_or(Resolved::Unsaid, |digest| Resolved::Digest(digest.to_owned())))
+            }
+            // A registry that does not know HEAD.
+            _ => Ok(Resolved::Unsaid),
+        }
+    }
+
+    /// A manifest or an index by its digest.
+    async fn manifest(&mut self, digest: &str) -> Result<Vec<u8>, Fault> {
+        let cache = &self.registries.cache;
+        if let Some(json) = cache.get(digest, manifest::LONGEST) {
+            return Ok(json);
+        }
+        let (json, _) = self.pull(&self.reference.clone_with_digest(digest.to_owned())).await?;
+        cache.put(digest, &json);
+        Ok(json)
+    }
+
+    async fn pull(&mut self, reference: &Reference) -> Result<(Vec<u8>, String), Fault> {
+        self.authorize().await?;
+        let (auth, unusable) = self.login().await;
+        let client = &self.registries.client;
+        let request = async {
+            let pulled = client.pull_manifest_raw(reference, auth, &TYPES).await;
+            let (json, digest) = pulled.map_err(|error| of_client(error, unusable.as_deref()))?;
+            if json.len() > manifest::LONGEST { Err(long_manifest()) } else { Ok((json.to_vec(), digest)) }
+        };
+        self.within(request).await
+    }
+
+    /// A config by its digest.
+    async fn config(&mut self, digest: &str) -> Result<Vec<u8>, Fault> {
+        let cache = &self.registries.cache;
+        if let Some(json) = cache.get(digest, image_config::LONGEST) {
+            return Ok(json);
+        }
+        self.authorize().await?;
+        let (_, unusable) = self.login().await;
+        let client = &self.registries.client;
+        let request = async {
+            let mut config = Bounded(Vec::new());
+            let pulled = client.pull_blob(self.reference, digest, &mut config).await;
+            pulled.map_err(|error| of_client(error, unusable.as_deref()))?;
+            Ok(config.0)
+        };
+        let json = self.within(request).await?;
+        cache.put(digest, &json);
+        Ok(json)
+    }
+}
+
+fn of_manifest(error: ManifestError) -> Fault {
+    let help = match error {
+        ManifestError::NoPlatform { .. } => "name one of these with --platform",
+        ManifestError::Invalid(_)
+        | ManifestError::Schema1
+        | ManifestError::NoImage(_)
+        | ManifestError::Empty
+        | ManifestError::LongConfig(_)
+        | ManifestError::TooDeep => "check the name of the image, or push the image again",
+    };
+    Fault::image(error.to_string(), help)
+}
+
+fn long_manifest() -> Fault {
+    let message = format!("its manifest has more than {} bytes", manifest::LONGEST);
+    Fault::image(message, "check the name of the image")
+}
+
+/// The value of Retry-After: seconds, or a date (RFC 9110, section 10.2.3).
+fn wait(value: &str) -> Option<Duration> {
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = rfc2822::parse(value).ok()?.timestamp();
+    Some(Duration::try_from(date.duration_since(Timestamp::now())).unwrap_or_default())
+}
+
+/// Takes as many bytes as a config may have.
+struct Bounded(Vec<u8>);
+
+impl AsyncWrite for Bounded {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.0.len() + bytes.len() > image_config::LONGEST {
+            let message =
+                format!("the image config has more than {} bytes, and is not read", image_config::LONGEST);
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::FileTooLarge, message)));
+        }
+        self.0.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::seconds("7", Some(7))]
+    #[case::past("Wed, 21 Oct 2015 07:28:00 GMT", Some(0))]
+    #[case::words("soon", None)]
+    #[case::negative("-1", None)]
+    fn retry_after(#[case] value: &str, #[case] seconds: Option<u64>) {
+        assert_eq!(wait(value), seconds.map(Duration::from_secs));
+    }
+
+    #[test]
+    fn a_date_of_retry_after_is_waited_for() {
+        let date = Timestamp::now() + Duration::from_secs(20);
+        let date = rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&date).unwrap();
+        let wait = wait(&date).unwrap();
+        assert!(wait > Duration::from_secs(15) && wait <= Duration::from_secs(20), "{wait:?}");
+    }
+
+    #[tokio::test]
+    async fn no_more_than_a_config_is_taken() {
+        use tokio::io::AsyncWriteExt;
+
+        let mut config = Bounded(Vec::new());
+        config.write_all(&vec![0; image_config::LONGEST]).await.unwrap();
+        let error = config.write_all(&[0]).await.unwrap_err();
+        assert_eq!(error.to_string(), "the image config has more than 1048576 bytes, and is not read");
+    }
+}

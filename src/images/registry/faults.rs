@@ -1,0 +1,129 @@
+//! Errors of HTTP and of `oci-client` -> what is wrong with the image or its registry, in a sentence.
+
+use std::error::Error;
+
+use oci_client::errors::{OciDistributionError, OciErrorCode};
+
+use super::Fault;
+
+/// The longest text of a registry that is shown.
+const LONGEST: usize = 200;
+
+/// The innermost cause of an error: `Connection refused (os error 111)`.
+pub(super) fn cause(error: &(dyn Error + 'static)) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    printable(&innermost.to_string())
+}
+
+/// An error and its causes.
+pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    printable(&text)
+}
+
+fn printable(text: &str) -> String {
+    text.trim().chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// The registry does not let us read the image.
+pub(super) fn denied(unusable: Option<&str>) -> Fault {
+    let why = unusable.map_or_else(String::new, |why| format!("; {why}"));
+    Fault::image(format!("its registry denies access{why}"), "log in with `docker login`, or check the name")
+}
+
+/// The registry does not have the image.
+pub(super) fn no_such_image() -> Fault {
+    Fault::image("its registry does not have it", "check the repository and the tag")
+}
+
+/// The registry answers with a status that no client can act on.
+pub(super) fn unexpected(status: u16) -> Fault {
+    Fault::image(format!("its registry answered with status {status}"), "try again later")
+}
+
+/// A request that was not answered.
+pub(super) fn of_send(error: &reqwest::Error) -> Fault {
+    if error.is_timeout() {
+        return Fault::Silent(if error.is_connect() {
+            "no connection was made in time".to_owned()
+        } else {
+            "it did not answer in time".to_owned()
+        });
+    }
+    if error.is_redirect() {
+        return Fault::image(
+            format!("its registry redirects wrongly: {}", cause(error)),
+            "check the registry",
+        );
+    }
+    Fault::Silent(cause(error))
+}
+
+/// An error of `oci-client`; `unusable` says why configured credentials cannot be used.
+pub(super) fn of_client(error: OciDistributionError, unusable: Option<&str>) -> Fault {
+    match error {
+        OciDistributionError::RequestError(error) => match error.status() {
+            Some(status) => of_status(status.as_u16(), unusable),
+            None => of_send(&error),
+        },
+        OciDistributionError::UnauthorizedError { .. } => denied(unusable),
+        OciDistributionError::AuthenticationFailure(reason) => {
+            let reason = printable(&reason);
+            let why = unusable.map_or_else(String::new, |why| format!("; {why}"));
+            let message = format!("its registry refuses the login: {reason}{why}");
+            Fault::image(message, "log in with `docker login`, or check the name")
+        }
+        OciDistributionError::ServerError { code, .. } => of_status(code, unusable),
+        OciDistributionError::RegistryError { envelope, .. } => match envelope.errors.first() {
+            Some(first) => of_code(&first.code, &first.message, unusable),
+            None => {
+                Fault::image("its registry answered with an error that has no text", "check the registry")
+            }
+        },
+        OciDistributionError::IoError(error) if error.kind() == std::io::ErrorKind::FileTooLarge => {
+            Fault::image(error.to_string(), "check the name of the image")
+        }
+        OciDistributionError::DigestError(_) => Fault::image(
+            format!("its registry sent another content than the digest says: {}", cause(&error)),
+            "check the registry or the mirror",
+        ),
+        other => {
+            let message =
+                format!("its registry gave an answer that is not valid: {}", printable(&other.to_string()));
+            Fault::image(message, "check the registry")
+        }
+    }
+}
+
+fn of_status(status: u16, unusable: Option<&str>) -> Fault {
+    match status {
+        429 => Fault::Limited(None),
+        401 | 403 => denied(unusable),
+        404 => no_such_image(),
+        status => unexpected(status),
+    }
+}
+
+fn of_code(code: &OciErrorCode, message: &str, unusable: Option<&str>) -> Fault {
+    match code {
+        OciErrorCode::Toomanyrequests => Fault::Limited(None),
+        OciErrorCode::Unauthorized | OciErrorCode::Denied => denied(unusable),
+        OciErrorCode::ManifestUnknown
+        | OciErrorCode::ManifestBlobUnknown
+        | OciErrorCode::NameUnknown
+        | OciErrorCode::BlobUnknown
+        | OciErrorCode::NotFound => no_such_image(),
+        _ => Fault::image(
+            format!("its registry answered with an error: {}", printable(message)),
+            "check the registry",
+        ),
+    }
+}
