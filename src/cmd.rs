@@ -8,6 +8,7 @@ pub mod demo;
 pub mod explain;
 pub mod extension_metadata;
 mod facts;
+mod images;
 pub mod install;
 pub mod learn;
 pub mod lint;

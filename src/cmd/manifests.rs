@@ -12,9 +12,11 @@ use clap::{Args, ValueEnum};
 use jiff::civil::Date;
 use walkdir::WalkDir;
 
+use super::images::ImageArgs;
 use crate::{
     admission::policy_file::{self, PolicyFileError},
     base::clock::today,
+    images::{ImageError, Images},
     judgement::{close_wait, finding::Finding, judge::judge, policy::Policy},
     linkerd::Injection,
     lint::{
@@ -55,6 +57,8 @@ pub(crate) struct Inputs {
     /// For manifests that do not say so themselves, where the annotation is on a namespace that is not among them.
     #[arg(long)]
     assume_injected: bool,
+    #[command(flatten)]
+    images: ImageArgs,
 }
 
 /// How to print.
@@ -84,11 +88,13 @@ impl Inputs {
             };
             bail!("no Kubernetes object in {}{others}", self.names());
         }
-        Ok(self.judge(read, &policy, today()))
+        let images = self.images.read(&read.documents)?;
+        Ok(self.judge(read, images, &policy, today()))
     }
 
-    fn judge(&self, read: Manifests, policy: &Policy, today: Date) -> Report {
+    fn judge(&self, read: Manifests, images: Images, policy: &Policy, today: Date) -> Report {
         let mut context = manifest::context(&read.documents);
+        context.images = images.facts;
         context.known_images.clone_from(&policy.facts.index);
         let mut errors = read.errors;
         let mut objects = Vec::new();
@@ -106,7 +112,9 @@ impl Inputs {
                 Err(error) => errors.push(error),
             }
         }
-        Report { objects, errors: errors.into_iter().map(ErrorReport::from).collect() }
+        let mut errors: Vec<_> = errors.into_iter().map(ErrorReport::from).collect();
+        errors.extend(images.errors.into_iter().map(image_error));
+        Report { objects, errors }
     }
 
     fn read(&self) -> anyhow::Result<Manifests> {
@@ -212,6 +220,11 @@ fn add(all: &mut Manifests, file: &str, bytes: io::Result<Vec<u8>>) {
 
 fn whole_file(file: &str, message: String, help: Option<&str>) -> ManifestError {
     ManifestError { file: file.to_owned(), line: 0, column: None, message, help: help.map(str::to_owned) }
+}
+
+fn image_error(error: ImageError) -> ErrorReport {
+    let ImageError { place, message, help } = error;
+    ErrorReport { file: place, line: None, column: None, message, help: Some(help) }
 }
 
 /// The report on an object with its place in its file, and the places of its findings.

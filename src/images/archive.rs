@@ -179,7 +179,7 @@ impl Archive {
     /// An image without a manifest has no digest but that of its config, which Docker calls the image's ID.
     fn of_config(&self, entry: &str) -> Result<ImageFacts, ArchiveError> {
         let json = self.contents.read(entry, image_config::LONGEST)?;
-        Ok(ImageFacts { digest: digest::of(&json), config: ImageConfig::parse(&json)? })
+        Ok(ImageFacts { digest: digest::of(&json), config: ImageConfig::parse(&json)?, doubt: None })
     }
 
     fn of_manifest(&self, top: &Descriptor, platform: &Platform) -> Result<ImageFacts, ArchiveError> {
@@ -190,7 +190,11 @@ impl Archive {
                 Manifest::Index(manifests) => descriptor = manifest::choose(&manifests, platform)?.clone(),
                 Manifest::Config(config) => {
                     let json = self.contents.blob(&config.digest, image_config::LONGEST)?;
-                    return Ok(ImageFacts { digest: top.digest.clone(), config: ImageConfig::parse(&json)? });
+                    return Ok(ImageFacts {
+                        digest: top.digest.clone(),
+                        config: ImageConfig::parse(&json)?,
+                        doubt: None,
+                    });
                 }
             }
         }

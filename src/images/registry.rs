@@ -235,7 +235,7 @@ impl Session<'_> {
                     let json = self.config(&config.digest).await?;
                     let config = ImageConfig::parse(&json)
                         .map_err(|error| Fault::image(faults::chain(&error), "rebuild the image"))?;
-                    return Ok(ImageFacts { digest: top, config });
+                    return Ok(ImageFacts { digest: top, config, doubt: None });
                 }
             }
         }
