@@ -494,7 +494,7 @@ async fn a_deployments_server_is_measured_and_annotated() {
         "{asks:?}"
     );
     let told = bed.linger(&["learn", "-n", "shop", "--yes", "--max", "5s", "--write-facts", facts]).await;
-    assert!(told.stderr.contains("known for certain now"), "{told:?}");
+    assert!(told.stderr.contains("with the new facts: "), "{told:?}");
     let text = fs::read_to_string(facts).unwrap();
     assert!(text.contains("name: measured-web") && text.contains("closesAfter:\n  - 1.5"), "{text}");
     let told = bed.linger(&["learn", "-n", "shop", "--facts", facts]).await;

@@ -8,7 +8,7 @@ use jiff::civil::Date;
 use crate::{
     admission::policy_file,
     base::plural::count,
-    judgement::facts::{self, Behaviour, Facts, ServerFact},
+    judgement::facts::{self, Behaviour, Facts, ImageFact, ServerFact},
     measure::{
         report::Measurement,
         samples,
@@ -56,7 +56,7 @@ fn millis(time: Duration) -> Duration {
 }
 
 /// Adds entries to a facts file, in place of older ones about the same servers. The file is replaced as a whole.
-pub(crate) fn write(path: &Path, new: Vec<ServerFact>) -> anyhow::Result<()> {
+pub(crate) fn write(path: &Path, new: Vec<ServerFact>, images: Vec<ImageFact>) -> anyhow::Result<()> {
     let old = match policy_file::text(path) {
         Ok(text) => policy_file::facts(path, &text)?,
         Err(policy_file::PolicyFileError::Read { source, .. })
@@ -66,8 +66,8 @@ pub(crate) fn write(path: &Path, new: Vec<ServerFact>) -> anyhow::Result<()> {
         }
         Err(error) => return Err(error.into()),
     };
-    let number = new.len();
-    let text = facts::print(&merged(&old, new))?;
+    let number = new.len() + images.len();
+    let text = facts::print(&merged(&old, new, images))?;
     let unfinished = path.with_extension("unfinished");
     fs::write(&unfinished, text)
         .and_then(|()| fs::rename(&unfinished, path))
@@ -77,7 +77,7 @@ pub(crate) fn write(path: &Path, new: Vec<ServerFact>) -> anyhow::Result<()> {
 }
 
 /// Facts with newer ones in the place of those about the same servers, in a fixed order.
-pub(crate) fn merged(old: &Facts, new: Vec<ServerFact>) -> Facts {
+pub(crate) fn merged(old: &Facts, new: Vec<ServerFact>, new_images: Vec<ImageFact>) -> Facts {
     let key = |fact: &ServerFact| {
         let texts = [&fact.namespace, &fact.kind, &fact.name, &fact.container].map(String::clone);
         (texts, fact.port)
@@ -86,7 +86,11 @@ pub(crate) fn merged(old: &Facts, new: Vec<ServerFact>) -> Facts {
     let mut servers: Vec<_> = old.servers.iter().filter(|fact| !is_replaced(fact)).cloned().collect();
     servers.extend(new);
     servers.sort_by_key(key);
-    Facts::new(servers, old.images.to_vec())
+    let is_read_again = |image: &&ImageFact| new_images.iter().any(|other| other.image == image.image);
+    let mut images: Vec<_> = old.images.iter().filter(|image| !is_read_again(image)).cloned().collect();
+    images.extend(new_images);
+    images.sort_by(|a, b| a.image.cmp(&b.image));
+    Facts::new(servers, images)
 }
 
 #[cfg(test)]
@@ -112,8 +116,8 @@ mod tests {
     fn a_newer_fact_takes_the_place_of_an_older_one() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("facts.yaml");
-        write(&path, vec![fact("b", 1), fact("a", 1)]).unwrap();
-        write(&path, vec![fact("b", 2)]).unwrap();
+        write(&path, vec![fact("b", 1), fact("a", 1)], Vec::new()).unwrap();
+        write(&path, vec![fact("b", 2)], Vec::new()).unwrap();
         let read = Facts::parse(&fs::read_to_string(&path).unwrap()).unwrap();
         assert_eq!(*read.servers, [fact("a", 1), fact("b", 2)]);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing else is left");
@@ -124,7 +128,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("facts.yaml");
         fs::write(&path, "version: 7\n").unwrap();
-        assert!(write(&path, vec![fact("a", 1)]).unwrap_err().to_string().contains("cannot use the facts"));
+        assert!(
+            write(&path, vec![fact("a", 1)], Vec::new())
+                .unwrap_err()
+                .to_string()
+                .contains("cannot use the facts")
+        );
         assert_eq!(fs::read_to_string(&path).unwrap(), "version: 7\n");
     }
 }

@@ -1,4 +1,4 @@
-//! The flags of `lint` and `explain` that read the configs of images.
+//! The flags of `lint`, `explain` and `learn` that read the configs of images.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Where to read what the images of pods run.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct ImageArgs {
     /// Read the configs of images from their registries, or from an OCI layout or a `docker save` archive
     ///
@@ -105,18 +105,8 @@ impl ImageArgs {
         if self.images.is_empty() {
             return Ok(Images::default());
         }
-        let names = names(documents);
         let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
-        let is_shown = stderr().is_terminal();
-        let images = runtime.block_on(images::read(names, &self.options(), |done, all| {
-            if is_shown {
-                // The line is a help, and no result.
-                let _ = write!(stderr(), "\rreading image configs: {done} of {all}");
-            }
-        }));
-        if is_shown {
-            let _ = write!(stderr(), "\r\x1b[K");
-        }
+        let images = runtime.block_on(read(names(documents), &self.options()));
         if !images.absent.is_empty() {
             let names = images::listed(&images.absent);
             anstream::eprintln!(
@@ -124,6 +114,12 @@ impl ImageArgs {
             );
         }
         Ok(images)
+    }
+
+    /// Reads the configs of these images, from registries unless the flags name archives.
+    pub(crate) async fn read_names(&self, names: BTreeSet<String>) -> Images {
+        let registries = self.images.is_empty() || self.options().registries;
+        read(names, &Options { registries, ..self.options() }).await
     }
 
     fn options(&self) -> Options {
@@ -140,6 +136,22 @@ impl ImageArgs {
             timeout: self.registry_timeout,
         }
     }
+}
+
+/// Reads configs, and shows on a terminal how far it is.
+async fn read(names: BTreeSet<String>, options: &Options) -> Images {
+    let is_shown = stderr().is_terminal();
+    let images = images::read(names, options, |done, all| {
+        if is_shown {
+            // The line is a help, and no result.
+            let _ = write!(stderr(), "\rreading image configs: {done} of {all}");
+        }
+    });
+    let images = images.await;
+    if is_shown {
+        let _ = write!(stderr(), "\r\x1b[K");
+    }
+    images
 }
 
 /// The images of the containers whose idle timeout is not declared by an annotation, without Linkerd's own.

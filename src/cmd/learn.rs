@@ -1,7 +1,7 @@
 //! `learn`: what no manifest of a cluster's workloads says, measured.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{self, IsTerminal, stderr, stdin},
     path::PathBuf,
     process::ExitCode,
@@ -17,7 +17,7 @@ use tokio::{
     task::{JoinSet, LocalSet},
 };
 
-use super::{connection::Connection, facts, manifests::print};
+use super::{connection::Connection, facts, images::ImageArgs, manifests::print};
 use crate::{
     admission::policy_file,
     base::{clock::today, duration, plural::count},
@@ -26,7 +26,7 @@ use crate::{
         gather::{INJECTED, NOT_COMPLETED},
     },
     judgement::{
-        facts::{Facts, ServerFact, print as print_facts, workload},
+        facts::{Facts, ImageFact, ServerFact, print as print_facts, workload},
         judge::judge,
         policy::Policy,
     },
@@ -36,9 +36,9 @@ use crate::{
         run::{self, Settings},
         target::{self, Workload},
     },
-    servers::Evidence,
     workload::{
         context::Context,
+        image_config::ImageFacts,
         object::{Kind, Object},
     },
 };
@@ -55,7 +55,7 @@ Examples:
   linkerd linger install --facts facts.yaml | kubectl apply -f -
 
 Exit codes:
-  0  every server that was measured is known now, or there was none
+  0  every server is known now, certain or likely
   1  some are still unknown
   2  nothing could be measured, or the command line cannot be understood";
 
@@ -75,12 +75,17 @@ pub struct Args {
     /// How long to wait for a close
     #[arg(long, value_name = "DURATION", default_value = "130s", value_parser = duration::read)]
     max: Duration,
+    /// Read the configs of images, and measure nothing
+    #[arg(long)]
+    images_only: bool,
     /// Facts that are known already; servers that they answer for are not measured again
     #[arg(long, value_name = "FILE")]
     facts: Option<PathBuf>,
     /// Add the facts to this file, and print none
     #[arg(long, value_name = "FILE")]
     write_facts: Option<PathBuf>,
+    #[command(flatten)]
+    images: ImageArgs,
     #[command(flatten)]
     connection: Connection,
 }
@@ -135,41 +140,77 @@ async fn learn(args: &Args) -> anyhow::Result<ExitCode> {
         Some(path) => policy_file::facts(path, &policy_file::text(path)?)?,
         None => Facts::default(),
     };
-    let policy = Policy { facts: known, ..Policy::default() };
-    let asked = servers(&cluster, namespace, &policy).await?;
-    let unknown: Vec<Asked> =
-        asked.iter().filter(|(_, known)| !**known).map(|(asked, _)| asked.clone()).collect();
-    let known_before = asked.len() - unknown.len();
-    anstream::eprintln!(
-        "{} of injected workloads, {known_before} of them known for certain",
-        count(asked.len(), "server")
-    );
-    if unknown.is_empty() {
+    let mut policy = Policy { facts: known, ..Policy::default() };
+    let before = servers(&cluster, namespace, &policy).await?;
+    anstream::eprintln!("{} of injected workloads: {}", count(before.len(), "server"), tally(&before));
+    if before.values().all(|known| known.certainty == Some(true)) {
         return Ok(ExitCode::SUCCESS);
     }
-    agree(args, &unknown)?;
-    let (learnt, failed) = measure(&cluster, args, unknown).await;
-    anstream::eprintln!(
-        "{} known for certain now, {} still unknown",
-        known_before + learnt.len(),
-        failed.len()
-    );
+    let images =
+        before.values().filter(|known| known.certainty != Some(true)).map(|known| known.image.clone());
+    let images = read_images(args, images.collect()).await;
+    policy.facts = facts::merged(&policy.facts, Vec::new(), images);
+    let after_images = servers(&cluster, namespace, &policy).await?;
+    let unknown: Vec<Asked> = after_images
+        .iter()
+        .filter(|(_, known)| known.certainty != Some(true))
+        .map(|(asked, _)| asked.clone())
+        .collect();
+    let mut failed = Vec::new();
+    if !args.images_only && !unknown.is_empty() {
+        agree(args, &unknown)?;
+        let learnt;
+        (learnt, failed) = measure(&cluster, args, unknown).await;
+        policy.facts = facts::merged(&policy.facts, learnt, Vec::new());
+    }
+    let after = servers(&cluster, namespace, &policy).await?;
+    anstream::eprintln!("with the new facts: {}", tally(&after));
     for (asked, why) in &failed {
         anstream::eprintln!("  {}: {why}", asked.shown());
     }
     match &args.write_facts {
-        Some(path) => facts::write(path, learnt)?,
-        None => print(&print_facts(&facts::merged(&policy.facts, learnt))?)?,
+        Some(path) => facts::write(path, policy.facts.servers.to_vec(), policy.facts.images.to_vec())?,
+        None => print(&print_facts(&policy.facts)?)?,
     }
-    Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    let all_known = after.values().all(|known| known.certainty.is_some());
+    Ok(if all_known { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// The servers that HTTP probes of injected workloads ask, and whether each is known for certain.
+/// What is known of a server, and the image of its container.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Known {
+    /// Whether its answer is certain; `None` if there is none.
+    certainty: Option<bool>,
+    image: String,
+}
+
+/// How many servers are certain, likely and unknown.
+fn tally(servers: &BTreeMap<Asked, Known>) -> String {
+    let of = |certainty| servers.values().filter(|known| known.certainty == certainty).count();
+    format!("{} certain, {} likely, {} unknown", of(Some(true)), of(Some(false)), of(None))
+}
+
+/// Reads the configs of images from their registries. What cannot be read is reported, and measured like everything else.
+async fn read_images(args: &Args, names: BTreeSet<String>) -> Vec<ImageFact> {
+    let images = args.images.read_names(names).await;
+    for error in &images.errors {
+        anstream::eprintln!("{}: {}", error.place, error.message);
+    }
+    let fact = |(image, facts): (String, ImageFacts)| ImageFact {
+        image,
+        facts,
+        source: format!("linkerd-linger {}, its registry", env!("CARGO_PKG_VERSION")),
+        date: today(),
+    };
+    images.facts.into_iter().map(fact).collect()
+}
+
+/// The servers that HTTP probes of injected workloads ask, and what is known of each.
 async fn servers(
     cluster: &Cluster,
     namespace: Option<&str>,
     policy: &Policy,
-) -> anyhow::Result<BTreeMap<Asked, bool>> {
+) -> anyhow::Result<BTreeMap<Asked, Known>> {
     let (path, what) = match namespace {
         Some(name) => {
             (format!("/api/v1/namespaces/{name}/pods"), format!("list pods in the namespace {name}"))
@@ -177,7 +218,7 @@ async fn servers(
         None => ("/api/v1/pods".to_owned(), "list pods".to_owned()),
     };
     let params = ListParams::default().labels(INJECTED).fields(NOT_COMPLETED);
-    let context = Context { known_images: policy.facts.index.clone(), ..Context::default() };
+    let context = Context { known_images: Arc::clone(&policy.facts.index), ..Context::default() };
     let today = today();
     let mut asked = BTreeMap::new();
     cluster
@@ -200,16 +241,13 @@ async fn servers(
                         container: app.container.name.to_string(),
                         port,
                     };
-                    asked.insert(server, evidence.is_some_and(is_certain));
+                    let certainty = evidence.map(|evidence| evidence.certainty.is_certain());
+                    asked.insert(server, Known { certainty, image: app.container.image.to_string() });
                 }
             }
         })
         .await?;
     Ok(asked)
-}
-
-fn is_certain(evidence: &Evidence) -> bool {
-    evidence.certainty.is_certain()
 }
 
 /// Asks on a terminal whether to measure.

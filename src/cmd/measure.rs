@@ -186,7 +186,7 @@ async fn measure_target(args: &Args, settings: &Settings) -> anyhow::Result<Vec<
         let facts = measurements.iter().filter_map(|(server, measurement)| {
             facts::fact(&namespace, &workload, server, measurement, today())
         });
-        facts::write(path, facts.collect())?;
+        facts::write(path, facts.collect(), Vec::new())?;
     }
     if args.annotate {
         annotate(&cluster, &namespace, &workload, &measurements).await?;
