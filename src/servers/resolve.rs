@@ -209,7 +209,7 @@ impl Resolver<'_, '_> {
         match format.read(&value) {
             Some(Parsed::Word) => Ok(Step::Next),
             Some(Parsed::Time(timeout)) => {
-                let mut window = window(Outcome::after(timeout), late(defaults));
+                let mut window = window(Outcome::after(timeout), slack(defaults));
                 if let Some((plus, versions)) = plus {
                     let fit = self.fits(versions.as_ref());
                     window.from += if fit == Fit::Yes { *plus } else { Duration::ZERO };
@@ -232,7 +232,7 @@ impl Resolver<'_, '_> {
     ) -> Result<Step, String> {
         Ok(match outcome {
             Outcome::After { .. } => {
-                let window = window(outcome, late(defaults));
+                let window = window(outcome, slack(defaults));
                 Step::Answer(self.set(set_value, |evidence| Idle::ClosesAfter(window, evidence)))
             }
             Outcome::Never => Step::Answer(self.set(set_value, Idle::NeverCloses)),
@@ -294,11 +294,13 @@ impl Resolver<'_, '_> {
         let Some(first) = defaults.first() else {
             return Err(why(&format!("we know no default of this release of {}", self.server.id)));
         };
-        let same = defaults.iter().all(|other| (other.outcome, other.late) == (first.outcome, first.late));
+        let same = defaults
+            .iter()
+            .all(|other| (other.outcome, Slack::of(other)) == (first.outcome, Slack::of(first)));
         let windows: Option<Vec<Window>> = defaults
             .iter()
             .map(|default| match default.outcome {
-                Outcome::After { .. } => Some(window(default.outcome, default.late)),
+                Outcome::After { .. } => Some(window(default.outcome, Slack::of(default))),
                 Outcome::Never
                 | Outcome::EachResponse
                 | Outcome::Default
@@ -403,14 +405,34 @@ fn holds(modes: &[String], mode: Option<&str>) -> bool {
     modes.is_empty() || mode.is_some_and(|mode| modes.iter().any(|known| known == mode))
 }
 
-/// How much later than its timeout a server may close.
-fn late(defaults: &[&IdleDefault]) -> Duration {
-    defaults.iter().map(|default| default.late).max().unwrap_or_default()
+/// How much sooner and later than its timeout a server may close.
+#[derive(Clone, Copy, Default, Eq, PartialEq)]
+struct Slack {
+    early: Duration,
+    late: Duration,
 }
 
-fn window(outcome: Outcome, late: Duration) -> Window {
+impl Slack {
+    fn of(default: &IdleDefault) -> Self {
+        Self { early: default.early, late: default.late }
+    }
+}
+
+/// The largest slack of these defaults.
+fn slack(defaults: &[&IdleDefault]) -> Slack {
+    defaults.iter().map(|default| Slack::of(default)).fold(Slack::default(), |one, other| Slack {
+        early: one.early.max(other.early),
+        late: one.late.max(other.late),
+    })
+}
+
+fn window(outcome: Outcome, slack: Slack) -> Window {
     match outcome {
-        Outcome::After { from, to } => Window { timeout: (from == to).then_some(from), from, to: to + late },
+        Outcome::After { from, to } => Window {
+            timeout: (from == to).then_some(from),
+            from: from.saturating_sub(slack.early),
+            to: to + slack.late,
+        },
         Outcome::Never | Outcome::EachResponse | Outcome::Default | Outcome::Unset | Outcome::Unknown => {
             Window::exactly(Duration::ZERO)
         }

@@ -139,8 +139,12 @@ impl Setting {
 
 impl IdleDefault {
     fn describe(&self) -> DefaultWords {
-        let late =
-            if self.late.is_zero() { String::new() } else { format!(", up to {} late", show(self.late)) };
+        let late = match (self.early.is_zero(), self.late.is_zero()) {
+            (true, true) => String::new(),
+            (true, false) => format!(", up to {} late", show(self.late)),
+            (false, true) => format!(", up to {} early", show(self.early)),
+            (false, false) => format!(", up to {} early or {} late", show(self.early), show(self.late)),
+        };
         let closes = match self.outcome {
             Outcome::After { from, to } if from != to => {
                 format!("closes after {} to {}{late}", show(from), show(to))

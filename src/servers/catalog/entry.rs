@@ -285,6 +285,8 @@ pub(in crate::servers) struct IdleDefault {
     pub(in crate::servers) outcome: Outcome,
     /// How much later than the timeout the server may get round to closing.
     pub(in crate::servers) late: Duration,
+    /// How much sooner than the timeout the server may close.
+    pub(in crate::servers) early: Duration,
     pub(in crate::servers) versions: Option<Versions>,
     /// Also taken when the version may be another: older releases have long been out of support.
     pub(in crate::servers) assumed: bool,

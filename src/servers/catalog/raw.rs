@@ -230,6 +230,8 @@ pub(super) struct RawDefault {
     #[serde(default)]
     pub(super) late: Option<Spanned<String>>,
     #[serde(default)]
+    pub(super) early: Option<Spanned<String>>,
+    #[serde(default)]
     pub(super) versions: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) assumed: bool,

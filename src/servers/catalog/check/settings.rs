@@ -190,6 +190,7 @@ impl Mistakes {
         IdleDefault {
             outcome,
             late: default.late.as_ref().map_or(Duration::ZERO, |late| self.duration(late)),
+            early: default.early.as_ref().map_or(Duration::ZERO, |early| self.duration(early)),
             versions: self.versions(default.versions.as_ref()),
             assumed: default.assumed,
             modes: self.known(default.modes, names),
