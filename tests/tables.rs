@@ -188,8 +188,41 @@ fn the_servers_are_documented() {
             page += &server_section(server);
         }
     }
+    page += &measured();
     compare("docs/servers.md", &page);
 }
+
+/// What `tests/servers.rs` measured of real servers.
+fn measured() -> String {
+    let entries: Vec<Value> = serde_json::from_str(&read("tests/servers/measured.json")).unwrap();
+    let mut text = MEASURED.to_owned();
+    for entry in entries {
+        let cell = |key: &str| entry[key].as_str().unwrap().replace('|', "\\|").replace('<', "\\<");
+        let name = cell("case");
+        let (server, case) = name.split_once('/').unwrap();
+        let known = Catalog::builtin().servers().any(|known| known.id == server);
+        assert!(known, "tests/servers/measured.json has {name}, and the catalog no {server}");
+        let set = match entry["set"].as_str().unwrap() {
+            "" => "-".to_owned(),
+            _ => format!("`{}`", cell("set")),
+        };
+        let cells = [server, case, &cell("version"), &set, &cell("measured"), &cell("says"), &cell("date")];
+        writeln!(text, "| {} |", cells.join(" | ")).unwrap();
+    }
+    text
+}
+
+const MEASURED: &str = "
+## Measured
+
+`cargo test --locked --test servers` starts real servers from package registries, measures over loopback when each closes an
+idle connection, and compares that with what `linkerd-linger explain` reports for the same command line, variables and
+configuration files. With `UPDATE_DOCS=1` it writes `tests/servers/measured.json`, from which this table is generated. Three
+connections are measured for each case; [catalog.md](catalog.md#measurements) explains how to run it.
+
+| server | case | version | set | measured | explain reports | date |
+|---|---|---|---|---|---|---|
+";
 
 const SERVERS: &str = "\
 # Servers
