@@ -215,7 +215,7 @@ fn measured() -> String {
 const MEASURED: &str = "
 ## Measured
 
-`cargo test --locked --test servers` starts real servers from package registries, measures over loopback when each closes an
+`SERVERS=all cargo test --locked --test servers` starts real servers from package registries, measures over loopback when each closes an
 idle connection, and compares that with what `linkerd-linger explain` reports for the same command line, variables and
 configuration files. With `UPDATE_DOCS=1` it writes `tests/servers/measured.json`, from which this table is generated. Three
 connections are measured for each case; [catalog.md](catalog.md#measurements) explains how to run it.

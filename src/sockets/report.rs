@@ -195,7 +195,7 @@ fn rows(text: &mut String, sockets: &[SocketReport<'_>]) {
     }
 }
 
-/// Metrics in Prometheus' text format, for each namespace of a report, up to [`MOST_PODS`].
+/// Metrics in Prometheus' text format, for each namespace of a report, up to 500.
 pub fn prometheus(report: &Report<'_>) -> String {
     let mut text = String::new();
     let mut family = |name: &str, help: &str, lines: Vec<String>| {
