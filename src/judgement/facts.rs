@@ -138,7 +138,7 @@ impl ServerFact {
                 Idle::ClosesAfter(Window { timeout, from, to }, evidence)
             }
             Behaviour::ClosesEachResponse => Idle::ClosesEachResponse(evidence),
-            // No period that we judge is longer than a measurement: see `raw`.
+            // A later close is not known, and not guessed.
             Behaviour::OpenAfter(_) => Idle::NeverCloses(evidence),
         }
     }

@@ -4,14 +4,14 @@ use std::fmt;
 
 use jiff::civil::Date;
 
-use crate::base::yaml::{Entry, Kind, Node, Scalar, Value};
+use crate::base::yaml::{self, Entry, Kind, Node, Scalar, Value};
 
 /// A mistake in a policy file, or in a facts file.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub struct PolicyError {
     /// Its line, from 1.
     pub line: u64,
-    /// The field, what is wrong with it, and the way out.
+    /// The field, what is wrong with it, and how to fix it.
     pub message: String,
 }
 
@@ -158,6 +158,40 @@ impl<'n> Section<'n> {
 
 fn is_null(node: &Node) -> bool {
     matches!(&node.value, Value::Scalar(Scalar { kind: Kind::Null, .. }))
+}
+
+/// Reads the one document of a file, such as a `policy` file; an empty one is the default.
+///
+/// `read` also gets the text without its byte order mark.
+pub(super) fn file<T: Default>(
+    text: &str,
+    what: &str,
+    read: impl FnOnce(&mut Mistakes, &Field<'_>, &str) -> T,
+) -> Result<T, Vec<PolicyError>> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut mistakes = Mistakes::default();
+    let mut roots = Vec::new();
+    for document in yaml::documents(text) {
+        match document {
+            Ok(root) => roots.push(root),
+            Err(error) => {
+                let help = error.help.map(|help| format!("; {help}")).unwrap_or_default();
+                mistakes.add(error.line, format!("{} at column {}{help}", error.message, error.column));
+            }
+        }
+    }
+    if let Some(second) = roots.get(1) {
+        mistakes.add(second.line, format!("a second document; a {what} file has one"));
+    }
+    let found = roots.first().map(|root| {
+        let whole = Field { path: String::new(), line: root.line, node: root };
+        read(&mut mistakes, &whole, text)
+    });
+    if mistakes.0.is_empty() {
+        return Ok(found.unwrap_or_default());
+    }
+    mistakes.0.sort_by_key(|mistake| mistake.line);
+    Err(mistakes.0)
 }
 
 /// A date of the form 2027-01-31.

@@ -6,8 +6,8 @@ use jiff::civil::Date;
 
 use super::{Behaviour, Facts, ImageFact, ServerFact};
 use crate::{
-    base::{duration, yaml},
-    judgement::fields::{Field, Mistakes, PolicyError, Section, date},
+    base::duration,
+    judgement::fields::{self, Field, Mistakes, PolicyError, Section, date},
     workload::image_config::{ImageConfig, ImageFacts},
 };
 
@@ -33,27 +33,7 @@ const SERVER_FIELDS: [&str; 12] = [
 const KINDS: [&str; 4] = ["Deployment", "StatefulSet", "DaemonSet", "Pod"];
 
 pub(super) fn parse(text: &str) -> Result<Facts, Vec<PolicyError>> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut mistakes = Mistakes::default();
-    let mut facts = Facts::default();
-    for (index, document) in yaml::documents(text).into_iter().enumerate() {
-        match document {
-            Ok(root) if index == 0 => {
-                let whole = Field { path: String::new(), line: root.line, node: &root };
-                facts = read(&mut mistakes, &whole);
-            }
-            Ok(root) => mistakes.add(root.line, "a second document; a facts file has one"),
-            Err(error) => {
-                let help = error.help.map(|help| format!("; {help}")).unwrap_or_default();
-                mistakes.add(error.line, format!("{} at column {}{help}", error.message, error.column));
-            }
-        }
-    }
-    if mistakes.0.is_empty() {
-        return Ok(facts);
-    }
-    mistakes.0.sort_by_key(|mistake| mistake.line);
-    Err(mistakes.0)
+    fields::file(text, "facts", |mistakes, whole, _| read(mistakes, whole))
 }
 
 fn read(mistakes: &mut Mistakes, whole: &Field<'_>) -> Facts {

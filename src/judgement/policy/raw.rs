@@ -36,31 +36,11 @@ const FIELDS: [&str; 9] = [
 const EXEMPTION_FIELDS: [&str; 6] = ["namespace", "owner", "serviceAccount", "rules", "reason", "until"];
 
 pub(super) fn parse(text: &str) -> Result<Policy, Vec<PolicyError>> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut mistakes = Mistakes::default();
-    let mut roots = Vec::new();
-    for document in yaml::documents(text) {
-        match document {
-            Ok(root) => roots.push(root),
-            Err(error) => {
-                let help = error.help.map(|help| format!("; {help}")).unwrap_or_default();
-                mistakes.add(error.line, format!("{} at column {}{help}", error.message, error.column));
-            }
-        }
-    }
-    if let Some(second) = roots.get(1) {
-        mistakes.add(second.line, "a second document; a policy file has one");
-    }
-    let mut policy = Policy::default();
-    if let Some(root) = roots.first() {
-        let whole = Field { path: String::new(), line: root.line, node: root };
-        read_policy(&mut mistakes, &whole, text, &mut policy);
-    }
-    if mistakes.0.is_empty() {
-        return Ok(policy);
-    }
-    mistakes.0.sort_by_key(|mistake| mistake.line);
-    Err(mistakes.0)
+    read::file(text, "policy", |mistakes, whole, text| {
+        let mut policy = Policy::default();
+        read_policy(mistakes, whole, text, &mut policy);
+        policy
+    })
 }
 
 fn read_policy(mistakes: &mut Mistakes, whole: &Field<'_>, text: &str, policy: &mut Policy) {
