@@ -14,6 +14,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     time::{Instant, timeout, timeout_at},
 };
+use tokio_util::task::AbortOnDropHandle;
 
 pub use super::watched::Close;
 use super::{
@@ -117,38 +118,44 @@ where
 {
     let (stream, log) = Watched::new(stream);
     let io = TokioIo::new(stream);
+    let failed = |error: hyper::Error| explain(&error, &log, ask.protocol);
+    // A connection ends when its sender is dropped, which is after the wait.
     match ask.protocol {
         Protocol::Http1 => {
-            let failed = |error: hyper::Error| explain(&error, &log, ask.protocol);
             let (mut sender, connection) = http1::handshake(io).await.map_err(failed)?;
-            let mut connection = tokio::spawn(connection);
             let exchange = async {
                 poll_fn(|cx| sender.poll_ready(cx)).await?;
                 read(sender.send_request(request(ask)).await?).await
             };
-            let (status, announced) = respond(exchange, &log, ask.protocol).await?;
-            let end = idle(&log, ask, async { drop((&mut connection).await) }).await;
-            connection.abort();
-            drop(sender);
-            Ok(Sample { status, announced, end })
+            watch(exchange, connection, &log, ask).await
         }
         Protocol::H2c => {
-            let failed = |error: hyper::Error| explain(&error, &log, ask.protocol);
             let mut builder = http2::Builder::new(TokioExecutor::new());
             builder.timer(TokioTimer::new());
             let (mut sender, connection) = builder.handshake(io).await.map_err(failed)?;
-            let mut connection = tokio::spawn(connection);
             let exchange = async {
                 poll_fn(|cx| sender.poll_ready(cx)).await?;
                 read(sender.send_request(request(ask)).await?).await
             };
-            let (status, announced) = respond(exchange, &log, ask.protocol).await?;
-            let end = idle(&log, ask, async { drop((&mut connection).await) }).await;
-            connection.abort();
-            drop(sender);
-            Ok(Sample { status, announced, end })
+            watch(exchange, connection, &log, ask).await
         }
     }
+}
+
+/// Waits for the response, and then for the end of the connection.
+async fn watch<C>(
+    exchange: impl Future<Output = Result<(u16, Option<u64>), hyper::Error>>,
+    connection: C,
+    log: &Log,
+    ask: &Ask,
+) -> Result<Sample, MeasureError>
+where
+    C: Future<Output: Send> + Send + 'static,
+{
+    let mut connection = AbortOnDropHandle::new(tokio::spawn(connection));
+    let (status, announced) = respond(exchange, log, ask.protocol).await?;
+    let end = idle(log, ask, async { drop((&mut connection).await) }).await;
+    Ok(Sample { status, announced, end })
 }
 
 /// By how much later than a server's close we see it on a way like that of this stream: the time until the end of a connection

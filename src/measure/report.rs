@@ -165,11 +165,8 @@ impl Measurement {
             let _ = writeln!(text, "  half-close  {}", half_close.describe());
         }
         if let Some(known) = &self.known {
-            let verdict = match self.agrees() {
-                Some(true) => "",
-                Some(false) => ": the measurement says otherwise",
-                None => "",
-            };
+            let differs = self.agrees() == Some(false);
+            let verdict = if differs { ": the measurement says otherwise" } else { "" };
             let _ = writeln!(text, "  spec        {}{verdict}", spec(known));
         }
         if let Some(value) = self.annotation() {
