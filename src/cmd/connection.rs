@@ -6,7 +6,7 @@ use clap::{ArgAction, Args};
 use tracing_subscriber::filter::Targets;
 
 use super::log::{self, LogFormat};
-use crate::cluster::Target;
+use crate::cluster::{Cluster, Target};
 
 /// Which cluster, and as whom. As `linkerd check` does, each may be given as `--flag=value`, switches too.
 #[derive(Args, Clone, Debug)]
@@ -55,6 +55,15 @@ impl Connection {
             user: some(&self.user),
             groups: self.groups.iter().flat_map(|group| groups(group)).collect(),
         }
+    }
+
+    /// A client of that cluster.
+    ///
+    /// # Errors
+    ///
+    /// When the kubeconfig cannot be used.
+    pub(crate) async fn connect(&self) -> anyhow::Result<Cluster> {
+        Cluster::connect(&self.target()).await.map_err(|error| anyhow::anyhow!(error.told()))
     }
 
     /// Logs if that was asked for.

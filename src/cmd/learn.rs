@@ -129,8 +129,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn learn(args: &Args) -> anyhow::Result<ExitCode> {
-    let cluster =
-        Cluster::connect(&args.connection.target()).await.map_err(|error| anyhow::anyhow!(error.told()))?;
+    let cluster = args.connection.connect().await?;
     let namespace = match (&args.namespace, args.all_namespaces) {
         (_, true) => None,
         (Some(name), false) => Some(name.as_str()),
@@ -149,8 +148,12 @@ async fn learn(args: &Args) -> anyhow::Result<ExitCode> {
     let images =
         before.values().filter(|known| known.certainty != Some(true)).map(|known| known.image.clone());
     let images = read_images(args, images.collect()).await;
-    policy.facts = facts::merged(&policy.facts, Vec::new(), images);
-    let after_images = servers(&cluster, namespace, &policy).await?;
+    let after_images = if images.is_empty() {
+        before
+    } else {
+        policy.facts = facts::merged(&policy.facts, Vec::new(), images);
+        servers(&cluster, namespace, &policy).await?
+    };
     let unknown: Vec<Asked> = after_images
         .iter()
         .filter(|(_, known)| known.certainty != Some(true))

@@ -172,8 +172,7 @@ async fn measure_target(args: &Args, settings: &Settings) -> anyhow::Result<Vec<
         "--annotate writes to a pod template: an annotation of a pod is lost when it is created again; give its workload, \
          such as deploy/web"
     );
-    let cluster =
-        Cluster::connect(&args.connection.target()).await.map_err(|error| anyhow::anyhow!(error.told()))?;
+    let cluster = args.connection.connect().await?;
     let namespace = args.namespace.clone().unwrap_or_else(|| cluster.default_namespace().to_owned());
     let found =
         target::servers(&cluster, &namespace, &workload, args.port, args.path.as_deref(), today()).await?;

@@ -127,9 +127,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             .enable_all()
             .build()
             .context("cannot start the runtime")?;
-        let cluster = runtime
-            .block_on(Cluster::connect(&args.connection.target()))
-            .map_err(|error| anyhow::anyhow!(error.told()))?;
+        let cluster = runtime.block_on(args.connection.connect())?;
         return repeat(args, |show| show(runtime.block_on(read_pods(args, &cluster))?));
     }
     if args.debug_container {

@@ -188,13 +188,15 @@ pub async fn targets(cluster: &Cluster, selection: &Selection) -> Read<Vec<Targe
         return Ok(Target::of(&pod).into_iter().collect());
     }
     let selector = selection.selector.as_deref().unwrap_or(INJECTED);
+    running(cluster, &path, selector, &format!("list pods{place}")).await
+}
+
+/// The running pods below a path that have these labels.
+async fn running(cluster: &Cluster, path: &str, selector: &str, what: &str) -> Read<Vec<Target>> {
     let params = ListParams::default().labels(selector).fields(NOT_COMPLETED);
     let mut targets = Vec::new();
-    cluster
-        .pages(&path, params, &format!("list pods{place}"), |pods: Vec<Pod>| {
-            targets.extend(pods.iter().filter_map(Target::of));
-        })
-        .await?;
+    let add = |pods: Vec<Pod>| targets.extend(pods.iter().filter_map(Target::of));
+    cluster.pages(path, params, what, add).await?;
     Ok(targets)
 }
 
@@ -205,17 +207,9 @@ pub async fn targets(cluster: &Cluster, selection: &Selection) -> Read<Vec<Targe
 /// When they cannot be listed.
 pub async fn agents(cluster: &Cluster) -> Read<Agents> {
     let path = format!("/api/v1/namespaces/{}/pods", names::SOCKETS);
-    let params = ListParams::default().labels(names::SOCKETS_SELECTOR).fields(NOT_COMPLETED);
-    let mut agents = Agents::default();
     let what = format!("list pods in the namespace {}", names::SOCKETS);
-    cluster
-        .pages(&path, params, &what, |pods: Vec<Pod>| {
-            for target in pods.iter().filter_map(Target::of) {
-                agents.0.insert(target.node.clone(), target.name);
-            }
-        })
-        .await?;
-    Ok(agents)
+    let pods = running(cluster, &path, names::SOCKETS_SELECTOR, &what).await?;
+    Ok(Agents(pods.into_iter().map(|pod| (pod.node, pod.name)).collect()))
 }
 
 /// The pods of `install --sockets`, by their nodes.
