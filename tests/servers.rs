@@ -3,7 +3,7 @@
 //!
 //! `SERVERS=all cargo test --locked --test servers` runs what takes less than 20 s a server; `SERVERS_LONG=1` also runs longer
 //! defaults, and `SERVERS=gunicorn` only the cases that start with it. A server that cannot be had is named as not run,
-//! and fails nothing. `UPDATE_DOCS=1` writes `tests/servers/measured.json`, of which `docs/servers.md` is made.
+//! and fails nothing. `UPDATE_DOCS=1` writes `tests/servers/measured.json`, from which `docs/servers.md` is generated.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -68,7 +68,7 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/servers");
 
 /// What `explain` says.
 #[derive(Clone, Debug, Eq, PartialEq)]
-enum Said {
+enum Expected {
     ClosesAfter(Duration, Duration),
     ClosesEachResponse,
     NeverCloses,
@@ -190,15 +190,15 @@ fn examine(case: &Case, package: &Package, cache: &Path, starting: &Mutex<()>) -
     };
     let said = explain(case, &server);
     let watch = match &said {
-        Said::ClosesAfter(_, last) if *last > LONG => NEVER[usize::from(long)],
-        Said::ClosesAfter(_, last) if *last > SHORT && !long => return Outcome::Long,
-        Said::ClosesAfter(_, last) => *last + AFTERWARDS,
-        Said::ClosesEachResponse => AFTERWARDS,
-        Said::NeverCloses => NEVER[usize::from(long)],
-        Said::Unknown(why) if case.unknown.is_none() => {
+        Expected::ClosesAfter(_, last) if *last > LONG => NEVER[usize::from(long)],
+        Expected::ClosesAfter(_, last) if *last > SHORT && !long => return Outcome::Long,
+        Expected::ClosesAfter(_, last) => *last + AFTERWARDS,
+        Expected::ClosesEachResponse => AFTERWARDS,
+        Expected::NeverCloses => NEVER[usize::from(long)],
+        Expected::Unknown(why) if case.unknown.is_none() => {
             return Outcome::Differs(format!("explain says unknown: {why}"));
         }
-        Said::Unknown(_) => SHORT,
+        Expected::Unknown(_) => SHORT,
     };
     let mut seen = None;
     for _ in 0..ATTEMPTS {
@@ -255,20 +255,22 @@ fn samples(addr: SocketAddr, path: &str, watch: Duration) -> std::io::Result<(Ve
 }
 
 /// How far a measurement is from what `explain` says.
-fn distance(said: &Said, closed: Closed) -> Duration {
+fn distance(said: &Expected, closed: Closed) -> Duration {
     match (said, closed) {
-        (Said::ClosesAfter(first, last), Closed::After(time)) => {
+        (Expected::ClosesAfter(first, last), Closed::After(time)) => {
             first.saturating_sub(time).max(time.saturating_sub(*last))
         }
         // Longer than anybody waits here: it is open, as it should be.
-        (Said::ClosesAfter(first, _), Closed::Open(time)) if *first > LONG && time < *first => Duration::ZERO,
-        (Said::ClosesAfter(_, last), Closed::Open(time)) => {
+        (Expected::ClosesAfter(first, _), Closed::Open(time)) if *first > LONG && time < *first => {
+            Duration::ZERO
+        }
+        (Expected::ClosesAfter(_, last), Closed::Open(time)) => {
             time.saturating_sub(*last).max(Duration::from_secs(1))
         }
-        (Said::ClosesEachResponse, Closed::After(time)) => time,
-        (Said::ClosesEachResponse, Closed::Open(time)) => time,
-        (Said::NeverCloses, Closed::Open(_)) | (Said::Unknown(_), _) => Duration::ZERO,
-        (Said::NeverCloses, Closed::After(_)) => Duration::MAX,
+        (Expected::ClosesEachResponse, Closed::After(time)) => time,
+        (Expected::ClosesEachResponse, Closed::Open(time)) => time,
+        (Expected::NeverCloses, Closed::Open(_)) | (Expected::Unknown(_), _) => Duration::ZERO,
+        (Expected::NeverCloses, Closed::After(_)) => Duration::MAX,
     }
 }
 
@@ -301,19 +303,19 @@ fn show(measured: &[Closed]) -> String {
     }
 }
 
-fn describe(said: &Said) -> String {
+fn describe(said: &Expected) -> String {
     let seconds = |time: &Duration| format!("{} s", time.as_secs_f64());
     match said {
-        Said::ClosesAfter(first, last) if first == last => format!("closes after {}", seconds(first)),
-        Said::ClosesAfter(first, last) => format!("closes after {} to {}", seconds(first), seconds(last)),
-        Said::ClosesEachResponse => "closes after each response".to_owned(),
-        Said::NeverCloses => "never closes".to_owned(),
-        Said::Unknown(_) => "unknown".to_owned(),
+        Expected::ClosesAfter(first, last) if first == last => format!("closes after {}", seconds(first)),
+        Expected::ClosesAfter(first, last) => format!("closes after {} to {}", seconds(first), seconds(last)),
+        Expected::ClosesEachResponse => "closes after each response".to_owned(),
+        Expected::NeverCloses => "never closes".to_owned(),
+        Expected::Unknown(_) => "unknown".to_owned(),
     }
 }
 
 /// Runs `explain` on the manifest of the case.
-fn explain(case: &Case, server: &Server) -> Said {
+fn explain(case: &Case, server: &Server) -> Expected {
     let file = server.place.dir.join("manifest.yaml");
     fs::write(&file, case.manifest(&server.place)).unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_linkerd-linger"))
@@ -334,11 +336,11 @@ fn explain(case: &Case, server: &Server) -> Said {
     match idle["kind"].as_str() {
         Some("closes-after") => {
             let at = |index: usize| Duration::from_secs_f64(idle["windowSeconds"][index].as_f64().unwrap());
-            Said::ClosesAfter(at(0), at(1))
+            Expected::ClosesAfter(at(0), at(1))
         }
-        Some("closes-each-response") => Said::ClosesEachResponse,
-        Some("never-closes") => Said::NeverCloses,
-        _ => Said::Unknown(evidence()),
+        Some("closes-each-response") => Expected::ClosesEachResponse,
+        Some("never-closes") => Expected::NeverCloses,
+        _ => Expected::Unknown(evidence()),
     }
 }
 

@@ -35,7 +35,7 @@ type settings struct {
 	dir, services string
 	// address is that of the API server; on loopback there are no nodes that could reach it.
 	address string
-	// outside is the URL by which the API server is reached from outside of its network namespace.
+	// outside is the URL of the API server for clients in other network namespaces.
 	outside string
 
 	node       bool

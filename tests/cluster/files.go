@@ -20,7 +20,7 @@ import (
 // files are the paths of what the parts know each other by, and the token of the one user.
 type files struct {
 	ca, certificate, key string
-	// Those by which a kubelet knows the API server.
+	// The API server's client certificate, which a kubelet checks.
 	clientCertificate, clientKey string
 	serviceAccountKey            string
 	tokens, kubeconfig           string
