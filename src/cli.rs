@@ -58,6 +58,11 @@ pub enum Command {
     /// Opens a few connections, sends one GET on each, and waits until the server closes them. A workload is reached by a
     /// port-forward through the API server, which passes Linkerd's proxy by.
     Measure(cmd::measure::Args),
+    /// Find why requests failed: from the proxy's log and metrics to the cause
+    ///
+    /// Counts each failed request once, tells an idle-timeout race from an app that ends requests, refused connections and other
+    /// causes, and says what ends it. What the logs and metrics cannot tell is undetermined.
+    Diagnose(cmd::diagnose::Args),
     /// Measure the servers of a cluster that no manifest tells about
     ///
     /// Finds the injected workloads whose idle timeouts are unknown or likely, measures their servers, and prints a facts file
@@ -94,6 +99,7 @@ impl Command {
             Self::SetCloseWait(args) => cmd::set_close_wait::run(args),
             Self::Sockets(args) => cmd::sockets::run(&args),
             Self::Measure(args) => cmd::measure::run(&args),
+            Self::Diagnose(args) => cmd::diagnose::run(&args),
             Self::Learn(args) => cmd::learn::run(&args),
             Self::Check(args) => cmd::check::run(&args),
             Self::Wait(args) => cmd::wait::run(args),

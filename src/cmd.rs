@@ -5,6 +5,7 @@ pub mod certs;
 pub mod check;
 mod connection;
 pub mod demo;
+pub mod diagnose;
 pub mod explain;
 pub mod extension_metadata;
 mod facts;

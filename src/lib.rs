@@ -76,6 +76,8 @@ pub mod sockets;
 
 pub mod measure;
 
+pub mod diagnose;
+
 pub mod cmd;
 
 pub mod cli;

@@ -77,8 +77,9 @@ impl Folders {
 
 /// Whether a module only computes.
 fn computes(module: &str) -> bool {
-    const FOLDERS: [&str; 6] = ["base", "workload", "linkerd", "servers", "judgement", "lint"];
-    const WAITS: [&str; 4] = ["base::clock", "base::pem", "base::shutdown", "lint::report::text"];
+    const FOLDERS: [&str; 7] = ["base", "workload", "linkerd", "servers", "judgement", "lint", "diagnose"];
+    const WAITS: [&str; 5] =
+        ["base::clock", "base::pem", "base::shutdown", "lint::report::text", "diagnose::live"];
     let within = |folder: &&str| module == *folder || module.starts_with(&format!("{folder}::"));
     !WAITS.iter().any(within) && (FOLDERS.iter().any(within) || within(&"admission::review"))
 }
@@ -175,6 +176,7 @@ fn a_file_imports_from_its_own_folder_or_those_above() {
         "images",
         "sockets",
         "measure",
+        "diagnose",
         "cmd",
         "cli",
     ];

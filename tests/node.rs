@@ -8,6 +8,9 @@
 
 #[path = "support/cluster/mod.rs"]
 mod cluster;
+#[path = "support/recordings.rs"]
+#[allow(dead_code, reason = "tests/diagnose.rs uses all of it")]
+mod recordings;
 mod support;
 
 use std::{
@@ -38,6 +41,7 @@ use self::{
         node::POD_IMAGE,
         pods::{LINES, app, of_line},
     },
+    recordings::{Fault, Form, Recording, record},
     support::{NotRun, say},
 };
 
@@ -609,6 +613,56 @@ async fn after_a_restart_of_the_node_pods_have_an_hour_again() {
     bed.refuses().await;
     bed.delete("shop", "survivor").await;
     bed.install(&[]).await;
+}
+
+/// A container of the proxy's name plays a recording; the log comes through the kubelet, the metrics by port-forward.
+#[tokio::test]
+async fn diagnose_reads_the_proxies_of_a_workload() {
+    let Some((bed, _whole)) = bed().await else { return };
+    bed.kubectl(&["create", "namespace", "replayed"]).await;
+    eventually("it has a ServiceAccount", async || {
+        bed.cluster.kubectl(&["get", "serviceaccount/default", "-n", "replayed"]).await.success
+    })
+    .await;
+    let Recording { log, metrics, truth } = record(Form::Plain, false, 1);
+    let files = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "recording"},
+        "data": {"log": log, "metrics": metrics},
+    });
+    bed.cluster.kubectl_with(&["create", "-n", "replayed", "-f", "-"], &files.to_string()).await.ok();
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "web-0", "labels": {"linkerd.io/control-plane-ns": "linkerd"}},
+        "spec": {
+            "terminationGracePeriodSeconds": 1,
+            "containers": [
+                {"name": "web", "image": POD_IMAGE, "command": ["/usr/bin/pod", "pause"]},
+                {
+                    "name": "linkerd-proxy", "image": POD_IMAGE, "command": ["/usr/bin/pod", "replay"],
+                    "args": ["-log", "/recording/log", "-metrics", "/recording/metrics"],
+                    "ports": [{"name": "linkerd-admin", "containerPort": 4191}],
+                    "volumeMounts": [{"name": "recording", "mountPath": "/recording"}],
+                },
+            ],
+            "volumes": [{"name": "recording", "configMap": {"name": "recording"}}],
+        },
+    });
+    bed.run("replayed", &pod).await;
+    let told = bed.linger(&["diagnose", "pod/web-0", "-n", "replayed", "-o", "json"]).await;
+    assert!(!told.success, "requests failed");
+    let report = told.json();
+    for (port, (fault, failed)) in truth.iter().filter(|(_, (fault, _))| *fault != Fault::Healthy) {
+        let found = report["ports"].as_array().unwrap().iter().find(|found| found["port"] == *port).unwrap();
+        assert_eq!(found["failures"][0]["cause"], fault.cause(), "{found}");
+        assert_eq!(found["failures"][0]["count"], *failed, "{found}");
+        assert_eq!(found["requests"], 119, "{found}");
+    }
+    let all = bed.linger(&["diagnose", "-A"]).await;
+    let worst = all.stdout.lines().nth(1).unwrap();
+    assert!(worst.contains("replayed pod/web-0"), "the worst comes first: {}", all.stdout);
+    let nothing = bed.linger(&["diagnose", "deploy/none", "-n", "replayed"]).await;
+    assert!(!nothing.success && nothing.stderr.contains("there is none"), "{}", nothing.stderr);
+    bed.kubectl(&["delete", "namespace", "replayed", "--wait=false"]).await;
 }
 
 #[tokio::test]

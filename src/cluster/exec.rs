@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api,
-    api::{AttachParams, Patch, PatchParams},
+    api::{AttachParams, LogParams, Patch, PatchParams},
     core::Request,
 };
 use serde_json::{Value, json};
@@ -13,6 +13,8 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
     time::timeout,
 };
+
+use tokio_util::compat::FuturesAsyncReadCompatExt as _;
 
 use super::{Cluster, Read, ReadError, cause, parse, refused};
 
@@ -106,6 +108,37 @@ impl Cluster {
         };
         let late = |_| failed(format!("no answer within {}s", super::ANSWER.as_secs()));
         timeout(super::ANSWER, open).await.map_err(late)?
+    }
+
+    /// The log of a container, each line with the time of day: the last `since` of it, or what the container before the last
+    /// restart wrote. The reader bounds the time for it.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be opened, as where the container never restarted.
+    pub async fn log(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: &str,
+        since: Duration,
+        previous: bool,
+    ) -> Read<impl AsyncRead + Send + 'static> {
+        let what = format!("read the log of the container {container} of the pod {namespace}/{pod}");
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let params = LogParams {
+            container: Some(container.to_owned()),
+            previous,
+            since_seconds: Some(i64::try_from(since.as_secs().max(1)).unwrap_or(i64::MAX)),
+            timestamps: true,
+            ..LogParams::default()
+        };
+        let late = |_| ReadError::Failed {
+            what: what.clone(),
+            why: format!("no answer within {}s", super::ANSWER.as_secs()),
+        };
+        let stream = timeout(super::ANSWER, pods.log_stream(pod, &params)).await.map_err(late)?;
+        Ok(stream.map_err(|error| denied(&error, "log", namespace, &what))?.compat())
     }
 
     /// Applies a part of an object as a field manager of its own; with `dry_run` only to see whether it could.

@@ -173,31 +173,30 @@ pub async fn servers(
 
 /// The JSON of a pod of the workload that is ready.
 async fn pod_of(cluster: &Cluster, namespace: &str, workload: &Workload) -> Read<Option<Box<RawValue>>> {
-    let pods = format!("/api/v1/namespaces/{namespace}/pods");
+    let pods = pods_of(cluster, namespace, workload).await?;
+    Ok(pods.into_iter().find(|pod| is_ready(pod.get())))
+}
+
+/// The JSON of the pods of a workload that have not completed.
+///
+/// # Errors
+///
+/// When they cannot be read, or there is no such workload.
+pub async fn pods_of(cluster: &Cluster, namespace: &str, workload: &Workload) -> Read<Vec<Box<RawValue>>> {
+    let path = format!("/api/v1/namespaces/{namespace}/pods");
     let what = format!("get {} in the namespace {namespace}", workload.shown());
     let missing = || ReadError::Failed { what: what.clone(), why: "there is none".to_owned() };
     let Some(kind) = workload.kind else {
-        let pod: Option<Box<RawValue>> = cluster.get(&format!("{pods}/{}", workload.name), &what).await?;
-        let pod = pod.ok_or_else(missing)?;
-        return Ok(Some(pod).filter(|pod| is_ready(pod.get())));
+        let pod: Option<Box<RawValue>> = cluster.get(&format!("{path}/{}", workload.name), &what).await?;
+        return Ok(vec![pod.ok_or_else(missing)?]);
     };
     let object: Option<WorkloadObject> = cluster.get(&kind.path(namespace, &workload.name), &what).await?;
     let selector = selector(&object.ok_or_else(missing)?.spec.selector);
     let params = ListParams::default().labels(&selector).fields(NOT_COMPLETED);
-    let mut ready: Option<Box<RawValue>> = None;
-    cluster
-        .pages(
-            &pods,
-            params,
-            &format!("list pods in the namespace {namespace}"),
-            |pods: Vec<Box<RawValue>>| {
-                if ready.is_none() {
-                    ready = pods.into_iter().find(|pod| is_ready(pod.get()));
-                }
-            },
-        )
-        .await?;
-    Ok(ready)
+    let mut pods = Vec::new();
+    let what = format!("list pods in the namespace {namespace}");
+    cluster.pages(&path, params, &what, |page: Vec<Box<RawValue>>| pods.extend(page)).await?;
+    Ok(pods)
 }
 
 /// A label selector as a query has it.

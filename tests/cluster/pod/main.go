@@ -6,6 +6,7 @@
 //	linkerd2-proxy               relays what is redirected to it, and keeps connections to the app in a pool
 //	linkerd2-proxy-init          takes linkerd-init's flags, and redirects as it does
 //	linkerd-await                returns
+//	replay                       writes a proxy's log, and serves its metrics
 //	cat FILE                     prints a file
 //	sysctl -w NAME=VALUE         what linkerd-init runs
 package main
@@ -31,6 +32,7 @@ func main() {
 		"linkerd2-proxy":      proxy,
 		"linkerd2-proxy-init": func(args []string) error { return finish(initialize(args)) },
 		"linkerd-await":       func([]string) error { return finish(nil) },
+		"replay":              replay,
 		"cat":                 func(args []string) error { return finish(cat(args)) },
 		"sysctl":              func(args []string) error { return finish(sysctl(args)) },
 	}

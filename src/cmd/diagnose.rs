@@ -1,0 +1,277 @@
+//! `diagnose`: from the proxy's log and metrics to the cause of each failed request.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, BufRead, BufReader, ErrorKind, IsTerminal, Read as _, stderr, stdin},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail, ensure};
+use clap::ValueEnum;
+
+use super::{connection::Connection, manifests};
+use crate::{
+    base::{clock::today, duration, plural::count},
+    diagnose::{
+        cause,
+        live::{self, Reading, Selection},
+        log::Log,
+        metrics::{LONGEST_PAGE, Metrics},
+        report::Report,
+        spec::{self, SpecPort},
+    },
+    judgement::{judge::judge, policy::Policy},
+    linkerd::Injection,
+    lint::manifest,
+    measure::target::Workload,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  # what was saved
+  kubectl logs deploy/web -c linkerd-proxy --timestamps | linkerd linger diagnose --logs -
+  linkerd-linger diagnose --logs proxy.log --metrics metrics.txt --manifest web.yaml
+  # a workload of the cluster
+  linkerd linger diagnose deploy/web -n shop --since 1h
+  linkerd linger diagnose -A
+
+Exit codes:
+  0  no request failed
+  1  requests failed
+  2  nothing could be read, or the command line cannot be understood";
+
+/// The flags of `diagnose`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The workload whose proxies to look at: deploy/web, sts/db, ds/agent or pod/web-0
+    #[arg(conflicts_with_all = ["logs", "metrics", "manifest", "all_namespaces"])]
+    target: Option<String>,
+    /// A log of a proxy, or - for stdin; may be repeated
+    ///
+    /// As `kubectl logs`, `stern` or the node's files have it: plain or JSON, with or without timestamps, prefixes and colours. Lines of
+    /// other programs are passed over.
+    #[arg(long, value_name = "FILE")]
+    logs: Vec<PathBuf>,
+    /// A page of a proxy's metrics; may be repeated
+    #[arg(long, value_name = "FILE")]
+    metrics: Vec<PathBuf>,
+    /// The manifest of the workload, for its servers' idle timeouts; may be repeated
+    #[arg(long, value_name = "FILE")]
+    manifest: Vec<PathBuf>,
+    /// The namespace of the workload
+    #[arg(short, long, value_name = "NAMESPACE", conflicts_with_all = ["logs", "metrics", "manifest"])]
+    namespace: Option<String>,
+    /// Look at every injected workload, one line each, the worst first
+    #[arg(short = 'A', long, conflicts_with_all = ["logs", "metrics", "manifest", "namespace"])]
+    all_namespaces: bool,
+    /// How far to look back in the logs
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration::read)]
+    since: Duration,
+    /// Read the logs of the containers that ran before the last restart, too
+    #[arg(long, conflicts_with = "logs")]
+    previous: bool,
+    /// Measure the idle timeout of the servers of the workload, too
+    #[arg(long, requires = "target")]
+    measure: bool,
+    /// Look for half-closed connections of the workload's pods, too
+    #[arg(long, requires = "target")]
+    sockets: bool,
+    /// The form of the output
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
+    output: Format,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+/// Looks, and prints.
+///
+/// # Errors
+///
+/// When nothing could be read.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    if args.target.is_none() && !args.all_namespaces {
+        let report = files(args)?;
+        match args.output {
+            Format::Text => manifests::print(&report.text())?,
+            Format::Json => manifests::print(&(serde_json::to_string_pretty(&report)? + "\n"))?,
+        }
+        return Ok(code(report.failed()));
+    }
+    args.connection.log();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(tokio::task::LocalSet::new().run_until(cluster(args)))
+}
+
+const fn code(failed: u64) -> ExitCode {
+    if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Reads files.
+fn files(args: &Args) -> anyhow::Result<Report> {
+    ensure!(
+        !args.logs.is_empty(),
+        "there is no log to read: give --logs FILE, or a workload such as deploy/web, or -A"
+    );
+    let mut log = Log::default();
+    for path in &args.logs {
+        let shown = if is_stdin(path) { "stdin".to_owned() } else { path.display().to_string() };
+        let before = log.lines();
+        let read = if is_stdin(path) {
+            read(BufReader::with_capacity(CHUNK, stdin().lock()), &mut log)
+        } else {
+            File::open(path).and_then(|file| read(BufReader::with_capacity(CHUNK, file), &mut log))
+        };
+        read.with_context(|| format!("cannot read {shown}"))?;
+        ensure!(
+            log.lines() > before,
+            "{shown}: no line of Linkerd's proxy is in it: it is empty, or the log of another container; `kubectl logs POD -c \
+             linkerd-proxy` prints the proxy's"
+        );
+    }
+    let mut metrics = Metrics::default();
+    for path in &args.metrics {
+        let page = page(path).with_context(|| format!("cannot read {}", path.display()))?;
+        metrics.read(&page).with_context(|| path.display().to_string())?;
+    }
+    let spec = specs(&args.manifest)?;
+    let logs = log.finish();
+    let ports = cause::diagnose(&logs, &metrics, &spec);
+    let notes = live::notes(&ports, &logs);
+    Ok(Report::new(None, ports, &logs, notes))
+}
+
+/// As much of a file is read at once.
+const CHUNK: usize = 1 << 18;
+
+fn read(mut input: impl BufRead, log: &mut Log) -> io::Result<()> {
+    loop {
+        let chunk = match input.fill_buf() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            chunk => chunk?,
+        };
+        if chunk.is_empty() {
+            log.end();
+            return Ok(());
+        }
+        let length = chunk.len();
+        log.feed(chunk);
+        input.consume(length);
+    }
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+fn page(path: &Path) -> anyhow::Result<String> {
+    let mut page = Vec::new();
+    let longest = u64::try_from(LONGEST_PAGE)?;
+    if is_stdin(path) {
+        stdin().lock().take(longest).read_to_end(&mut page)?;
+    } else {
+        File::open(path)?.take(longest).read_to_end(&mut page)?;
+    }
+    Ok(String::from_utf8_lossy(&page).into_owned())
+}
+
+/// What manifests say of ports.
+fn specs(paths: &[PathBuf]) -> anyhow::Result<BTreeMap<u16, SpecPort>> {
+    let mut ports = BTreeMap::new();
+    for path in paths {
+        let shown = path.display().to_string();
+        let text = page(path).with_context(|| format!("cannot read {shown}"))?;
+        let read = manifest::read(&shown, &text);
+        if let Some(error) = read.errors.first() {
+            bail!("{error}");
+        }
+        let context = manifest::context(&read.documents);
+        let (policy, today) = (Policy::default(), today());
+        let mut pods = 0;
+        for document in &read.documents {
+            let Some(object) = document.object().map_err(|error| anyhow::anyhow!("{error}"))? else {
+                continue;
+            };
+            pods += 1;
+            let namespace = object.namespace.as_deref().unwrap_or_default();
+            spec::ports(&judge(&object, namespace, &context, &policy, today, Injection::Assumed), &mut ports);
+        }
+        ensure!(pods > 0, "{shown}: no object that runs pods is in it");
+    }
+    Ok(ports)
+}
+
+async fn cluster(args: &Args) -> anyhow::Result<ExitCode> {
+    let cluster = args.connection.connect().await?;
+    let reading = Reading { since: args.since, previous: args.previous };
+    let Some(target) = &args.target else {
+        return all(args, &cluster, &reading).await;
+    };
+    let workload = Workload::parse(target).map_err(anyhow::Error::msg)?;
+    let namespace = args.namespace.clone().unwrap_or_else(|| cluster.default_namespace().to_owned());
+    let selection = Selection::of(&cluster, &namespace, &workload).await?;
+    let progress = |text: &str| {
+        if stderr().is_terminal() {
+            anstream::eprint!("\r\x1b[K{text}");
+        }
+    };
+    let read = live::read(&cluster, &selection, &reading, &progress).await;
+    progress("");
+    let mut report = read?;
+    if args.measure {
+        report.notes.extend(live::measured(&cluster, &namespace, &workload).await);
+    }
+    if args.sockets {
+        report.notes.extend(live::half_closed(&cluster, &namespace, &selection).await);
+    }
+    match args.output {
+        Format::Text => manifests::print(&report.text())?,
+        Format::Json => manifests::print(&(serde_json::to_string_pretty(&report)? + "\n"))?,
+    }
+    Ok(code(report.failed()))
+}
+
+/// One line for each workload.
+async fn all(args: &Args, cluster: &crate::cluster::Cluster, reading: &Reading) -> anyhow::Result<ExitCode> {
+    let selections = Selection::all(cluster).await?;
+    ensure!(!selections.is_empty(), "there is no injected pod that runs");
+    let many = selections.len();
+    let progress = |done: usize| {
+        if stderr().is_terminal() {
+            let end = if done == many { "\r\x1b[K" } else { "" };
+            anstream::eprint!("\r{done} of {} read{end}", count(many, "workload"));
+        }
+    };
+    let (mut reports, errors) = live::read_all(cluster, selections, reading, &progress).await;
+    reports.sort_by_key(|report| (std::cmp::Reverse(report.failed()), report.workload.clone()));
+    for error in &errors {
+        anstream::eprintln!("error: {error}");
+    }
+    if reports.is_empty() {
+        bail!("nothing could be read");
+    }
+    match args.output {
+        Format::Text => manifests::print(&live::table(&reports))?,
+        Format::Json => {
+            let value = serde_json::json!({"workloads": reports, "errors": errors});
+            manifests::print(&(serde_json::to_string_pretty(&value)? + "\n"))?;
+        }
+    }
+    Ok(code(reports.iter().map(Report::failed).sum()))
+}

@@ -1,0 +1,205 @@
+//! The proxy's words for an error -> what kind of error it is.
+//!
+//! The words are those of linkerd2-proxy, hyper, h2 and the kernel, from the proxy of Linkerd 2.9 to that of 2026-08.
+
+/// What an error says.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Kind {
+    /// Nothing that is known.
+    #[default]
+    Unknown,
+    /// The request could not be sent or its answer not be read: JSON logs say no more.
+    SendRequest,
+    /// The connection could not be opened: JSON logs say no more.
+    Connect,
+    /// The connection ended (FIN) before the answer.
+    Closed,
+    /// The connection was reset while the proxy waited for the answer.
+    Reset,
+    /// The connection was already reset when the proxy wrote the request.
+    WriteFailed,
+    /// The kernel refused the connection.
+    Refused,
+    /// The connection was not accepted in time.
+    ConnectTimeout,
+    /// The answer is not HTTP.
+    NotHttp,
+    /// What the proxy names itself.
+    Named(Named),
+}
+
+impl Kind {
+    /// The app's end of the connection went away; a race and an app that ends a request both say this.
+    pub const fn is_ended_by_app(self) -> bool {
+        matches!(self, Self::SendRequest | Self::Closed | Self::Reset | Self::WriteFailed)
+    }
+}
+
+macro_rules! named {
+    ($($variant:ident $name:literal $says:literal $page:literal,)*) => {
+        /// Errors that the proxy names itself.
+        #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        pub enum Named {
+            $(#[doc = $says] $variant,)*
+        }
+
+        impl Named {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The word for it.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// What happened, in a sentence.
+            pub const fn says(self) -> &'static str {
+                match self { $(Self::$variant => $says,)* }
+            }
+
+            /// Linkerd's page for it.
+            pub const fn page(self) -> &'static str {
+                match self { $(Self::$variant => $page,)* }
+            }
+        }
+    };
+}
+
+named! {
+    FailFast "fail-fast" "The proxy had no endpoint that was ready, and failed the request at once."
+        "https://linkerd.io/2/common-errors/failfast/",
+    LoadShed "load-shedding" "The proxy's queue was full, and it refused the request."
+        "https://linkerd.io/2/common-errors/http-503-504/",
+    Unauthorized "unauthorized" "A policy of the server does not authorize this client."
+        "https://linkerd.io/2/features/server-policy/",
+    NoRoute "no-route" "No route of the policy matches the request."
+        "https://linkerd.io/2/features/httproute/",
+    RateLimited "rate-limited" "A rate limit of the server was exceeded."
+        "https://linkerd.io/2/features/rate-limiting/",
+    InvalidPolicy "invalid-policy" "The proxy could not use a policy resource."
+        "https://linkerd.io/2/features/server-policy/",
+    InjectedFailure "configured-failure" "A route is configured to fail this request."
+        "https://linkerd.io/2/features/httproute/",
+    Loop "loop" "The request would have come back to the same proxy."
+        "https://linkerd.io/2/common-errors/",
+    ResponseTimeout "response-timeout" "The answer did not come within the timeout of the route."
+        "https://linkerd.io/2/features/retries-and-timeouts/",
+    Detect "protocol-detection" "The proxy could not tell the protocol in time."
+        "https://linkerd.io/2/common-errors/protocol-detection/",
+    Tls "tls" "TLS between the proxies failed."
+        "https://linkerd.io/2/features/automatic-mtls/",
+    Unreachable "unreachable" "The network has no way to the server."
+        "https://linkerd.io/2/common-errors/http-502/",
+    Http2 "http2" "The HTTP/2 connection or stream was ended."
+        "https://linkerd.io/2/common-errors/http-502/",
+    Io "i/o" "The connection ended with an error of the kernel."
+        "https://linkerd.io/2/common-errors/http-502/",
+    Unnamed "other" "The proxy names an error that is not known here."
+        "https://linkerd.io/2/common-errors/",
+}
+
+/// Words, and what they mean; the first that is found counts.
+const WORDS: &[(&str, Kind)] = &[
+    ("fail-fast", Kind::Named(Named::FailFast)),
+    ("failfast", Kind::Named(Named::FailFast)),
+    ("shedding load", Kind::Named(Named::LoadShed)),
+    ("load shed", Kind::Named(Named::LoadShed)),
+    ("at capacity", Kind::Named(Named::LoadShed)),
+    ("service unavailable", Kind::Named(Named::LoadShed)),
+    ("max concurrency", Kind::Named(Named::LoadShed)),
+    ("unauthorized", Kind::Named(Named::Unauthorized)),
+    ("no route", Kind::Named(Named::NoRoute)),
+    ("rate-limit", Kind::Named(Named::RateLimited)),
+    ("rate limit", Kind::Named(Named::RateLimited)),
+    ("server policy", Kind::Named(Named::InvalidPolicy)),
+    ("client policy", Kind::Named(Named::InvalidPolicy)),
+    ("configured to fail with", Kind::Named(Named::InjectedFailure)),
+    ("loop detected", Kind::Named(Named::Loop)),
+    ("must not target port", Kind::Named(Named::Loop)),
+    ("connect timed out", Kind::ConnectTimeout),
+    ("connection timed out", Kind::ConnectTimeout),
+    ("response timeout", Kind::Named(Named::ResponseTimeout)),
+    ("header timeout", Kind::Named(Named::ResponseTimeout)),
+    ("stream timeout", Kind::Named(Named::ResponseTimeout)),
+    ("request timed out", Kind::Named(Named::ResponseTimeout)),
+    ("detection timed out", Kind::Named(Named::Detect)),
+    ("read timed out", Kind::Named(Named::Detect)),
+    ("connection refused", Kind::Refused),
+    ("no route to host", Kind::Named(Named::Unreachable)),
+    ("unreachable", Kind::Named(Named::Unreachable)),
+    ("certificate", Kind::Named(Named::Tls)),
+    ("mutually authenticated", Kind::Named(Named::Tls)),
+    ("tls ", Kind::Named(Named::Tls)),
+    ("required id", Kind::Named(Named::Tls)),
+    ("parsed", Kind::NotHttp),
+    ("message head is too large", Kind::NotHttp),
+    ("http2 error", Kind::Named(Named::Http2)),
+    ("h2 protocol error", Kind::Named(Named::Http2)),
+    ("stream error", Kind::Named(Named::Http2)),
+    ("goaway", Kind::Named(Named::Http2)),
+    ("error writing a body to connection", Kind::WriteFailed),
+    ("broken pipe", Kind::WriteFailed),
+    ("not connected", Kind::WriteFailed),
+    ("connection reset", Kind::Reset),
+    ("connection closed before message completed", Kind::Closed),
+    ("unexpected end of file", Kind::Closed),
+    ("connection aborted", Kind::Reset),
+    ("connection error", Kind::Reset),
+    ("(connect)", Kind::Connect),
+    ("error trying to connect", Kind::Connect),
+    ("(sendrequest)", Kind::SendRequest),
+    ("os error", Kind::Named(Named::Io)),
+];
+
+/// The longest text that is looked at: the chain of sources repeats itself.
+const LONGEST: usize = 4096;
+
+/// What a text of the proxy says.
+pub fn kind(text: &str) -> Kind {
+    let mut text: String = text.chars().take(LONGEST).collect();
+    text.make_ascii_lowercase();
+    // "no route to host" is the kernel's, "no route" the proxy's.
+    let text = text.replace("no route to host", "unreachable");
+    match WORDS.iter().find(|(words, _)| text.contains(words)) {
+        Some((_, kind)) => *kind,
+        None if text.trim().is_empty() => Kind::Unknown,
+        None => Kind::Named(Named::Unnamed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::closed("client error (SendRequest), connection closed before message completed", Kind::Closed)]
+    #[case::reset(
+        "client error (SendRequest), connection error, client: Connection reset by peer (os error 104)",
+        Kind::Reset
+    )]
+    #[case::write(
+        "client error (SendRequest), error writing a body to connection, client: Connection reset by peer (os error 104)",
+        Kind::WriteFailed
+    )]
+    #[case::refused("client error (Connect), Connection refused (os error 111)", Kind::Refused)]
+    #[case::refused_2_9("error trying to connect: Connection refused (os error 111)", Kind::Refused)]
+    #[case::timeout("client error (Connect), connect timed out after 100ms", Kind::ConnectTimeout)]
+    #[case::not_http("client error (SendRequest), invalid HTTP version parsed", Kind::NotHttp)]
+    #[case::json_send("client error (SendRequest)", Kind::SendRequest)]
+    #[case::json_connect("client error (Connect)", Kind::Connect)]
+    #[case::fail_fast_2_10("HTTP Logical service in fail-fast", Kind::Named(Named::FailFast))]
+    #[case::fail_fast("logical service 10.0.0.1:80: service in fail-fast", Kind::Named(Named::FailFast))]
+    #[case::policy_2_11("unauthorized connection on server web", Kind::Named(Named::Unauthorized))]
+    #[case::no_route("no route found for request", Kind::Named(Named::NoRoute))]
+    #[case::no_host(
+        "client error (Connect), No route to host (os error 113)",
+        Kind::Named(Named::Unreachable)
+    )]
+    #[case::nothing("", Kind::Unknown)]
+    #[case::unheard_of("the flux capacitor is empty", Kind::Named(Named::Unnamed))]
+    fn words_say(#[case] text: &str, #[case] expected: Kind) {
+        assert_eq!(kind(text), expected);
+    }
+}

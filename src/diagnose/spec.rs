@@ -1,0 +1,94 @@
+//! A judged pod -> what its ports are expected to do.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{
+    judgement::{finding::RuleId, judge::Judgement},
+    servers::{Certainty, Idle},
+};
+
+/// What the spec says of a port.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SpecPort {
+    /// The server's name.
+    pub server: String,
+    /// When it closes idle connections.
+    pub closes: Closes,
+    /// How we know, for people.
+    pub evidence: String,
+    /// The inbound HTTP/1 pool's idle timeout.
+    pub pool: Duration,
+    /// The periods of the probes that ask this port.
+    pub periods: Vec<Duration>,
+    /// What ends the race, from the rule that found it.
+    pub help: Option<String>,
+    /// What sets the server's idle timeout.
+    pub setting: String,
+}
+
+/// When a server closes idle connections.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Closes {
+    /// Within these bounds.
+    After {
+        /// The earliest.
+        from: Duration,
+        /// The latest.
+        to: Duration,
+        /// The spec says it.
+        certain: bool,
+    },
+    /// After each response: no connection is re-used.
+    EachResponse,
+    /// Never by itself.
+    Never,
+    /// Nobody can tell.
+    Unknown,
+}
+
+/// Adds what a pod's spec says of the ports that its containers declare and its probes ask.
+pub fn ports(judgement: &Judgement<'_>, into: &mut BTreeMap<u16, SpecPort>) {
+    let survey = &judgement.survey;
+    let Some(proxy) = survey.mesh.proxy() else { return };
+    for (index, app) in survey.apps.iter().enumerate() {
+        let declared = app.container.ports.iter().map(|port| port.number);
+        let asked = survey.probes.iter().filter(|used| used.answered_by == index);
+        let asked: Vec<(u16, Duration)> =
+            asked.filter_map(|used| Some((used.probe.port?, used.probe.period))).collect();
+        for port in declared.chain(asked.iter().map(|(port, _)| *port)) {
+            let answer = app.served.at(Some(port));
+            let help = judgement.verdict.judged.iter().map(|judged| &judged.finding).find(|finding| {
+                finding.rule == RuleId::ProbeMatchesIdleTimeout
+                    && finding.container.as_deref() == Some(&*app.container.name)
+                    && finding.message.contains(&format!("port {port}"))
+            });
+            let spec = SpecPort {
+                server: app.server_name().to_owned(),
+                closes: closes(&answer.idle),
+                evidence: answer.idle.evidence().map(ToString::to_string).unwrap_or_default(),
+                pool: proxy.pool.timeout,
+                periods: asked
+                    .iter()
+                    .filter(|(asked, _)| *asked == port)
+                    .map(|(_, period)| *period)
+                    .collect(),
+                help: help.map(|finding| finding.help.clone()),
+                setting: app.idle_timeout_name(answer),
+            };
+            into.entry(port).or_insert(spec);
+        }
+    }
+}
+
+fn closes(idle: &Idle) -> Closes {
+    match idle {
+        Idle::ClosesAfter(window, evidence) => Closes::After {
+            from: window.from,
+            to: window.to,
+            certain: evidence.certainty == Certainty::Certain,
+        },
+        Idle::ClosesEachResponse(_) => Closes::EachResponse,
+        Idle::NeverCloses(_) => Closes::Never,
+        Idle::Unknown(_) => Closes::Unknown,
+    }
+}
