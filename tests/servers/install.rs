@@ -138,7 +138,7 @@ impl<'d> Shell<'d> {
         let left = self.deadline.saturating_duration_since(Instant::now()).as_secs().max(1);
         // Servers that are measured meanwhile go first.
         let output = Command::new("nice")
-            .args(["-n", "19", "timeout", "-k", "5", &left.to_string()])
+            .args(["-n", "5", "timeout", "-k", "5", &left.to_string()])
             .args(command)
             .current_dir(self.dir)
             .stdin(Stdio::null())
