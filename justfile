@@ -17,6 +17,10 @@ lint:
 test:
     cargo test --locked
 
+# Starts real servers from package registries, and compares the catalog and `measure` with them; ten minutes at most.
+servers:
+    SERVERS=all cargo test --locked --test servers
+
 # Runs a cluster with a node and an installation, and prints its kubeconfig; Enter ends it. Needs root.
 cluster:
     cargo test --locked --test node -- --ignored --nocapture run_for_a_person

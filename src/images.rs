@@ -3,6 +3,7 @@
 //! Turns the image names of pods into [`ImageFacts`]. What the configs say of a server is left to `servers`.
 
 mod archive;
+mod authorities;
 mod cache;
 mod credentials;
 mod digest;
@@ -22,7 +23,7 @@ use tokio::{sync::Semaphore, task::JoinSet};
 pub use self::platform::{Platform, PlatformError};
 use self::{
     archive::Archive,
-    registry::{Failure, Registries},
+    registry::{Failure, Registries, Silence},
 };
 use crate::{base::plural::count, workload::image_config::ImageFacts};
 
@@ -85,14 +86,7 @@ pub async fn read(
         return images;
     }
     progress(all - rest.len(), all);
-    match Registries::new(options) {
-        Ok(registries) => from_registries(rest, all, Arc::new(registries), &mut images, progress).await,
-        Err(message) => images.errors.push(ImageError {
-            place: "--images".to_owned(),
-            message: format!("cannot ask registries: {message}"),
-            help: "install CA certificates, or read an archive with --images=PATH".to_owned(),
-        }),
-    }
+    from_registries(rest, all, Arc::new(Registries::new(options)), &mut images, progress).await;
     images
 }
 
@@ -166,13 +160,9 @@ async fn from_registries(
     }
     for (host, mut names) in silent {
         names.sort();
-        let why = registries.fault(&host);
-        images.errors.push(ImageError {
-            place: format!("registry {host}"),
-            message: format!("{why}; not read: {}", listed(&names)),
-            help: "check the registry, name a mirror with --registry-mirror, or read an archive with --images=PATH"
-                .to_owned(),
-        });
+        let Silence { why, help } = registries.silence(&host);
+        let message = format!("{why}; not read: {}", listed(&names));
+        images.errors.push(ImageError { place: format!("registry {host}"), message, help });
     }
     images.errors.sort_by(|a, b| a.place.cmp(&b.place));
 }

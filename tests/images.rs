@@ -24,10 +24,18 @@ use std::{
 
 use ring::digest::{SHA256, digest};
 use rstest::rstest;
+use rustls::{
+    ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio_rustls::TlsAcceptor;
 
-use self::{registry::Registry, support::NotRun};
+use self::{
+    registry::Registry,
+    support::{Authority, NotRun},
+};
 
 /// Pods with one container each, of these images.
 fn pods(images: &[&str]) -> String {
@@ -53,10 +61,15 @@ impl Explained {
     }
 
     fn run_in(home: TempDir, flags: &[&str], images: &[&str]) -> Self {
+        Self::run_with(home, flags, images, &[])
+    }
+
+    fn run_with(home: TempDir, flags: &[&str], images: &[&str], env: &[(&str, &Path)]) -> Self {
         let started = Instant::now();
         let mut command = Command::new(env!("CARGO_BIN_EXE_linkerd-linger"));
         command.args(["explain", "-o", "json"]).args(flags).arg("-").current_dir(home.path());
         command.env("HOME", home.path()).env_remove("DOCKER_CONFIG").env_remove("XDG_CACHE_HOME");
+        command.env_remove("XDG_CONFIG_HOME").envs(env.iter().copied());
         command.env("NO_PROXY", "localhost,127.0.0.1");
         let path = std::env::join_paths(
             std::iter::once(home.path().to_owned())
@@ -201,6 +214,93 @@ fn images_of_a_real_registry_are_read() {
     assert_eq!(again.errors().len(), 1, "a tag is not cached: {:?}", again.errors());
 }
 
+/// A TLS server on loopback that passes what it decrypts on to a registry; the thread ends with the test process.
+fn over_tls(registry: &str, authority: &Authority) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let host = format!("localhost:{}", listener.local_addr().unwrap().port());
+    let pair = authority.issue();
+    let chain = CertificateDer::pem_slice_iter(pair.chain.as_bytes()).map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_no_client_auth().with_single_cert(chain, key).unwrap();
+    let (acceptor, registry) = (TlsAcceptor::from(Arc::new(config)), registry.to_owned());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    thread::spawn(move || {
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (acceptor, registry) = (acceptor.clone(), registry.clone());
+                tokio::spawn(async move {
+                    // A client that does not trust the certificate ends the handshake.
+                    let Ok(mut client) = acceptor.accept(stream).await else { return };
+                    let mut server = tokio::net::TcpStream::connect(registry).await.unwrap();
+                    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                });
+            }
+        });
+    });
+    host
+}
+
+/// Writes the file of an authority below `certs.d` of Docker.
+fn write_authority(home: &Path, host: &str, pem: &str) {
+    let directory = home.join(".docker/certs.d").join(host);
+    fs::create_dir_all(&directory).unwrap();
+    fs::write(directory.join("ca.crt"), pem).unwrap();
+}
+
+#[test]
+fn a_registry_over_https_is_read_where_its_authority_is_known() {
+    let Some(registry) = told(Registry::start()) else { return };
+    let layer = tempfile::tempdir().unwrap();
+    let file = layer.path().join("layer.tar");
+    tar::Builder::new(fs::File::create(&file).unwrap()).finish().unwrap();
+    let plain = format!("{}/shop/cart:3", registry.host);
+    registry.crane(&["append", "-f", file.to_str().unwrap(), "-t", &plain]);
+    registry.crane(&["mutate", &plain, "-t", &plain, "--cmd", "gunicorn,-k,gthread,--keep-alive,10,a:b"]);
+
+    let authority = Authority::new();
+    let host = over_tls(&registry.host, &authority);
+    let image = format!("{host}/shop/cart:3");
+
+    let unknown = Explained::run(&["--images"], &[&image]);
+    let why = "its certificate is signed by an authority that this machine does not trust";
+    assert_eq!(unknown.errors(), [format!("registry {host}: {why}; not read: {image}")]);
+    let help = format!("/etc/docker/certs.d/{host}/ca.crt or ~/.docker/certs.d/{host}/ca.crt");
+    assert!(unknown.stderr().contains(&help), "{}", unknown.stderr());
+    assert_eq!(unknown.code(), Some(2));
+
+    let home = tempfile::tempdir().unwrap();
+    write_authority(home.path(), &host, &authority.pem());
+    let known = Explained::run_in(home, &["--images"], &[&image]);
+    assert_eq!(known.server(0).0, "gunicorn", "{}", known.stderr());
+
+    // The authority of one registry says nothing of another.
+    let home = tempfile::tempdir().unwrap();
+    write_authority(home.path(), "localhost:1", &authority.pem());
+    let other = Explained::run_in(home, &["--images"], &[&image]);
+    assert_eq!(other.errors(), unknown.errors());
+
+    let home = tempfile::tempdir().unwrap();
+    let bundle = home.path().join("bundle.pem");
+    fs::write(&bundle, authority.pem()).unwrap();
+    let named = Explained::run_with(home, &["--images"], &[&image], &[("SSL_CERT_FILE", &bundle)]);
+    assert_eq!(named.server(0).0, "gunicorn", "{}", named.stderr());
+}
+
+#[test]
+fn a_file_of_an_authority_without_a_certificate_is_an_error() {
+    let home = tempfile::tempdir().unwrap();
+    write_authority(home.path(), "localhost:1", "hello\n");
+    let path = home.path().join(".docker/certs.d/localhost:1/ca.crt");
+    let explained = Explained::run_in(home, &["--images"], &["localhost:1/cart:3"]);
+    let why = format!("cannot prepare to ask it: {} has no certificate in PEM", path.display());
+    assert_eq!(explained.errors(), [format!("registry localhost:1: {why}; not read: localhost:1/cart:3")]);
+}
+
 /// A request: its first line, and its headers in lower case.
 struct Request {
     line: String,
@@ -283,7 +383,13 @@ struct Image {
 
 impl Image {
     fn new() -> Self {
-        let config = json!({"config": {"Cmd": ["gunicorn", "-k", "gthread", "--keep-alive", "10", "a:b"]}});
+        Self::of_author("shop")
+    }
+
+    /// Images of different authors have different digests, so that one is not in the cache for the other.
+    fn of_author(author: &str) -> Self {
+        let cmd = ["gunicorn", "-k", "gthread", "--keep-alive", "10", "a:b"];
+        let config = json!({"author": author, "config": {"Cmd": cmd}});
         let config = config.to_string().into_bytes();
         let media_type = "application/vnd.oci.image.config.v1+json";
         let descriptor = json!({"mediaType": media_type, "digest": sha256(&config), "size": config.len()});
@@ -310,7 +416,7 @@ impl Image {
 
 /// A registry that works, which is asked beside those that do not.
 fn good() -> String {
-    let image = Image::new();
+    let image = Image::of_author("good");
     serve(move |request| image.answer(request))
 }
 

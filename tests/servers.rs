@@ -1,9 +1,10 @@
 //! The catalog held against the servers themselves: starts real servers from package registries, measures over loopback
 //! when each closes an idle connection, and compares that with what `explain` says of the same command line.
 //!
-//! `SERVERS=all cargo test --locked --test servers` runs what takes less than 20 s a server; `SERVERS_LONG=1` also runs longer
-//! defaults, and `SERVERS=gunicorn` only the cases that start with it. A server that cannot be had is named as not run,
-//! and fails nothing. `UPDATE_DOCS=1` writes `tests/servers/measured.json`, from which `docs/servers.md` is generated.
+//! `SERVERS=all cargo test --locked --test servers` runs all cases within ten minutes, as CI does. `linkerd-linger measure` measures
+//! each server at the same time, and must report what an independent measurement of the same connections shows. What
+//! differs is measured again alone; where the machine stalls, the case is named as not measured. A server that cannot be
+//! had is named as not run. docs/catalog.md lists the variables.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -11,8 +12,14 @@
 mod case;
 #[path = "servers/install.rs"]
 mod install;
+#[path = "servers/judge.rs"]
+mod judge;
 #[path = "servers/measure.rs"]
 mod measure;
+#[path = "servers/program.rs"]
+mod program;
+#[path = "servers/relay.rs"]
+mod relay;
 #[path = "servers/run.rs"]
 mod run;
 
@@ -22,10 +29,9 @@ use std::{
     io::{Read, Write, stderr},
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    process::Command,
     sync::{
         Mutex,
-        mpsc::{self, RecvTimeoutError},
+        mpsc::{self, Receiver},
     },
     thread,
     time::{Duration, Instant},
@@ -35,20 +41,16 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use self::{
-    case::{Case, Origin},
+    case::Case,
     install::{Installer, Package},
-    measure::{Closed, independent},
+    judge::{Attempt, Difference, Expected, LONGEST, Verdict, describe, judge, show},
+    measure::{Closed, StallWatch, independent, samples},
+    program::Measured,
     run::Server,
 };
 
-/// How much a measurement may be off: waking up takes time on a busy machine.
-const TOLERANCE: Duration = Duration::from_millis(50);
-/// What is off by no more than this is measured again, as the server may not have got its turn on a busy machine. So is
-/// everything during which the machine stalled for longer than `TOLERANCE`.
-const NEAR: Duration = Duration::from_millis(500);
-const ATTEMPTS: usize = 4;
-/// How often the test looks whether the machine stalls.
-const TICK: Duration = Duration::from_millis(20);
+/// How often a server that differs is measured alone.
+const ATTEMPTS: usize = 3;
 /// How long a server stays under watch after it should have closed the connection.
 const AFTERWARDS: Duration = Duration::from_secs(2);
 /// When the connections of one case start to be idle, so that a server that looks at its timers now and then shows it.
@@ -57,22 +59,30 @@ const OFFSETS: [u64; 3] = [0, 370, 710];
 const SHORT: Duration = Duration::from_secs(20);
 /// How long a connection that never closes is watched, without and with `SERVERS_LONG`.
 const NEVER: [Duration; 2] = [Duration::from_secs(15), Duration::from_secs(130)];
-/// The longest timeout that is measured at all.
-const LONG: Duration = Duration::from_secs(180);
-/// The longest that all of it takes.
-const ALL: Duration = Duration::from_secs(600);
 /// Most servers are idle most of the time.
 const WORKERS: usize = 10;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/servers");
 
-/// What `explain` says.
-#[derive(Clone, Debug, Eq, PartialEq)]
-enum Expected {
-    ClosesAfter(Duration, Duration),
-    ClosesEachResponse,
-    NeverCloses,
-    Unknown(String),
+/// Until when each part of a run begins its work. What it has begun ends within 90 s, so that all of it takes ten minutes.
+#[derive(Clone, Copy)]
+struct Deadlines {
+    /// Packages are installed.
+    install: Instant,
+    /// Servers are measured among others.
+    together: Instant,
+    /// Servers are measured alone.
+    alone: Instant,
+    /// Whether long timeouts are measured, which takes as long as it takes.
+    long: bool,
+}
+
+impl Deadlines {
+    fn of_a_run() -> Self {
+        let (start, long) = (Instant::now(), env::var_os("SERVERS_LONG").is_some());
+        let after = |seconds| start + Duration::from_secs(if long { 3 * seconds } else { seconds });
+        Self { install: after(330), together: after(420), alone: after(510), long }
+    }
 }
 
 /// What a case came to.
@@ -83,81 +93,186 @@ enum Outcome {
         version: String,
     },
     Differs(String),
+    /// The machine stalled.
+    NotMeasured(String),
+    /// The server cannot be had.
     NotRun(String),
     /// It takes longer than was asked for.
     Long,
+}
+
+/// What a case among others came to.
+enum First {
+    Done(Outcome),
+    /// It differs, and is to be measured again alone.
+    Differs(Difference),
+    /// It did not start or answer, and is to be tried again alone.
+    Silent(String),
 }
 
 #[test]
 fn the_catalog_agrees_with_the_servers() {
     let Ok(wanted) = env::var("SERVERS") else {
         say(
-            "the servers are not started: SERVERS=all starts them, SERVERS=gunicorn those whose cases start with it",
+            "the servers are not started: SERVERS=all starts them, SERVERS=gunicorn,uvicorn those of these cases",
         );
         return;
     };
-    let wanted = if wanted == "all" { String::new() } else { wanted };
+    let (start, deadlines) = (Instant::now(), Deadlines::of_a_run());
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("servers");
     fs::create_dir_all(&cache).unwrap();
-    let cases: Vec<Case> =
-        case::read(Path::new(FOLDER)).into_iter().filter(|case| case.name.starts_with(&wanted)).collect();
-    let deadline = Instant::now() + ALL;
-    let mut outcomes = Vec::new();
-    let (installed, queue) = mpsc::channel();
-    let queue = Mutex::new(queue);
-    let starting = Mutex::new(());
-    thread::scope(|scope| {
-        let (cases, cache) = (&cases, &cache);
-        scope.spawn(move || {
-            let mut installer = Installer::new(cache, deadline);
-            let mut packages: BTreeMap<&Origin, Result<Package, String>> = BTreeMap::new();
-            for case in cases {
-                let package =
-                    packages.entry(&case.from).or_insert_with(|| installer.package(&case.from)).clone();
-                installed.send((case, package)).unwrap();
-            }
-        });
-        let workers: Vec<_> = (0..WORKERS)
-            .map(|_| {
-                scope.spawn(|| {
-                    let mut outcomes = Vec::new();
-                    loop {
-                        let next = queue.lock().unwrap().recv();
-                        let Ok((case, package)) = next else { return outcomes };
-                        let outcome = match package {
-                            Err(why) => Outcome::NotRun(why),
-                            Ok(_) if Instant::now() + SHORT > deadline => {
-                                Outcome::NotRun("the time is up".to_owned())
-                            }
-                            Ok(package) => examine(case, &package, cache, &starting),
-                        };
-                        tell(case, &outcome);
-                        outcomes.push((case.clone(), outcome));
-                    }
-                })
-            })
-            .collect();
-        outcomes = workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect();
-    });
+    let is_wanted =
+        |case: &Case| wanted == "all" || wanted.split(',').any(|part| case.name.starts_with(part));
+    let cases: Vec<Case> = case::read(Path::new(FOLDER)).into_iter().filter(is_wanted).collect();
+    assert!(!cases.is_empty(), "no case starts with {wanted}");
+    let firsts = measure_together(&cases, &cache, deadlines);
+    let mut outcomes = measure_alone(firsts, &cache, deadlines);
     outcomes.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));
     if env::var_os("UPDATE_DOCS").is_some() {
         update(&outcomes);
     }
+    summarize(&outcomes, start.elapsed());
+}
+
+/// Where and until when servers are started and measured.
+struct Bench<'r> {
+    cache: &'r Path,
+    until: Instant,
+    long: bool,
+    /// Servers start one at a time, as starting is most of what a server does here.
+    starting: Mutex<()>,
+}
+
+/// A case with its package, which may not be had.
+type Ready<'c> = (&'c Case, Result<Package, String>);
+
+/// Installs the packages of all registries at the same time, and measures servers as their packages come.
+fn measure_together<'c>(
+    cases: &'c [Case],
+    cache: &Path,
+    deadlines: Deadlines,
+) -> Vec<(&'c Case, Option<Package>, First)> {
+    let mut registries: BTreeMap<&str, Vec<&Case>> = BTreeMap::new();
+    for case in cases {
+        registries.entry(case.from.registry()).or_default().push(case);
+    }
+    let (installed, queue) = mpsc::channel();
+    let queue = Mutex::new(queue);
+    let bench = Bench { cache, until: deadlines.together, long: deadlines.long, starting: Mutex::new(()) };
+    thread::scope(|scope| {
+        for cases in registries.into_values() {
+            let installed = installed.clone();
+            scope.spawn(move || {
+                let mut installer = Installer::new(cache, deadlines.install);
+                for case in cases {
+                    installed.send((case, installer.package(&case.from))).unwrap();
+                }
+            });
+        }
+        drop(installed);
+        let work = || work(&queue, &bench);
+        let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    })
+}
+
+/// Measures one server after the other.
+fn work<'c>(
+    queue: &Mutex<Receiver<Ready<'c>>>,
+    bench: &Bench<'_>,
+) -> Vec<(&'c Case, Option<Package>, First)> {
+    let mut firsts = Vec::new();
+    loop {
+        let next = queue.lock().unwrap().recv();
+        let Ok((case, package)) = next else { return firsts };
+        let (package, first) = match package {
+            Err(why) => (None, First::Done(Outcome::NotRun(why))),
+            Ok(package) => {
+                let first = bench.examine(case, &package);
+                (Some(package), first)
+            }
+        };
+        match &first {
+            First::Done(outcome) => tell(case, outcome),
+            First::Differs(difference) => say(&format!("{}: again: {}", case.name, difference.text)),
+            First::Silent(why) => say(&format!("{}: again: {why}", case.name)),
+        }
+        firsts.push((case, package, first));
+    }
+}
+
+/// Measures again what differs, and starts again what did not start, one after the other.
+fn measure_alone<'c>(
+    mut firsts: Vec<(&'c Case, Option<Package>, First)>,
+    cache: &Path,
+    deadlines: Deadlines,
+) -> Vec<(&'c Case, Outcome)> {
+    firsts.sort_by_key(|(_, _, first)| matches!(first, First::Silent(_)));
+    let bench = Bench { cache, until: deadlines.alone, long: deadlines.long, starting: Mutex::new(()) };
+    let alone = firsts.into_iter().map(|(case, package, first)| {
+        let again = || {
+            let package = package.as_ref().filter(|_| Instant::now() < bench.until)?;
+            Some(bench.examine(case, package))
+        };
+        let outcome = match first {
+            First::Done(outcome) => return (case, outcome),
+            First::Differs(difference) => settle(&difference, again),
+            First::Silent(why) => match again() {
+                None => Outcome::NotRun(why),
+                Some(First::Silent(why)) => Outcome::NotRun(why),
+                Some(First::Differs(difference)) => settle(&difference, again),
+                Some(First::Done(outcome)) => outcome,
+            },
+        };
+        tell(case, &outcome);
+        (case, outcome)
+    });
+    alone.collect()
+}
+
+/// What a server that differs does alone; `again` measures it, while time is left.
+fn settle(difference: &Difference, again: impl Fn() -> Option<First>) -> Outcome {
+    let mut alone = Vec::new();
+    for _ in 0..ATTEMPTS {
+        match again() {
+            Some(First::Differs(difference)) => alone.push(difference),
+            Some(First::Done(outcome)) => return outcome,
+            // It answered before.
+            Some(First::Silent(_)) => {}
+            None => break,
+        }
+    }
+    match judge(difference, &alone) {
+        Verdict::Differs(how) => Outcome::Differs(how),
+        Verdict::Stalled(why) => Outcome::NotMeasured(why),
+    }
+}
+
+/// Prints how many cases came to what, and fails if the catalog is wrong.
+fn summarize(outcomes: &[(&Case, Outcome)], took: Duration) {
     let of = |wanted: fn(&Outcome) -> bool| -> Vec<&str> {
         let found = outcomes.iter().filter(|(_, outcome)| wanted(outcome));
         found.map(|(case, _)| case.name.as_str()).collect()
     };
+    let named = |what: &str, names: &[&str]| match names {
+        [] => format!("0 {what}"),
+        names => format!("{} {what} ({})", names.len(), names.join(", ")),
+    };
     let agree = of(|outcome| matches!(outcome, Outcome::Agrees { .. })).len();
     let long = of(|outcome| matches!(outcome, Outcome::Long)).len();
     let differ = of(|outcome| matches!(outcome, Outcome::Differs(_)));
+    let stalled = of(|outcome| matches!(outcome, Outcome::NotMeasured(_)));
     let not_run = of(|outcome| matches!(outcome, Outcome::NotRun(_)));
-    let names = if not_run.is_empty() { String::new() } else { format!(": {}", not_run.join(", ")) };
     say(&format!(
-        "{agree} servers agree, {} differ, {long} wait for SERVERS_LONG=1, {} not run{names}",
-        differ.len(),
-        not_run.len()
+        "{} cases in {} s: {agree} agree, {}, {long} need SERVERS_LONG=1, {}, {}",
+        outcomes.len(),
+        took.as_secs(),
+        named("differ", &differ),
+        named("not measured because the machine stalled", &stalled),
+        named("not run", &not_run),
     ));
-    assert!(differ.is_empty(), "the catalog is wrong about {}", differ.join(", "));
+    assert!(differ.is_empty(), "the catalog or measure is wrong about {}", differ.join(", "));
+    assert!(agree + long > 0, "no server was measured");
 }
 
 /// Says it at once: what tests print by macros is shown only when they fail.
@@ -172,180 +287,71 @@ fn tell(case: &Case, outcome: &Outcome) {
             say(&format!("{name} ({version}): {measured}; explain: {says}"));
         }
         Outcome::Differs(how) => say(&format!("{name}: DIFFERS: {how}")),
+        Outcome::NotMeasured(why) => say(&format!("{name}: not measured: {why}")),
         Outcome::NotRun(why) => say(&format!("{name}: not run: {why}")),
         Outcome::Long => {}
     }
 }
 
-/// Starts the server of a case, measures it, and compares.
-fn examine(case: &Case, package: &Package, cache: &Path, starting: &Mutex<()>) -> Outcome {
-    let long = env::var_os("SERVERS_LONG").is_some();
-    let mut server = {
-        // One at a time, as starting is most of what a server does here.
-        let _turn = starting.lock().unwrap();
-        match Server::start(case, package, cache) {
-            Ok(server) => server,
-            Err(why) => return Outcome::NotRun(why),
-        }
-    };
-    let said = explain(case, &server);
-    let watch = match &said {
-        Expected::ClosesAfter(_, last) if *last > LONG => NEVER[usize::from(long)],
-        Expected::ClosesAfter(_, last) if *last > SHORT && !long => return Outcome::Long,
-        Expected::ClosesAfter(_, last) => *last + AFTERWARDS,
-        Expected::ClosesEachResponse => AFTERWARDS,
-        Expected::NeverCloses => NEVER[usize::from(long)],
-        Expected::Unknown(why) if case.unknown.is_none() => {
-            return Outcome::Differs(format!("explain says unknown: {why}"));
-        }
-        Expected::Unknown(_) => SHORT,
-    };
-    let mut seen = None;
-    for _ in 0..ATTEMPTS {
-        let (measured, stall) = match samples(server.addr, &case.path, watch) {
-            Ok(measured) => measured,
-            Err(error) => return Outcome::NotRun(format!("it did not answer: {error}")),
+impl Bench<'_> {
+    /// Starts the server of a case, measures it, and compares.
+    fn examine(&self, case: &Case, package: &Package) -> First {
+        let mut server = {
+            let _turn = self.starting.lock().unwrap();
+            if Instant::now() > self.until {
+                return First::Silent("no time is left".to_owned());
+            }
+            match Server::start(case, package, self.cache) {
+                Ok(server) => server,
+                Err(why) => return First::Silent(why),
+            }
+        };
+        let says = program::explain(case, &server);
+        let watch = match &says {
+            Expected::ClosesAfter(_, last) if *last > LONGEST => NEVER[usize::from(self.long)],
+            Expected::ClosesAfter(_, last) if *last > SHORT && !self.long => {
+                return First::Done(Outcome::Long);
+            }
+            Expected::ClosesAfter(_, last) => *last + AFTERWARDS,
+            Expected::ClosesEachResponse => AFTERWARDS,
+            Expected::NeverCloses => NEVER[usize::from(self.long)],
+            Expected::Unknown(why) if case.unknown.is_none() => {
+                return First::Done(Outcome::Differs(format!("explain says unknown: {why}")));
+            }
+            Expected::Unknown(_) if !self.long => SHORT,
+            Expected::Unknown(_) => NEVER[1],
+        };
+        let attempt = match attempt(&server, &case.path, watch) {
+            Ok(attempt) => attempt,
+            Err(error) => return First::Silent(format!("it did not answer: {error}")),
         };
         if let Some(status) = server.ended() {
-            return Outcome::NotRun(format!("it ended with {status} while it was measured"));
+            return First::Silent(format!("it ended with {status} while it was measured"));
         }
-        let off = measured.iter().map(|closed| distance(&said, *closed)).max().unwrap_or_default();
-        let (says, shown) = (describe(&said), show(&measured));
-        if off <= TOLERANCE {
-            return Outcome::Agrees { says, measured: shown, version: package.version.clone() };
-        }
-        if stall < TOLERANCE {
-            seen = Some(format!("measured {shown} with {}; explain says {says}", package.version));
-            if off > NEAR {
-                break;
-            }
+        match attempt.difference(&says) {
+            Some(difference) => First::Differs(difference),
+            None => First::Done(Outcome::Agrees {
+                says: describe(&says),
+                measured: show(&attempt.closed),
+                version: package.version.clone(),
+            }),
         }
     }
-    seen.map_or_else(|| Outcome::NotRun("the machine stalled at each attempt".to_owned()), Outcome::Differs)
 }
 
-/// Measures several connections at the same time, which start one after the other; also returns how long this machine
-/// stalled meanwhile.
-fn samples(addr: SocketAddr, path: &str, watch: Duration) -> std::io::Result<(Vec<Closed>, Duration)> {
-    thread::scope(|scope| {
-        let (finish, finished) = mpsc::channel::<()>();
-        let stall = scope.spawn(move || {
-            let mut longest = Duration::ZERO;
-            loop {
-                let start = Instant::now();
-                if finished.recv_timeout(TICK) != Err(RecvTimeoutError::Timeout) {
-                    return longest;
-                }
-                longest = longest.max(start.elapsed().saturating_sub(TICK));
-            }
-        });
-        let (_keep, never) = mpsc::channel::<()>();
-        let mut threads = Vec::new();
-        let start = Instant::now();
-        for offset in OFFSETS {
-            let left = Duration::from_millis(offset).saturating_sub(start.elapsed());
-            let _ = never.recv_timeout(left);
-            threads.push(scope.spawn(move || independent(addr, path, watch)));
-        }
-        let measured: std::io::Result<Vec<_>> =
-            threads.into_iter().map(|thread| thread.join().unwrap()).collect();
-        drop(finish);
-        Ok((measured?, stall.join().unwrap()))
-    })
-}
-
-/// How far a measurement is from what `explain` says.
-fn distance(said: &Expected, closed: Closed) -> Duration {
-    match (said, closed) {
-        (Expected::ClosesAfter(first, last), Closed::After(time)) => {
-            first.saturating_sub(time).max(time.saturating_sub(*last))
-        }
-        // Longer than anybody waits here: it is open, as it should be.
-        (Expected::ClosesAfter(first, _), Closed::Open(time)) if *first > LONG && time < *first => {
-            Duration::ZERO
-        }
-        (Expected::ClosesAfter(_, last), Closed::Open(time)) => {
-            time.saturating_sub(*last).max(Duration::from_secs(1))
-        }
-        (Expected::ClosesEachResponse, Closed::After(time)) => time,
-        (Expected::ClosesEachResponse, Closed::Open(time)) => time,
-        (Expected::NeverCloses, Closed::Open(_)) | (Expected::Unknown(_), _) => Duration::ZERO,
-        (Expected::NeverCloses, Closed::After(_)) => Duration::MAX,
-    }
-}
-
-fn show(measured: &[Closed]) -> String {
-    let seconds = |time: &Duration| format!("{:.2}", time.as_secs_f64());
-    let closed: Vec<_> = measured
-        .iter()
-        .filter_map(|closed| match closed {
-            Closed::After(time) => Some(*time),
-            Closed::Open(_) => None,
-        })
-        .collect();
-    let open = measured.len() - closed.len();
-    let range = match (closed.iter().min(), closed.iter().max()) {
-        (_, Some(last)) if *last < TOLERANCE => "closed with the response".to_owned(),
-        (Some(first), Some(last)) if seconds(first) == seconds(last) => {
-            format!("closed after {} s", seconds(first))
-        }
-        (Some(first), Some(last)) => format!("closed after {} s to {} s", seconds(first), seconds(last)),
-        _ => String::new(),
-    };
-    let watched = measured.iter().find_map(|closed| match closed {
-        Closed::Open(time) => Some(format!("open after {:.0} s", time.as_secs_f64())),
-        Closed::After(_) => None,
+/// Measures a server by itself and by `linkerd-linger measure` at the same time.
+fn attempt(server: &Server, path: &str, watch: Duration) -> std::io::Result<Attempt> {
+    let stall = StallWatch::start();
+    let (closed, measured) = thread::scope(|scope| {
+        let measured = scope.spawn(|| program::measure(server, path, watch, OFFSETS.len()));
+        (samples(server.addr, path, watch, &OFFSETS), measured.join().unwrap())
     });
-    match (range.is_empty(), watched) {
-        (true, Some(watched)) => watched,
-        (false, Some(watched)) => format!("{range}; {open} of {} {watched}", measured.len()),
-        (_, None) => range,
-    }
-}
-
-fn describe(said: &Expected) -> String {
-    let seconds = |time: &Duration| format!("{} s", time.as_secs_f64());
-    match said {
-        Expected::ClosesAfter(first, last) if first == last => format!("closes after {}", seconds(first)),
-        Expected::ClosesAfter(first, last) => format!("closes after {} to {}", seconds(first), seconds(last)),
-        Expected::ClosesEachResponse => "closes after each response".to_owned(),
-        Expected::NeverCloses => "never closes".to_owned(),
-        Expected::Unknown(_) => "unknown".to_owned(),
-    }
-}
-
-/// Runs `explain` on the manifest of the case.
-fn explain(case: &Case, server: &Server) -> Expected {
-    let file = server.place.dir.join("manifest.yaml");
-    fs::write(&file, case.manifest(&server.place)).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_linkerd-linger"))
-        .args(["explain", "-o", "json"])
-        .arg(&file)
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let report: Value = serde_json::from_str(&text).unwrap_or_else(|error| {
-        panic!("{}: {error}: {}", case.name, String::from_utf8_lossy(&output.stderr))
-    });
-    let container = &report["objects"][0]["containers"][0];
-    // A port is listed where its answer is another than that of the container.
-    let ports = container["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let port = ports.iter().find(|port| port["port"] == server.addr.port());
-    let idle = port.map_or(&container["idle"], |port| &port["idle"]);
-    let evidence = || idle["evidence"].as_str().unwrap_or("nothing is known of it").to_owned();
-    match idle["kind"].as_str() {
-        Some("closes-after") => {
-            let at = |index: usize| Duration::from_secs_f64(idle["windowSeconds"][index].as_f64().unwrap());
-            Expected::ClosesAfter(at(0), at(1))
-        }
-        Some("closes-each-response") => Expected::ClosesEachResponse,
-        Some("never-closes") => Expected::NeverCloses,
-        _ => Expected::Unknown(evidence()),
-    }
+    let Measured { reported, answered, ends } = measured;
+    Ok(Attempt { closed: closed?, relayed: ends, reported, answered, stall: stall.end() })
 }
 
 /// Writes what was measured; cases that did not run keep what was measured before.
-fn update(outcomes: &[(Case, Outcome)]) {
+fn update(outcomes: &[(&Case, Outcome)]) {
     let path = PathBuf::from(FOLDER).join("measured.json");
     let text = fs::read_to_string(&path).unwrap_or_else(|_| "[]".to_owned());
     let before: Vec<Value> = serde_json::from_str(&text).unwrap();

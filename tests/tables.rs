@@ -218,7 +218,8 @@ const MEASURED: &str = "
 `SERVERS=all cargo test --locked --test servers` starts real servers from package registries, measures over loopback when each closes an
 idle connection, and compares that with what `linkerd-linger explain` reports for the same command line, variables and
 configuration files. With `UPDATE_DOCS=1` it writes `tests/servers/measured.json`, from which this table is generated. Three
-connections are measured for each case; [catalog.md](catalog.md#measurements) explains how to run it.
+connections are measured for each case; [catalog.md](catalog.md#measurements) explains how to run it. Netty has no idle timeout of its
+own: Quarkus, Vert.x and Spring Boot with Reactor Netty are measured in its place.
 
 | server | case | version | set | measured | explain reports | date |
 |---|---|---|---|---|---|---|

@@ -77,17 +77,16 @@ enum Stored {
     Unusable(String),
 }
 
-/// Where the configuration is: `$DOCKER_CONFIG/config.json`, or `~/.docker/config.json`.
-fn path() -> Option<PathBuf> {
+/// Where Docker's configuration is: `$DOCKER_CONFIG`, or `~/.docker`.
+pub(super) fn directory() -> Option<PathBuf> {
     let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let directory = set("DOCKER_CONFIG").or_else(|| Some(set("HOME")?.join(".docker")))?;
-    Some(directory.join("config.json"))
+    set("DOCKER_CONFIG").or_else(|| Some(set("HOME")?.join(".docker")))
 }
 
 impl DockerConfig {
     /// The user's configuration; empty where there is none. The error is a sentence about the file.
     pub(super) fn of_user() -> Result<Self, String> {
-        path().map_or_else(|| Ok(Self::default()), |path| Self::read(&path))
+        directory().map_or_else(|| Ok(Self::default()), |docker| Self::read(&docker.join("config.json")))
     }
 
     fn read(path: &Path) -> Result<Self, String> {

@@ -18,7 +18,7 @@ use std::{
 use jiff::{Timestamp, fmt::rfc2822};
 use oci_client::{
     Client, Reference, RegistryOperation,
-    client::{ClientConfig, ClientProtocol},
+    client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol},
     secrets::RegistryAuth,
 };
 use reqwest::{
@@ -33,7 +33,7 @@ use tokio::{
 
 use self::faults::{denied, no_such_image, of_client, of_send, unexpected};
 use super::{
-    Options,
+    Options, authorities,
     cache::Cache,
     credentials::DockerConfig,
     digest,
@@ -59,7 +59,7 @@ const DIGEST: &str = "docker-content-digest";
 /// Why an image was not read.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// Its registry does not answer; [`Registries::fault`] says why.
+    /// Its registry does not answer; [`Registries::silence`] says why.
     Registry(String),
     /// This image alone.
     Image { message: String, help: String },
@@ -69,23 +69,41 @@ pub(super) enum Failure {
 #[derive(Debug)]
 enum Fault {
     /// The registry does not answer, and will not for other images.
-    Silent(String),
+    Silent(Silence),
     /// It asks to wait: for so long, where it says how long.
     Limited(Option<Duration>),
     /// The image cannot be read.
     Image { message: String, help: &'static str },
 }
 
+/// Why a registry does not answer.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Silence {
+    pub(super) why: String,
+    /// What to do.
+    pub(super) help: String,
+}
+
+impl Silence {
+    fn new(why: impl Into<String>) -> Self {
+        let help =
+            "check the registry, name a mirror with --registry-mirror, or read an archive with --images=PATH";
+        Self { why: why.into(), help: help.to_owned() }
+    }
+}
+
 impl Fault {
+    fn silent(why: impl Into<String>) -> Self {
+        Self::Silent(Silence::new(why))
+    }
+
     fn image(message: impl Into<String>, help: &'static str) -> Self {
         Self::Image { message: message.into(), help }
     }
 }
 
-/// Clients of registries, and what is known of each.
+/// What is known of registries.
 pub(super) struct Registries {
-    client: Client,
-    http: reqwest::Client,
     cache: Cache,
     docker: Result<DockerConfig, String>,
     platform: Platform,
@@ -98,34 +116,25 @@ pub(super) struct Registries {
 /// A registry.
 #[derive(Default)]
 struct Host {
+    /// Its clients, as each registry may have certificate authorities of its own.
+    clients: OnceLock<Result<Clients, Silence>>,
     /// Its credentials, and why those that are configured cannot be used.
     login: OnceCell<(RegistryAuth, Option<String>)>,
     /// Why it is not asked any more.
-    fault: OnceLock<String>,
+    silence: OnceLock<Silence>,
+}
+
+/// What asks a registry.
+struct Clients {
+    oci: Client,
+    http: reqwest::Client,
 }
 
 impl Registries {
-    /// Prepares clients; the error says why there is none.
-    pub(super) fn new(options: &Options) -> Result<Self, String> {
+    pub(super) fn new(options: &Options) -> Self {
         // reqwest takes the provider of the process; another part of it may have set the same one.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let config = ClientConfig {
-            protocol: ClientProtocol::HttpsExcept(options.insecure.iter().cloned().collect()),
-            connect_timeout: Some(CONNECT),
-            read_timeout: Some(options.timeout),
-            user_agent: concat!("linkerd-linger/", env!("CARGO_PKG_VERSION")),
-            ..ClientConfig::default()
-        };
-        let user_agent = config.user_agent;
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT)
-            .timeout(options.timeout)
-            .user_agent(user_agent)
-            .build()
-            .map_err(|error| faults::cause(&error))?;
-        Ok(Self {
-            client: Client::try_from(config).map_err(|error| faults::cause(&error))?,
-            http,
+        Self {
             cache: Cache::of_user(),
             docker: DockerConfig::of_user(),
             platform: options.platform.clone(),
@@ -133,12 +142,55 @@ impl Registries {
             insecure: options.insecure.clone(),
             timeout: options.timeout,
             hosts: Mutex::default(),
-        })
+        }
+    }
+
+    /// Clients that trust the authorities of the system and those that Docker has for this registry.
+    fn clients(&self, host: &str) -> Result<Clients, Silence> {
+        let failed = |why: String| {
+            Silence {
+            why: format!("cannot prepare to ask it: {why}"),
+            help: "check the CA certificates of the system and of certs.d, or read an archive with --images=PATH"
+                .to_owned(),
+        }
+        };
+        let authorities = authorities::of(host).map_err(failed)?;
+        let mut http = reqwest::Client::builder();
+        let mut extra_root_certificates = Vec::new();
+        for authority in authorities {
+            let at = authority.path.display();
+            let invalid = |error: reqwest::Error| failed(format!("{at}: {}", faults::cause(&error)));
+            let certificates = reqwest::Certificate::from_pem_bundle(&authority.pem).map_err(invalid)?;
+            if certificates.is_empty() {
+                return Err(failed(format!("{at} has no certificate in PEM")));
+            }
+            http = http.tls_certs_merge(certificates);
+            for certificate in pem::parse_many(&authority.pem).unwrap_or_default() {
+                let (encoding, data) = (CertificateEncoding::Der, certificate.into_contents());
+                extra_root_certificates.push(Certificate { encoding, data });
+            }
+        }
+        let config = ClientConfig {
+            protocol: ClientProtocol::HttpsExcept(self.insecure.iter().cloned().collect()),
+            extra_root_certificates,
+            connect_timeout: Some(CONNECT),
+            read_timeout: Some(self.timeout),
+            user_agent: concat!("linkerd-linger/", env!("CARGO_PKG_VERSION")),
+            ..ClientConfig::default()
+        };
+        let http = http
+            .connect_timeout(CONNECT)
+            .timeout(self.timeout)
+            .user_agent(config.user_agent)
+            .build()
+            .map_err(|error| failed(faults::cause(&error)))?;
+        let oci = Client::try_from(config).map_err(|error| failed(faults::cause(&error)))?;
+        Ok(Clients { oci, http })
     }
 
     /// Why a registry is not asked any more.
-    pub(super) fn fault(&self, host: &str) -> String {
-        self.host(host).fault.get().cloned().unwrap_or_default()
+    pub(super) fn silence(&self, host: &str) -> Silence {
+        self.host(host).silence.get().cloned().unwrap_or_default()
     }
 
     /// Reads the config of an image.
@@ -146,16 +198,19 @@ impl Registries {
         let reference = self.reference(image)?;
         let name = reference.resolve_registry().to_owned();
         let host = self.host(&name);
-        let silent = |why: String| {
-            let _ = host.fault.set(why);
+        let silent = |silence: Silence| {
+            let _ = host.silence.set(silence);
             Failure::Registry(name.clone())
         };
-        let mut session = Session { registries: self, host: &host, reference: &reference, token: None };
+        let clients = host.clients.get_or_init(|| self.clients(&name));
+        let clients = clients.as_ref().map_err(|silence| silent(silence.clone()))?;
+        let mut session =
+            Session { registries: self, host: &host, clients, reference: &reference, token: None };
         let mut waited = Duration::ZERO;
         for _ in 0..=RETRIES {
             let wait = match session.read().await {
                 Ok(facts) => return Ok(facts),
-                Err(Fault::Silent(why)) => return Err(silent(why)),
+                Err(Fault::Silent(silence)) => return Err(silent(silence)),
                 Err(Fault::Image { message, help }) => {
                     return Err(Failure::Image { message, help: help.into() });
                 }
@@ -163,15 +218,16 @@ impl Registries {
             };
             waited += wait;
             if waited > LONGEST_WAIT {
-                return Err(silent(format!(
+                return Err(silent(Silence::new(format!(
                     "it limits its clients (429 Too Many Requests) and asks to wait {}; at most {} are waited",
                     show(wait),
                     show(LONGEST_WAIT)
-                )));
+                ))));
             }
             sleep(wait).await;
         }
-        Err(silent(format!("it still limits its clients (429 Too Many Requests) after {}", show(waited))))
+        let why = format!("it still limits its clients (429 Too Many Requests) after {}", show(waited));
+        Err(silent(Silence::new(why)))
     }
 
     /// The name as a registry takes it, at the mirror where there is one.
@@ -209,6 +265,7 @@ enum Resolved {
 struct Session<'r> {
     registries: &'r Registries,
     host: &'r Host,
+    clients: &'r Clients,
     reference: &'r Reference,
     /// The registry's token, once it was asked: `None` inside where it gives none.
     token: Option<Option<String>>,
@@ -244,13 +301,13 @@ impl Session<'_> {
 
     /// Ends the wait for one request.
     async fn within<T>(&self, request: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
-        if let Some(why) = self.host.fault.get() {
-            return Err(Fault::Silent(why.clone()));
+        if let Some(silence) = self.host.silence.get() {
+            return Err(Fault::Silent(silence.clone()));
         }
         let limit = self.registries.timeout;
         timeout(limit, request)
             .await
-            .unwrap_or_else(|_| Err(Fault::Silent(format!("it did not answer within {}", show(limit)))))
+            .unwrap_or_else(|_| Err(Fault::silent(format!("it did not answer within {}", show(limit)))))
     }
 
     async fn login(&self) -> &(RegistryAuth, Option<String>) {
@@ -268,10 +325,11 @@ impl Session<'_> {
     async fn authorize(&mut self) -> Result<(), Fault> {
         if self.token.is_none() {
             let (auth, unusable) = self.login().await;
-            let client = &self.registries.client;
+            let client = &self.clients.oci;
             let request = async {
                 let token = client.auth(self.reference, auth, RegistryOperation::Pull).await;
-                token.map_err(|error| of_client(error, unusable.as_deref()))
+                token
+                    .map_err(|error| of_client(error, self.reference.resolve_registry(), unusable.as_deref()))
             };
             self.token = Some(self.within(request).await?);
         }
@@ -285,7 +343,7 @@ impl Session<'_> {
         let scheme = if self.registries.insecure.contains(host) { "http" } else { "https" };
         let (repository, tag) = (self.reference.repository(), self.reference.tag().unwrap_or("latest"));
         let url = format!("{scheme}://{host}/v2/{repository}/manifests/{tag}");
-        let mut request = self.registries.http.head(url).header(ACCEPT, TYPES.join(", "));
+        let mut request = self.clients.http.head(url).header(ACCEPT, TYPES.join(", "));
         let (auth, unusable) = self.login().await;
         request = match (self.token.as_ref().and_then(Option::as_ref), auth) {
             (Some(token), _) => request.bearer_auth(token),
@@ -293,7 +351,7 @@ impl Session<'_> {
             (None, RegistryAuth::Bearer(token)) => request.bearer_auth(token),
             (None, RegistryAuth::Anonymous) => request,
         };
-        let send = async { request.send().await.map_err(|error| of_send(&error)) };
+        let send = async { request.send().await.map_err(|error| of_send(&error, host)) };
         let answer = self.within(send).await?;
         let header = |name: &str| answer.headers().get(name)?.to_str().ok().map(str::trim);
         match answer.status() {
@@ -328,10 +386,11 @@ impl Session<'_> {
     async fn pull(&mut self, reference: &Reference) -> Result<(Vec<u8>, String), Fault> {
         self.authorize().await?;
         let (auth, unusable) = self.login().await;
-        let client = &self.registries.client;
+        let client = &self.clients.oci;
         let request = async {
             let pulled = client.pull_manifest_raw(reference, auth, &TYPES).await;
-            let (json, digest) = pulled.map_err(|error| of_client(error, unusable.as_deref()))?;
+            let (json, digest) = pulled
+                .map_err(|error| of_client(error, self.reference.resolve_registry(), unusable.as_deref()))?;
             if json.len() > manifest::LONGEST { Err(long_manifest()) } else { Ok((json.to_vec(), digest)) }
         };
         self.within(request).await
@@ -345,11 +404,12 @@ impl Session<'_> {
         }
         self.authorize().await?;
         let (_, unusable) = self.login().await;
-        let client = &self.registries.client;
+        let client = &self.clients.oci;
         let request = async {
             let mut config = Bounded(Vec::new());
             let pulled = client.pull_blob(self.reference, digest, &mut config).await;
-            pulled.map_err(|error| of_client(error, unusable.as_deref()))?;
+            pulled
+                .map_err(|error| of_client(error, self.reference.resolve_registry(), unusable.as_deref()))?;
             Ok(config.0)
         };
         let json = self.within(request).await?;

@@ -39,6 +39,8 @@ pub struct MeasurementReport {
     server: String,
     protocol: &'static str,
     connections: usize,
+    /// How many of them had no whole response.
+    failed: usize,
     /// `closes-after`, `closes-each-response`, `still-open`, `differs` or `error`.
     kind: &'static str,
     /// The shortest and the longest time that was seen.
@@ -96,6 +98,11 @@ impl Measurement {
         }
     }
 
+    /// How many connections had no whole response.
+    fn failed(&self) -> usize {
+        self.samples.iter().filter(|sample| sample.is_err()).count()
+    }
+
     fn answered(&self) -> Option<&Sample> {
         self.samples.iter().flatten().next()
     }
@@ -119,6 +126,7 @@ impl Measurement {
             server: self.title.clone(),
             protocol: self.protocol.as_str(),
             connections: self.samples.len(),
+            failed: self.failed(),
             kind,
             closes_after_seconds: closes,
             watched_seconds: watched,
@@ -152,7 +160,7 @@ impl Measurement {
                 return text;
             }
         }
-        let lost = self.samples.iter().filter(|sample| sample.is_err()).count();
+        let lost = self.failed();
         if let (true, Some(error)) = (lost > 0, self.samples.iter().find_map(|sample| sample.as_ref().err()))
         {
             let _ = writeln!(text, "  failed      {}: {error}", count(lost, "connection"));

@@ -327,7 +327,7 @@ const CART: &str = "registry.example.com/shop/cart:3";
 #[case::spring_undertow(
     CART,
     "java -jar a.jar --server.undertow.no-request-timeout=1m",
-    "spring-boot-undertow 60s"
+    "spring-boot-undertow 60s..60.05s"
 )]
 #[case::spring_netty(CART, "java -jar a.jar --server.netty.idle-timeout=1m", "spring-boot-netty 60s")]
 #[case::java(CART, "java -jar app.jar", "- unknown: java is no server that we know")]

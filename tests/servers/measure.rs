@@ -1,12 +1,19 @@
-//! Measures when a server closes an idle connection, with nothing but a socket.
+//! Measures when a server closes an idle connection, with nothing but a socket, and whether this machine stalls meanwhile.
 //!
 //! It shares no code with the program under test, so that the two can be compared.
 
 use std::{
     io::{self, ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
+    sync::mpsc::{self, RecvTimeoutError, Sender},
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
+
+/// How often a thread looks whether the machine stalls.
+const TICK: Duration = Duration::from_millis(20);
+/// What a thread wakes up too late on a machine that is not busy.
+const JITTER: Duration = Duration::from_millis(5);
 
 /// How long a server may take to answer one request.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -18,6 +25,68 @@ pub(crate) enum Closed {
     After(Duration),
     /// It was still open so long after the last byte of the response.
     Open(Duration),
+}
+
+/// For how long this machine did not run a thread whose time had come.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Stall {
+    /// At one time.
+    pub(crate) longest: Duration,
+    /// In all.
+    pub(crate) total: Duration,
+}
+
+/// A thread that wakes up again and again, and notes how late.
+pub(crate) struct StallWatch {
+    finish: Sender<()>,
+    thread: JoinHandle<Stall>,
+}
+
+impl StallWatch {
+    pub(crate) fn start() -> Self {
+        let (finish, finished) = mpsc::channel::<()>();
+        let thread = thread::spawn(move || {
+            let mut stall = Stall::default();
+            loop {
+                let start = Instant::now();
+                if finished.recv_timeout(TICK) != Err(RecvTimeoutError::Timeout) {
+                    return stall;
+                }
+                let late = start.elapsed().saturating_sub(TICK + JITTER);
+                stall.longest = stall.longest.max(late);
+                stall.total += late;
+            }
+        });
+        Self { finish, thread }
+    }
+
+    pub(crate) fn end(self) -> Stall {
+        drop(self.finish);
+        self.thread.join().unwrap()
+    }
+}
+
+/// Measures several connections at the same time, which start to be idle after these milliseconds.
+///
+/// # Errors
+///
+/// When the server does not answer one of them.
+pub(crate) fn samples(
+    addr: SocketAddr,
+    path: &str,
+    max: Duration,
+    offsets: &[u64],
+) -> io::Result<Vec<Closed>> {
+    thread::scope(|scope| {
+        let (_keep, never) = mpsc::channel::<()>();
+        let start = Instant::now();
+        let mut threads = Vec::new();
+        for offset in offsets {
+            let _ = never.recv_timeout(Duration::from_millis(*offset).saturating_sub(start.elapsed()));
+            threads.push(scope.spawn(move || independent(addr, path, max)));
+        }
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
 }
 
 /// Sends one request, reads the response, and waits until the server closes the connection, but no longer than `max`.
@@ -37,10 +106,7 @@ pub(crate) fn independent(addr: SocketAddr, path: &str, max: Duration) -> io::Re
         let more = read(&mut stream, answered, &mut bytes)?;
         match (more, end(&bytes)?) {
             (_, Some(_)) => break,
-            // Neither a length nor chunks: the end of the connection is the end of the response.
-            (0, None) if head(&bytes).is_some_and(|head| !head.chunked && head.length.is_none()) => {
-                return Ok(Closed::After(Duration::ZERO));
-            }
+            (0, None) if ends_with_the_connection(&bytes) => return Ok(Closed::After(Duration::ZERO)),
             (0, None) => return Err(io::Error::new(ErrorKind::UnexpectedEof, "no whole response")),
             (_, None) => {}
         }
@@ -100,8 +166,13 @@ fn head(bytes: &[u8]) -> Option<Head> {
     Some(Head { body: blank + 4, length, chunked })
 }
 
+/// Whether a response has neither a length nor chunks: the end of the connection is the end of the response.
+pub(crate) fn ends_with_the_connection(bytes: &[u8]) -> bool {
+    head(bytes).is_some_and(|head| !head.chunked && head.length.is_none())
+}
+
 /// Where the response ends, once all of it is there.
-fn end(bytes: &[u8]) -> io::Result<Option<usize>> {
+pub(crate) fn end(bytes: &[u8]) -> io::Result<Option<usize>> {
     let Some(head) = head(bytes) else { return Ok(None) };
     let mut at = head.body;
     if !head.chunked {

@@ -24,7 +24,7 @@ use super::{
 /// A server ends by then, even if the test does not end it.
 const LIFE_SECONDS: &str = "300";
 /// Longer than any server takes to answer its first request.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(40);
 /// How long a server may take to end.
 const END: Duration = Duration::from_secs(3);
 

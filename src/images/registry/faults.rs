@@ -1,10 +1,11 @@
 //! Errors of HTTP and of `oci-client` -> what is wrong with the image or its registry, in a sentence.
 
-use std::error::Error;
+use std::{error::Error, io};
 
 use oci_client::errors::{OciDistributionError, OciErrorCode};
+use rustls::CertificateError;
 
-use super::Fault;
+use super::{Fault, Silence};
 
 /// The longest text of a registry that is shown.
 const LONGEST: usize = 200;
@@ -49,13 +50,29 @@ pub(super) fn unexpected(status: u16) -> Fault {
     Fault::image(format!("its registry answered with status {status}"), "try again later")
 }
 
-/// A request that was not answered.
-pub(super) fn of_send(error: &reqwest::Error) -> Fault {
+/// The error of TLS in an error; `source` does not show what an `io::Error` holds.
+fn of_tls<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
+    let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    let next = held.map(|held| held as &(dyn Error + 'static)).or_else(|| error.source());
+    error.downcast_ref().or_else(|| of_tls(next?))
+}
+
+/// A request to a registry that was not answered.
+pub(super) fn of_send(error: &reqwest::Error, host: &str) -> Fault {
+    if let Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) = of_tls(error) {
+        return Fault::Silent(Silence {
+            why: "its certificate is signed by an authority that this machine does not trust".to_owned(),
+            help: format!(
+                "put the certificate of the authority into /etc/docker/certs.d/{host}/ca.crt or ~/.docker/certs.d/{host}/ca.crt, \
+                 or name a file that has it by SSL_CERT_FILE"
+            ),
+        });
+    }
     if error.is_timeout() {
-        return Fault::Silent(if error.is_connect() {
-            "no connection was made in time".to_owned()
+        return Fault::silent(if error.is_connect() {
+            "no connection was made in time"
         } else {
-            "it did not answer in time".to_owned()
+            "it did not answer in time"
         });
     }
     if error.is_redirect() {
@@ -64,15 +81,15 @@ pub(super) fn of_send(error: &reqwest::Error) -> Fault {
             "check the registry",
         );
     }
-    Fault::Silent(cause(error))
+    Fault::silent(cause(error))
 }
 
-/// An error of `oci-client`; `unusable` says why configured credentials cannot be used.
-pub(super) fn of_client(error: OciDistributionError, unusable: Option<&str>) -> Fault {
+/// An error of `oci-client`, asking this registry; `unusable` says why configured credentials cannot be used.
+pub(super) fn of_client(error: OciDistributionError, host: &str, unusable: Option<&str>) -> Fault {
     match error {
         OciDistributionError::RequestError(error) => match error.status() {
             Some(status) => of_status(status.as_u16(), unusable),
-            None => of_send(&error),
+            None => of_send(&error, host),
         },
         OciDistributionError::UnauthorizedError { .. } => denied(unusable),
         OciDistributionError::AuthenticationFailure(reason) => {
