@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::cmd;
 
-/// Ends the 500s and 502s that connection timeouts cause behind Linkerd.
+/// Prevents the 500s, 502s and lost answers that connection timeouts cause behind Linkerd.
 #[derive(Debug, Parser)]
 #[command(name = "linkerd-linger", version, max_term_width = 100)]
 pub struct Cli {
@@ -43,7 +43,7 @@ pub enum Command {
     Certs(cmd::certs::Args),
     /// Show on a few pods what the webhook does; needs no cluster
     Demo(cmd::demo::Args),
-    /// Set how long this network namespace remembers half-closed connections; Linux only
+    /// Set how long this network namespace remembers a silent half-closed connection; Linux only
     ///
     /// What the init container runs that the webhook adds where linkerd-init cannot do it. It writes
     /// /proc/sys/net/netfilter/nf_conntrack_tcp_timeout_close_wait and reads it back, for which it needs uid 0 and a

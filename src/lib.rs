@@ -1,8 +1,8 @@
-//! linkerd-linger ends the 500s and 502s that connection timeouts cause behind Linkerd.
+//! linkerd-linger prevents the failures that two connection timeouts cause behind Linkerd.
 //!
 //! Every door asks one question of a pod: does its server close idle connections at a moment its clients do not
-//! expect, and does its network namespace forget half-closed connections too early? Each arrow is one function;
-//! nothing flows back.
+//! expect, and does its network namespace forget a silent half-closed connection too early? Each arrow is one
+//! function; nothing flows back.
 //!
 //! ```text
 //! bytes --review::review----> Request  -.

@@ -197,8 +197,12 @@ fn pods_come_page_by_page() {
     answers.insert(page, (200, second));
     let server = ApiServer::start(answers);
     let report = json(&run(&server, &["--proxy", "-n", "shop", "-o", "json"]));
-    let values = find(&report, "linkerd-linger-data-plane", "close-wait timeouts of injected pods");
-    let expected = "close-wait timeouts of injected pods in shop: the kernel's own in pod/a (1 pod), pod/b (1 pod), pod/c (1 pod)";
+    let values = find(
+        &report,
+        "linkerd-linger-data-plane",
+        "close-wait timeouts (for opaque TCP, not HTTP/1) of injected pods",
+    );
+    let expected = "close-wait timeouts (for opaque TCP, not HTTP/1) of injected pods in shop: the kernel's own in pod/a (1 pod), pod/b (1 pod), pod/c (1 pod)";
     assert_eq!(values["description"], expected, "{:?}", server.requests());
 }
 
@@ -219,9 +223,12 @@ fn a_list_goes_on_where_the_api_server_says_when_its_token_has_expired() {
     answers.insert(old.leak(), (410, gone));
     answers.insert(fresh.leak(), (200, json!({"metadata": {}, "items": [pod("b")]})));
     let report = json(&run(&ApiServer::start(answers), &["--proxy", "-o", "json"]));
-    let values = find(&report, "linkerd-linger-data-plane", "close-wait timeouts of injected pods");
-    let expected =
-        "close-wait timeouts of injected pods in shop: the kernel's own in pod/a (1 pod), pod/b (1 pod)";
+    let values = find(
+        &report,
+        "linkerd-linger-data-plane",
+        "close-wait timeouts (for opaque TCP, not HTTP/1) of injected pods",
+    );
+    let expected = "close-wait timeouts (for opaque TCP, not HTTP/1) of injected pods in shop: the kernel's own in pod/a (1 pod), pod/b (1 pod)";
     assert_eq!(values["description"], expected);
 }
 

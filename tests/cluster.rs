@@ -364,6 +364,18 @@ async fn without_the_server_pods_pass_as_they_are() {
     *server = bed.installed.serve().await;
     let told = bed.create(&namespace, &injected("cart-gunicorn"), &[]).await;
     assert!(!told.success, "and from its return on it is asked again");
+    let metrics = bed.cluster.kubectl(&["get", "--raw", "/metrics"]).await.ok().stdout;
+    for line in include_str!("fixtures/apiserver-metrics.txt").lines().filter(|line| !line.starts_with('#')) {
+        let [name, _, labels] = line.split(' ').collect::<Vec<_>>().try_into().unwrap();
+        let is_ours = |series: &&str| {
+            series.starts_with(name) && series.contains("name=\"enforce.mutate.linkerd-linger.io\"")
+        };
+        let ours =
+            metrics.lines().find(is_ours).unwrap_or_else(|| panic!("the API server does not count {name}"));
+        for label in labels.split(',') {
+            assert!(ours.contains(&format!("{label}=\"")), "no label {label}: {ours}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,8 +1,6 @@
 //! Logs -> each failed request once, with what is known of it.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-};
+use std::collections::{BTreeMap, HashMap};
 
 use super::{
     Direction,

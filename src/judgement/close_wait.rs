@@ -26,6 +26,13 @@ use crate::{
     },
 };
 
+/// What a longer timeout helps, as measured with Linkerd's proxy (`docs/sockets.md`).
+pub const HELPS: &str = "the timeout helps opaque TCP that is half-closed and silent for longer than the timeout, and prevents port conflicts; \
+     no timeout helps HTTP/1";
+/// What no timeout helps, and what does: the proxy ends an HTTP/1 request whose client half-closes, at once.
+pub const NOT_HTTP: &str = "no timeout helps HTTP/1, where the proxy ends a request whose client half-closes: mark the port opaque, or keep \
+     the client's side open";
+
 /// What will be done about the close-wait timeout of a pod.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum PlanAction {

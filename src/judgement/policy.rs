@@ -58,7 +58,7 @@ pub struct Policy {
 /// The close-wait timeout, and who can set it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CloseWait {
-    /// How long a half-closed connection is remembered; `None` to leave it alone.
+    /// How long a silent half-closed connection is remembered; `None` to leave it alone.
     pub timeout: Option<Duration>,
     /// The repositories of proxy-init images, upstream's first.
     pub images: Vec<String>,

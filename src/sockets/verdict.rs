@@ -57,7 +57,7 @@ fn leaver(sockets: &[&SocketReport<'_>], timeout: Option<u32>) -> String {
         Some(seconds) => format!("conntrack forgets a silent one after {seconds}s"),
         None => "how long conntrack remembers them is not known".to_owned(),
     };
-    const MEND: &str = "if the process never closes them, mend the process, since no timeout helps then";
+    const MEND: &str = "no timeout helps HTTP/1, or a process that never closes: mend the process";
     let advice = match timeout {
         Some(seconds) if u64::from(seconds) < CLOSE_WAIT_TIMEOUT.as_secs() => format!(
             "on an opaque port an answer that comes later is lost. Set the timeout to {}s, as linkerd-linger does at \
@@ -102,7 +102,7 @@ mod tests {
             [
                 "app web (PID 7) has left 2 connections half-closed: the other end has closed; conntrack forgets a silent one \
               after 60s; on an opaque port an answer that comes later is lost. Set the timeout to 3600s, as linkerd-linger \
-              does at admission; if the process never closes them, mend the process, since no timeout helps then"
+              does at admission; no timeout helps HTTP/1, or a process that never closes: mend the process"
             ]
         );
     }

@@ -179,7 +179,7 @@ impl CheckId {
             Self::PodSecurity => "Pod Security of these namespaces lets linkerd-init be patched",
             Self::DryRunPatched => "a pod is patched (server-side dry run)",
             Self::DryRunRejected => "a pod is rejected (server-side dry run)",
-            Self::CloseWait => "close-wait timeouts of injected pods",
+            Self::CloseWait => "close-wait timeouts (for opaque TCP, not HTTP/1) of injected pods",
             Self::CloseWaitKernel => "close-wait timeouts in the kernels of injected pods",
             Self::CloseWaitFails => "no init container fails to set its close-wait timeout",
             Self::Restarts => "no pod is older than the webhook",

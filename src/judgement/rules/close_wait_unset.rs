@@ -4,7 +4,7 @@ use super::{Case, Rule};
 use crate::{
     base::names::INIT_CONTAINER,
     judgement::{
-        close_wait::Way,
+        close_wait::{NOT_HTTP, Way},
         finding::{Finding, RuleId},
     },
     linkerd::proxy_init::FLAG,
@@ -12,7 +12,8 @@ use crate::{
 
 pub(super) const RULE: Rule = Rule {
     id: RuleId::CloseWaitUnset,
-    help: "the kernel forgets half-closed connections after 60s, and nothing is told to set more",
+    help: "nothing raises the 60s after which the kernel forgets a half-closed connection that is silent: opaque TCP loses \
+           the answer",
     check,
 };
 
@@ -24,19 +25,19 @@ fn words(case: &Case<'_>) -> (String, String) {
     let seconds = case.plan.seconds.unwrap_or_default();
     let (message, otherwise) = match case.plan.way {
         Ok(Way::ProxyInit) | Err(_) => (
-            "linkerd-init leaves the kernel's 60s, after which half-closed connections are forgotten",
+            "linkerd-init leaves the kernel's 60s: opaque TCP that is half-closed and silent for longer is lost",
             format!("give linkerd-init {FLAG} {seconds} and make it privileged and root"),
         ),
         Ok(Way::InitContainer) => (
-            "nothing sets the close-wait timeout: half-closed connections are forgotten after 60s",
+            "nothing sets the close-wait timeout: opaque TCP that is half-closed and silent for 60s is lost",
             format!("put the init container {INIT_CONTAINER} before all others"),
         ),
         Ok(Way::PodSysctl) => (
-            "nothing sets the close-wait timeout: half-closed connections are forgotten after 60s",
+            "nothing sets the close-wait timeout: opaque TCP that is half-closed and silent for 60s is lost",
             format!(
                 "set net.netfilter.nf_conntrack_tcp_timeout_close_wait to {seconds} in the pod's sysctls"
             ),
         ),
     };
-    (message.to_owned(), format!("let the webhook patch the pod, or {otherwise}"))
+    (message.to_owned(), format!("let the webhook patch the pod, or {otherwise}; {NOT_HTTP}"))
 }

@@ -44,10 +44,13 @@ fn values_are_counted() {
     let results = check(&[set.clone(), set, pod(PATCHED, "shop", "old"), none, going]);
     assert_eq!(
         results[0].description,
-        "close-wait timeouts of injected pods in shop: 600s in deployment/front (2 pods); the kernel's own in \
+        "close-wait timeouts (for opaque TCP, not HTTP/1) of injected pods in shop: 600s in deployment/front (2 pods); the kernel's own in \
          deployment/old (1 pod)"
     );
-    assert_eq!(check(&[])[0].description, "close-wait timeouts of injected pods: there are no such pods");
+    assert_eq!(
+        check(&[])[0].description,
+        "close-wait timeouts (for opaque TCP, not HTTP/1) of injected pods: there are no such pods"
+    );
 }
 
 #[test]

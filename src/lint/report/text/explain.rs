@@ -5,9 +5,9 @@ use json_patch::PatchOperation;
 use super::{Styles, clean, full_name, paint, severity};
 use crate::{
     base::duration::show,
-    judgement::verdict::Decision,
+    judgement::{close_wait::HELPS, verdict::Decision},
     lint::report::{
-        CloseWaitReport, ContainerReport, IdleKind, IdleReport, MeshReport, ObjectReport, ProbeReport, Report,
+        ContainerReport, IdleKind, IdleReport, MeshReport, MeshState, ObjectReport, ProbeReport, Report,
     },
     servers::Certainty,
 };
@@ -42,7 +42,7 @@ fn block(object: &ObjectReport, styles: &Styles) -> String {
     section("mesh", mesh(&object.mesh, styles));
     section("servers", servers(&object.containers, styles));
     section("probes", probes(&object.probes, styles));
-    section("close-wait", close_wait(&object.close_wait));
+    section("close-wait", close_wait(object, styles));
     section("findings", findings(object, styles));
     section("verdict", vec![verdict(object.verdict, styles)]);
     section("patch", object.patch.0.iter().map(|operation| change(operation, styles)).collect());
@@ -120,9 +120,15 @@ fn probes(probes: &[ProbeReport], styles: &Styles) -> Vec<String> {
     with_notes(&rows, probes.iter().map(|probe| probe.why.as_str()), styles)
 }
 
-fn close_wait(plan: &CloseWaitReport) -> Vec<String> {
+fn close_wait(object: &ObjectReport, styles: &Styles) -> Vec<String> {
+    let plan = &object.close_wait;
     let timeout = plan.seconds.map(|timeout| format!(" {}", show(timeout.0))).unwrap_or_default();
-    vec![because(&format!("{}{timeout}", plan.action.as_str()), &plan.why)]
+    let mut lines = vec![because(&format!("{}{timeout}", plan.action.as_str()), &plan.why)];
+    match object.mesh.state {
+        MeshState::Injected | MeshState::WillBeInjected => lines.push(paint(HELPS, styles.faint)),
+        MeshState::NotMeshed => {}
+    }
+    lines
 }
 
 fn findings(object: &ObjectReport, styles: &Styles) -> Vec<String> {
