@@ -39,6 +39,8 @@ pub enum CheckId {
     OptedIn,
     /// Pod Security keeps nothing from being patched.
     PodSecurity,
+    /// No policy of someone else refuses what we patched, live.
+    PatchAdmitted,
     /// A pod is patched, live.
     DryRunPatched,
     /// A pod is rejected, live.
@@ -97,7 +99,7 @@ impl Category {
 
 impl CheckId {
     /// Every check, in the order in which they are made.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::ApiClient,
         Self::ApiQuery,
         Self::ApiVersion,
@@ -116,6 +118,7 @@ impl CheckId {
         Self::ModeLabels,
         Self::OptedIn,
         Self::PodSecurity,
+        Self::PatchAdmitted,
         Self::DryRunPatched,
         Self::DryRunRejected,
         Self::CloseWait,
@@ -146,6 +149,7 @@ impl CheckId {
             Self::ModeLabels => "mode-labels",
             Self::OptedIn => "opted-in",
             Self::PodSecurity => "pod-security",
+            Self::PatchAdmitted => "patch-admitted",
             Self::DryRunPatched => "dry-run-patched",
             Self::DryRunRejected => "dry-run-rejected",
             Self::CloseWait => "close-wait-values",
@@ -176,7 +180,8 @@ impl CheckId {
             Self::Lifetime => "certificates are not near their end",
             Self::ModeLabels => "labels of namespaces are understood",
             Self::OptedIn => "namespaces opt in",
-            Self::PodSecurity => "Pod Security of these namespaces lets linkerd-init be patched",
+            Self::PodSecurity => "these namespaces let linkerd-init be patched",
+            Self::PatchAdmitted => "no other policy refuses the patch (server-side dry run)",
             Self::DryRunPatched => "a pod is patched (server-side dry run)",
             Self::DryRunRejected => "a pod is rejected (server-side dry run)",
             Self::CloseWait => "close-wait timeouts of injected pods",
@@ -197,7 +202,7 @@ impl CheckId {
             Self::Configurations | Self::Order | Self::Reinvocation => Category::Webhooks,
             Self::CaBundle | Self::Lifetime => Category::Certificate,
             Self::ModeLabels | Self::OptedIn | Self::PodSecurity => Category::Namespaces,
-            Self::DryRunPatched | Self::DryRunRejected => Category::DryRun,
+            Self::PatchAdmitted | Self::DryRunPatched | Self::DryRunRejected => Category::DryRun,
             Self::CloseWait
             | Self::CloseWaitKernel
             | Self::CloseWaitFails
