@@ -408,6 +408,35 @@ mod tests {
         assert_eq!(inject(pod, namespace, false), expected);
     }
 
+    #[rstest]
+    #[case::nobody_says(None, None, None)]
+    #[case::by_the_pod(Some("true"), None, Some(true))]
+    #[case::by_the_namespace(None, Some("true"), Some(true))]
+    #[case::pod_against_namespace(Some("false"), Some("true"), Some(false))]
+    #[case::no_word_for_it(Some("yes"), None, None)]
+    fn native_sidecars_to_come(
+        #[case] pod: Option<&str>,
+        #[case] namespace: Option<&str>,
+        #[case] expected: Option<bool>,
+    ) {
+        const KEY: &str = "config.beta.linkerd.io/proxy-enable-native-sidecar";
+        let mut annotations = serde_json::json!({"linkerd.io/inject": "enabled"});
+        annotations[KEY] = pod.into();
+        if pod.is_none() {
+            annotations.as_object_mut().unwrap().remove(KEY);
+        }
+        let json =
+            serde_json::json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"annotations": annotations},
+                                      "spec": {"containers": [{"name": "web"}]}})
+            .to_string();
+        let object = Object::read(&json).unwrap().unwrap();
+        let mut context = Context::default();
+        let said = namespace.map(|value| (KEY.to_owned(), value.to_owned()));
+        context.namespaces.insert("shop".to_owned(), said.into_iter().collect());
+        let mesh = mesh(&object.pod, "shop", &context, Injection::AsAnnotated);
+        assert_eq!(mesh.proxy().unwrap().native, expected);
+    }
+
     #[test]
     fn a_pod_to_be_injected_says_what_its_proxy_will_be_told() {
         let mesh = of(&serde_json::json!({"metadata": {"annotations": {

@@ -2,7 +2,7 @@
 //!
 //! Pods come a page at a time, and of each only a [`PodSeen`] is kept.
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use jiff::civil::Date;
 use serde::Deserialize;
@@ -134,8 +134,30 @@ pub fn missing(snapshot: &Snapshot, name: &str) -> Option<CheckResult> {
 pub struct Kernels {
     /// Close-wait timeouts in seconds, by the UIDs of pods.
     pub timeouts: BTreeMap<String, u32>,
+    /// The entries of conntrack, by the UIDs of pods.
+    pub entries: BTreeMap<String, Entries>,
     /// Why pods could not be read.
     pub errors: Vec<String>,
+}
+
+/// The entries of conntrack in the network namespace of a pod.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Entries {
+    /// Those in CLOSE_WAIT.
+    pub close_wait: usize,
+    /// Those in any state.
+    pub all: u32,
+    /// How many there may be; 0 is no limit.
+    pub max: u32,
+}
+
+impl Entries {
+    /// Whether the limit is near (the share at which the alert NodeHighNumberConntrackEntriesUsed of node_exporter's
+    /// mixin fires).
+    fn is_near_its_end(&self) -> bool {
+        const NEAR: f64 = 0.75;
+        self.max > 0 && f64::from(self.all) > NEAR * f64::from(self.max)
+    }
 }
 
 /// The checks of `--proxy`; `kernels` are `None` if there was no way to read any.
@@ -154,6 +176,7 @@ pub fn checks(snapshot: &Snapshot, pods: &Read<Vec<PodSeen>>, kernels: Option<&K
     let acted_on: Vec<_> = pods.iter().filter(|pod| acting.contains(&pod.namespace.as_str())).collect();
     let mut results = values(pods);
     results.push(in_kernels(pods, kernels));
+    results.extend(kernels.map(|kernels| cost(pods, kernels)));
     results.extend([fails(pods), restarts(&acted_on), races(&acted_on)]);
     results
 }
@@ -228,6 +251,33 @@ fn in_kernels(pods: &[PodSeen], kernels: Option<&Kernels>) -> CheckResult {
     let mut result = CheckResult::of(id, outcome);
     if !values.is_empty() {
         result.description = format!("{}: {}", id.description(), values.join(", "));
+    }
+    result
+}
+
+/// What the timeout costs: the pod with the most entries in CLOSE_WAIT, and those that near the limit.
+fn cost(pods: &[PodSeen], kernels: &Kernels) -> CheckResult {
+    let id = CheckId::ConntrackEntries;
+    let mut counted: Vec<_> =
+        pods.iter().filter_map(|pod| Some((pod, *kernels.entries.get(&pod.uid)?))).collect();
+    counted.sort_by_key(|(_, entries)| Reverse(entries.close_wait));
+    let told = |(pod, entries): &(&PodSeen, Entries)| {
+        let Entries { close_wait, all, max } = entries;
+        let limit = if *max > 0 { format!(" of at most {max}") } else { String::new() };
+        let timeout = kernels.timeouts.get(&pod.uid).filter(|_| *close_wait > 0);
+        let rate = timeout.map(|seconds| {
+            let rate = *close_wait as f64 / f64::from(*seconds);
+            format!(": {rate:.2} connections a second stay half-closed for {seconds}s")
+        });
+        let rate = rate.unwrap_or_default();
+        format!("{}/{} {close_wait} in CLOSE_WAIT, {all}{limit} in all{rate}", pod.namespace, pod.name)
+    };
+    let near: Vec<_> = counted.iter().filter(|(_, entries)| entries.is_near_its_end()).map(told).collect();
+    let headline =
+        "at their limit, the kernel drops new connections of these; set a shorter closeWait.timeout";
+    let mut result = CheckResult::of(id, Outcome::warn_of(headline, &near));
+    if let Some(most) = counted.first() {
+        result.description = format!("{}: most in {}", id.description(), told(most));
     }
     result
 }

@@ -49,6 +49,8 @@ pub enum CheckId {
     CloseWait,
     /// What the kernel has.
     CloseWaitKernel,
+    /// What the timeout costs in entries of conntrack.
+    ConntrackEntries,
     /// Init containers that fail at it.
     CloseWaitFails,
     /// Pods from before the webhook.
@@ -99,7 +101,7 @@ impl Category {
 
 impl CheckId {
     /// Every check, in the order in which they are made.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::ApiClient,
         Self::ApiQuery,
         Self::ApiVersion,
@@ -123,6 +125,7 @@ impl CheckId {
         Self::DryRunRejected,
         Self::CloseWait,
         Self::CloseWaitKernel,
+        Self::ConntrackEntries,
         Self::CloseWaitFails,
         Self::Restarts,
         Self::ProbeRaces,
@@ -154,6 +157,7 @@ impl CheckId {
             Self::DryRunRejected => "dry-run-rejected",
             Self::CloseWait => "close-wait-values",
             Self::CloseWaitKernel => "close-wait-in-kernel",
+            Self::ConntrackEntries => "conntrack-entries",
             Self::CloseWaitFails => "close-wait-failing",
             Self::Restarts => "pods-to-restart",
             Self::ProbeRaces => "probe-races",
@@ -186,6 +190,7 @@ impl CheckId {
             Self::DryRunRejected => "a pod is rejected (server-side dry run)",
             Self::CloseWait => "close-wait timeouts of injected pods",
             Self::CloseWaitKernel => "close-wait timeouts in the kernels of injected pods",
+            Self::ConntrackEntries => "conntrack entries of injected pods are far from their limit",
             Self::CloseWaitFails => "no init container fails to set its close-wait timeout",
             Self::Restarts => "no pod is older than the webhook",
             Self::ProbeRaces => "no pod would be rejected if it were created again",
@@ -205,6 +210,7 @@ impl CheckId {
             Self::PatchAdmitted | Self::DryRunPatched | Self::DryRunRejected => Category::DryRun,
             Self::CloseWait
             | Self::CloseWaitKernel
+            | Self::ConntrackEntries
             | Self::CloseWaitFails
             | Self::Restarts
             | Self::ProbeRaces => Category::DataPlane,
