@@ -3,7 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{collections::BTreeMap, fmt::Write, fs, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use jiff::civil::{Date, date};
 use linkerd_linger::{
@@ -208,7 +213,7 @@ fn uninjected(after: &Value, told: &Told) -> Value {
     before
 }
 
-fn manifests(path: &PathBuf) -> (String, Vec<Value>, Context) {
+fn manifests(path: &Path) -> (String, Vec<Value>, Context) {
     let text = fs::read_to_string(path).unwrap();
     let read = manifest::read("", &text);
     let context = manifest::context(&read.documents);
@@ -217,7 +222,7 @@ fn manifests(path: &PathBuf) -> (String, Vec<Value>, Context) {
     (text, objects, context)
 }
 
-fn name_of(path: &PathBuf) -> String {
+fn name_of(path: &Path) -> String {
     path.strip_prefix(TESTS).unwrap().display().to_string()
 }
 
@@ -251,7 +256,7 @@ fn pairs() -> Vec<Pair> {
         }
     }
     let recorded = format!("{TESTS}/fixtures/reviews/real-injector");
-    let (_, workloads, _) = manifests(&PathBuf::from(format!("{recorded}/apps.yaml")));
+    let (_, workloads, _) = manifests(Path::new(&format!("{recorded}/apps.yaml")));
     for path in files(&recorded, &["json"]) {
         let request: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         let request = &request["request"];
