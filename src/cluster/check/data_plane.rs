@@ -13,6 +13,7 @@ use crate::{
     base::plural::count,
     judgement::{
         close_wait::{self, Now},
+        facts::deployment_of,
         finding::{Action, RuleId},
         judge::judge,
         policy::Policy,
@@ -21,11 +22,9 @@ use crate::{
     workload::{
         context::Context,
         object::{Kind, Object},
+        pod::TEMPLATE_HASH,
     },
 };
-
-/// The label that a Deployment gives its ReplicaSets and their pods.
-const TEMPLATE_HASH: &str = "pod-template-hash";
 
 /// What is to be known of a pod.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -58,8 +57,6 @@ struct Rest {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Metadata {
-    #[serde(default)]
-    labels: Option<BTreeMap<String, String>>,
     #[serde(default)]
     deletion_timestamp: Option<String>,
     #[serde(default)]
@@ -99,22 +96,21 @@ impl Judge {
             .that(Action::Reject)
             .find(|finding| finding.rule == RuleId::ProbeMatchesIdleTimeout)
             .map(|finding| finding.message.clone());
-        let owner = owner(&object, &metadata);
+        let owner = owner(&object);
         let (uid, name) = (metadata.uid.unwrap_or_default(), object.display_name());
         Some(PodSeen { uid, name, namespace: namespace.to_owned(), owner, close_wait, mended, rejected })
     }
 }
 
 /// The Deployment behind a ReplicaSet, else the controller, else the pod itself.
-fn owner(object: &Object<'_>, metadata: &Metadata) -> Workload {
+fn owner(object: &Object<'_>) -> Workload {
     let Some(owner) = &object.owner else {
         return Workload { kind: "pod".to_owned(), name: object.display_name() };
     };
     let (kind, name) = (owner.kind.to_lowercase(), owner.name.to_string());
     if kind == "replicaset" {
-        let hash = metadata.labels.as_ref().and_then(|labels| labels.get(TEMPLATE_HASH));
-        let deployment = hash.and_then(|hash| name.strip_suffix(hash.as_str())?.strip_suffix('-'));
-        if let Some(deployment) = deployment {
+        let hash = object.pod.labels.get(TEMPLATE_HASH);
+        if let Some(deployment) = deployment_of(&name, hash) {
             return Workload { kind: "deployment".to_owned(), name: deployment.to_owned() };
         }
     }

@@ -51,6 +51,14 @@ fn values_are_counted() {
 }
 
 #[test]
+fn a_deployment_is_found_without_the_label_of_its_template() {
+    let mut unlabelled = pod(PATCHED, "shop", "front");
+    unlabelled["metadata"]["labels"].as_object_mut().unwrap().remove("pod-template-hash");
+    let results = check(&[unlabelled]);
+    assert!(results[0].description.ends_with("the kernel's own in deployment/front (1 pod)"), "{results:?}");
+}
+
+#[test]
 fn pods_from_before_are_listed_with_the_command_that_mends_them() {
     let mut lonely = pod(PATCHED, "shop", "x");
     lonely["metadata"]["ownerReferences"] = json!([]);
