@@ -71,7 +71,7 @@ pub struct Plan {
     pub way: Result<Way, Obstacle>,
     /// The edits that set it.
     pub edits: Vec<Edit>,
-    /// Of a pod that is not injected yet, what will follow from each [`Setup`] that is possible.
+    /// Of a pod that is not injected yet, what will follow from each [`Setup`](crate::linkerd::expected::Setup) that is possible.
     pub forecasts: Vec<Forecast>,
 }
 
