@@ -27,7 +27,11 @@ use tokio::time::timeout;
 
 use crate::{
     base::{errors::describe, names},
-    cluster::check::{Read, ReadError, dry_run::Answer, pre::Permission},
+    cluster::check::{
+        CheckResult, Read, ReadError,
+        dry_run::{self, Answer, Trial},
+        pre::Permission,
+    },
 };
 
 /// The longest wait for one answer, as long as Linkerd's own checks wait (linkerd2 `RequestTimeout`).
@@ -227,7 +231,7 @@ impl Cluster {
     }
 
     /// Creates a pod for show: it passes all of admission, and is not stored.
-    pub async fn create_for_show(&self, namespace: &str, pod: &Value) -> Answer {
+    async fn create_for_show(&self, namespace: &str, pod: &Value) -> Answer {
         let what = format!("create pods in the namespace {namespace}, be it only for show");
         let params = PostParams { dry_run: true, ..PostParams::default() };
         let path = format!("/api/v1/namespaces/{namespace}/pods");
@@ -247,6 +251,16 @@ impl Cluster {
                 }
             }
         }
+    }
+
+    /// Makes a trial: creates its pod for show, and once more unpatched if something else than our webhook refuses it.
+    pub async fn prove(&self, trial: &Trial) -> CheckResult {
+        let answer = self.create_for_show(&trial.namespace, &trial.pod).await;
+        let unpatched = match trial.without_patch(&answer) {
+            Some(pod) => Some(self.create_for_show(&trial.namespace, &pod).await),
+            None => None,
+        };
+        dry_run::result(trial, &answer, unpatched.as_ref())
     }
 
     async fn read<T: DeserializeOwned, E: std::error::Error + 'static>(

@@ -3,6 +3,7 @@
 //!
 //! Turns a Pod into a [`Mesh`]. What the linkerd-init container needs is in [`proxy_init`].
 
+pub mod expected;
 pub mod pool;
 pub mod ports;
 pub mod proxy_init;
@@ -16,7 +17,7 @@ use self::{
     version::{Line, Version},
 };
 use crate::workload::{
-    context::Context,
+    context::{Context, Unprivileged},
     environment,
     image::ImageRef,
     pod::{Container, ContainerList, EnvVar, Kept, Pod},
@@ -38,13 +39,16 @@ const SKIP_INBOUND_PORTS: &str = "config.linkerd.io/skip-inbound-ports";
 const OPAQUE_PORTS: &str = "config.linkerd.io/opaque-ports";
 /// Variables for the proxy, as a JSON array of EnvVar (2.20, edge-26.4.3, linkerd2 #15156).
 const PROXY_ADDITIONAL_ENV: &str = "config.linkerd.io/proxy-additional-env";
+/// The image of linkerd-init, up to 2.19.
+const INIT_IMAGE: &str = "config.linkerd.io/init-image";
 /// A version that the user chose for the injector.
 const CONFIG_PROXY_VERSION: &str = "config.linkerd.io/proxy-version";
 /// The same as [`OPAQUE_PORTS`], in the proxy's environment.
 const OPAQUE_PORTS_ENV: &str = "LINKERD2_PROXY_INBOUND_PORTS_DISABLE_PROTOCOL_DETECTION";
 
-/// The proxy's own ports (control 4190, admin 4191): the injector always skips them.
-const ALWAYS_SKIPPED: &str = "4190,4191";
+/// The proxy's own ports and their defaults: the injector always skips them. The CNI plugin goes by its own settings.
+const OWN_PORTS: [(&str, &str); 2] =
+    [("config.linkerd.io/control-port", "4190"), ("config.linkerd.io/admin-port", "4191")];
 /// Skipped besides when nothing is said, since 2.11 (`values.yaml`, `proxyInit.ignoreInboundPorts`).
 const DEFAULT_SKIPPED: &str = "4567,4568";
 /// Opaque when nothing is said, since 2.11 (`values.yaml`, `proxy.opaquePorts`).
@@ -231,7 +235,7 @@ fn injected(pod: &Pod<'_>, proxy: &Container<'_>, namespace: &str, context: &Con
     let version = Version::parse(annotated).or_else(|| Version::parse(tag));
     let (skipped, redirected_only) = match init {
         Some(init) => skipped_by_proxy_init(init),
-        None => (skipped_by_annotation(pod.annotations.get(SKIP_INBOUND_PORTS), ""), None),
+        None => (skipped_by_cni(pod.annotations.get(SKIP_INBOUND_PORTS)), None),
     };
     let line = version.map_or_else(|| line_by_shape(pod, init), Version::line);
     let last = |name: &str| proxy.env.iter().rev().find(|var| &*var.name == name);
@@ -303,11 +307,13 @@ fn skipped_by_proxy_init(init: &Container<'_>) -> (PortSet, Option<PortSet>) {
     (values("--inbound-ports-to-ignore").unwrap_or_default(), values("--ports-to-redirect"))
 }
 
-fn skipped_by_annotation(annotation: Option<&str>, default: &str) -> PortSet {
-    PortSet::parse([ALWAYS_SKIPPED, annotation.unwrap_or(default)])
+/// The ports that the CNI plugin skips, which skips no other that nobody names (`linkerd2-cni`, `ignoreInboundPorts`).
+fn skipped_by_cni(annotation: Option<&str>) -> PortSet {
+    PortSet::parse(OWN_PORTS.into_iter().map(|(_, port)| port).chain(annotation))
 }
 
-/// What the injector will write: the pod's annotations win over those of its namespace.
+/// What the injector will write: the pod's annotations win over those of its namespace. Where Pod Security refuses
+/// linkerd-init, which has NET_ADMIN and NET_RAW, only linkerd-cni is left.
 fn to_come(pod: &Pod<'_>, namespace: &str, context: &Context) -> Proxy {
     let of_namespace = |key: &str| context.namespace_annotation(namespace, key);
     let annotations = &pod.annotations;
@@ -329,12 +335,18 @@ fn to_come(pod: &Pod<'_>, namespace: &str, context: &Context) -> Proxy {
         version_text,
         line,
     };
+    let cni = context.unprivileged.get(namespace) == Some(&Unprivileged::PodSecurity);
     Proxy {
-        native: native_annotation(annotations),
+        native: native_annotation(annotations, of_namespace),
         version,
         line,
-        cni: false,
-        skipped: skipped_by_annotation(either(SKIP_INBOUND_PORTS), DEFAULT_SKIPPED),
+        cni,
+        skipped: if cni {
+            skipped_by_cni(either(SKIP_INBOUND_PORTS))
+        } else {
+            let own = OWN_PORTS.into_iter().map(|(key, default)| either(key).unwrap_or(default));
+            PortSet::parse(own.chain([either(SKIP_INBOUND_PORTS).unwrap_or(DEFAULT_SKIPPED)]))
+        },
         redirected_only: None,
         opaque: PortSet::parse_named([either(OPAQUE_PORTS).unwrap_or(DEFAULT_OPAQUE)], &named_ports(pod)),
         pool: told.pool(),
@@ -347,10 +359,15 @@ fn named_ports<'p>(pod: &'p Pod<'_>) -> Names<'p> {
     ports.filter_map(|port| Some((&**port.name.as_ref()?, port.number))).collect()
 }
 
-fn native_annotation(annotations: &Kept<'_>) -> Option<bool> {
+/// Of each annotation that of the pod wins over that of the namespace.
+fn native_annotation<'a>(
+    annotations: &'a Kept<'_>,
+    of_namespace: impl Fn(&str) -> Option<&'a str>,
+) -> Option<bool> {
     ["config.linkerd.io", "config.beta.linkerd.io", "config.alpha.linkerd.io"]
         .into_iter()
-        .find_map(|prefix| annotations.get(&format!("{prefix}/proxy-enable-native-sidecar")))
+        .map(|prefix| format!("{prefix}/proxy-enable-native-sidecar"))
+        .find_map(|key| annotations.get(&key).or_else(|| of_namespace(&key)))
         .and_then(|value| value.parse().ok())
 }
 
@@ -389,6 +406,35 @@ mod tests {
         #[case] expected: Result<(), NotMeshed>,
     ) {
         assert_eq!(inject(pod, namespace, false), expected);
+    }
+
+    #[rstest]
+    #[case::nobody_says(None, None, None)]
+    #[case::by_the_pod(Some("true"), None, Some(true))]
+    #[case::by_the_namespace(None, Some("true"), Some(true))]
+    #[case::pod_against_namespace(Some("false"), Some("true"), Some(false))]
+    #[case::no_word_for_it(Some("yes"), None, None)]
+    fn native_sidecars_to_come(
+        #[case] pod: Option<&str>,
+        #[case] namespace: Option<&str>,
+        #[case] expected: Option<bool>,
+    ) {
+        const KEY: &str = "config.beta.linkerd.io/proxy-enable-native-sidecar";
+        let mut annotations = serde_json::json!({"linkerd.io/inject": "enabled"});
+        annotations[KEY] = pod.into();
+        if pod.is_none() {
+            annotations.as_object_mut().unwrap().remove(KEY);
+        }
+        let json =
+            serde_json::json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"annotations": annotations},
+                                      "spec": {"containers": [{"name": "web"}]}})
+            .to_string();
+        let object = Object::read(&json).unwrap().unwrap();
+        let mut context = Context::default();
+        let said = namespace.map(|value| (KEY.to_owned(), value.to_owned()));
+        context.namespaces.insert("shop".to_owned(), said.into_iter().collect());
+        let mesh = mesh(&object.pod, "shop", &context, Injection::AsAnnotated);
+        assert_eq!(mesh.proxy().unwrap().native, expected);
     }
 
     #[test]

@@ -312,7 +312,7 @@ fn a_certificate_of_ones_own_is_installed_without_its_key() {
     let output = run(directory.path(), &["install", "--tls", "byo", "--ca-bundle", "all.pem"], "");
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let bundle = STANDARD.encode(read("ca.crt"));
-    assert_eq!(stdout(&output).matches(&bundle).count(), 12);
+    assert_eq!(stdout(&output).matches(&bundle).count(), 18);
     assert!(!stdout(&output).contains(&STANDARD.encode(&read("tls.key")[..60])));
     // A key that may be in use is not written over.
     let again = run(directory.path(), &["certs", "issue", "--out", "mine"], "");

@@ -17,12 +17,17 @@ use std::{
     },
 };
 
-use k8s_openapi::api::core::v1::{Event, Pod};
+use jiff::civil::date;
+use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
 use kube::{Api, api::ListParams};
 use linkerd_linger::{
     admission::serve::{self, CertificateSource, Config, Running, Waits},
     base::names,
-    cluster::install::{self, Options, Tls},
+    cluster::{
+        self as cluster_of_kubeconfig,
+        check::{CheckId, CheckResult, Outcome, dry_run},
+        install::{self, Options, Tls},
+    },
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -409,6 +414,87 @@ async fn a_container_that_is_added_later_is_judged_too() {
     let stored = bed.stored(&namespace, &pod_of(&template(GUNICORN, 7))).await;
     assert_patched(&stored);
     assert!(containers(&stored, "containers").contains_key("logger"));
+}
+
+/// Refuses privileged containers in the namespaces with a label, as Gatekeeper and Kyverno do without Pod Security.
+fn no_privilege() -> String {
+    let policy = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": "no-privilege"},
+        "spec": {
+            "matchConstraints": {"resourceRules": [{
+                "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"],
+            }]},
+            "validations": [{
+                "expression": "!object.spec.?initContainers.orValue([]).exists(c, \
+                               c.?securityContext.privileged.orValue(false))",
+                "message": "privileged init containers are not allowed",
+            }],
+        },
+    });
+    let binding = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": "no-privilege"},
+        "spec": {
+            "policyName": "no-privilege",
+            "validationActions": ["Deny"],
+            "matchResources": {
+                "namespaceSelector": {"matchLabels": {Other::label("no-privilege"): "called"}},
+            },
+        },
+    });
+    json!({"apiVersion": "v1", "kind": "List", "items": [policy, binding]}).to_string()
+}
+
+#[tokio::test]
+async fn a_policy_that_refuses_our_patch_is_told_and_the_label_ends_it() {
+    let Some(bed) = bed().await else { return };
+    bed.cluster.kubectl_with(&["apply", "-f", "-"], &no_privilege()).await.ok();
+    let namespace = bed.namespace("enforce", &["no-privilege"]).await;
+    let pod = injected("front-nginx");
+    eventually("the policy refuses what we patch", async || {
+        let told = bed.create(&namespace, &pod, &["--dry-run=server"]).await;
+        !told.success && told.stderr.contains("ValidatingAdmissionPolicy 'no-privilege'")
+    })
+    .await;
+
+    let kubeconfig = Some(bed.cluster.kubeconfig());
+    let target = cluster_of_kubeconfig::Target { kubeconfig, ..Default::default() };
+    let client = cluster_of_kubeconfig::Cluster::connect(&target).await.unwrap();
+    let results = async || {
+        let mut snapshot = client.snapshot("linkerd").await;
+        let is_ours = |it: &Namespace| it.metadata.name.as_deref() == Some(&namespace);
+        snapshot.namespaces.as_mut().unwrap().retain(is_ours);
+        let (trials, mut results) = dry_run::trials(&snapshot, date(2026, 11, 23));
+        for trial in &trials {
+            results.push(client.prove(trial).await);
+        }
+        results
+    };
+    let refused = results().await;
+    let Some(CheckResult { outcome: Outcome::Error(why), .. }) =
+        refused.iter().find(|result| result.id == CheckId::PatchAdmitted)
+    else {
+        panic!("{refused:?}")
+    };
+    assert!(why.contains("the ValidatingAdmissionPolicy no-privilege refuses a pod"), "{why}");
+    assert!(why.contains("label the namespace linkerd-linger.io/privileged=never"), "{why}");
+
+    let label = ["label", "namespace", &namespace, "linkerd-linger.io/privileged=never"];
+    bed.cluster.kubectl(&label).await.ok();
+    eventually("the pod is admitted unpatched", async || {
+        bed.create(&namespace, &pod, &["--dry-run=server"]).await.success
+    })
+    .await;
+    let told = bed.create(&namespace, &pod, &["-o", "json"]).await.ok();
+    assert_eq!(init(&told.json())["args"], init(&pod)["args"]);
+    assert!(told.stderr.contains("the namespace allows no privileged container"), "{}", told.stderr);
+    let told = bed.create(&namespace, &injected("cart-gunicorn"), &[]).await;
+    assert!(!told.success && told.stderr.contains(REASON), "probes are judged all the same: {told:?}");
+    let labelled = results().await;
+    assert!(labelled.iter().all(|result| result.outcome == Outcome::Good), "{labelled:?}");
 }
 
 #[tokio::test]

@@ -211,6 +211,10 @@ fn paths(options: &Options, namespace: &[(&str, &str)]) -> Vec<String> {
 #[case::unknown_word_is_the_default(Some(Mode::Warn), &[("linkerd-linger.io/mode", "Enforce")], &["/mutate/warn", "/validate/warn"])]
 #[case::unknown_word_without_default(None, &[("linkerd-linger.io/mode", "Enforce")], &[])]
 #[case::no_privileged_pods(Some(Mode::Enforce), &[("pod-security.kubernetes.io/enforce", "baseline")], &["/mutate/enforce/unprivileged", "/validate/enforce/unprivileged"])]
+#[case::never_privileged(Some(Mode::Warn), &[("linkerd-linger.io/privileged", "never")], &["/mutate/warn/unprivileged", "/validate/warn/unprivileged"])]
+#[case::both_say_never(Some(Mode::Warn), &[("linkerd-linger.io/privileged", "never"), ("pod-security.kubernetes.io/enforce", "restricted")], &["/mutate/warn/unprivileged", "/validate/warn/unprivileged"])]
+#[case::our_label_beats_a_privileged_level(Some(Mode::Warn), &[("linkerd-linger.io/privileged", "never"), ("pod-security.kubernetes.io/enforce", "privileged")], &["/mutate/warn/unprivileged", "/validate/warn/unprivileged"])]
+#[case::unknown_value_of_our_label(Some(Mode::Warn), &[("linkerd-linger.io/privileged", "false")], &["/mutate/warn", "/validate/warn"])]
 #[case::privileged_pods(Some(Mode::Enforce), &[("pod-security.kubernetes.io/enforce", "privileged")], &["/mutate/enforce", "/validate/enforce"])]
 fn the_labels_choose_the_path(
     #[case] default_mode: Option<Mode>,

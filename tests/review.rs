@@ -208,8 +208,8 @@ async fn with_an_image_every_pod_gets_its_timeout() {
 #[tokio::test]
 async fn where_the_namespace_refuses_privilege_there_is_a_warning_and_none_is_given() {
     let hook = Hook::with_image("closeWait: {cni: true}\n");
-    let expected = "linkerd-linger: the namespace's Pod Security refuses what sets the close-wait timeout: the kernel's \
-                    60s stay";
+    let expected = "linkerd-linger: the namespace allows no privileged container to set the close-wait timeout: the \
+                    kernel's 60s stay";
     for (name, review) in without_a_linkerd_that_can() {
         for door in Door::ALL {
             let admission = hook.enter(Entry::unprivileged(door, Mode::Warn), &review).await;

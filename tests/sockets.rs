@@ -167,14 +167,24 @@ async fn the_timeout_of_another_namespace_is_read() {
     let of_file = json(&["--netns", &format!("/proc/{pid}/ns/net")]).await;
     assert_eq!(of_file["namespaces"][0]["closeWaitTimeoutSeconds"], 3600);
     assert_eq!(of_file["namespaces"][0]["sockets"].as_array().unwrap().len(), 0);
+    assert_eq!(of_file["namespaces"][0]["conntrackEntries"], 0);
+    let max = std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max").unwrap();
+    assert_eq!(of_file["namespaces"][0]["conntrackMax"].to_string(), max.trim(), "one limit for all");
     let of_node = json(&["--node"]).await;
     let inode = &of_file["namespaces"][0]["inode"];
     let namespaces = of_node["namespaces"].as_array().unwrap();
     let found = namespaces.iter().find(|namespace| namespace["inode"] == *inode).unwrap();
     assert_eq!(found["closeWaitTimeoutSeconds"], 3600);
     let metrics = sockets(&["--node", "-o", "prometheus"]).await;
-    let line = format!("linger_close_wait_timeout_seconds{{pod=\"\",uid=\"{inode}\"}} 3600");
-    assert!(String::from_utf8(metrics.stdout).unwrap().lines().any(|found| found == line));
+    let metrics = String::from_utf8(metrics.stdout).unwrap();
+    for (name, value) in [
+        ("linger_close_wait_timeout_seconds", "3600"),
+        ("linger_conntrack_entries", "0"),
+        ("linger_conntrack_entries_limit", max.trim()),
+    ] {
+        let line = format!("{name}{{pod=\"\",uid=\"{inode}\"}} {value}");
+        assert!(metrics.lines().any(|found| found == line), "{line}");
+    }
 }
 
 /// Makes half-closed connections in the network namespace of a process, in a thread that has moved there.

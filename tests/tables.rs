@@ -18,7 +18,7 @@ use linkerd_linger::{
     cli::Cli,
     judgement::{finding::RuleId, rules::RULES},
     servers::{Catalog, FAMILIES, Server},
-    workload::annotations,
+    workload::{annotations, context::PRIVILEGED_LABEL},
 };
 use serde_json::Value;
 
@@ -147,7 +147,8 @@ fn each_annotation_is_documented_and_each_documented_one_exists() {
             let rest = &text[at..];
             let name = |c: char| !(c.is_ascii_lowercase() || matches!(c, '-' | '/' | '.'));
             let key = rest.split(name).next().unwrap();
-            let known = key == annotations::PREFIX || annotations::ALL.contains(&key);
+            let known =
+                [annotations::PREFIX, PRIVILEGED_LABEL].contains(&key) || annotations::ALL.contains(&key);
             assert!(known, "{document} invents {key}");
         }
     }

@@ -10,7 +10,10 @@ use jiff::civil::Date;
 use serde::Deserialize;
 
 use self::answer::Answer;
-pub use self::{entry::Entry, wording::counted};
+pub use self::{
+    entry::{Entry, UNPRIVILEGED},
+    wording::counted,
+};
 use crate::{
     base::text::{Text, nullable},
     judgement::{
@@ -21,7 +24,7 @@ use crate::{
     },
     linkerd::{self, Injection},
     workload::{
-        context::Context,
+        context::{Context, Unprivileged},
         object::{Kind, Manifest, Object},
     },
 };
@@ -368,7 +371,7 @@ fn answered<T>(
     };
     let mut alone = Context { known_images: policy.facts.index.clone(), ..Context::default() };
     if entry.unprivileged {
-        alone.unprivileged.insert(request.namespace.to_string());
+        alone.unprivileged.insert(request.namespace.to_string(), Unprivileged::PodSecurityOrLabel);
     }
     let mut verdict = judge::judge(object, &request.namespace, &alone, policy, today, injection).verdict;
     if object.kind != Kind::Pod {

@@ -157,7 +157,16 @@ async fn kernels(cluster: &Cluster, namespace: Option<&str>) -> Option<data_plan
     let timeouts = report.namespaces.iter().filter_map(|namespace| {
         Some((namespace.pod_uid.as_deref()?.to_owned(), namespace.close_wait_timeout_seconds?))
     });
-    Some(data_plane::Kernels { timeouts: timeouts.collect(), errors: report.errors })
+    let entries = report.namespaces.iter().filter_map(|namespace| {
+        let entries = data_plane::Entries {
+            close_wait: namespace.conntrack_close_wait?,
+            all: namespace.conntrack_entries?,
+            max: namespace.conntrack_max?,
+        };
+        Some((namespace.pod_uid.as_deref()?.to_owned(), entries))
+    });
+    let entries = entries.collect();
+    Some(data_plane::Kernels { timeouts: timeouts.collect(), entries, errors: report.errors })
 }
 
 /// Looks again until nothing is left that may become well by itself, or the deadline comes.
@@ -169,8 +178,7 @@ async fn until_well(cluster: &Cluster, args: &Args, deadline: Instant) -> (Snaps
         if snapshot.is_installed() {
             let (trials, instead) = dry_run::trials(&snapshot, today());
             for trial in &trials {
-                let answer = cluster.create_for_show(&trial.namespace, &trial.pod).await;
-                results.push(dry_run::result(trial, &answer));
+                results.push(cluster.prove(trial).await);
             }
             results.extend(instead);
         }

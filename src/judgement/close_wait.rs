@@ -3,12 +3,13 @@
 //!
 //! Turns a Survey and the policy's wish into a [`Plan`]. The rules make findings of it.
 
+mod forecast;
 mod own_init;
 mod pod_sysctl;
 mod with_proxy_init;
 
 use self::own_init::Own;
-pub use self::own_init::read_image;
+pub use self::{forecast::Forecast, own_init::read_image};
 use crate::{
     base::{duration, names::INIT_CONTAINER},
     judgement::{
@@ -22,6 +23,7 @@ use crate::{
     },
     workload::{
         annotations::{CloseWait, MAX_SECONDS, MIN_SECONDS},
+        context::Unprivileged,
         pod::Pod,
     },
 };
@@ -76,6 +78,8 @@ pub struct Plan {
     pub way: Result<Way, Obstacle>,
     /// The edits that set it.
     pub edits: Vec<Edit>,
+    /// Of a pod that is not injected yet, what will follow from each [`Setup`](crate::linkerd::expected::Setup) that is possible.
+    pub forecasts: Vec<Forecast>,
 }
 
 /// The ways to set the timeout.
@@ -113,8 +117,8 @@ pub enum Obstacle {
     NoImage,
     /// Linkerd cannot do it, and the policy lets nobody else.
     OnlyProxyInit,
-    /// The namespace's Pod Security would refuse the pod.
-    PodSecurity,
+    /// The namespace would refuse the pod.
+    Unprivileged,
     /// A container is not as its name says, so it must not be made privileged.
     Untrusted {
         /// Its name.
@@ -127,7 +131,7 @@ impl Obstacle {
     const fn rule(self) -> Option<RuleId> {
         match self {
             Self::NotWanted => None,
-            Self::NoImage | Self::OnlyProxyInit | Self::PodSecurity => Some(RuleId::CloseWaitUnsupported),
+            Self::NoImage | Self::OnlyProxyInit | Self::Unprivileged => Some(RuleId::CloseWaitUnsupported),
             Self::Untrusted { .. } => Some(RuleId::CloseWaitUntrusted),
         }
     }
@@ -146,13 +150,14 @@ impl Plan {
             rule: obstacle.rule(),
             way: Err(obstacle),
             edits: Vec::new(),
+            forecasts: Vec::new(),
         }
     }
 
     fn keep(way: Way, seconds: u32) -> Self {
         let why = way.sets(seconds);
         let (action, seconds) = (PlanAction::Keep, Some(seconds));
-        Self { action, seconds, why, rule: None, way: Ok(way), edits: Vec::new() }
+        Self { action, seconds, why, rule: None, way: Ok(way), edits: Vec::new(), forecasts: Vec::new() }
     }
 }
 
@@ -216,29 +221,26 @@ fn working_flag(pod: &Pod<'_>, init: &ProxyInit<'_>) -> Result<Option<u32>, Stri
     }
 }
 
-/// Plans the close-wait timeout of a pod.
+/// Plans the close-wait timeout of a pod. Of one that is not injected yet, what will be planned once it is.
 pub fn plan(survey: &Survey<'_, '_>, policy: &Wish) -> Plan {
     match &survey.mesh {
-        Mesh::Not(why) => return Plan::nothing(why.to_string()),
-        Mesh::WillBeInjected(_) if survey.unprivileged => {
-            return Plan::nothing(
-                "linkerd-init is not there yet; the namespace enforces Pod Security baseline or restricted, which \
-                 refuses linkerd-init itself (NET_ADMIN and NET_RAW), so that the pod needs linkerd-cni and is not patched",
-            );
-        }
-        Mesh::WillBeInjected(_) => {
-            return Plan::nothing("linkerd-init is not there yet; once it is injected, the pod is patched");
-        }
-        Mesh::Injected(_) => {}
+        Mesh::Not(why) => Plan::nothing(why.to_string()),
+        Mesh::WillBeInjected(_) => forecast::forecast(survey, policy),
+        Mesh::Injected(_) => plan_injected(survey, survey.pod, policy),
     }
+}
+
+/// Plans the close-wait timeout of an injected pod: the surveyed one, or one that it may become.
+fn plan_injected(survey: &Survey<'_, '_>, pod: &Pod<'_>, policy: &Wish) -> Plan {
     let (wanted, from) = match wanted(survey, policy) {
         Ok(wanted) => wanted,
         Err(off) => return Plan::nothing(off),
     };
-    let (pod, init) = (survey.pod, survey.proxy_init.as_ref());
+    let init = ProxyInit::find(pod);
+    let init = init.as_ref();
     let own = own_init::find(pod, policy.init_image.as_deref());
     let now = sets(pod, init, &own);
-    let planner = Planner { survey, policy, init, own, now, wanted };
+    let planner = Planner { pod, unprivileged: survey.unprivileged, policy, init, own, now, wanted };
     match (planner.way(), &planner.now) {
         (_, Now::Sets(way, seconds)) => Plan::keep(*way, *seconds),
         (Ok(way), Now::Unset | Now::Fails(_)) => planner.plan(way, &from),
@@ -267,7 +269,8 @@ fn wanted(survey: &Survey<'_, '_>, policy: &Wish) -> Result<(u32, String), Strin
 
 /// All that a plan for a pod that does not do it by itself follows from.
 struct Planner<'p> {
-    survey: &'p Survey<'p, 'p>,
+    pod: &'p Pod<'p>,
+    unprivileged: Option<Unprivileged>,
     policy: &'p Wish,
     init: Option<&'p ProxyInit<'p>>,
     own: Own<'p>,
@@ -298,10 +301,9 @@ impl Planner<'_> {
                 _ => error,
             }),
         };
-        if self.survey.unprivileged {
-            let why = "the namespace enforces Pod Security baseline or restricted, which refuse a privileged \
-                       container and this sysctl";
-            return Err((Obstacle::PodSecurity, why.to_owned()));
+        if let Some(unprivileged) = self.unprivileged {
+            let why = format!("{}, so nothing privileged is added", unprivileged.why());
+            return Err((Obstacle::Unprivileged, why));
         }
         match (&self.now, forged) {
             // Its arguments mean what they do to proxy-init only if it is proxy-init.
@@ -313,7 +315,7 @@ impl Planner<'_> {
     /// That linkerd-init is not Linkerd's, where it would be made privileged.
     fn forged(&self) -> Option<(Obstacle, String)> {
         let init = self.init.filter(|init| !init.combined)?;
-        let why = init.forged(self.survey.pod, &self.policy.images)?;
+        let why = init.forged(self.pod, &self.policy.images)?;
         let container = proxy_init::NAME;
         Some((Obstacle::Untrusted { container }, format!("{container} gets no privilege from us: {why}")))
     }
@@ -354,7 +356,7 @@ impl Planner<'_> {
     }
 
     fn plan(&self, way: Way, from: &str) -> Plan {
-        let pod = self.survey.pod;
+        let pod = self.pod;
         // What somebody told linkerd-init stays, whoever sets it then.
         let told = self.init.and_then(ProxyInit::told);
         let mut seconds = told.unwrap_or(self.wanted);
@@ -388,21 +390,29 @@ impl Planner<'_> {
                 (PlanAction::Patch, RuleId::CloseWaitUnset, format!("wanted by {from}"))
             }
         };
-        Plan { action, seconds: Some(seconds), why, rule: Some(rule), way: Ok(way), edits }
+        Plan {
+            action,
+            seconds: Some(seconds),
+            why,
+            rule: Some(rule),
+            way: Ok(way),
+            edits,
+            forecasts: Vec::new(),
+        }
     }
 
     /// The seconds that the pod sets without linkerd-init.
     fn beside(&self) -> Option<u32> {
         match &self.own {
             Own::Ours(ours) if ours.early && ours.seconds.is_some() => ours.seconds,
-            Own::Absent | Own::Ours(_) | Own::Foreign(_) => pod_sysctl::seconds(self.survey.pod),
+            Own::Absent | Own::Ours(_) | Own::Foreign(_) => pod_sysctl::seconds(self.pod),
         }
     }
 
     /// Our container, first of all: any other init container could open connections. These edits come last, since they
     /// move the containers that others point to.
     fn own_edits(&self, seconds: u32) -> Vec<Edit> {
-        let pod = self.survey.pod;
+        let pod = self.pod;
         let Some(image) = &self.policy.init_image else { return Vec::new() };
         let ours = own_init::container(pod, image, seconds);
         let mut first = pod.pointer(["spec", "initContainers"]);

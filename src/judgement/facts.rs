@@ -17,6 +17,7 @@ use crate::{
     workload::{
         image_config::{ImageFacts, ImageIndex},
         object::Object,
+        pod::TEMPLATE_HASH,
     },
 };
 
@@ -148,17 +149,25 @@ impl ServerFact {
 pub fn workload<'o>(object: &'o Object<'_>) -> Option<(&'o str, &'o str)> {
     let own = || Some((object.kind.as_str(), &**object.name.as_ref()?));
     match &object.owner {
-        Some(owner) if &*owner.kind == "ReplicaSet" => Some(("Deployment", deployment_of(&owner.name)?)),
+        Some(owner) if &*owner.kind == "ReplicaSet" => {
+            let hash = object.pod.labels.get(TEMPLATE_HASH);
+            Some(("Deployment", deployment_of(&owner.name, hash)?))
+        }
         Some(owner) => Some((&owner.kind, &owner.name)),
         None => own(),
     }
 }
 
-/// The Deployment of a ReplicaSet: its name without the hash of the pod template (kubernetes `SafeEncodeString`).
-fn deployment_of(replica_set: &str) -> Option<&str> {
+/// The Deployment of a ReplicaSet: its name without the hash of the pod template, which its pods have as a label. Without
+/// the label the name alone shows it (kubernetes `SafeEncodeString`).
+pub fn deployment_of<'r>(replica_set: &'r str, template_hash: Option<&str>) -> Option<&'r str> {
     const HASH: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-    let (name, hash) = replica_set.rsplit_once('-')?;
-    (!hash.is_empty() && hash.len() <= 10 && hash.bytes().all(|byte| HASH.contains(&byte))).then_some(name)
+    let labelled = template_hash.and_then(|hash| replica_set.strip_suffix(hash)?.strip_suffix('-'));
+    labelled.or_else(|| {
+        let (name, hash) = replica_set.rsplit_once('-')?;
+        (!hash.is_empty() && hash.len() <= 10 && hash.bytes().all(|byte| HASH.contains(&byte)))
+            .then_some(name)
+    })
 }
 
 #[cfg(test)]

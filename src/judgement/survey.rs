@@ -8,12 +8,13 @@ use crate::{
     base::duration,
     linkerd::{
         self, Injection, Mesh, Proxy,
+        expected::Setup,
         proxy_init::{self, ProxyInit},
     },
     servers::{self, Answer, Catalog, Evidence, Idle, Served, Window},
     workload::{
         annotations::{Annotations, IDLE_TIMEOUT, IdleTimeout},
-        context::Context,
+        context::{Context, Unprivileged},
         pod::{Container, Handler, Pod, Probe},
     },
 };
@@ -33,8 +34,19 @@ pub struct Survey<'p, 'c> {
     pub probes: Vec<ProbeUse<'p>>,
     /// Its linkerd-init.
     pub proxy_init: Option<ProxyInit<'p>>,
-    /// The namespace's Pod Security refuses privileged containers and unsafe sysctls.
-    pub unprivileged: bool,
+    /// What the injector may make of a pod that it has not seen yet.
+    pub expected: Vec<Expected<'p>>,
+    /// Why the namespace refuses privileged containers and unsafe sysctls, if it does.
+    pub unprivileged: Option<Unprivileged>,
+}
+
+/// A pod as the injector may set it up.
+#[derive(Debug)]
+pub struct Expected<'p> {
+    /// How.
+    pub setup: Setup,
+    /// The pod with the containers of Linkerd.
+    pub pod: Pod<'p>,
 }
 
 /// A container with its server.
@@ -196,8 +208,14 @@ pub fn of<'p, 'c>(
             way: way(mesh.proxy(), probe),
         })
         .collect();
-    let unprivileged = context.unprivileged.contains(namespace);
-    Survey { pod, mesh, annotations, apps, probes, proxy_init: ProxyInit::find(pod), unprivileged }
+    let unprivileged = context.unprivileged.get(namespace).copied();
+    let expected = match &mesh {
+        Mesh::WillBeInjected(proxy) => Setup::possible(proxy)
+            .map(|setup| Expected { setup, pod: setup.inject(pod, namespace, context) })
+            .collect(),
+        Mesh::Injected(_) | Mesh::Not(_) => Vec::new(),
+    };
+    Survey { pod, mesh, annotations, apps, probes, proxy_init: ProxyInit::find(pod), expected, unprivileged }
 }
 
 /// The idle timeout that the annotation declares; its evidence is the annotation.

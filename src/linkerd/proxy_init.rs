@@ -21,7 +21,7 @@ pub const UPSTREAM_IMAGES: [&str; 3] =
 
 /// The end of `command[0]` where proxy-init runs from the proxy's image (2.20 and newer, edge-25.11.3, linkerd2
 /// 0e9a38d7d): that image has no `sysctl`, and with the flag the container crash-loops.
-const COMBINED_COMMAND: &str = "linkerd2-proxy-init";
+pub(super) const COMBINED_COMMAND: &str = "linkerd2-proxy-init";
 
 /// The flags that the injector writes, and how each takes its value (`_proxy-init.tpl` of 2.9 to 2.20).
 const INJECTED_FLAGS: [(&str, Takes); 14] = [

@@ -20,7 +20,7 @@ use crate::{
         text::{Text, nullable},
         yaml::{self, YamlError},
     },
-    workload::context::{Context, POD_SECURITY_LABEL, UNPRIVILEGED},
+    workload::context::{Context, Unprivileged},
 };
 
 /// What a file holds.
@@ -100,12 +100,10 @@ pub fn context<'d>(documents: impl IntoIterator<Item = &'d Document>) -> Context
         let Ok(object) = serde_json::from_str::<Surrounding<'_>>(document.json()) else { continue };
         let metadata = object.metadata;
         if document.kind() == "Namespace" {
-            let refuses = |(key, level): (&Text<'_>, &Option<Text<'_>>)| {
-                &**key == POD_SECURITY_LABEL
-                    && level.as_deref().is_some_and(|level| UNPRIVILEGED.contains(&level))
-            };
-            if metadata.labels.iter().any(refuses) {
-                context.unprivileged.insert(metadata.name.to_string());
+            let labels = metadata.labels.iter();
+            let labels = labels.map(|(key, value)| (&**key, value.as_deref().unwrap_or_default()));
+            if let Some(unprivileged) = Unprivileged::of(labels) {
+                context.unprivileged.insert(metadata.name.to_string(), unprivileged);
             }
             let annotations = context.namespaces.entry(metadata.name.to_string()).or_default();
             annotations.extend(strings(metadata.annotations));

@@ -36,6 +36,10 @@ pub struct Namespace {
     pub tracked: Result<Vec<Tracked>, String>,
     /// The close-wait timeout in seconds; the error says why it cannot be read.
     pub timeout: Result<u32, String>,
+    /// The entries of conntrack in any state.
+    pub entries: Option<u32>,
+    /// How many there may be; 0 is no limit.
+    pub max: Option<u32>,
     /// What could not be read, and why.
     pub gaps: Vec<String>,
 }
@@ -108,6 +112,8 @@ impl Namespace {
             conntrack_close_wait: tracked.map(Vec::len),
             first_forgotten_in_seconds: tracked
                 .and_then(|entries| entries.iter().map(|entry| entry.remaining).min()),
+            conntrack_entries: self.entries,
+            conntrack_max: self.max,
             sockets: sockets.collect(),
             verdicts: Vec::new(),
             gaps,

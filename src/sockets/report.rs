@@ -41,6 +41,12 @@ pub struct NamespaceReport<'n> {
     pub conntrack_close_wait: Option<usize>,
     /// After how many seconds of silence the first of them is forgotten.
     pub first_forgotten_in_seconds: Option<u32>,
+    /// How many entries conntrack has in this namespace, in any state.
+    #[serde(default)]
+    pub conntrack_entries: Option<u32>,
+    /// How many entries conntrack takes in one namespace, above which new connections are dropped; 0 is no limit.
+    #[serde(default)]
+    pub conntrack_max: Option<u32>,
     /// The half-closed connections.
     pub sockets: Vec<SocketReport<'n>>,
     /// What follows, in sentences.
@@ -229,6 +235,18 @@ pub fn prometheus(report: &Report<'_>) -> String {
         Some(format!("{{{}}} {}", label(namespace), namespace.conntrack_close_wait?))
     });
     family("linger_conntrack_close_wait", "Entries of conntrack in CLOSE_WAIT.", tracked.collect());
+    let entries = pods
+        .iter()
+        .filter_map(|namespace| Some(format!("{{{}}} {}", label(namespace), namespace.conntrack_entries?)));
+    family("linger_conntrack_entries", "Entries of conntrack in any state.", entries.collect());
+    let limits = pods
+        .iter()
+        .filter_map(|namespace| Some(format!("{{{}}} {}", label(namespace), namespace.conntrack_max?)));
+    family(
+        "linger_conntrack_entries_limit",
+        "How many entries conntrack takes in the network namespace.",
+        limits.collect(),
+    );
     let timeouts = pods.iter().filter_map(|namespace| {
         Some(format!("{{{}}} {}", label(namespace), namespace.close_wait_timeout_seconds?))
     });
@@ -283,6 +301,8 @@ pub(super) mod tests {
             close_wait_timeout_seconds: timeout,
             conntrack_close_wait: None,
             first_forgotten_in_seconds: None,
+            conntrack_entries: None,
+            conntrack_max: None,
             sockets,
             verdicts: Vec::new(),
             gaps: Vec::new(),

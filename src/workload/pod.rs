@@ -242,8 +242,11 @@ pub struct Port<'a> {
     pub number: u16,
 }
 
+/// The label that a Deployment gives its ReplicaSets and their pods.
+pub const TEMPLATE_HASH: &str = "pod-template-hash";
+
 /// The entries of a label or annotation map that we read: those of Linkerd, of linkerd-linger and of kubelet's
-/// mirror pods. The others (`kubectl.kubernetes.io/last-applied-configuration` is a copy of the whole object) are
+/// mirror pods, and [`TEMPLATE_HASH`]. The others (`kubectl.kubernetes.io/last-applied-configuration` is a copy of the whole object) are
 /// skipped without being copied.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Kept<'a>(pub Vec<(Text<'a>, Text<'a>)>);
@@ -255,11 +258,12 @@ impl Kept<'_> {
     }
 
     fn keeps(key: &str) -> bool {
-        key.split_once('/').is_some_and(|(prefix, _)| {
-            matches!(prefix, "kubernetes.io" | "linkerd-linger.io")
-                || prefix == "linkerd.io"
-                || prefix.ends_with(".linkerd.io")
-        })
+        key == TEMPLATE_HASH
+            || key.split_once('/').is_some_and(|(prefix, _)| {
+                matches!(prefix, "kubernetes.io" | "linkerd-linger.io")
+                    || prefix == "linkerd.io"
+                    || prefix.ends_with(".linkerd.io")
+            })
     }
 }
 

@@ -6,6 +6,9 @@
 
 use super::{Door, Mode};
 
+/// The last segment of the paths of entries under which nothing privileged is added.
+pub const UNPRIVILEGED: &str = "unprivileged";
+
 /// An entry of a webhook configuration: what is known of a request by its path.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Entry {
@@ -13,7 +16,8 @@ pub struct Entry {
     pub door: Door,
     /// How much follows from a verdict.
     pub mode: Mode,
-    /// The namespace enforces Pod Security `baseline` or `restricted`, which refuse what setting the timeout takes.
+    /// The namespace refuses what setting the timeout takes: it enforces Pod Security `baseline` or `restricted`, or has
+    /// the label `linkerd-linger.io/privileged: never`.
     pub unprivileged: bool,
 }
 
@@ -23,7 +27,8 @@ impl Entry {
         Self { door, mode, unprivileged: false }
     }
 
-    /// The entry for namespaces with `pod-security.kubernetes.io/enforce in (baseline, restricted)`.
+    /// The entry for namespaces with `pod-security.kubernetes.io/enforce in (baseline, restricted)` or
+    /// `linkerd-linger.io/privileged: never`.
     pub const fn unprivileged(door: Door, mode: Mode) -> Self {
         Self { door, mode, unprivileged: true }
     }
@@ -40,7 +45,7 @@ impl Entry {
     /// Its path, for `clientConfig.service.path`: `/mutate/enforce`, `/mutate/enforce/unprivileged`.
     pub fn path(self) -> String {
         let path = format!("/{}/{}", self.door.as_str(), self.mode.as_str());
-        if self.unprivileged { path + "/unprivileged" } else { path }
+        if self.unprivileged { format!("{path}/{UNPRIVILEGED}") } else { path }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Pods come a page at a time, and of each only a [`PodSeen`] is kept.
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use jiff::civil::Date;
 use serde::Deserialize;
@@ -13,6 +13,7 @@ use crate::{
     base::plural::count,
     judgement::{
         close_wait::{self, Now},
+        facts::deployment_of,
         finding::{Action, RuleId},
         judge::judge,
         policy::Policy,
@@ -21,11 +22,9 @@ use crate::{
     workload::{
         context::Context,
         object::{Kind, Object},
+        pod::TEMPLATE_HASH,
     },
 };
-
-/// The label that a Deployment gives its ReplicaSets and their pods.
-const TEMPLATE_HASH: &str = "pod-template-hash";
 
 /// What is to be known of a pod.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -58,8 +57,6 @@ struct Rest {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Metadata {
-    #[serde(default)]
-    labels: Option<BTreeMap<String, String>>,
     #[serde(default)]
     deletion_timestamp: Option<String>,
     #[serde(default)]
@@ -99,22 +96,21 @@ impl Judge {
             .that(Action::Reject)
             .find(|finding| finding.rule == RuleId::ProbeMatchesIdleTimeout)
             .map(|finding| finding.message.clone());
-        let owner = owner(&object, &metadata);
+        let owner = owner(&object);
         let (uid, name) = (metadata.uid.unwrap_or_default(), object.display_name());
         Some(PodSeen { uid, name, namespace: namespace.to_owned(), owner, close_wait, mended, rejected })
     }
 }
 
 /// The Deployment behind a ReplicaSet, else the controller, else the pod itself.
-fn owner(object: &Object<'_>, metadata: &Metadata) -> Workload {
+fn owner(object: &Object<'_>) -> Workload {
     let Some(owner) = &object.owner else {
         return Workload { kind: "pod".to_owned(), name: object.display_name() };
     };
     let (kind, name) = (owner.kind.to_lowercase(), owner.name.to_string());
     if kind == "replicaset" {
-        let hash = metadata.labels.as_ref().and_then(|labels| labels.get(TEMPLATE_HASH));
-        let deployment = hash.and_then(|hash| name.strip_suffix(hash.as_str())?.strip_suffix('-'));
-        if let Some(deployment) = deployment {
+        let hash = object.pod.labels.get(TEMPLATE_HASH);
+        if let Some(deployment) = deployment_of(&name, hash) {
             return Workload { kind: "deployment".to_owned(), name: deployment.to_owned() };
         }
     }
@@ -134,8 +130,30 @@ pub fn missing(snapshot: &Snapshot, name: &str) -> Option<CheckResult> {
 pub struct Kernels {
     /// Close-wait timeouts in seconds, by the UIDs of pods.
     pub timeouts: BTreeMap<String, u32>,
+    /// The entries of conntrack, by the UIDs of pods.
+    pub entries: BTreeMap<String, Entries>,
     /// Why pods could not be read.
     pub errors: Vec<String>,
+}
+
+/// The entries of conntrack in the network namespace of a pod.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Entries {
+    /// Those in CLOSE_WAIT.
+    pub close_wait: usize,
+    /// Those in any state.
+    pub all: u32,
+    /// How many there may be; 0 is no limit.
+    pub max: u32,
+}
+
+impl Entries {
+    /// Whether the limit is near (the share at which the alert NodeHighNumberConntrackEntriesUsed of node_exporter's
+    /// mixin fires).
+    fn is_near_its_end(&self) -> bool {
+        const NEAR: f64 = 0.75;
+        self.max > 0 && f64::from(self.all) > NEAR * f64::from(self.max)
+    }
 }
 
 /// The checks of `--proxy`; `kernels` are `None` if there was no way to read any.
@@ -154,6 +172,7 @@ pub fn checks(snapshot: &Snapshot, pods: &Read<Vec<PodSeen>>, kernels: Option<&K
     let acted_on: Vec<_> = pods.iter().filter(|pod| acting.contains(&pod.namespace.as_str())).collect();
     let mut results = values(pods);
     results.push(in_kernels(pods, kernels));
+    results.extend(kernels.map(|kernels| cost(pods, kernels)));
     results.extend([fails(pods), restarts(&acted_on), races(&acted_on)]);
     results
 }
@@ -228,6 +247,33 @@ fn in_kernels(pods: &[PodSeen], kernels: Option<&Kernels>) -> CheckResult {
     let mut result = CheckResult::of(id, outcome);
     if !values.is_empty() {
         result.description = format!("{}: {}", id.description(), values.join(", "));
+    }
+    result
+}
+
+/// What the timeout costs: the pod with the most entries in CLOSE_WAIT, and those that near the limit.
+fn cost(pods: &[PodSeen], kernels: &Kernels) -> CheckResult {
+    let id = CheckId::ConntrackEntries;
+    let mut counted: Vec<_> =
+        pods.iter().filter_map(|pod| Some((pod, *kernels.entries.get(&pod.uid)?))).collect();
+    counted.sort_by_key(|(_, entries)| Reverse(entries.close_wait));
+    let told = |(pod, entries): &(&PodSeen, Entries)| {
+        let Entries { close_wait, all, max } = entries;
+        let limit = if *max > 0 { format!(" of at most {max}") } else { String::new() };
+        let timeout = kernels.timeouts.get(&pod.uid).filter(|_| *close_wait > 0);
+        let rate = timeout.map(|seconds| {
+            let rate = *close_wait as f64 / f64::from(*seconds);
+            format!(": {rate:.2} connections a second stay half-closed for {seconds}s")
+        });
+        let rate = rate.unwrap_or_default();
+        format!("{}/{} {close_wait} in CLOSE_WAIT, {all}{limit} in all{rate}", pod.namespace, pod.name)
+    };
+    let near: Vec<_> = counted.iter().filter(|(_, entries)| entries.is_near_its_end()).map(told).collect();
+    let headline =
+        "at their limit, the kernel drops new connections of these; set a shorter closeWait.timeout";
+    let mut result = CheckResult::of(id, Outcome::warn_of(headline, &near));
+    if let Some(most) = counted.first() {
+        result.description = format!("{}: most in {}", id.description(), told(most));
     }
     result
 }

@@ -18,7 +18,8 @@ use crate::{
     linkerd::Injection,
     lint::manifest,
     workload::{
-        context::{Context, POD_SECURITY_LABEL, UNPRIVILEGED},
+        annotations::CLOSE_WAIT_TIMEOUT,
+        context::{Context, NEVER, PRIVILEGED_LABEL, Unprivileged},
         object::{Kind, Object},
     },
 };
@@ -104,9 +105,11 @@ fn place(snapshot: &Snapshot) -> Result<(String, Mode), String> {
     if acting.is_empty() {
         return Err("no namespace is in the mode enforce or warn".to_owned());
     }
-    [Mode::Enforce, Mode::Warn]
+    // Where only our label refuses privilege, pods may be created all the same, and nothing is patched.
+    [None, Some(Unprivileged::Label)]
         .into_iter()
-        .find_map(|mode| acting.iter().find(|it| it.mode == mode && !it.unprivileged))
+        .flat_map(|unprivileged| [Mode::Enforce, Mode::Warn].map(|mode| (unprivileged, mode)))
+        .find_map(|(reason, mode)| acting.iter().find(|it| it.mode == mode && it.unprivileged == reason))
         .map(|it| (it.name.to_owned(), it.mode))
         .ok_or_else(|| "Pod Security refuses linkerd-init in every namespace that opts in".to_owned())
 }
@@ -131,6 +134,7 @@ fn trial(
             let patched = judgement.verdict.that(Action::Patch).next().is_some();
             match judgement.plan.seconds.filter(|_| patched) {
                 Some(seconds) => Expected::Sets(seconds),
+                None if judgement.survey.unprivileged.is_some() => return skip(&judgement.plan.why),
                 None => return skip(&format!("by the policy: {}", judgement.plan.why)),
             }
         }
@@ -147,9 +151,8 @@ pub(super) fn context(snapshot: &Snapshot) -> Context {
     for namespace in snapshot.namespaces.iter().flatten() {
         let annotations = namespace.metadata.annotations.clone().unwrap_or_default();
         let name = namespace.metadata.name.clone().unwrap_or_default();
-        let level = namespace.metadata.labels.as_ref().and_then(|labels| labels.get(POD_SECURITY_LABEL));
-        if level.is_some_and(|level| UNPRIVILEGED.contains(&level.as_str())) {
-            context.unprivileged.insert(name.clone());
+        if let Some(unprivileged) = namespaces::unprivileged(namespace) {
+            context.unprivileged.insert(name.clone(), unprivileged);
         }
         context.namespaces.insert(name, annotations);
     }
@@ -177,8 +180,63 @@ fn pod(text: &str, namespace: &str) -> Value {
     pod
 }
 
-/// What a trial has proved.
-pub fn result(trial: &Trial, answer: &Answer) -> CheckResult {
+impl Trial {
+    /// The same pod as one that our webhook does not patch, if something else than our webhook refused it: should that
+    /// one pass, our patch is the reason.
+    pub fn without_patch(&self, answer: &Answer) -> Option<Value> {
+        let Answer::Refused(message) = answer else { return None };
+        if speaks_of_us(message) {
+            return None;
+        }
+        let mut pod = self.pod.clone();
+        pod["metadata"]["annotations"][CLOSE_WAIT_TIMEOUT] = "off".into();
+        Some(pod)
+    }
+}
+
+/// What a trial has proved, with the answer for the pod [without our patch](Trial::without_patch) where that was sent.
+pub fn result(trial: &Trial, answer: &Answer, without_patch: Option<&Answer>) -> CheckResult {
+    match (answer, without_patch) {
+        (Answer::Refused(message), Some(unpatched)) if passes_the_others(unpatched) => {
+            let (namespace, who) = (&trial.namespace, refuser(message));
+            let why = format!(
+                "in {namespace} {who} refuses a pod that the webhook has patched, and admits it unpatched: {message}; \
+                 label the namespace {PRIVILEGED_LABEL}={NEVER}, or have {who} admit the patch"
+            );
+            CheckResult::of(CheckId::PatchAdmitted, Outcome::Error(why))
+        }
+        _ => of_answer(trial, answer),
+    }
+}
+
+/// Whether nothing but our own webhook refuses the pod.
+fn passes_the_others(answer: &Answer) -> bool {
+    match answer {
+        Answer::Admitted { .. } => true,
+        Answer::Refused(message) => denied_by_us(message),
+        Answer::Unasked(_) => false,
+    }
+}
+
+/// Who refuses a pod, by the words of API servers (apiserver `pkg/admission/plugin/webhook/errors/statuserror.go`,
+/// `pkg/admission/plugin/policy/validating`; pod-security-admission `admission/admission.go`).
+fn refuser(message: &str) -> String {
+    let quoted =
+        |before: &str, quote: char| message.split_once(before)?.1.split_once(quote).map(|(name, _)| name);
+    if let Some(name) = quoted("admission webhook \"", '"') {
+        format!("the webhook {name}")
+    } else if let Some(name) = quoted("ValidatingAdmissionPolicy '", '\'') {
+        format!("the ValidatingAdmissionPolicy {name}")
+    } else if let Some(level) = quoted("violates PodSecurity \"", '"') {
+        format!("Pod Security {level}")
+    } else if message.contains("security context constraint") {
+        "a security context constraint of OpenShift".to_owned()
+    } else {
+        "an admission plugin".to_owned()
+    }
+}
+
+fn of_answer(trial: &Trial, answer: &Answer) -> CheckResult {
     let (id, namespace) = (trial.id, &trial.namespace);
     let good = |what: &str| CheckResult::good(id, format!("{} in {namespace}: {what}", id.description()));
     let fails = |why: String| CheckResult::of(id, Outcome::Error(why));

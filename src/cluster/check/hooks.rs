@@ -6,7 +6,7 @@ use k8s_openapi::{
 };
 
 use super::Snapshot;
-use crate::admission::review::{Door, Mode};
+use crate::admission::review::{Door, Mode, UNPRIVILEGED};
 
 /// How the names of our entries end.
 const OUR_ENTRIES: &str = ".linkerd-linger.io";
@@ -24,11 +24,20 @@ pub(super) struct Entry<'a> {
 impl Entry<'_> {
     /// The mode that the path stands for: `/validate/enforce`, `/mutate/warn/unprivileged`.
     pub(super) fn mode(&self) -> Option<Mode> {
+        let mode = self.path()?.nth(1)?;
+        Mode::ALL.into_iter().find(|known| known.as_str() == mode)
+    }
+
+    /// Whether the path says that nothing privileged may be added.
+    pub(super) fn is_unprivileged(&self) -> bool {
+        self.path().and_then(|mut words| words.nth(2)) == Some(UNPRIVILEGED)
+    }
+
+    /// The words of the path from the webhook's kind on.
+    fn path(&self) -> Option<impl Iterator<Item = &str>> {
         let service = self.client.service.as_ref().and_then(|service| service.path.as_deref());
         let path = service.or(self.client.url.as_deref())?;
-        Mode::ALL.into_iter().find(|mode| {
-            path.split('/').skip_while(|word| *word != self.door.as_str()).nth(1) == Some(mode.as_str())
-        })
+        Some(path.split('/').skip_while(|word| *word != self.door.as_str()))
     }
 
     /// The name that the serving certificate must be for (k8s.io/apiserver `pkg/util/webhook/client.go`).

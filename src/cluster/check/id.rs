@@ -39,6 +39,8 @@ pub enum CheckId {
     OptedIn,
     /// Pod Security keeps nothing from being patched.
     PodSecurity,
+    /// No policy of someone else refuses what we patched, live.
+    PatchAdmitted,
     /// A pod is patched, live.
     DryRunPatched,
     /// A pod is rejected, live.
@@ -47,6 +49,8 @@ pub enum CheckId {
     CloseWait,
     /// What the kernel has.
     CloseWaitKernel,
+    /// What the timeout costs in entries of conntrack.
+    ConntrackEntries,
     /// Init containers that fail at it.
     CloseWaitFails,
     /// Pods from before the webhook.
@@ -97,7 +101,7 @@ impl Category {
 
 impl CheckId {
     /// Every check, in the order in which they are made.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::ApiClient,
         Self::ApiQuery,
         Self::ApiVersion,
@@ -116,10 +120,12 @@ impl CheckId {
         Self::ModeLabels,
         Self::OptedIn,
         Self::PodSecurity,
+        Self::PatchAdmitted,
         Self::DryRunPatched,
         Self::DryRunRejected,
         Self::CloseWait,
         Self::CloseWaitKernel,
+        Self::ConntrackEntries,
         Self::CloseWaitFails,
         Self::Restarts,
         Self::ProbeRaces,
@@ -146,10 +152,12 @@ impl CheckId {
             Self::ModeLabels => "mode-labels",
             Self::OptedIn => "opted-in",
             Self::PodSecurity => "pod-security",
+            Self::PatchAdmitted => "patch-admitted",
             Self::DryRunPatched => "dry-run-patched",
             Self::DryRunRejected => "dry-run-rejected",
             Self::CloseWait => "close-wait-values",
             Self::CloseWaitKernel => "close-wait-in-kernel",
+            Self::ConntrackEntries => "conntrack-entries",
             Self::CloseWaitFails => "close-wait-failing",
             Self::Restarts => "pods-to-restart",
             Self::ProbeRaces => "probe-races",
@@ -176,11 +184,13 @@ impl CheckId {
             Self::Lifetime => "certificates are not near their end",
             Self::ModeLabels => "labels of namespaces are understood",
             Self::OptedIn => "namespaces opt in",
-            Self::PodSecurity => "Pod Security of these namespaces lets linkerd-init be patched",
+            Self::PodSecurity => "these namespaces let linkerd-init be patched",
+            Self::PatchAdmitted => "no other policy refuses the patch (server-side dry run)",
             Self::DryRunPatched => "a pod is patched (server-side dry run)",
             Self::DryRunRejected => "a pod is rejected (server-side dry run)",
             Self::CloseWait => "close-wait timeouts (for opaque TCP, not HTTP/1) of injected pods",
             Self::CloseWaitKernel => "close-wait timeouts in the kernels of injected pods",
+            Self::ConntrackEntries => "conntrack entries of injected pods are far from their limit",
             Self::CloseWaitFails => "no init container fails to set its close-wait timeout",
             Self::Restarts => "no pod is older than the webhook",
             Self::ProbeRaces => "no pod would be rejected if it were created again",
@@ -197,9 +207,10 @@ impl CheckId {
             Self::Configurations | Self::Order | Self::Reinvocation => Category::Webhooks,
             Self::CaBundle | Self::Lifetime => Category::Certificate,
             Self::ModeLabels | Self::OptedIn | Self::PodSecurity => Category::Namespaces,
-            Self::DryRunPatched | Self::DryRunRejected => Category::DryRun,
+            Self::PatchAdmitted | Self::DryRunPatched | Self::DryRunRejected => Category::DryRun,
             Self::CloseWait
             | Self::CloseWaitKernel
+            | Self::ConntrackEntries
             | Self::CloseWaitFails
             | Self::Restarts
             | Self::ProbeRaces => Category::DataPlane,

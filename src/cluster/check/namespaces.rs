@@ -8,7 +8,7 @@ use super::{CheckId, CheckResult, Outcome, Snapshot, hooks, listed, selector};
 use crate::{
     admission::review::Mode,
     base::{names, plural::count},
-    workload::context::{POD_SECURITY_LABEL, UNPRIVILEGED},
+    workload::context::{NEVER, PRIVILEGED_LABEL, Unprivileged},
 };
 
 /// The prefix of what people tell us by labels.
@@ -21,7 +21,10 @@ const TYPOS: usize = 3;
 pub(super) struct OptedIn<'a> {
     pub(super) name: &'a str,
     pub(super) mode: Mode,
-    pub(super) unprivileged: bool,
+    /// Why nothing privileged is added there.
+    pub(super) unprivileged: Option<Unprivileged>,
+    /// The labels ask for that, and the path that is called does not say so.
+    pub(super) is_unheard: bool,
     pub(super) terminating: bool,
 }
 
@@ -38,16 +41,22 @@ pub(super) fn opted_in<'a>(snapshot: &'a Snapshot, all: &'a [Namespace]) -> Vec<
     for namespace in all {
         let labels = namespace.metadata.labels.as_ref().unwrap_or(&none);
         let entry = entries.iter().find(|entry| selector::matches(entry.namespaces, labels));
-        let Some(mode) = entry.and_then(hooks::Entry::mode) else { continue };
-        let enforced = labels.get(POD_SECURITY_LABEL).map(String::as_str).unwrap_or_default();
+        let Some((entry, mode)) = entry.and_then(|entry| Some((entry, entry.mode()?))) else { continue };
         found.push(OptedIn {
             name: name(namespace),
             mode,
-            unprivileged: UNPRIVILEGED.contains(&enforced),
+            unprivileged: unprivileged(namespace),
+            is_unheard: unprivileged(namespace).is_some() && !entry.is_unprivileged(),
             terminating: namespace.metadata.deletion_timestamp.is_some(),
         });
     }
     found
+}
+
+/// Why no pod of a namespace may be privileged.
+pub(super) fn unprivileged(namespace: &Namespace) -> Option<Unprivileged> {
+    let labels = namespace.metadata.labels.iter().flatten();
+    Unprivileged::of(labels.map(|(key, value)| (key.as_str(), value.as_str())))
 }
 
 pub(super) fn checks(snapshot: &Snapshot) -> Vec<CheckResult> {
@@ -64,7 +73,7 @@ fn labels(all: &[Namespace], opted_in: &[OptedIn<'_>]) -> CheckResult {
     for namespace in all {
         let (name, metadata) = (name(namespace), &namespace.metadata);
         for (key, value) in metadata.labels.iter().flatten().filter(|(key, _)| key.starts_with(PREFIX)) {
-            if let Some(problem) = label_problem(key, value, opted_in.iter().any(|it| it.name == name)) {
+            if let Some(problem) = label_problem(key, value, opted_in.iter().find(|it| it.name == name)) {
                 problems.push(format!("{name}: {problem}"));
             }
         }
@@ -78,9 +87,18 @@ fn labels(all: &[Namespace], opted_in: &[OptedIn<'_>]) -> CheckResult {
     )
 }
 
-fn label_problem(key: &str, value: &str, opted_in: bool) -> Option<String> {
+fn label_problem(key: &str, value: &str, opted_in: Option<&OptedIn<'_>>) -> Option<String> {
+    if key == PRIVILEGED_LABEL {
+        return match opted_in {
+            _ if value != NEVER => Some(format!("{key} is {value:?}; the only value is {NEVER}")),
+            Some(namespace) if namespace.is_unheard => Some(format!(
+                "{key} is {NEVER}, but the webhook configurations do not know it: apply the manifests again"
+            )),
+            Some(_) | None => None,
+        };
+    }
     if key != names::MODE_LABEL {
-        return Some(format!("no label is named {key}; the only one is {}", names::MODE_LABEL));
+        return Some(format!("no label is named {key}; use {} or {PRIVILEGED_LABEL}", names::MODE_LABEL));
     }
     let known: Vec<_> = Mode::ALL.into_iter().map(Mode::as_str).chain([names::MODE_OFF]).collect();
     if !known.contains(&value) {
@@ -91,7 +109,7 @@ fn label_problem(key: &str, value: &str, opted_in: bool) -> Option<String> {
         let known = known.join(", ");
         return Some(format!("{key} is {value:?}, which is none of {known}{}", near.unwrap_or_default()));
     }
-    (value != names::MODE_OFF && !opted_in)
+    (value != names::MODE_OFF && opted_in.is_none())
         .then(|| format!("{key} is {value}, but the webhooks leave this namespace out"))
 }
 
@@ -116,15 +134,15 @@ fn modes(opted_in: &[OptedIn<'_>]) -> CheckResult {
 fn pod_security(opted_in: &[OptedIn<'_>]) -> CheckResult {
     let names: Vec<_> = opted_in
         .iter()
-        .filter(|it| it.unprivileged && it.mode != Mode::Audit)
+        .filter(|it| it.unprivileged.is_some() && it.mode != Mode::Audit)
         .map(|it| it.name.to_owned())
         .collect();
     let outcome = if names.is_empty() {
         Outcome::Good
     } else {
         Outcome::Warning(listed(
-            "these are baseline or restricted: nothing privileged is added there, so pods keep their kernel's \
-             close-wait timeout",
+            "these refuse privileged containers, by Pod Security or by the label linkerd-linger.io/privileged: nothing \
+             privileged is added there, so pods keep their kernel's close-wait timeout",
             &names,
         ))
     };

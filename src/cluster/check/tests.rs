@@ -76,6 +76,27 @@ fn configuration(name: &str, door: &str, bundle: &str) -> Value {
     json!({"metadata": {"name": name}, "webhooks": entries})
 }
 
+/// A namespace in which nothing privileged is added, and webhook configurations that know the label for that.
+fn never_privileged(snapshot: &mut Snapshot, value: &str) {
+    let labels = json!({"linkerd-linger.io/mode": "enforce", "linkerd-linger.io/privileged": value});
+    snapshot.namespaces.as_mut().unwrap()[2] = namespace("shop", labels, json!({}));
+    let hooks = snapshot.mutating.as_mut().unwrap().iter_mut().flat_map(|it| it.webhooks.iter_mut());
+    for hooks in hooks {
+        let unprivileged = hooks.iter_mut().filter(|hook| hook.name.ends_with("linkerd-linger.io")).map(|hook| {
+            let mut other = hook.clone();
+            for (hook, operator) in [(hook, "NotIn"), (&mut other, "In")] {
+                let expressions = &mut hook.namespace_selector.as_mut().unwrap().match_expressions;
+                let expression = json!({"key": "linkerd-linger.io/privileged", "operator": operator, "values": ["never"]});
+                expressions.as_mut().unwrap().push(serde_json::from_value(expression).unwrap());
+            }
+            *other.client_config.service.as_mut().unwrap().path.as_mut().unwrap() += "/unprivileged";
+            other
+        });
+        let unprivileged: Vec<_> = unprivileged.collect();
+        hooks.extend(unprivileged);
+    }
+}
+
 /// A configuration of someone else, with one entry for pods.
 fn other(name: &str, entry: &str) -> MutatingWebhookConfiguration {
     let pods = json!({"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*/*"]});
@@ -311,6 +332,22 @@ fn ours(snapshot: &mut Snapshot) -> &mut MutatingWebhookConfiguration {
         json!({}),
     ),
     CheckId::PodSecurity, "good", ""
+)]
+#[case::never_privileged(|it: &mut Snapshot| never_privileged(it, "never"), CheckId::PodSecurity, "warning", "\n\t* shop")]
+#[case::never_privileged_is_a_label_that_we_know(
+    |it: &mut Snapshot| never_privileged(it, "never"), CheckId::ModeLabels, "good", ""
+)]
+#[case::privileged_by_another_word(
+    |it: &mut Snapshot| never_privileged(it, "false"),
+    CheckId::ModeLabels, "warning", "linkerd-linger.io/privileged is \"false\"; the only value is never"
+)]
+#[case::never_privileged_before_the_webhooks_knew_it(
+    |it: &mut Snapshot| it.namespaces.as_mut().unwrap()[2] = namespace(
+        "shop",
+        json!({"linkerd-linger.io/mode": "enforce", "linkerd-linger.io/privileged": "never"}),
+        json!({}),
+    ),
+    CheckId::ModeLabels, "warning", "the webhook configurations do not know it: apply the manifests again"
 )]
 fn what_is_wrong_is_told(
     #[case] change: Change,

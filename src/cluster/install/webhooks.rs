@@ -8,7 +8,7 @@ use super::{FailurePolicy, Options, Tls, object, with};
 use crate::{
     admission::review::{Door, Entry, Mode},
     base::names,
-    workload::context::{POD_SECURITY_LABEL, UNPRIVILEGED},
+    workload::context::{NEVER, POD_SECURITY_LABEL, PRIVILEGED_LABEL, UNPRIVILEGED_LEVELS},
 };
 
 /// How long the API server waits for an answer, which takes us less than a millisecond.
@@ -32,20 +32,75 @@ fn configuration(options: &Options, door: Door) -> Value {
         Tls::SelfSigned | Tls::Byo { .. } => {}
     }
     configuration["metadata"]["annotations"] = annotations;
-    let entries: Vec<_> = Entry::all().filter(|of| of.door == door).map(|of| entry(options, of)).collect();
+    let of_door = Entry::all().filter(|of| of.door == door);
+    let entries: Vec<_> = of_door
+        .flat_map(|of| {
+            Privilege::ALL
+                .into_iter()
+                .filter(move |it| it.is_never() == of.unprivileged)
+                .map(move |it| (of, it))
+        })
+        .map(|(of, privilege)| entry(options, of, privilege))
+        .collect();
     with(configuration, json!({"webhooks": entries}))
 }
 
-fn entry(options: &Options, of: Entry) -> Value {
-    let Entry { door, mode, unprivileged } = of;
-    let suffix = if unprivileged { "-unprivileged" } else { "" };
+/// Which namespaces an entry is for. A selector cannot say "or", so two entries share the path of namespaces in which
+/// nothing is privileged; no namespace is in two of these.
+#[derive(Clone, Copy)]
+enum Privilege {
+    /// Those that say nothing against privileged containers.
+    Allowed,
+    /// Those whose Pod Security refuses them.
+    PodSecurity,
+    /// The others that have our label.
+    Label,
+}
+
+impl Privilege {
+    const ALL: [Self; 3] = [Self::Allowed, Self::PodSecurity, Self::Label];
+
+    const fn is_never(self) -> bool {
+        !matches!(self, Self::Allowed)
+    }
+
+    /// What the entry's name has behind the mode.
+    const fn suffix(self) -> &'static str {
+        match self {
+            Self::Allowed => "",
+            Self::PodSecurity => "-unprivileged",
+            Self::Label => "-never-privileged",
+        }
+    }
+
+    fn expressions(self) -> Vec<Value> {
+        let operator = |is_in: bool| if is_in { "In" } else { "NotIn" };
+        let pod_security = json!({
+            "key": POD_SECURITY_LABEL,
+            "operator": operator(matches!(self, Self::PodSecurity)),
+            "values": UNPRIVILEGED_LEVELS,
+        });
+        let label = json!({
+            "key": PRIVILEGED_LABEL,
+            "operator": operator(matches!(self, Self::Label)),
+            "values": [NEVER],
+        });
+        match self {
+            Self::Allowed | Self::Label => vec![pod_security, label],
+            Self::PodSecurity => vec![pod_security],
+        }
+    }
+}
+
+fn entry(options: &Options, of: Entry, privilege: Privilege) -> Value {
+    let Entry { door, mode, .. } = of;
     let entry = json!({
-        "name": format!("{}{suffix}.{}.linkerd-linger.io", mode.as_str(), door.as_str()),
+        "name": format!("{}{}.{}.linkerd-linger.io", mode.as_str(), privilege.suffix(), door.as_str()),
         "admissionReviewVersions": ["v1"],
         "clientConfig": client_config(options, &of.path()),
         "failurePolicy": failure_policy(options, mode).as_str(),
         "matchPolicy": "Equivalent",
-        "namespaceSelector": {"matchExpressions": namespaces(options, mode, unprivileged)},
+        "namespaceSelector": {"matchExpressions": namespaces(options, mode, privilege)},
         // As Linkerd's injector leaves them out: its control plane must start before everything else.
         "objectSelector": {
             "matchExpressions": [{"key": "linkerd.io/control-plane-component", "operator": "DoesNotExist"}],
@@ -81,7 +136,7 @@ const fn failure_policy(options: &Options, mode: Mode) -> FailurePolicy {
     }
 }
 
-fn namespaces(options: &Options, mode: Mode, unprivileged: bool) -> Vec<Value> {
+fn namespaces(options: &Options, mode: Mode, privilege: Privilege) -> Vec<Value> {
     let excluded = json!({
         "key": names::NAMESPACE_NAME_LABEL,
         "operator": "NotIn",
@@ -95,12 +150,7 @@ fn namespaces(options: &Options, mode: Mode, unprivileged: bool) -> Vec<Value> {
     } else {
         json!({"key": names::MODE_LABEL, "operator": "In", "values": [mode.as_str()]})
     };
-    let pod_security = json!({
-        "key": POD_SECURITY_LABEL,
-        "operator": if unprivileged { "In" } else { "NotIn" },
-        "values": UNPRIVILEGED,
-    });
-    vec![excluded, labelled, pod_security]
+    [vec![excluded, labelled], privilege.expressions()].concat()
 }
 
 /// Pods are mutated when they are made, for later almost nothing of them may change. Workloads never are, so that no

@@ -6,7 +6,10 @@ use crate::{
     cluster::apiserver,
     judgement::{patch, policy::Policy, survey},
     linkerd::Injection,
-    workload::{context::Context, object::Object},
+    workload::{
+        context::{Context, Unprivileged},
+        object::Object,
+    },
 };
 
 const IMAGE: &str = "registry.example.com/linkerd-linger:1.0.0";
@@ -61,7 +64,7 @@ fn policy(text: &str, image: bool) -> Policy {
 fn planned(pod: &Value, policy: &Policy, unprivileged: bool) -> Plan {
     let (json, mut context) = (pod.to_string(), Context::default());
     if unprivileged {
-        context.unprivileged.insert("shop".to_owned());
+        context.unprivileged.insert("shop".to_owned(), Unprivileged::PodSecurityOrLabel);
     }
     let object = Object::read(&json).unwrap().unwrap();
     let survey = survey::of(&object.pod, "shop", &policy.catalog, &context, Injection::AsAnnotated);

@@ -7,6 +7,7 @@ use crate::{
         finding::{Finding, RuleId},
     },
     linkerd::proxy_init::FLAG,
+    workload::context::Unprivileged,
 };
 
 pub(super) const RULE: Rule = Rule {
@@ -21,6 +22,7 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
 
 fn words(case: &Case<'_>) -> (String, String) {
     // What Linkerd does here; each with what follows must fit a warning.
+    let cni = case.survey.mesh.proxy().is_some_and(|proxy| proxy.cni);
     let linkerd = match &case.survey.proxy_init {
         Some(init) if init.combined && init.will_set() != Ok(None) => {
             format!("{FLAG} crash-loops linkerd-init 2.20+")
@@ -28,8 +30,8 @@ fn words(case: &Case<'_>) -> (String, String) {
         Some(init) if init.combined => {
             "linkerd-init of Linkerd 2.20+ cannot set the close-wait timeout".to_owned()
         }
-        Some(_) => "linkerd-init may not set the close-wait timeout".to_owned(),
-        None => "linkerd-cni cannot set the close-wait timeout".to_owned(),
+        None if cni => "linkerd-cni cannot set the close-wait timeout".to_owned(),
+        Some(_) | None => "linkerd-init may not set the close-wait timeout".to_owned(),
     };
     let (message, help) = match case.plan.way {
         Err(Obstacle::NoImage) => (
@@ -40,11 +42,19 @@ fn words(case: &Case<'_>) -> (String, String) {
             format!("{linkerd}, and closeWait.via allows nothing else"),
             "set closeWait.via of the policy to auto, or proxyInit.closeWaitTimeoutSecs of Linkerd to 0",
         ),
-        Err(Obstacle::PodSecurity) => (
-            "the namespace's Pod Security refuses what sets the close-wait timeout: the kernel's 60s stay"
+        Err(Obstacle::Unprivileged) => (
+            "the namespace allows no privileged container to set the close-wait timeout: the kernel's 60s stay"
                 .to_owned(),
-            "label the namespace pod-security.kubernetes.io/enforce: privileged, or exempt it from \
-             close-wait-unsupported",
+            match case.survey.unprivileged {
+                Some(Unprivileged::Label) => {
+                    "remove the label linkerd-linger.io/privileged from the namespace, or exempt it from \
+                     close-wait-unsupported"
+                }
+                Some(Unprivileged::PodSecurity | Unprivileged::PodSecurityOrLabel) | None => {
+                    "label the namespace pod-security.kubernetes.io/enforce: privileged, or exempt it from \
+                     close-wait-unsupported"
+                }
+            },
         ),
         // No plan with these speaks of this rule.
         Ok(_) | Err(Obstacle::NotWanted | Obstacle::Untrusted { .. }) => (linkerd, ""),

@@ -246,7 +246,7 @@ fn namespaces_that_refuse_privilege_are_told_by_their_label() {
     };
     let text = namespace("a", "baseline") + &namespace("b", "restricted") + &namespace("c", "privileged");
     let context = context(&read("s.yaml", &text).documents);
-    assert_eq!(context.unprivileged.into_iter().collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(context.unprivileged.into_keys().collect::<Vec<_>>(), ["a", "b"]);
 }
 
 #[test]

@@ -177,13 +177,12 @@ impl Reader<'_, '_> {
 
     /// Whether one of the server's files comes from the input, and not from the image.
     pub(in crate::servers) fn has_read(&self, name: &str) -> bool {
-        let config = self.found.server.files.get(name);
-        config.is_some_and(|config| {
-            matches!(
-                self.located(config),
-                Located::At(.., Origin::ConfigMap { .. } | Origin::Template { .. })
-            )
-        })
+        let Some(config) = self.found.server.files.get(name) else { return false };
+        if config.format == FileFormat::Spring {
+            return self.has_spring_file(config);
+        }
+        let of_input = |origin: &Origin| matches!(origin, Origin::ConfigMap { .. } | Origin::Template { .. });
+        matches!(self.located(config), Located::At(_, _, origin) if of_input(&origin))
     }
 
     /// Whether the answer may differ from port to port because of files.

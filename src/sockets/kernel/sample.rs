@@ -41,8 +41,10 @@ fn count_processes(number: usize) -> String {
 
 /// The sockets of a namespace, without their processes.
 fn look(target: &Target) -> io::Result<Namespace> {
-    let (sockets, tracked, timeout) =
-        target.within(|| (proc_net::half_closed(), tracked::close_wait(), tracked::timeout()))?;
+    let (sockets, tracked, timeout, entries, max) = target.within(|| {
+        let (tracked, timeout) = (tracked::close_wait(), tracked::timeout());
+        (proc_net::half_closed(), tracked, timeout, tracked::entries(), tracked::max())
+    })?;
     let mut sockets = sockets?;
     sockets.sort_by_key(|socket: &HalfClosed| (socket.state, socket.local, socket.remote));
     Ok(Namespace {
@@ -51,6 +53,8 @@ fn look(target: &Target) -> io::Result<Namespace> {
         sockets,
         tracked,
         timeout,
+        entries,
+        max,
         gaps: Vec::new(),
     })
 }

@@ -26,6 +26,20 @@ pub(super) fn timeout() -> Result<u32, String> {
     text.trim().parse().map_err(|_| format!("{CLOSE_WAIT_FILE} has no number"))
 }
 
+/// How many entries there are, in any state. The kernel counts them for each namespace.
+pub(super) fn entries() -> Option<u32> {
+    number("/proc/sys/net/netfilter/nf_conntrack_count")
+}
+
+/// How many entries a namespace may have: one limit for all, which only the first namespace can set.
+pub(super) fn max() -> Option<u32> {
+    number("/proc/sys/net/netfilter/nf_conntrack_max")
+}
+
+fn number(path: &str) -> Option<u32> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
 /// The entries in CLOSE_WAIT.
 pub(super) fn close_wait() -> Result<Vec<Tracked>, String> {
     let mut tracked = Vec::new();

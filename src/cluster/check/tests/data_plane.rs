@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    cluster::check::data_plane::{Judge, PodSeen, checks, missing},
+    cluster::check::data_plane::{Entries, Judge, Kernels, PodSeen, checks, missing},
     lint::manifest,
 };
 
@@ -51,6 +51,14 @@ fn values_are_counted() {
         check(&[])[0].description,
         "close-wait timeouts (for opaque TCP, not HTTP/1) of injected pods: there are no such pods"
     );
+}
+
+#[test]
+fn a_deployment_is_found_without_the_label_of_its_template() {
+    let mut unlabelled = pod(PATCHED, "shop", "front");
+    unlabelled["metadata"]["labels"].as_object_mut().unwrap().remove("pod-template-hash");
+    let results = check(&[unlabelled]);
+    assert!(results[0].description.ends_with("the kernel's own in deployment/front (1 pod)"), "{results:?}");
 }
 
 #[test]
@@ -131,4 +139,52 @@ fn pods_that_cannot_be_listed_are_one_result() {
     let results = checks(&healthy(), &Err(forbidden), None);
     assert_eq!(results.len(), 1);
     assert_outcome(&results[0].outcome, "warning", "no permission to list pods");
+}
+
+#[rstest]
+#[case::few(
+    1200,
+    1350,
+    262_144,
+    "good",
+    "most in shop/x 1200 in CLOSE_WAIT, 1350 of at most 262144 in all: \
+                                          0.33 connections a second stay half-closed for 3600s"
+)]
+#[case::none(0, 12, 262_144, "good", "most in shop/x 0 in CLOSE_WAIT, 12 of at most 262144 in all")]
+#[case::no_limit(3600, 4_000_000, 0, "good", "3600 in CLOSE_WAIT, 4000000 in all: 1.00 connections a second")]
+#[case::three_quarters(190_000, 196_608, 262_144, "good", "190000 in CLOSE_WAIT")]
+#[case::near_the_limit(
+    190_000,
+    196_609,
+    262_144,
+    "warning",
+    "190000 in CLOSE_WAIT, 196609 of at most 262144"
+)]
+fn the_cost_of_the_timeout_is_told(
+    #[case] close_wait: usize,
+    #[case] all: u32,
+    #[case] max: u32,
+    #[case] kind: &str,
+    #[case] part: &str,
+) {
+    let snapshot = healthy();
+    let mut named = pod(PATCHED, "shop", "front");
+    named["metadata"]["name"] = "x".into();
+    named["metadata"]["uid"] = "1".into();
+    let mut less = named.clone();
+    (less["metadata"]["name"], less["metadata"]["uid"]) = ("y".into(), "2".into());
+    let judge = Judge::of(&snapshot, today());
+    let seen = [less, named].iter().filter_map(|pod| judge.see(&pod.to_string())).collect();
+    let other = Entries { close_wait: 0, all: 1, max };
+    let kernels = Kernels {
+        timeouts: [("1".to_owned(), 3600), ("2".to_owned(), 3600)].into(),
+        entries: [("1".to_owned(), Entries { close_wait, all, max }), ("2".to_owned(), other)].into(),
+        errors: Vec::new(),
+    };
+    let results = checks(&snapshot, &Ok(seen), Some(&kernels));
+    let result = results.iter().find(|result| result.id == CheckId::ConntrackEntries).unwrap();
+    assert_outcome(&result.outcome, kind, if kind == "good" { "" } else { part });
+    if close_wait > 0 {
+        assert!(result.description.contains(part), "{result:?}");
+    }
 }

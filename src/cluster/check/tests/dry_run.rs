@@ -1,10 +1,14 @@
 use rstest::rstest;
 
 use super::*;
-use crate::cluster::check::dry_run::{Answer, Trial, result, trials};
+use crate::cluster::check::dry_run::{self, Answer, Trial, trials};
 
 fn trial(snapshot: &Snapshot, index: usize) -> Trial {
     trials(snapshot, today()).0.swap_remove(index)
+}
+
+fn result(trial: &Trial, answer: &Answer) -> CheckResult {
+    dry_run::result(trial, answer, None)
 }
 
 fn admitted(pod: &Value, warnings: &[&str]) -> Answer {
@@ -94,6 +98,63 @@ fn half_a_patch_is_none() {
 fn refusals_are_told_apart(#[case] message: &str, #[case] kind: &str, #[case] part: &str) {
     let outcome = result(&trial(&healthy(), 1), &Answer::Refused(message.to_owned())).outcome;
     assert_outcome(&outcome, kind, part);
+}
+
+#[rstest]
+#[case::by_a_webhook(
+    r#"admission webhook "validation.gatekeeper.sh" denied the request: [psp-privileged] no"#,
+    "the webhook validation.gatekeeper.sh refuses a pod that the webhook has patched"
+)]
+#[case::by_a_policy(
+    "pods \"x\" is forbidden: ValidatingAdmissionPolicy 'no-privilege' with binding 'all' denied request: no",
+    "the ValidatingAdmissionPolicy no-privilege refuses"
+)]
+#[case::by_pod_security_without_a_label(
+    r#"pods "x" is forbidden: violates PodSecurity "baseline:latest": privileged"#,
+    "Pod Security baseline:latest refuses"
+)]
+#[case::by_openshift(
+    r#"pods "x" is forbidden: unable to validate against any security context constraint: [provider]"#,
+    "a security context constraint of OpenShift refuses"
+)]
+#[case::by_something(r#"pods "x" is forbidden: no"#, "an admission plugin refuses")]
+fn a_refusal_that_our_patch_causes_is_an_error(#[case] message: &str, #[case] part: &str) {
+    let trial = trial(&healthy(), 0);
+    let refused = Answer::Refused(message.to_owned());
+    let unpatched = trial.without_patch(&refused).unwrap();
+    assert_eq!(unpatched["metadata"]["annotations"]["linkerd-linger.io/close-wait-timeout"], "off");
+    let of_both = |second: &Answer| dry_run::result(&trial, &refused, Some(second));
+    let result = of_both(&admitted(&unpatched, &[]));
+    assert_outcome(&result.outcome, "error", part);
+    assert_outcome(&result.outcome, "error", "label the namespace linkerd-linger.io/privileged=never");
+    assert!(!result.may_heal(), "no policy goes away by itself");
+    let both = of_both(&refused);
+    assert_outcome(&both.outcome, "warning", "something else refuses the pod in shop");
+}
+
+#[test]
+fn only_what_others_refuse_is_sent_again() {
+    let trial = trial(&healthy(), 1);
+    let ours = r#"admission webhook "enforce.validate.linkerd-linger.io" denied the request: x"#;
+    assert_eq!(trial.without_patch(&Answer::Refused(ours.to_owned())), None);
+    assert_eq!(trial.without_patch(&admitted(&trial.pod, &[])), None);
+    let unasked = ReadError::Forbidden { what: "create pods".to_owned() };
+    assert_eq!(trial.without_patch(&Answer::Unasked(unasked)), None);
+}
+
+#[test]
+fn where_our_label_says_never_no_patch_is_expected() {
+    let labels = json!({"linkerd-linger.io/mode": "enforce", "linkerd-linger.io/privileged": "never"});
+    let mut snapshot = healthy();
+    snapshot.namespaces.as_mut().unwrap().truncate(2);
+    snapshot.namespaces.as_mut().unwrap().push(namespace("shop", labels, json!({})));
+    let (trials, instead) = trials(&snapshot, today());
+    assert_eq!((trials.len(), instead.len()), (1, 1));
+    assert_eq!(instead[0].outcome, Outcome::Good);
+    assert!(
+        instead[0].description.contains("has the label linkerd-linger.io/privileged: never"),
+        "{instead:?}"
+    );
 }
 
 #[test]

@@ -20,6 +20,8 @@ const MORE_PROFILES: &str = "spring.profiles.include";
 
 /// What Spring calls its files where nobody gives another name.
 const APPLICATION: &str = "application";
+/// How the names of its files end.
+const ENDINGS: [&str; 3] = ["properties", "yaml", "yml"];
 
 /// The mounted files alone: what the image has in a folder beside them is not known, and seldom there.
 pub(super) struct MountedOnly<'d, 'a>(pub(super) &'d Disk<'a>);
@@ -79,6 +81,17 @@ impl Reader<'_, '_> {
             }
         }
         Ok(Answer::Absent)
+    }
+
+    /// Whether one of the folders has a file from the input.
+    pub(super) fn has_spring_file(&self, config: &ConfigFile) -> bool {
+        let files = MountedOnly(&self.disk);
+        let is_there = |folder: &Folder, ending: &str| {
+            let path = format!("{}/{}.{ending}", folder.path.trim_end_matches('/'), folder.name);
+            matches!(files.open(&path), Opened::Text(_))
+        };
+        let has_file = |folder: &Folder| ENDINGS.iter().any(|ending| is_there(folder, ending));
+        self.folders(config).is_ok_and(|folders| folders.iter().any(has_file))
     }
 
     /// Whether a property names folders.

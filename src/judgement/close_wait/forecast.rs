@@ -1,0 +1,105 @@
+//! What will be planned for a pod once Linkerd has injected it.
+//!
+//! The cluster decides how that is done, so each possible [`Setup`] is planned for. Where all lead to the same warning,
+//! the warning is due already; a patch needs nobody to do anything.
+
+use super::{Obstacle, Plan, PlanAction, Way, plan_injected};
+use crate::{
+    judgement::{
+        finding::RuleId,
+        policy::CloseWait as Wish,
+        survey::{Expected, Survey},
+    },
+    linkerd::expected::{Redirection, Setup},
+    workload::context::Unprivileged,
+};
+
+/// What will be planned for a pod that is set up like this.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Forecast {
+    /// How Linkerd sets the pod up.
+    pub setup: Setup,
+    /// How the timeout will be set, or why it cannot be.
+    pub way: Result<Way, Obstacle>,
+    /// The timeout that the pod will run with, where it is set at all, in seconds.
+    pub seconds: Option<u32>,
+    /// The rule that will have something to say about it.
+    pub rule: Option<RuleId>,
+    /// What will be done, as a clause.
+    what: String,
+}
+
+impl Forecast {
+    fn of(setup: Setup, plan: &Plan) -> Self {
+        let Plan { action, seconds, why, rule, way, .. } = plan;
+        let seconds_text = seconds.map_or_else(String::new, |seconds| format!("{seconds}s"));
+        let what = match (way, action) {
+            (Ok(_), PlanAction::Keep) => why.clone(),
+            (Ok(Way::ProxyInit), _) => format!("linkerd-init is patched to set {seconds_text}"),
+            (Ok(Way::InitContainer), _) => format!("an init container is added that sets {seconds_text}"),
+            (Ok(Way::PodSysctl), _) => format!("a sysctl is added that sets {seconds_text}"),
+            (Err(Obstacle::NotWanted), _) => "nothing is done: closeWait.cni is false".to_owned(),
+            (Err(Obstacle::NoImage), _) => "a warning: the webhook has no --init-image".to_owned(),
+            (Err(Obstacle::OnlyProxyInit), _) => "a warning: closeWait.via is proxy-init".to_owned(),
+            (Err(Obstacle::Unprivileged | Obstacle::Untrusted { .. }), _) => format!("a warning: {why}"),
+        };
+        Self { setup, way: *way, seconds: *seconds, rule: *rule, what }
+    }
+}
+
+/// Plans for each possible setup, and for the pod what all of them have in common.
+pub(super) fn forecast(survey: &Survey<'_, '_>, policy: &Wish) -> Plan {
+    if let Err(off) = super::wanted(survey, policy) {
+        return Plan::nothing(off);
+    }
+    let plan = |Expected { setup, pod }: &Expected<'_>| {
+        let plan = plan_injected(survey, pod, policy);
+        (Forecast::of(*setup, &plan), plan)
+    };
+    let (forecasts, plans): (Vec<_>, Vec<_>) = survey.expected.iter().map(plan).unzip();
+    let refused = match survey.unprivileged {
+        Some(reason @ Unprivileged::PodSecurity) => {
+            let why = reason.why();
+            format!(
+                "{why}, which refuses linkerd-init itself (NET_ADMIN and NET_RAW), so the pod needs linkerd-cni; "
+            )
+        }
+        Some(Unprivileged::Label | Unprivileged::PodSecurityOrLabel) | None => String::new(),
+    };
+    let why = format!("not injected yet; {refused}{}", told(&forecasts));
+    let Some((first, others)) = plans.split_first() else { return Plan::nothing(why) };
+    let alike = |other: &Plan| (other.way, other.rule) == (first.way, first.rule);
+    let obstacle = match first.way {
+        Err(obstacle) if others.iter().all(alike) => obstacle,
+        Ok(_) | Err(_) => Obstacle::NotWanted,
+    };
+    Plan { forecasts, ..Plan::stopped(obstacle, why) }
+}
+
+/// What follows from each setup; once, where it is the same for several.
+fn told(forecasts: &[Forecast]) -> String {
+    let mut groups: Vec<(&str, Vec<&Forecast>)> = Vec::new();
+    for forecast in forecasts {
+        match groups.iter_mut().find(|(what, _)| *what == forecast.what) {
+            Some((_, group)) => group.push(forecast),
+            None => groups.push((&forecast.what, vec![forecast])),
+        }
+    }
+    if let [(what, _)] = groups.as_slice() {
+        return format!("then {what}");
+    }
+    let told = groups.iter().map(|(what, group)| {
+        let named = Redirection::ALL.into_iter().flat_map(|redirection| {
+            let of = |all: &[&Forecast]| all.iter().filter(|it| it.setup.redirection == redirection).count();
+            let every: Vec<_> = forecasts.iter().collect();
+            if of(group) == of(&every) && of(group) > 0 {
+                vec![redirection.as_str()]
+            } else {
+                let some = group.iter().filter(|it| it.setup.redirection == redirection);
+                some.map(|it| it.setup.as_str()).collect()
+            }
+        });
+        format!("with {}, {what}", named.collect::<Vec<_>>().join(" or "))
+    });
+    told.collect::<Vec<_>>().join("; ")
+}
