@@ -27,7 +27,9 @@ use linkerd_linger::{
     admission::{review::Mode, serve::Waits},
     base::names,
     cli::Cli,
-    cluster::install::{FailurePolicy, Options, Tls, cluster_scoped, manifests as objects, print},
+    cluster::install::{
+        FailurePolicy, Options, Tls, Toleration, cluster_scoped, manifests as objects, print, read_label,
+    },
 };
 use rstest::rstest;
 use serde::{Serialize, de::DeserializeOwned};
@@ -56,14 +58,37 @@ fn all_options() -> Vec<Options> {
     for default_mode in Mode::ALL.map(Some).into_iter().chain([None]) {
         for tls in [Tls::SelfSigned, Tls::CertManager, Tls::Byo { ca_bundle: "PEM".to_owned() }] {
             for failure_policy in FailurePolicy::ALL {
-                for yes in [false, true] {
-                    let more = Options { ha: yes, network_policy: yes, sockets: yes, ..Options::default() };
+                let more = [
+                    Options::default(),
+                    Options { ha: true, network_policy: true, sockets: true, ..Options::default() },
+                    placed(),
+                ];
+                for more in more {
                     all.push(Options { default_mode, tls: tls.clone(), failure_policy, ..more });
                 }
             }
         }
     }
     all
+}
+
+/// With every option that says where pods run, how they are reached and how their image is pulled.
+fn placed() -> Options {
+    let label = |text: &str| read_label(text).unwrap();
+    Options {
+        sockets: true,
+        host_network: true,
+        webhook_port: 10_250,
+        admin_port: 10_251,
+        image_pull_secrets: vec!["registry".to_owned(), "mirror".to_owned()],
+        node_selector: [label("pool=system")].into(),
+        tolerations: vec![
+            Toleration::read("node-role.kubernetes.io/control-plane:NoSchedule").unwrap(),
+            Toleration::read("pool=system").unwrap(),
+        ],
+        pod_monitor: Some([label("release=prometheus")].into()),
+        ..Options::default()
+    }
 }
 
 fn webhooks(options: &Options) -> Vec<Value> {
@@ -127,8 +152,8 @@ fn every_object_is_of_its_type() {
             "ValidatingWebhookConfiguration" => round_trip::<ValidatingWebhookConfiguration>(&object),
             "Job" => round_trip::<Job>(&object),
             "CronJob" => round_trip::<CronJob>(&object),
-            // Of cert-manager, whose types we do not have.
-            "Certificate" | "Issuer" => continue,
+            // Of cert-manager and the Prometheus Operator, whose types we do not have.
+            "Certificate" | "Issuer" | "PodMonitor" => continue,
             kind => panic!("{kind} is new"),
         };
         // A bare name in `uninstall` has no spec, which some types print as their default.
@@ -260,13 +285,18 @@ fn entries_ask_for_no_more_than_they_need() {
 
 #[test]
 fn the_server_understands_its_arguments_and_stops_in_time() {
+    for options in all_options() {
+        let deployment = find(&options, "Deployment");
+        let args = deployment["spec"]["template"]["spec"]["containers"][0]["args"].as_array().unwrap();
+        let words = args.iter().map(|word| word.as_str().unwrap());
+        Cli::try_parse_from(["linkerd-linger"].into_iter().chain(words)).unwrap();
+    }
     let deployment = find(&Options::default(), "Deployment");
     let pod = &deployment["spec"]["template"]["spec"];
     let container = &pod["containers"][0];
     let words: Vec<_> =
         container["args"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
     assert!(words.windows(2).any(|pair| pair == ["--init-image", container["image"].as_str().unwrap()]));
-    Cli::try_parse_from(["linkerd-linger"].iter().chain(&words)).unwrap();
     for object in ["Job", "CronJob"].map(|kind| find(&Options::default(), kind)) {
         let job = object.pointer("/spec/jobTemplate/spec").unwrap_or_else(|| &object["spec"]);
         let args = job["template"]["spec"]["containers"][0]["args"].as_array().unwrap();
@@ -330,6 +360,138 @@ fn our_pods_are_restricted() {
             assert!(container["resources"]["limits"].get("cpu").is_none());
         }
     }
+}
+
+/// The pod templates of all objects that have one, by kind.
+fn templates(options: &Options) -> Vec<(String, Value)> {
+    let template = |object: &Value| {
+        let found = ["/spec/template", "/spec/jobTemplate/spec/template"]
+            .iter()
+            .find_map(|pointer| object.pointer(pointer));
+        Some((object["kind"].as_str().unwrap().to_owned(), found?.clone()))
+    };
+    objects(options).iter().filter_map(template).collect()
+}
+
+#[test]
+fn pods_run_where_the_options_say() {
+    let secrets = json!([{"name": "registry"}, {"name": "mirror"}]);
+    let tolerations = json!([
+        {"key": "node-role.kubernetes.io/control-plane", "operator": "Exists", "effect": "NoSchedule"},
+        {"key": "pool", "operator": "Equal", "value": "system"},
+    ]);
+    let templates = templates(&placed());
+    assert_eq!(
+        templates.iter().map(|(kind, _)| &**kind).collect::<Vec<_>>(),
+        ["Deployment", "Job", "CronJob", "DaemonSet"]
+    );
+    for (kind, template) in templates {
+        let pod = &template["spec"];
+        assert_eq!(pod["imagePullSecrets"], secrets, "{kind}");
+        let (nodes, taints) = match kind.as_str() {
+            "DaemonSet" => (json!({"kubernetes.io/os": "linux"}), json!([{"operator": "Exists"}])),
+            _ => (json!({"kubernetes.io/os": "linux", "pool": "system"}), tolerations.clone()),
+        };
+        assert_eq!((&pod["nodeSelector"], &pod["tolerations"]), (&nodes, &taints), "{kind}");
+    }
+    for (kind, template) in self::templates(&Options { sockets: true, ..Options::default() }) {
+        let pod = &template["spec"];
+        assert_eq!(pod["nodeSelector"], json!({"kubernetes.io/os": "linux"}), "{kind}");
+        assert_eq!(pod.get("imagePullSecrets"), None, "{kind}");
+        assert_eq!(pod.get("tolerations").is_some(), kind == "DaemonSet");
+    }
+}
+
+#[test]
+fn on_the_host_network_two_replicas_do_not_collide() {
+    let options = placed();
+    let deployment = find(&options, "Deployment");
+    let pod = &deployment["spec"]["template"]["spec"];
+    assert_eq!((&pod["hostNetwork"], &pod["dnsPolicy"]), (&json!(true), &json!("ClusterFirstWithHostNet")));
+    let apart = &pod["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][0];
+    assert_eq!(apart["topologyKey"], "kubernetes.io/hostname");
+    assert_eq!(apart["labelSelector"], deployment["spec"]["selector"]);
+    // A new replica cannot start beside an old one.
+    assert_eq!(deployment["spec"]["strategy"]["rollingUpdate"], json!({"maxSurge": 0, "maxUnavailable": 1}));
+    assert_eq!(
+        pod["containers"][0]["ports"],
+        json!([
+            {"name": "https", "containerPort": 10250, "hostPort": 10250},
+            {"name": "admin", "containerPort": 10251, "hostPort": 10251},
+        ])
+    );
+    assert_eq!(
+        find(&options, "Namespace")["metadata"]["labels"]["pod-security.kubernetes.io/enforce"],
+        "privileged"
+    );
+    for (kind, template) in templates(&options) {
+        assert_eq!(
+            template["spec"].get("hostNetwork").is_some(),
+            kind == "Deployment",
+            "only the server is called"
+        );
+    }
+}
+
+/// The value of a flag in the server's arguments.
+fn argument(deployment: &Value, flag: &str) -> Option<String> {
+    let args = deployment["spec"]["template"]["spec"]["containers"][0]["args"].as_array().unwrap();
+    let position = args.iter().position(|arg| arg == flag)?;
+    Some(args[position + 1].as_str().unwrap().to_owned())
+}
+
+#[rstest]
+#[case::pod_network(false, false, None, None)]
+#[case::pod_network_with_metrics(false, true, None, None)]
+#[case::host_network(true, false, Some("127.0.0.1:9990"), Some("127.0.0.1"))]
+#[case::host_network_with_metrics(true, true, None, None)]
+fn on_the_host_network_only_prometheus_opens_the_admin_port(
+    #[case] host_network: bool,
+    #[case] monitored: bool,
+    #[case] address: Option<&str>,
+    #[case] probed: Option<&str>,
+) {
+    let pod_monitor = monitored.then(Default::default);
+    let deployment = find(&Options { host_network, pod_monitor, ..Options::default() }, "Deployment");
+    assert_eq!(argument(&deployment, "--admin-listen").as_deref(), address);
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    for probe in ["livenessProbe", "readinessProbe"] {
+        assert_eq!(container[probe]["httpGet"].get("host").and_then(Value::as_str), probed);
+    }
+}
+
+#[test]
+fn the_server_listens_at_the_ports_of_its_container() {
+    let options = Options { webhook_port: 10_250, admin_port: 10_251, ..Options::default() };
+    let deployment = find(&options, "Deployment");
+    assert_eq!(argument(&deployment, "--listen").as_deref(), Some("[::]:10250"));
+    assert_eq!(argument(&deployment, "--admin-listen").as_deref(), Some("[::]:10251"));
+    let ports = &deployment["spec"]["template"]["spec"]["containers"][0]["ports"];
+    assert_eq!(
+        *ports,
+        json!([{"name": "https", "containerPort": 10250}, {"name": "admin", "containerPort": 10251}])
+    );
+    let service = find(&options, "Service");
+    assert_eq!(service["spec"]["ports"], json!([{"name": "https", "port": 443, "targetPort": "https"}]));
+}
+
+#[test]
+fn a_pod_monitor_selects_the_pods_with_metrics() {
+    let options = placed();
+    let all = objects(&options);
+    let monitors: Vec<_> = all.iter().filter(|object| object["kind"] == "PodMonitor").collect();
+    assert_eq!(monitors.len(), 2);
+    let workloads = ["Deployment", "DaemonSet"].map(|kind| find(&options, kind));
+    for (monitor, workload) in monitors.iter().zip(workloads) {
+        let metadata = &monitor["metadata"];
+        assert_eq!(metadata["namespace"], workload["metadata"]["namespace"]);
+        assert_eq!(metadata["labels"]["release"], "prometheus");
+        assert_eq!(monitor["spec"]["selector"], workload["spec"]["selector"]);
+        let endpoint = &monitor["spec"]["podMetricsEndpoints"][0];
+        let ports = workload["spec"]["template"]["spec"]["containers"][0]["ports"].as_array().unwrap();
+        assert!(ports.iter().any(|port| port["name"] == endpoint["port"]), "{endpoint}");
+    }
+    assert!(objects(&Options::default()).iter().all(|object| object["kind"] != "PodMonitor"));
 }
 
 /// What `sockets --node` needs, and nothing else: no rights at the API server, and no capability that is not explained.
