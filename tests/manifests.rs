@@ -78,8 +78,8 @@ fn placed() -> Options {
     Options {
         sockets: true,
         host_network: true,
-        webhook_port: 10_250,
-        admin_port: 10_251,
+        webhook_port: 10_260,
+        admin_port: 10_261,
         image_pull_secrets: vec!["registry".to_owned(), "mirror".to_owned()],
         node_selector: [label("pool=system")].into(),
         tolerations: vec![
@@ -408,16 +408,14 @@ fn on_the_host_network_two_replicas_do_not_collide() {
     let deployment = find(&options, "Deployment");
     let pod = &deployment["spec"]["template"]["spec"];
     assert_eq!((&pod["hostNetwork"], &pod["dnsPolicy"]), (&json!(true), &json!("ClusterFirstWithHostNet")));
-    let apart = &pod["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][0];
-    assert_eq!(apart["topologyKey"], "kubernetes.io/hostname");
-    assert_eq!(apart["labelSelector"], deployment["spec"]["selector"]);
     // A new replica cannot start beside an old one.
     assert_eq!(deployment["spec"]["strategy"]["rollingUpdate"], json!({"maxSurge": 0, "maxUnavailable": 1}));
+    // The scheduler places no two pods with a host port on a node.
     assert_eq!(
         pod["containers"][0]["ports"],
         json!([
-            {"name": "https", "containerPort": 10250, "hostPort": 10250},
-            {"name": "admin", "containerPort": 10251, "hostPort": 10251},
+            {"name": "https", "containerPort": 10260, "hostPort": 10260},
+            {"name": "admin", "containerPort": 10261, "hostPort": 10261},
         ])
     );
     assert_eq!(
@@ -462,14 +460,14 @@ fn on_the_host_network_only_prometheus_opens_the_admin_port(
 
 #[test]
 fn the_server_listens_at_the_ports_of_its_container() {
-    let options = Options { webhook_port: 10_250, admin_port: 10_251, ..Options::default() };
+    let options = Options { webhook_port: 10_260, admin_port: 10_261, ..Options::default() };
     let deployment = find(&options, "Deployment");
-    assert_eq!(argument(&deployment, "--listen").as_deref(), Some("[::]:10250"));
-    assert_eq!(argument(&deployment, "--admin-listen").as_deref(), Some("[::]:10251"));
+    assert_eq!(argument(&deployment, "--listen").as_deref(), Some("[::]:10260"));
+    assert_eq!(argument(&deployment, "--admin-listen").as_deref(), Some("[::]:10261"));
     let ports = &deployment["spec"]["template"]["spec"]["containers"][0]["ports"];
     assert_eq!(
         *ports,
-        json!([{"name": "https", "containerPort": 10250}, {"name": "admin", "containerPort": 10251}])
+        json!([{"name": "https", "containerPort": 10260}, {"name": "admin", "containerPort": 10261}])
     );
     let service = find(&options, "Service");
     assert_eq!(service["spec"]["ports"], json!([{"name": "https", "port": 443, "targetPort": "https"}]));

@@ -69,8 +69,9 @@ pub struct Args {
 
     /// Run the server on the network of its nodes, for API servers that cannot reach pods
     ///
-    /// At most one replica runs on a node, and a rollout replaces one after the other. The namespace allows privileged
-    /// pods, as Pod Security requires. Probes and metrics are served on 127.0.0.1 only, unless --pod-monitor is given.
+    /// At most one replica runs on a node, and a rollout replaces one after the other, so there must be a node for each
+    /// replica. The namespace allows privileged pods, as Pod Security requires. Probes and metrics are served on 127.0.0.1
+    /// only, unless --pod-monitor is given.
     #[arg(long)]
     host_network: bool,
 
@@ -95,8 +96,8 @@ pub struct Args {
     #[arg(long, value_name = "KEY=VALUE", value_parser = install::read_label)]
     node_selector: Vec<(String, String)>,
 
-    /// Taint that the server tolerates, as `kubectl taint` writes it; may be repeated. Without a value or an effect, it
-    /// tolerates each
+    /// Taint that the server tolerates, as `kubectl taint` writes it; may be repeated. Without a value or an effect, all
+    /// values or effects are tolerated
     #[arg(long, value_name = "KEY[=VALUE][:EFFECT]", value_parser = Toleration::read)]
     toleration: Vec<Toleration>,
 
@@ -118,7 +119,7 @@ const EXAMPLES: &str = "\
 Examples:
   linkerd-linger install | kubectl apply -f -
   linkerd-linger install --ha --default-mode audit | kubectl apply -f -
-  linkerd-linger install --toleration node-role.kubernetes.io/control-plane:NoSchedule | kubectl apply -f -
+  linkerd-linger install --node-selector pool=system --toleration pool | kubectl apply -f -
   kubectl label namespace shop linkerd-linger.io/mode=enforce
 
 Exit codes:

@@ -130,19 +130,9 @@ fn pod(options: &Options) -> Value {
         "volumes": volumes,
     });
     let pod = with(pod, pods::placement(options));
-    let pod = if options.host_network { with(pod, host_network()) } else { pod };
+    let host_network = json!({"hostNetwork": true, "dnsPolicy": "ClusterFirstWithHostNet"});
+    let pod = if options.host_network { with(pod, host_network) } else { pod };
     if options.ha { with(pod, json!({"priorityClassName": CRITICAL})) } else { pod }
-}
-
-/// Never two on a node, whose ports they would share.
-fn host_network() -> Value {
-    let apart =
-        json!({"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": selector()}});
-    json!({
-        "hostNetwork": true,
-        "dnsPolicy": "ClusterFirstWithHostNet",
-        "affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [apart]}},
-    })
 }
 
 /// Over hosts, and over zones where there are any. Tainted hosts do not count, or a control plane's would hold up ours.
@@ -203,7 +193,8 @@ fn container(options: &Options) -> Value {
     }
     let port = |name: &str, number: u16| {
         let port = json!({"name": name, "containerPort": number});
-        // The API server would add it, and GitOps tools see a difference.
+        // The API server would add it, and GitOps tools see a difference. By it the scheduler keeps replicas apart. An
+        // anti-affinity would also keep pods of the pod network from these nodes, on the way back.
         if options.host_network { with(port, json!({"hostPort": number})) } else { port }
     };
     json!({
