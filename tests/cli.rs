@@ -325,6 +325,13 @@ fn a_certificate_of_ones_own_is_installed_without_its_key() {
 #[case::bundle_without_byo(&["install", "--ca-bundle", "ca.crt"])]
 #[case::no_certificate(&["install", "--tls", "byo", "--ca-bundle", "none.crt"])]
 #[case::no_such_mode(&["install", "--default-mode", "on"])]
+#[case::a_network_policy_does_not_hold_on_the_host_network(&["install", "--network-policy", "--host-network"])]
+#[case::two_servers_at_a_port(&["install", "--admin-port", "8443"])]
+#[case::a_port_of_root(&["install", "--webhook-port", "443"])]
+#[case::no_such_effect(&["install", "--toleration", "pool:Never"])]
+#[case::a_node_has_one_value(&["install", "--node-selector", "a=1", "--node-selector", "a=2"])]
+#[case::no_secret_has_this_name(&["install", "--image-pull-secret", "My_Secret"])]
+#[case::labels_of_no_monitor(&["install", "--pod-monitor-label", "release=prometheus"])]
 fn install_refuses(#[case] args: &[&str]) {
     let directory = directory(&[("ca.crt", ""), ("none.crt", "nothing")]);
     assert_eq!(run(directory.path(), args, "").status.code(), Some(2));

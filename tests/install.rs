@@ -10,6 +10,7 @@
 mod cluster;
 mod install {
     pub(crate) mod replica;
+    mod upgrade;
 }
 mod support;
 
@@ -111,6 +112,11 @@ impl Bed {
     async fn install(self: &Arc<Self>, args: &[&str]) {
         let printed = linger(&[&["install"], args].concat()).await.ok().stdout;
         self.cluster.kubectl_with(&["apply", "-f", "-"], &printed).await.ok();
+        self.start_pods().await;
+    }
+
+    /// Plays what is installed, unless it is played already.
+    async fn start_pods(self: &Arc<Self>) {
         if self.pods.lock().await.is_empty() {
             self.run_the_job().await;
             self.serve_the_service().await;
@@ -120,6 +126,31 @@ impl Bed {
             }
             self.node.lock().await.spawn_on(Arc::clone(self).play_kubelet(), RUNTIME.handle());
         }
+    }
+
+    /// Replaces every pod, as the Deployment does with maxUnavailable 0: a new one is ready before an old one goes.
+    async fn roll_out(&self) {
+        let replicas = self.pods.lock().await.len();
+        for _ in 0..replicas {
+            self.add_replica().await;
+            let old = self.pods.lock().await.remove(0);
+            old.terminate().await;
+        }
+    }
+
+    /// Removes the installation, and waits until its namespace is gone.
+    async fn uninstall(&self) -> Told {
+        let printed = linger(&["uninstall"]).await.ok().stdout;
+        let told =
+            self.cluster.kubectl_with(&["delete", "--ignore-not-found", "-f", "-"], &printed).await.ok();
+        // The next test installs anew, with another address of the Service.
+        self.node.lock().await.shutdown().await;
+        self.pods.lock().await.clear();
+        eventually("the namespace is gone", async || {
+            !self.cluster.kubectl(&["get", "namespace", names::NAMESPACE]).await.success
+        })
+        .await;
+        told
     }
 
     async fn json(&self, args: &[&str]) -> Value {
@@ -386,12 +417,7 @@ async fn a_rolling_restart_under_a_stream_of_pods_and_none_fails() {
     let replicas = bed.pods.lock().await.len();
     assert_eq!(replicas, 2);
     let stream = Stream::start(&bed, &namespace).await;
-    for _ in 0..replicas {
-        // maxUnavailable 0: a new one is ready before an old one goes.
-        bed.add_replica().await;
-        let old = bed.pods.lock().await.remove(0);
-        old.terminate().await;
-    }
+    bed.roll_out().await;
     let created = stream.end().await;
     say(&format!("{created} pods were created while both replicas were replaced, and none failed"));
     assert!(created > 50, "the stream was steady: {created}");
@@ -426,16 +452,8 @@ async fn check_sees_an_installation_that_works() {
 async fn uninstall_leaves_nothing() {
     let Some((bed, _turn)) = bed().await else { return };
     bed.install(&["--network-policy"]).await;
-    let printed = linger(&["uninstall"]).await.ok().stdout;
-    let told = bed.cluster.kubectl_with(&["delete", "--ignore-not-found", "-f", "-"], &printed).await.ok();
+    let told = bed.uninstall().await;
     assert!(told.stdout.contains("zz-linkerd-linger-webhook-config"), "{told:?}");
-    // The next test installs anew, with another address of the Service.
-    bed.node.lock().await.shutdown().await;
-    bed.pods.lock().await.clear();
-    eventually("the namespace is gone", async || {
-        !bed.cluster.kubectl(&["get", "namespace", names::NAMESPACE]).await.success
-    })
-    .await;
     let kinds =
         "mutatingwebhookconfigurations,validatingwebhookconfigurations,clusterroles,clusterrolebindings";
     let left = bed.cluster.kubectl(&["get", kinds, "-o", "name"]).await.ok().stdout;

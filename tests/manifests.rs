@@ -7,6 +7,7 @@
 mod cluster;
 mod manifests {
     pub(crate) mod kustomize;
+    mod placement;
     pub(crate) mod selector;
 }
 mod support;
@@ -27,7 +28,9 @@ use linkerd_linger::{
     admission::{review::Mode, serve::Waits},
     base::names,
     cli::Cli,
-    cluster::install::{FailurePolicy, Options, Tls, cluster_scoped, manifests as objects, print},
+    cluster::install::{
+        FailurePolicy, Options, Tls, Toleration, cluster_scoped, manifests as objects, print, read_label,
+    },
 };
 use rstest::rstest;
 use serde::{Serialize, de::DeserializeOwned};
@@ -56,14 +59,37 @@ fn all_options() -> Vec<Options> {
     for default_mode in Mode::ALL.map(Some).into_iter().chain([None]) {
         for tls in [Tls::SelfSigned, Tls::CertManager, Tls::Byo { ca_bundle: "PEM".to_owned() }] {
             for failure_policy in FailurePolicy::ALL {
-                for yes in [false, true] {
-                    let more = Options { ha: yes, network_policy: yes, sockets: yes, ..Options::default() };
+                let more = [
+                    Options::default(),
+                    Options { ha: true, network_policy: true, sockets: true, ..Options::default() },
+                    placed(),
+                ];
+                for more in more {
                     all.push(Options { default_mode, tls: tls.clone(), failure_policy, ..more });
                 }
             }
         }
     }
     all
+}
+
+/// With every option that says where pods run, how they are reached and how their image is pulled.
+fn placed() -> Options {
+    let label = |text: &str| read_label(text).unwrap();
+    Options {
+        sockets: true,
+        host_network: true,
+        webhook_port: 10_260,
+        admin_port: 10_261,
+        image_pull_secrets: vec!["registry".to_owned(), "mirror".to_owned()],
+        node_selector: [label("pool=system")].into(),
+        tolerations: vec![
+            Toleration::read("node-role.kubernetes.io/control-plane:NoSchedule").unwrap(),
+            Toleration::read("pool=system").unwrap(),
+        ],
+        pod_monitor: Some([label("release=prometheus")].into()),
+        ..Options::default()
+    }
 }
 
 fn webhooks(options: &Options) -> Vec<Value> {
@@ -130,8 +156,8 @@ fn every_object_is_of_its_type() {
             "ValidatingWebhookConfiguration" => round_trip::<ValidatingWebhookConfiguration>(&object),
             "Job" => round_trip::<Job>(&object),
             "CronJob" => round_trip::<CronJob>(&object),
-            // Of cert-manager, whose types we do not have.
-            "Certificate" | "Issuer" => continue,
+            // Of cert-manager and the Prometheus Operator, whose types we do not have.
+            "Certificate" | "Issuer" | "PodMonitor" => continue,
             kind => panic!("{kind} is new"),
         };
         // A bare name in `uninstall` has no spec, which some types print as their default.
@@ -267,13 +293,18 @@ fn entries_ask_for_no_more_than_they_need() {
 
 #[test]
 fn the_server_understands_its_arguments_and_stops_in_time() {
+    for options in all_options() {
+        let deployment = find(&options, "Deployment");
+        let args = deployment["spec"]["template"]["spec"]["containers"][0]["args"].as_array().unwrap();
+        let words = args.iter().map(|word| word.as_str().unwrap());
+        Cli::try_parse_from(["linkerd-linger"].into_iter().chain(words)).unwrap();
+    }
     let deployment = find(&Options::default(), "Deployment");
     let pod = &deployment["spec"]["template"]["spec"];
     let container = &pod["containers"][0];
     let words: Vec<_> =
         container["args"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
     assert!(words.windows(2).any(|pair| pair == ["--init-image", container["image"].as_str().unwrap()]));
-    Cli::try_parse_from(["linkerd-linger"].iter().chain(&words)).unwrap();
     for object in ["Job", "CronJob"].map(|kind| find(&Options::default(), kind)) {
         let job = object.pointer("/spec/jobTemplate/spec").unwrap_or_else(|| &object["spec"]);
         let args = job["template"]["spec"]["containers"][0]["args"].as_array().unwrap();

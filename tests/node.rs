@@ -593,6 +593,62 @@ async fn with_every_replica_gone_pods_are_refused_until_it_comes_back_by_itself(
     bed.install(&[]).await;
 }
 
+/// The bed has one node, so the second replica waits for its ports, and the first one answers.
+#[tokio::test]
+async fn on_the_host_network_one_replica_of_a_node_patches_pods() {
+    let Some((bed, _alone)) = bed_alone().await else { return };
+    let flags = ["install", "--sockets", "--host-network", "--webhook-port", "18443"];
+    let manifests = bed.linger(&flags).await.ok().stdout;
+    bed.cluster.kubectl_with(&["apply", "-f", "-"], &manifests).await.ok();
+    let server =
+        ["get", "pods", "-n", "linkerd-linger", "-l", "app.kubernetes.io/component=server", "-o", "json"];
+    let condition = |pod: &Value, name: &str| {
+        let mut conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+        conditions.find(|condition| condition["type"] == name).cloned().unwrap_or_default()
+    };
+    eventually("one replica serves on the host network, and the other one waits", async || {
+        let pods: Value = serde_json::from_str(&bed.kubectl(&server).await).unwrap();
+        let pods = pods["items"].as_array().unwrap();
+        let ready = pods.iter().filter(|pod| condition(pod, "Ready")["status"] == "True").count();
+        let waiting = pods.iter().map(|pod| condition(pod, "PodScheduled")["message"].to_string());
+        let waiting = waiting.filter(|message| message.contains("didn't have free ports")).count();
+        let moved = pods.iter().all(|pod| pod["spec"]["hostNetwork"] == true);
+        (pods.len(), ready, waiting, moved) == (2, 1, 1, true)
+    })
+    .await;
+    let pod = of_line("stable-2.14.10", "by-the-host", &["pause"]);
+    bed.run("shop", &pod).await;
+    assert_eq!(bed.timeout_by_exec("shop", "by-the-host").await, "3600");
+    bed.delete("shop", "by-the-host").await;
+    bed.install(&[]).await;
+}
+
+/// Helm waits for the Deployment, which waits for the certificate, which the Job makes.
+#[tokio::test]
+async fn helm_waits_until_the_installation_works() {
+    let Some((bed, _alone)) = bed_alone().await else { return };
+    let helm = match tokio::task::spawn_blocking(cluster::helm).await.unwrap() {
+        Ok(helm) => helm,
+        Err(why) => return why.tell(),
+    };
+    let manifests = bed.linger(&["uninstall"]).await.ok().stdout;
+    bed.cluster.kubectl_with(&["delete", "--ignore-not-found", "-f", "-"], &manifests).await.ok();
+    let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/linkerd-linger");
+    let mut helm = Command::from(helm);
+    helm.args(["install", "linger", chart, "--namespace", "linkerd-linger", "--create-namespace"]);
+    helm.args(["--set", "sockets=true", "--wait", "--timeout", "120s", "--kubeconfig"]);
+    helm.arg(bed.cluster.kubeconfig()).kill_on_drop(true);
+    let told = Told::from(timeout(PATIENCE, helm.output()).await.expect("it ends").unwrap()).ok();
+    let labels = told.stdout.lines().skip_while(|line| !line.contains("kubectl label --overwrite namespace"));
+    let labels: Vec<_> =
+        labels.take(2).flat_map(str::split_whitespace).filter(|word| *word != "\\").collect();
+    bed.kubectl(&labels[1..]).await;
+    let check = bed.linger(&["check", "--wait=60s"]).await;
+    assert!(check.success, "{}{}", check.stdout, check.stderr);
+    bed.refuses().await;
+    bed.install(&[]).await;
+}
+
 /// Every process of the node but the control plane is killed at once, as by a loss of power.
 #[tokio::test]
 async fn after_a_restart_of_the_node_pods_have_an_hour_again() {

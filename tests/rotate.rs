@@ -71,8 +71,8 @@ impl Store {
             }
             ("PUT", Some(_)) => (200, self.put(path, sent)),
             ("PATCH", Some(found)) => {
-                assert!(query.contains("fieldManager=linkerd-linger-certs") && query.contains("force=true"));
-                (200, self.put(path, applied(found, &sent)))
+                assert!(query.contains("fieldManager=linkerd-linger-certs") && !query.contains("force"));
+                (200, self.put(path, patched(found, &sent)))
             }
             _ => failure(404),
         }
@@ -84,8 +84,8 @@ impl Store {
     }
 }
 
-/// Server-side apply of nothing but `caBundle`, by the name of each webhook.
-fn applied(mut found: Value, sent: &Value) -> Value {
+/// A strategic merge patch of nothing but `caBundle`, by the name of each webhook.
+fn patched(mut found: Value, sent: &Value) -> Value {
     for patch in sent["webhooks"].as_array().unwrap() {
         let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
         assert_eq!(

@@ -51,7 +51,7 @@ pub const SOCKETS: &str = "linkerd-linger-sockets";
 pub const SOCKETS_SELECTOR: &str = "app.kubernetes.io/name=linkerd-linger-sockets";
 /// The ServiceAccount, Role, Job and CronJob of `certs rotate`.
 pub const CERTIFICATE_KEEPER: &str = "linkerd-linger-certs";
-/// The field manager of `certs rotate`, which owns nothing but `caBundle`.
+/// The field manager of `certs rotate`, which writes nothing but the Secret and `caBundle`.
 pub const CERTIFICATE_FIELD_MANAGER: &str = CERTIFICATE_KEEPER;
 /// The names that the serving certificate must hold: API servers ask for the first (k8s.io/apiserver
 /// `pkg/util/webhook/client.go`), people in the cluster also for the second.

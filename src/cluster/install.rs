@@ -3,14 +3,22 @@
 //! Pure: applying them is left to kubectl or a GitOps tool, so the same options always give the same text.
 
 mod certificates;
+mod monitor;
+mod pods;
 mod server;
 mod sockets;
 mod webhooks;
 mod yaml;
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
-pub use self::{sockets::READ_SOCKETS, yaml::print};
+pub use self::{
+    pods::{Effect, ReadError, Toleration, read_label, read_secret_name},
+    sockets::READ_SOCKETS,
+    yaml::print,
+};
 use crate::{
     admission::review::{Door, Mode},
     base::names,
@@ -37,6 +45,20 @@ pub struct Options {
     pub network_policy: bool,
     /// Whether a pod on each node exposes metrics about half-closed connections.
     pub sockets: bool,
+    /// Whether the server's pods use the network of their nodes, for API servers that cannot reach pods.
+    pub host_network: bool,
+    /// The port of the webhook on the server's pods.
+    pub webhook_port: u16,
+    /// The port of probes and metrics on the server's pods.
+    pub admin_port: u16,
+    /// The Secrets by which nodes pull the image, in our namespaces.
+    pub image_pull_secrets: Vec<String>,
+    /// The labels of the nodes on which the server and `certs rotate` may run.
+    pub node_selector: BTreeMap<String, String>,
+    /// The taints of nodes on which the server and `certs rotate` may run.
+    pub tolerations: Vec<Toleration>,
+    /// The labels of PodMonitors; without this there are none.
+    pub pod_monitor: Option<BTreeMap<String, String>>,
 }
 
 impl Default for Options {
@@ -51,6 +73,13 @@ impl Default for Options {
             failure_policy: FailurePolicy::Ignore,
             network_policy: false,
             sockets: false,
+            host_network: false,
+            webhook_port: server::WEBHOOK_PORT,
+            admin_port: server::ADMIN_PORT,
+            image_pull_secrets: Vec::new(),
+            node_selector: BTreeMap::new(),
+            tolerations: Vec::new(),
+            pod_monitor: None,
         }
     }
 }
@@ -94,7 +123,7 @@ impl FailurePolicy {
 
 /// Every object of an installation, in the order in which to apply them.
 pub fn manifests(options: &Options) -> Vec<Value> {
-    let mut objects = vec![namespace()];
+    let mut objects = vec![namespace(options)];
     if options.ha {
         objects.push(server::quota());
     }
@@ -115,6 +144,7 @@ pub fn manifests(options: &Options) -> Vec<Value> {
     if options.sockets {
         objects.extend(sockets::objects(options));
     }
+    objects.extend(monitor::objects(options));
     objects
 }
 
@@ -135,12 +165,14 @@ pub fn cluster_scoped() -> Vec<Value> {
     objects
 }
 
-fn namespace() -> Value {
+fn namespace(options: &Options) -> Value {
     let mut namespace = object("v1", "Namespace", names::NAMESPACE);
-    // Linkerd's injector has nothing to do here either, and every pod of ours is one of the restricted kind.
+    // Linkerd's injector has nothing to do here either. Every pod of ours is restricted, but for the host network, which
+    // Pod Security allows only in privileged namespaces.
     let labels = &mut namespace["metadata"]["labels"];
     labels["config.linkerd.io/admission-webhooks"] = json!("disabled");
-    labels["pod-security.kubernetes.io/enforce"] = json!("restricted");
+    labels["pod-security.kubernetes.io/enforce"] =
+        json!(if options.host_network { "privileged" } else { "restricted" });
     namespace
 }
 

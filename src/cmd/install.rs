@@ -1,6 +1,7 @@
 //! `install`: the manifests of an installation, for kubectl.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{Write, stdout},
     path::{Path, PathBuf},
@@ -16,7 +17,7 @@ use crate::{
         policy_file::{self, PolicyFileError},
         review::Mode,
     },
-    cluster::install::{self, FailurePolicy, Options, Tls},
+    cluster::install::{self, FailurePolicy, Options, Tls, Toleration},
     judgement::close_wait,
 };
 
@@ -58,24 +59,72 @@ pub struct Args {
     failure_policy: FailurePolicy,
 
     /// Restrict the traffic of the server's pods to its two ports
-    #[arg(long)]
+    #[arg(long, conflicts_with = "host_network")]
     network_policy: bool,
 
     /// Also run a pod on each node that exposes metrics about half-closed connections, in a namespace of its own; it sees
     /// every process of its node
     #[arg(long)]
     sockets: bool,
+
+    /// Run the server on the network of its nodes, for API servers that cannot reach pods
+    ///
+    /// At most one replica runs on a node, and a rollout replaces one after the other, so there must be a node for each
+    /// replica. The namespace allows privileged pods, as Pod Security requires. Probes and metrics are served on 127.0.0.1
+    /// only, unless --pod-monitor is given.
+    #[arg(long)]
+    host_network: bool,
+
+    /// Port of the webhook on its pods, such as one that a firewall between API server and nodes lets through
+    #[arg(long, value_name = "PORT", value_parser = port(), default_value_t = Options::default().webhook_port)]
+    webhook_port: u16,
+
+    /// Port of probes and metrics on the server's pods
+    #[arg(long, value_name = "PORT", value_parser = port(), default_value_t = Options::default().admin_port)]
+    admin_port: u16,
+
+    /// Secret in our namespaces by which nodes pull the image; may be repeated
+    ///
+    /// It does not help where the server adds an init container with that image to a user's pod: the kubelet looks for the
+    /// Secret in the pod's own namespace, and the pod waits with ErrImagePull if it cannot pull. Make the image pullable
+    /// without a Secret (credentials of the nodes, a registry mirror), or create the Secret in those namespaces and add it
+    /// to their ServiceAccounts. See docs/helm.md#private-registries.
+    #[arg(long, value_name = "NAME", value_parser = install::read_secret_name)]
+    image_pull_secret: Vec<String>,
+
+    /// Label of the nodes that may run the server; may be repeated. Nodes must run Linux in any case
+    #[arg(long, value_name = "KEY=VALUE", value_parser = install::read_label)]
+    node_selector: Vec<(String, String)>,
+
+    /// Taint that the server tolerates, as `kubectl taint` writes it; may be repeated. Without a value or an effect, all
+    /// values or effects are tolerated
+    #[arg(long, value_name = "KEY[=VALUE][:EFFECT]", value_parser = Toleration::read)]
+    toleration: Vec<Toleration>,
+
+    /// Also print PodMonitors, by which the Prometheus Operator finds the metrics; its CRDs must be installed
+    #[arg(long)]
+    pod_monitor: bool,
+
+    /// Label of the PodMonitors by which a Prometheus selects them; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", requires = "pod_monitor", value_parser = install::read_label)]
+    pod_monitor_label: Vec<(String, String)>,
+}
+
+/// Those that a process without privileges may listen at.
+fn port() -> clap::builder::RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(1024..)
 }
 
 const EXAMPLES: &str = "\
 Examples:
   linkerd-linger install | kubectl apply -f -
   linkerd-linger install --ha --default-mode audit | kubectl apply -f -
+  linkerd-linger install --node-selector pool=system --toleration pool | kubectl apply -f -
   kubectl label namespace shop linkerd-linger.io/mode=enforce
 
 Exit codes:
   0  printed
-  2  a file cannot be used";
+  2  a file or an option cannot be used";
 
 /// The mode of namespaces without the label.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -140,6 +189,14 @@ fn options(args: &Args) -> Result<Options> {
         (TlsSource::SelfSigned, None) => Tls::SelfSigned,
         (TlsSource::CertManager, None) => Tls::CertManager,
     };
+    if args.webhook_port == args.admin_port {
+        bail!(
+            "--webhook-port and --admin-port are both {}, but the server listens at two ports: choose another for one",
+            args.admin_port
+        );
+    }
+    let node_selector = by_key("--node-selector", &args.node_selector)?;
+    let monitor_labels = by_key("--pod-monitor-label", &args.pod_monitor_label)?;
     let defaults = Options::default();
     Ok(Options {
         default_mode: args.default_mode.mode(),
@@ -151,7 +208,25 @@ fn options(args: &Args) -> Result<Options> {
         failure_policy: args.failure_policy,
         network_policy: args.network_policy,
         sockets: args.sockets,
+        host_network: args.host_network,
+        webhook_port: args.webhook_port,
+        admin_port: args.admin_port,
+        image_pull_secrets: args.image_pull_secret.clone(),
+        node_selector,
+        tolerations: args.toleration.clone(),
+        pod_monitor: args.pod_monitor.then_some(monitor_labels),
     })
+}
+
+/// Labels, of which no key may come twice.
+fn by_key(flag: &str, labels: &[(String, String)]) -> Result<BTreeMap<String, String>> {
+    let mut found = BTreeMap::new();
+    for (key, value) in labels {
+        if let Some(other) = found.insert(key.clone(), value.clone()) {
+            bail!("{flag} gives {key} two values, {other:?} and {value:?}: a node or an object has one");
+        }
+    }
+    Ok(found)
 }
 
 /// The text of a policy that the server will take.

@@ -241,7 +241,7 @@ fn foreign(secret: &Secret) -> Option<String> {
 /// The three objects.
 struct Cluster {
     secrets: Api<Secret>,
-    configurations: [(ApiResource, Api<DynamicObject>); 2],
+    configurations: [Api<DynamicObject>; 2],
 }
 
 impl Cluster {
@@ -250,16 +250,13 @@ impl Cluster {
             ApiResource::erase::<MutatingWebhookConfiguration>(&()),
             ApiResource::erase::<ValidatingWebhookConfiguration>(&()),
         ];
-        let configurations = resources.map(|resource| {
-            let api = Api::all_with(client.clone(), &resource);
-            (resource, api)
-        });
+        let configurations = resources.map(|resource| Api::all_with(client.clone(), &resource));
         Self { secrets: Api::namespaced(client, names::NAMESPACE), configurations }
     }
 
     /// The Secret last: what it says of authorities is then no older than the bundles.
     async fn look(&self) -> kube::Result<Seen> {
-        let [(_, mutating), (_, validating)] = &self.configurations;
+        let [mutating, validating] = &self.configurations;
         let configurations = [
             mutating.get_opt(names::WEBHOOK_CONFIGURATION).await?,
             validating.get_opt(names::WEBHOOK_CONFIGURATION).await?,
@@ -288,14 +285,16 @@ impl Cluster {
         Ok(())
     }
 
-    /// Owns `caBundle` of every webhook, and nothing else, of a configuration that is as we saw it.
+    /// Writes `caBundle` of every webhook, and nothing else, of a configuration that is as we saw it.
+    ///
+    /// Not by server-side apply, by which we would own a part of each entry. Another applier could then not remove an entry:
+    /// the API server would keep our part of it, which is no valid webhook, and refuse the whole.
     async fn publish(&self, configuration: Door, seen: &Seen, bundle: &[Certificate]) -> kube::Result<()> {
         let position = match configuration {
             Door::Mutate => 0,
             Door::Validate => 1,
         };
-        let (Some(found), (resource, api)) = (&seen.configurations[position], &self.configurations[position])
-        else {
+        let (Some(found), api) = (&seen.configurations[position], &self.configurations[position]) else {
             return Ok(());
         };
         let ca_bundle = ByteString(pem::certificates(bundle.iter().map(Certificate::der)).into_bytes());
@@ -304,17 +303,14 @@ impl Cluster {
             .map(|webhook| json!({"name": webhook["name"], "clientConfig": {"caBundle": ca_bundle}}))
             .collect();
         let patch = json!({
-            "apiVersion": resource.api_version,
-            "kind": resource.kind,
-            "metadata": {
-                "name": names::WEBHOOK_CONFIGURATION,
-                "resourceVersion": found.metadata.resource_version,
-            },
+            "metadata": {"resourceVersion": found.metadata.resource_version},
             "webhooks": webhooks,
         });
-        // By force, for whoever applied a bundle before us has left it to us by installing us.
-        let params = PatchParams::apply(names::CERTIFICATE_FIELD_MANAGER).force();
-        api.patch(names::WEBHOOK_CONFIGURATION, &params, &Patch::Apply(&patch)).await?;
+        let params = PatchParams {
+            field_manager: Some(names::CERTIFICATE_FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        api.patch(names::WEBHOOK_CONFIGURATION, &params, &Patch::Strategic(&patch)).await?;
         Ok(())
     }
 }

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Options, Tls, container_security, labels, namespaced, object, pod_security, with};
+use super::{Options, Tls, container_security, labels, namespaced, object, pod_security, pods, with};
 use crate::base::names;
 
 const RBAC: &str = "rbac.authorization.k8s.io";
@@ -65,8 +65,9 @@ pub(super) fn keepers(options: &Options) -> Vec<Value> {
 /// A Job cannot change, so its name does. It waits for a node as long as that takes: who applies it to a cluster whose
 /// nodes come later has no other certificate until the CronJob runs.
 fn job(options: &Options) -> Value {
-    let spec = with(job_spec(options), json!({"ttlSecondsAfterFinished": 3600}));
-    let name = format!("{}-{:08x}", names::CERTIFICATE_KEEPER, fnv1a(&spec.to_string()));
+    let spec = job_spec(options);
+    let name = format!("{}-{}", names::CERTIFICATE_KEEPER, hash(&spec.to_string()));
+    let spec = with(spec, json!({"ttlSecondsAfterFinished": 3600}));
     let mut job = with(namespaced("batch/v1", "Job", &name), json!({"spec": spec}));
     // Argo CD would miss the Job as soon as the API server has removed it; as a hook it runs with each sync instead.
     job["metadata"]["annotations"] = json!({
@@ -97,6 +98,14 @@ fn job_spec(options: &Options) -> Value {
         "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}},
         "securityContext": container_security(),
     });
+    let pod = json!({
+        "serviceAccountName": names::CERTIFICATE_KEEPER,
+        "automountServiceAccountToken": true,
+        "enableServiceLinks": false,
+        "restartPolicy": "Never",
+        "securityContext": pod_security(),
+        "containers": [container],
+    });
     json!({
         "backoffLimit": 6,
         "template": {
@@ -104,14 +113,7 @@ fn job_spec(options: &Options) -> Value {
                 "labels": with(labels(), json!({"app.kubernetes.io/component": "certs"})),
                 "annotations": {"linkerd.io/inject": "disabled"},
             },
-            "spec": {
-                "serviceAccountName": names::CERTIFICATE_KEEPER,
-                "automountServiceAccountToken": true,
-                "enableServiceLinks": false,
-                "restartPolicy": "Never",
-                "securityContext": pod_security(),
-                "containers": [container],
-            },
+            "spec": with(pod, pods::placement(options)),
         },
     })
 }
@@ -150,9 +152,10 @@ fn cert_manager() -> Vec<Value> {
     ]
 }
 
-/// FNV-1a with 32 bits: a name that depends on a text alone, whatever the compiler.
-fn fnv1a(text: &str) -> u32 {
-    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+/// The first 8 hexadecimal digits of SHA-256, which the Helm chart can compute too.
+fn hash(text: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    digest.as_ref()[..4].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -161,8 +164,8 @@ mod tests {
 
     #[test]
     fn the_hash_is_the_published_one() {
-        // http://www.isthe.com/chongo/tech/comp/fnv/: test vectors of FNV-1a.
-        assert_eq!((fnv1a(""), fnv1a("a"), fnv1a("foobar")), (0x811c_9dc5, 0xe40c_292c, 0xbf9c_f968));
+        // FIPS 180-2, appendix B.1.
+        assert_eq!(hash("abc"), "ba7816bf");
     }
 
     #[test]

@@ -4,15 +4,19 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Options, container_security, labels, namespaced, pod_security, with};
+use super::{Options, container_security, labels, namespaced, pod_security, pods, with};
 use crate::{admission::serve::Waits, base::names};
 
 /// The label that tells the server's pods from those of `certs rotate`.
 const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
 const COMPONENT: &str = "server";
 /// The ports of the server, as `serve` has them by default.
-const WEBHOOK_PORT: u16 = 8443;
-const ADMIN_PORT: u16 = 9990;
+pub(super) const WEBHOOK_PORT: u16 = 8443;
+pub(super) const ADMIN_PORT: u16 = 9990;
+/// The name of the port with the metrics.
+pub(super) const ADMIN: &str = "admin";
+/// Where the kubelet reaches a pod that shares the node's network, and nothing outside the node does.
+const LOOPBACK: &str = "127.0.0.1";
 /// What the kubelet has to add to the delay and the drain before it kills.
 const TO_SPARE: Duration = Duration::from_secs(5);
 /// The class of what a cluster needs to work.
@@ -62,7 +66,7 @@ pub(super) fn network_policy() -> Value {
     let spec = json!({
         "podSelector": {"matchLabels": selector()},
         "policyTypes": ["Ingress", "Egress"],
-        "ingress": [{"ports": [port("https"), port("admin")]}],
+        "ingress": [{"ports": [port("https"), port(ADMIN)]}],
         "egress": [],
     });
     with(namespaced("networking.k8s.io/v1", "NetworkPolicy", names::SERVER), json!({"spec": spec}))
@@ -80,13 +84,22 @@ pub(super) fn deployment(options: &Options) -> Value {
     let spec = json!({
         "replicas": if options.ha { 3 } else { 2 },
         "selector": {"matchLabels": selector()},
-        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": rolling_update(options)},
         "template": pod,
     });
     with(namespaced("apps/v1", "Deployment", names::SERVER), json!({"spec": spec}))
 }
 
-fn selector() -> Value {
+/// On the host network a new pod finds the ports of its node taken until the old one is gone, and there may be no other node.
+fn rolling_update(options: &Options) -> Value {
+    if options.host_network {
+        json!({"maxSurge": 0, "maxUnavailable": 1})
+    } else {
+        json!({"maxSurge": 1, "maxUnavailable": 0})
+    }
+}
+
+pub(super) fn selector() -> Value {
     json!({"app.kubernetes.io/name": names::SERVER, COMPONENT_LABEL: COMPONENT})
 }
 
@@ -116,6 +129,9 @@ fn pod(options: &Options) -> Value {
         "containers": [container(options)],
         "volumes": volumes,
     });
+    let pod = with(pod, pods::placement(options));
+    let host_network = json!({"hostNetwork": true, "dnsPolicy": "ClusterFirstWithHostNet"});
+    let pod = if options.host_network { with(pod, host_network) } else { pod };
     if options.ha { with(pod, json!({"priorityClassName": CRITICAL})) } else { pod }
 }
 
@@ -136,9 +152,12 @@ fn spread(ha: bool) -> Value {
 }
 
 fn container(options: &Options) -> Value {
+    // On the host network the metrics are for the node alone, unless Prometheus must reach them.
+    let loopback = options.host_network && options.pod_monitor.is_none();
     let probe = |path: &str, period: u32, failures: u32| {
+        let target = json!({"path": path, "port": ADMIN});
         json!({
-            "httpGet": {"path": path, "port": "admin"},
+            "httpGet": if loopback { with(target, json!({"host": LOOPBACK})) } else { target },
             "periodSeconds": period,
             "timeoutSeconds": 3,
             "failureThreshold": failures,
@@ -165,15 +184,25 @@ fn container(options: &Options) -> Value {
         args.extend(["--facts".to_owned(), format!("/facts/{}", names::FACTS_KEY)]);
         mounts.push(json!({"name": "facts", "mountPath": "/facts", "readOnly": true}));
     }
+    if options.webhook_port != WEBHOOK_PORT {
+        args.extend(["--listen".to_owned(), format!("[::]:{}", options.webhook_port)]);
+    }
+    if loopback || options.admin_port != ADMIN_PORT {
+        let address = if loopback { LOOPBACK } else { "[::]" };
+        args.extend(["--admin-listen".to_owned(), format!("{address}:{}", options.admin_port)]);
+    }
+    let port = |name: &str, number: u16| {
+        let port = json!({"name": name, "containerPort": number});
+        // The API server would add it, and GitOps tools see a difference. By it the scheduler keeps replicas apart. An
+        // anti-affinity would also keep pods of the pod network from these nodes, on the way back.
+        if options.host_network { with(port, json!({"hostPort": number})) } else { port }
+    };
     json!({
         "name": "server",
         "image": options.image,
         "imagePullPolicy": "IfNotPresent",
         "args": args,
-        "ports": [
-            {"name": "https", "containerPort": WEBHOOK_PORT},
-            {"name": "admin", "containerPort": ADMIN_PORT},
-        ],
+        "ports": [port("https", options.webhook_port), port(ADMIN, options.admin_port)],
         // Far from the 180 s for which the server keeps idle connections.
         "readinessProbe": probe("/readyz", 5, 2),
         "livenessProbe": probe("/livez", 10, 3),

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Options, labels, object, with};
+use super::{Options, labels, object, pods, with};
 use crate::base::names;
 
 /// What reading the sockets of a network namespace needs: conntrack's entries (`NET_ADMIN`), and the files of other users'
@@ -10,8 +10,9 @@ use crate::base::names;
 pub const READ_SOCKETS: [&str; 3] = ["DAC_READ_SEARCH", "NET_ADMIN", "SYS_PTRACE"];
 /// What entering the network namespace of another pod needs (`setns`).
 const ENTER_NAMESPACES: &str = "SYS_ADMIN";
-/// The port of the metrics.
+/// The port of the metrics, and its name.
 const PORT: u16 = 9991;
+pub(super) const METRICS: &str = "metrics";
 
 /// A namespace of its own, since Pod Security lets these pods run only in a privileged one.
 pub(super) fn objects(options: &Options) -> Vec<Value> {
@@ -36,7 +37,7 @@ pub(super) fn objects(options: &Options) -> Vec<Value> {
     vec![namespace, account, daemon_set]
 }
 
-fn selector() -> Value {
+pub(super) fn selector() -> Value {
     json!({"app.kubernetes.io/name": names::SOCKETS})
 }
 
@@ -47,7 +48,7 @@ fn named(api_version: &str, kind: &str) -> Value {
     named
 }
 
-fn inside(api_version: &str, kind: &str) -> Value {
+pub(super) fn inside(api_version: &str, kind: &str) -> Value {
     let mut object = named(api_version, kind);
     object["metadata"]["namespace"] = json!(names::SOCKETS);
     object
@@ -55,14 +56,12 @@ fn inside(api_version: &str, kind: &str) -> Value {
 
 fn pod(options: &Options) -> Value {
     let capabilities: Vec<_> = READ_SOCKETS.into_iter().chain([ENTER_NAMESPACES]).collect();
-    json!({
+    let pod = json!({
         "serviceAccountName": names::SOCKETS,
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
         // The processes of other pods are seen only from the node's own PIDs.
         "hostPID": true,
-        // Tainted nodes run pods too.
-        "tolerations": [{"operator": "Exists"}],
         "terminationGracePeriodSeconds": 10,
         "securityContext": {"runAsUser": 0, "runAsGroup": 0, "seccompProfile": {"type": "RuntimeDefault"}},
         "containers": [{
@@ -70,9 +69,9 @@ fn pod(options: &Options) -> Value {
             "image": options.image,
             "imagePullPolicy": "IfNotPresent",
             "args": ["sockets", "--node", "--listen", format!("[::]:{PORT}")],
-            "ports": [{"name": "metrics", "containerPort": PORT}],
+            "ports": [{"name": METRICS, "containerPort": PORT}],
             "livenessProbe": {
-                "httpGet": {"path": "/livez", "port": "metrics"},
+                "httpGet": {"path": "/livez", "port": METRICS},
                 "periodSeconds": 10,
                 "timeoutSeconds": 3,
                 "failureThreshold": 3,
@@ -84,5 +83,7 @@ fn pod(options: &Options) -> Value {
                 "readOnlyRootFilesystem": true,
             },
         }],
-    })
+    });
+    // Tainted nodes run pods too.
+    with(pod, pods::on_every_node(options))
 }

@@ -1,4 +1,4 @@
-//! Builds the Go programs of `tests/cluster` once per content, below the `target` directory.
+//! Builds the Go programs of `tests/cluster`, and Helm, once per content, below the `target` directory.
 
 use std::{
     fs::{self, File},
@@ -13,6 +13,8 @@ use super::CACHE;
 use crate::support::{NotRun, say};
 
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster");
+/// The module whose `go.mod` names the version of Helm.
+const HELM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/helm");
 /// How often a build says that it is not stuck.
 const PROGRESS: Duration = Duration::from_secs(15);
 /// When a program of other sources, or what a killed cluster left, is taken for forgotten.
@@ -21,29 +23,33 @@ const FORGOTTEN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// The program, built unless it is there. Whoever comes while it is built waits.
 pub(super) fn program() -> Result<PathBuf, NotRun> {
     let flags = format!("-s -w -X k8s.io/component-base/version.gitVersion={}", kubernetes());
-    package("cluster", ".", &flags, true)
+    package("cluster", SOURCES, ".", &flags, true)
 }
 
 /// The program of the tests' pods, which needs no library.
 pub(super) fn pod() -> Result<PathBuf, NotRun> {
-    package("pod", "./pod", "-s -w", false)
+    package("pod", &format!("{SOURCES}/pod"), ".", "-s -w", false)
 }
 
-/// Builds a package of `tests/cluster`, unless the program of the same sources is there.
-fn package(name: &str, package: &str, flags: &str, cgo: bool) -> Result<PathBuf, NotRun> {
-    let sources = Path::new(SOURCES).join(package);
-    let program = Path::new(CACHE).join(format!("{name}-{:016x}", fingerprint(&sources)));
+/// Helm.
+pub(super) fn helm() -> Result<PathBuf, NotRun> {
+    package("helm", HELM, "helm.sh/helm/v4/cmd/helm", "-s -w", false)
+}
+
+/// Builds a package in a directory, unless the program of the same files of the directory is there.
+fn package(name: &str, sources: &str, package: &str, flags: &str, cgo: bool) -> Result<PathBuf, NotRun> {
+    let program = Path::new(CACHE).join(format!("{name}-{:016x}", fingerprint(Path::new(sources))));
     let lock = File::create(Path::new(CACHE).join(format!("{name}.lock"))).unwrap();
     lock.lock().unwrap();
     if !program.exists() {
         let unfinished = program.with_extension("unfinished");
         let mut command = Command::new("go");
-        command.current_dir(SOURCES).args(["build", "-v", "-trimpath", "-buildvcs=false", "-ldflags", flags]);
+        command.current_dir(sources).args(["build", "-v", "-trimpath", "-buildvcs=false", "-ldflags", flags]);
         command.arg("-o").arg(&unfinished).arg(package);
         if !cgo {
             command.env("CGO_ENABLED", "0");
         }
-        go(command, &format!("tests/cluster ({name})"))?;
+        go(command, name)?;
         fs::rename(unfinished, &program).unwrap();
         remove_forgotten(&format!("{name}-"), &program);
     }
@@ -76,7 +82,10 @@ pub(super) fn go(mut command: Command, what: &str) -> Result<(), NotRun> {
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            return Err(NotRun("Go is not installed, and KUBEBUILDER_ASSETS is not set".to_owned()));
+            return Err(NotRun(
+                "Go is not installed; KUBEBUILDER_ASSETS can name a control plane that is built already"
+                    .to_owned(),
+            ));
         }
         Err(error) => panic!("cannot run go: {error}"),
     };

@@ -164,6 +164,17 @@ pub(crate) fn kubectl() -> Result<Command, NotRun> {
     }
 }
 
+/// Helm, without the settings, the cache and the plugins of the user.
+pub(crate) fn helm() -> Result<Command, NotRun> {
+    let mut command = Command::new(build::helm()?);
+    let home = Path::new(CACHE).join("helm-home");
+    for kind in ["CACHE", "CONFIG", "DATA"] {
+        command.env(format!("HELM_{kind}_HOME"), &home);
+    }
+    command.env("HOME", home).env_remove("KUBECONFIG");
+    Ok(command)
+}
+
 /// What a command printed.
 #[derive(Debug)]
 pub(crate) struct Told {
@@ -182,7 +193,7 @@ impl From<Output> for Told {
 impl Told {
     /// What a command printed that must have succeeded.
     pub(crate) fn ok(self) -> Self {
-        assert!(self.success, "kubectl failed: {}{}", self.stdout, self.stderr);
+        assert!(self.success, "the command failed: {}{}", self.stdout, self.stderr);
         self
     }
 
