@@ -15,6 +15,7 @@ pub mod lint;
 mod log;
 mod manifests;
 pub mod measure;
+mod progress;
 pub mod serve;
 pub mod set_close_wait;
 pub mod sockets;

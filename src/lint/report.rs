@@ -31,6 +31,32 @@ pub struct Report {
     pub objects: Vec<ObjectReport>,
     /// What could not be read.
     pub errors: Vec<ErrorReport>,
+    /// What was passed over.
+    pub skipped: Skipped,
+}
+
+/// What was read, or found, and not linted.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Skipped {
+    /// How many documents are no objects of Kubernetes.
+    pub documents: usize,
+    /// The files of patches that no kustomization was built with.
+    pub patches: Vec<String>,
+    /// The files of templates that nothing rendered.
+    pub templates: Vec<String>,
+    /// The directories that kustomize or Helm should have rendered, and did not.
+    pub not_rendered: Vec<NotRendered>,
+}
+
+/// A directory that was not rendered.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NotRendered {
+    /// Its kustomization.yaml or Chart.yaml.
+    pub file: String,
+    /// Why.
+    pub why: String,
 }
 
 /// What is to be said of one object.
@@ -47,6 +73,10 @@ pub struct ObjectReport {
     pub file: Option<String>,
     /// The line in that file.
     pub line: Option<usize>,
+    /// The kustomization.yaml or Chart.yaml that it was rendered from; `file` then names the command, and `line` is one of
+    /// its output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rendered_from: Option<String>,
     /// The proxy.
     pub mesh: MeshReport,
     /// The containers that run as long as the pod does.

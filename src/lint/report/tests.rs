@@ -33,6 +33,7 @@ fn cart() -> ObjectReport {
         name: "cart".into(),
         file: Some("shop.yaml".into()),
         line: Some(1),
+        rendered_from: None,
         mesh: MeshReport {
             state: MeshState::WillBeInjected,
             why: "namespace shop has linkerd.io/inject: enabled".into(),
@@ -159,32 +160,33 @@ fn broken() -> ErrorReport {
 
 #[test]
 fn lint_shows_findings_as_a_compiler_does() {
-    let report = Report { objects: vec![cart(), quiet("b")], errors: vec![broken()] };
+    let report = Report { objects: vec![cart(), quiet("b")], errors: vec![broken()], ..Report::default() };
     insta::assert_snapshot!(text::lint(&report, &Styles::plain()));
 }
 
 #[test]
 fn explain_shows_what_is_known() {
-    let report = Report { objects: vec![cart(), quiet("b")], errors: vec![] };
+    let report = Report { objects: vec![cart(), quiet("b")], errors: vec![], ..Report::default() };
     insta::assert_snapshot!(text::explain(&report, &Styles::plain()));
 }
 
 #[test]
 fn the_json_is_an_interface() {
-    let report = Report { objects: vec![cart(), quiet("b")], errors: vec![broken()] };
+    let report = Report { objects: vec![cart(), quiet("b")], errors: vec![broken()], ..Report::default() };
     insta::assert_snapshot!(json::render(&report).unwrap());
 }
 
 #[test]
 fn a_clean_run_says_so_in_one_line() {
-    let lint = |objects| text::lint(&Report { objects, errors: vec![] }, &Styles::plain());
+    let lint =
+        |objects| text::lint(&Report { objects, errors: vec![], ..Report::default() }, &Styles::plain());
     assert_eq!(lint(vec![quiet("a")]), "1 object, nothing found\n");
     assert_eq!(lint(vec![]), "no object here runs pods\n");
 }
 
 #[test]
 fn colours_change_nothing_but_colours() {
-    let report = Report { objects: vec![cart(), quiet("b")], errors: vec![broken()] };
+    let report = Report { objects: vec![cart(), quiet("b")], errors: vec![broken()], ..Report::default() };
     for render in [text::lint, text::explain] {
         let colored = render(&report, &Styles::colored());
         assert_ne!(colored, render(&report, &Styles::plain()));

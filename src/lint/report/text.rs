@@ -7,7 +7,10 @@ use std::borrow::Cow;
 
 use anstyle::{AnsiColor, Style};
 
-pub use self::{explain::explain, lint::lint};
+pub use self::{
+    explain::explain,
+    lint::{lint, not_linted},
+};
 use super::{ErrorReport, FindingReport};
 use crate::judgement::finding::Action;
 

@@ -1,10 +1,12 @@
 //! Findings as a compiler shows them: the place, what is wrong, the lines that say so, the way out.
 
+use std::collections::BTreeMap;
+
 use super::{Styles, clean, full_name, paint, severity};
 use crate::{
     base::plural::count,
     judgement::{finding::Action, verdict::Decision},
-    lint::report::{FindingReport, LineReport, ObjectReport, Report},
+    lint::report::{FindingReport, LineReport, ObjectReport, Report, Skipped},
 };
 
 /// Every finding with its lines, and a summary.
@@ -99,5 +101,62 @@ fn summary(report: &Report, styles: &Styles) -> String {
     if !report.errors.is_empty() {
         parts.push(paint(&format!("{} while reading", count(report.errors.len(), "error")), styles.error));
     }
-    parts.join(", ") + "\n"
+    let skipped = &report.skipped;
+    let mut ends = Vec::new();
+    if skipped.documents > 0 {
+        ends.push(format!(
+            "skipped {} that are not Kubernetes objects",
+            count(skipped.documents, "document")
+        ));
+    }
+    let files = [(skipped.patches.len(), "patch file"), (skipped.templates.len(), "template file")];
+    let not_linted: Vec<_> =
+        files.iter().filter(|(number, _)| *number > 0).map(|(number, noun)| count(*number, noun)).collect();
+    if !not_linted.is_empty() {
+        ends.push(format!("not linted: {}", not_linted.join(", ")));
+    }
+    let mut text = parts.join(", ");
+    for end in ends {
+        text.push_str(&format!("; {end}"));
+    }
+    text + "\n"
+}
+
+/// How many names a note lists, and how many reasons there are notes for.
+const MOST_NAMES: usize = 5;
+
+/// What was not linted, and why: one line for each reason.
+pub fn not_linted(skipped: &Skipped) -> String {
+    let mut text = String::new();
+    let mut note = |what: String, names: Vec<&str>| {
+        if !names.is_empty() {
+            text.push_str(&format!("note: {what}: {}\n", listed(&names)));
+        }
+    };
+    let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for directory in &skipped.not_rendered {
+        by_reason.entry(&directory.why).or_default().push(&directory.file);
+    }
+    let more: usize = by_reason.values().skip(MOST_NAMES).map(Vec::len).sum();
+    for (why, files) in by_reason.into_iter().take(MOST_NAMES) {
+        note(format!("not rendered, {}", clean(why)), files);
+    }
+    if more > 0 {
+        note(
+            "not rendered, for other reasons".to_owned(),
+            vec![&format!("{more} more directories, see -o json")],
+        );
+    }
+    let files = [("patches", &skipped.patches), ("templates", &skipped.templates)];
+    for (what, files) in files {
+        note(format!("{what} that were not linted"), files.iter().map(String::as_str).collect());
+    }
+    text
+}
+
+fn listed(names: &[&str]) -> String {
+    let more = names.len().saturating_sub(MOST_NAMES);
+    let shown: Vec<_> = names.iter().take(MOST_NAMES).map(|name| clean(name)).collect();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    shown.join(", ") + &more
 }
