@@ -270,3 +270,318 @@ fn a_patch_that_is_named_is_an_error_that_says_what_to_do() {
         stderr(&output)
     );
 }
+
+#[test]
+fn several_outputs_are_written_at_once() {
+    let directory = directory(&[("cart.yaml", BAD)]);
+    let args = ["lint", "-o", "text", "-o", "sarif=out.sarif", "-o", "junit=out.xml", "cart.yaml"];
+    let output = run(directory.path(), &args);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stdout(&output).starts_with("cart.yaml:22 Deployment shop/cart  error["), "{}", stdout(&output));
+    let read = |name: &str| fs::read_to_string(directory.path().join(name)).unwrap();
+    let log: serde_json::Value = serde_json::from_str(&read("out.sarif")).unwrap();
+    let result = &log["runs"][0]["results"][0];
+    assert_eq!(result["ruleId"], "probe-matches-idle-timeout");
+    let place = &result["locations"][0]["physicalLocation"];
+    assert_eq!(place["artifactLocation"]["uri"], "cart.yaml");
+    assert_eq!(place["region"]["startLine"], 22);
+    assert!(read("out.xml").contains("<failure type=\"probe-matches-idle-timeout\""));
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3);
+}
+
+#[rstest]
+#[case::two_to_stdout(&["-o", "text", "-o", "json"], "two outputs go to stdout: give one a file, such as")]
+#[case::one_file_twice(&["-o", "json=a", "-o", "sarif=a"], "two outputs go to a: ")]
+#[case::no_such_format(&["-o", "html"], "no format is named \"html\"; there are text, json, sarif, junit, github")]
+#[case::no_file(&["-o", "json="], "the name of the file is missing")]
+#[case::no_directory(&["-o", "json=none/a"], "cannot write none/a: ")]
+#[case::no_baseline(&["--baseline", "none.yaml"], "cannot read the baseline none.yaml: ")]
+#[case::no_object_of_stdin(&["--fix", "-"], "no Kubernetes object in <stdin>")]
+fn flags_that_cannot_be_followed(#[case] flags: &[&str], #[case] expected: &str) {
+    let directory = directory(&[("cart.yaml", BAD)]);
+    let args: Vec<&str> = ["lint"]
+        .iter()
+        .chain(flags)
+        .chain(flags.last().filter(|last| **last != "-").map(|_| &"cart.yaml"))
+        .copied()
+        .collect();
+    let output = run(directory.path(), &args);
+    assert_eq!(output.status.code(), Some(2), "{}", stdout(&output));
+    assert!(stderr(&output).contains(expected), "{}", stderr(&output));
+}
+
+#[rstest]
+#[case::after_the_value(
+    "periodSeconds: 10",
+    "periodSeconds: 10 # linkerd-linger: ignore[probe-matches-idle-timeout] soon"
+)]
+#[case::above_the_value(
+    "          periodSeconds",
+    "          # linkerd-linger: ignore[probe-matches-idle-timeout] soon\n          periodSeconds"
+)]
+#[case::above_the_object(
+    "apiVersion",
+    "# linkerd-linger: ignore[probe-matches-idle-timeout] soon\n\napiVersion"
+)]
+fn a_comment_suppresses_a_finding(#[case] old: &str, #[case] new: &str) {
+    let directory = directory(&[("cart.yaml", &BAD.replacen(old, new, 1))]);
+    let output = run(directory.path(), &["lint", "cart.yaml"]);
+    assert_eq!((output.status.code(), stderr(&output)), (Some(0), ""));
+    assert!(last_line(&output).contains(", 1 finding suppressed"), "{}", stdout(&output));
+    let output = run(directory.path(), &["lint", "-o", "sarif", "cart.yaml"]);
+    let log: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let expected = serde_json::json!([{"kind": "inSource", "justification": "soon"}]);
+    assert_eq!(log["runs"][0]["results"][0]["suppressions"], expected);
+}
+
+#[rstest]
+#[case::elsewhere(
+    "kind: Deployment # linkerd-linger: ignore[probe-matches-idle-timeout] soon",
+    "cart.yaml:2: warning: this comment suppresses no finding of probe-matches-idle-timeout\n"
+)]
+#[case::no_reason(
+    "kind: Deployment # linkerd-linger: ignore[probe-matches-idle-timeout]",
+    "cart.yaml:2: warning: this comment gives no reason, so it suppresses nothing\n"
+)]
+fn a_comment_that_does_nothing_is_warned_of(#[case] line: &str, #[case] expected: &str) {
+    let directory = directory(&[("cart.yaml", &BAD.replace("kind: Deployment", line))]);
+    let output = run(directory.path(), &["lint", "cart.yaml"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).starts_with(expected), "{}", stderr(&output));
+    assert!(last_line(&output).contains("1 warning"), "{}", stdout(&output));
+}
+
+#[test]
+fn a_baseline_hides_what_is_known_and_nothing_else() {
+    let directory = directory(&[("cart.yaml", BAD)]);
+    let lint = |args: &[&str]| run(directory.path(), &[&["lint"], args].concat());
+    let written = lint(&["--write-baseline", "known.yaml", "cart.yaml"]);
+    assert_eq!((written.status.code(), stderr(&written)), (Some(0), "wrote 1 finding to known.yaml\n"));
+    let known = lint(&["--baseline", "known.yaml", "cart.yaml"]);
+    assert_eq!((known.status.code(), stderr(&known)), (Some(0), ""));
+    assert!(last_line(&known).contains("1 finding suppressed"), "{}", stdout(&known));
+    write(directory.path(), &[("more.yaml", &BAD.replace("name: cart", "name: more"))]);
+    let more = lint(&["--baseline", "known.yaml", "cart.yaml", "more.yaml"]);
+    assert_eq!(more.status.code(), Some(1));
+    assert!(stdout(&more).starts_with("more.yaml:22 "), "{}", stdout(&more));
+    let gone = lint(&["--baseline", "known.yaml", "more.yaml"]);
+    assert!(stderr(&gone).contains("1 finding of the baseline no longer there"), "{}", stderr(&gone));
+}
+
+#[test]
+fn a_baseline_of_files_that_cannot_be_read_is_not_written() {
+    let directory = directory(&[("cart.yaml", BAD), ("broken.yaml", "kind: [\n"), ("known.yaml", "old")]);
+    let output =
+        run(directory.path(), &["lint", "--write-baseline", "known.yaml", "cart.yaml", "broken.yaml"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("error: known.yaml was not written: 1 error while reading"),
+        "{}",
+        stderr(&output)
+    );
+    assert_eq!(fs::read_to_string(directory.path().join("known.yaml")).unwrap(), "old");
+}
+
+/// A manifest with comments and a form of its own, of which a fix keeps everything.
+fn odd(command: &str, probe: &str) -> String {
+    format!(
+        "\
+# The cart.
+apiVersion: v1
+kind: Pod
+metadata: {{name: cart, annotations: {{linkerd.io/inject: enabled}}}}
+spec:
+    containers:
+    -   name:  web   # two spaces
+        image: 'example.com/cart'
+        {command}
+        {probe}
+---
+apiVersion: v1
+kind: ConfigMap
+"
+    )
+}
+
+#[rstest]
+#[case::flag(
+    "command: [uvicorn, 'app:app', --timeout-keep-alive, \"10\"] # ten",
+    "livenessProbe: {httpGet: {port: 8000}, periodSeconds: 10}",
+    "[uvicorn, 'app:app', --timeout-keep-alive, \"10\"] # ten",
+    "[uvicorn, 'app:app', --timeout-keep-alive, \"75\"] # ten"
+)]
+#[case::flag_with_its_value(
+    "args: [] \n        command: [gunicorn, app, '--keep-alive=10', -k, gthread]",
+    "livenessProbe: {httpGet: {port: 8000}, periodSeconds: 10}",
+    "--keep-alive=10",
+    "--keep-alive=75"
+)]
+#[case::flag_in_a_script(
+    "command:\n        - sh\n        - -c\n        - |\n          set -e\n          exec uvicorn app:app --timeout-keep-alive 10",
+    "livenessProbe: {httpGet: {port: 8000}, periodSeconds: 10}",
+    "--timeout-keep-alive 10",
+    "--timeout-keep-alive 75"
+)]
+#[case::period_of_a_default(
+    "command: [hypercorn, 'app:app'] # its default is 5s",
+    "livenessProbe: {httpGet: {port: 8000}, periodSeconds: 5} # five",
+    "periodSeconds: 5}",
+    "periodSeconds: 6}"
+)]
+#[case::period_that_is_not_written(
+    "command: [uvicorn, 'app:app']\n        env: [{name: UVICORN_TIMEOUT_KEEP_ALIVE, value: '10'}]",
+    "livenessProbe:\n            httpGet: {port: 8000}",
+    "            httpGet",
+    "            periodSeconds: 11\n            httpGet"
+)]
+fn a_fix_changes_one_value(#[case] command: &str, #[case] probe: &str, #[case] old: &str, #[case] new: &str) {
+    let before = odd(command, probe);
+    let directory = directory(&[("cart.yaml", &before)]);
+    let read = || fs::read_to_string(directory.path().join("cart.yaml")).unwrap();
+    let diff = run(directory.path(), &["lint", "--diff", "cart.yaml"]);
+    assert_eq!(read(), before, "--diff changed the file");
+    assert!(
+        stdout(&diff).starts_with("--- cart.yaml\n+++ cart.yaml\n@@ "),
+        "{}{}",
+        stdout(&diff),
+        stderr(&diff)
+    );
+    let fixed = run(directory.path(), &["lint", "--fix", "cart.yaml"]);
+    assert_eq!(read(), before.replacen(old, new, 1), "{}", stderr(&fixed));
+    assert!(stderr(&fixed).starts_with("fixed 1 finding in 1 file\n"), "{}", stderr(&fixed));
+    assert!(!stdout(&fixed).contains("[probe-matches-idle-timeout]"), "{}", stdout(&fixed));
+    let again = run(directory.path(), &["lint", "--fix", "cart.yaml"]);
+    assert!(stderr(&again).starts_with("fixed 0 findings in 0 files\n"), "{}", stderr(&again));
+}
+
+#[test]
+fn a_period_that_others_share_is_not_changed() {
+    let shared = "\
+apiVersion: v1
+kind: Pod
+metadata: {name: a, annotations: {linkerd.io/inject: enabled}}
+spec:
+  containers:
+  - name: web
+    image: example.com/a
+    command: [hypercorn, 'app:app']
+    livenessProbe: &probe {httpGet: {port: 8000}, periodSeconds: 5}
+  - name: other
+    image: example.com/b
+    livenessProbe: *probe
+";
+    let directory = directory(&[("a.yaml", shared)]);
+    let output = run(directory.path(), &["lint", "--fix", "a.yaml"]);
+    assert_eq!(fs::read_to_string(directory.path().join("a.yaml")).unwrap(), shared);
+    assert!(stderr(&output).contains("fixed 0 findings in 0 files\na.yaml:1: "), "{}", stderr(&output));
+}
+
+#[test]
+fn several_objects_of_a_file_are_fixed() {
+    let other = BAD.replace("name: cart", "name: more");
+    let list = format!("{BAD}---\n# More.\n{other}");
+    let directory = directory(&[("all.yaml", &list)]);
+    let output = run(directory.path(), &["lint", "--fix", "all.yaml"]);
+    let fixed = fs::read_to_string(directory.path().join("all.yaml")).unwrap();
+    assert_eq!(fixed, list.replace("alive, '10'", "alive, '75'"), "{}", stderr(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
+}
+
+#[test]
+fn stdin_cannot_be_fixed() {
+    let directory = directory(&[("cart.yaml", BAD)]);
+    let stdin = fs::File::open(directory.path().join("cart.yaml")).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_linkerd-linger"))
+        .args(["lint", "--fix", "-"])
+        .stdin(stdin)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(stderr(&output), "error: --fix changes files, and <stdin> is none\n");
+}
+
+#[test]
+fn rules_are_listed_and_explained() {
+    let directory = directory(&[("p.yaml", "rules: {close-wait-unset: ignore}\n")]);
+    let list = run(directory.path(), &["lint", "--list-rules", "--policy", "p.yaml"]);
+    assert!(
+        stdout(&list).starts_with("probe-matches-idle-timeout     reject  regular requests"),
+        "{}",
+        stdout(&list)
+    );
+    assert!(stdout(&list).contains("close-wait-unset               ignore  "), "{}", stdout(&list));
+    let page = run(directory.path(), &["explain", "close-wait-unset"]);
+    assert!(stdout(&page).starts_with("# close-wait-unset\n\n**Finds** "), "{}", stdout(&page));
+    assert_eq!(page.status.code(), Some(0));
+}
+
+#[test]
+fn shells_complete_and_each_command_has_a_page() {
+    let directory = directory(&[]);
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = run(directory.path(), &["completion", shell]);
+        assert!(stdout(&output).contains("write-baseline"), "{shell}: {}", stderr(&output));
+        assert!(!stdout(&output).contains("_extension-metadata -"), "{shell} shows hidden commands");
+    }
+    let output = run(directory.path(), &["man", "man1"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    for page in ["linkerd-linger.1", "linkerd-linger-lint.1"] {
+        let text = fs::read_to_string(directory.path().join("man1").join(page)).unwrap();
+        assert!(text.contains(".TH linkerd-linger"), "{text}");
+    }
+}
+
+/// A step of action.yml by its name.
+fn step(name: &str) -> serde_json::Value {
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/action.yml")).unwrap();
+    let action: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+    let steps = action["runs"]["steps"].as_array().unwrap();
+    let inputs: Vec<_> = action["inputs"].as_object().unwrap().keys().collect();
+    for input in inputs {
+        assert!(text.contains(&format!("${{{{ inputs.{input} }}}}")), "no step uses {input}");
+    }
+    steps.iter().find(|step| step["name"] == name).unwrap().clone()
+}
+
+#[rstest]
+#[case::defaults(&[], "::error file=deploy/cart.yaml,line=22,title=probe-matches-idle-timeout::", Some(1))]
+#[case::all_inputs(&[("POLICY", "my policy.yaml"), ("FAIL_ON", "warning"), ("SARIF_FILE", "my lint.sarif")], "::warning file=deploy/cart.yaml,", Some(1))]
+#[case::baseline(&[("BASELINE", "known.yaml")], "", Some(0))]
+fn the_action_of_github_lints(
+    #[case] set: &[(&str, &str)],
+    #[case] expected: &str,
+    #[case] code: Option<i32>,
+) {
+    let directory = directory(&[
+        ("deploy/cart.yaml", BAD),
+        ("my policy.yaml", "rules: {probe-matches-idle-timeout: warn}\n"),
+    ]);
+    run(directory.path(), &["lint", "--write-baseline", "known.yaml", "deploy"]);
+    let bin = directory.path().join("linkerd-linger/bin");
+    fs::create_dir_all(&bin).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_linkerd-linger"), bin.join("linkerd-linger")).unwrap();
+    let step = step("Lint");
+    let mut command = Command::new("bash");
+    command.args(["-e", "-c", step["run"].as_str().unwrap()]).current_dir(directory.path());
+    // What the workflow does not set is empty, but for the inputs with a default.
+    for name in step["env"].as_object().unwrap().keys() {
+        command.env(name, "");
+    }
+    command.env("RUNNER_TEMP", directory.path()).env("LINT_PATH", "deploy").env("FAIL_ON", "reject");
+    let output = command.envs(set.iter().copied()).output().unwrap();
+    assert_eq!(output.status.code(), code, "{}{}", stdout(&output), stderr(&output));
+    assert!(stdout(&output).starts_with(expected), "{}", stdout(&output));
+    let sarif = set.iter().any(|(name, _)| *name == "SARIF_FILE");
+    assert_eq!(directory.path().join("my lint.sarif").exists(), sarif);
+}
+
+#[test]
+fn the_hook_of_pre_commit_lints_a_directory() {
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/.pre-commit-hooks.yaml")).unwrap();
+    let hooks: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+    let (entry, args) = (hooks[0]["entry"].as_str().unwrap(), hooks[0]["args"].as_array().unwrap());
+    let words: Vec<_> = entry.split(' ').chain(args.iter().map(|arg| arg.as_str().unwrap())).collect();
+    assert_eq!(words[0], "linkerd-linger");
+    let output = run(directory(&[("deploy/cart.yaml", BAD)]).path(), &words[1..]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+}

@@ -5,30 +5,39 @@ mod render;
 mod repository;
 
 use std::{
+    collections::BTreeMap,
     io::{self, Write},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::{Context, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use jiff::civil::Date;
 
-use self::files::{Collected, Collection, Origin, STDIN};
+use self::files::{Collected, STDIN};
+pub(crate) use self::files::{Collection, Origin};
 use super::{images::ImageArgs, progress::Progress};
 use crate::{
     admission::policy_file::{self, PolicyFileError},
     base::{clock::today, duration, plural::count},
-    images::{ImageError, Images},
-    judgement::{close_wait, finding::Finding, judge::judge, policy::Policy},
+    images::ImageError,
+    judgement::{
+        close_wait,
+        finding::Finding,
+        judge::{Judgement, judge},
+        policy::Policy,
+    },
     linkerd::Injection,
     lint::{
+        comments,
         manifest::{self, Document},
         report::{
             ErrorReport, LineReport, ObjectReport, Report,
             text::{self, Styles},
         },
     },
+    workload::{self, object::Object},
 };
 
 /// What to read, and how to show what comes of it.
@@ -42,10 +51,7 @@ pub(crate) struct Inputs {
     /// on the PATH; kustomize may fetch remote bases. Other YAML in a directory is skipped and counted. Without a PATH, stdin is
     /// read if it is a pipe.
     #[arg(value_name = "PATH")]
-    paths: Vec<PathBuf>,
-    /// How to print
-    #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
-    pub(crate) output: Format,
+    pub(crate) paths: Vec<PathBuf>,
     /// The policy file: actions per rule, exemptions, servers of your own [default: the built-in policy]
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
@@ -72,23 +78,25 @@ pub(crate) struct Inputs {
     images: ImageArgs,
 }
 
-/// How to print.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(crate) enum Format {
-    /// For people
-    Text,
-    /// For programs
-    Json,
-}
-
 impl Inputs {
-    /// Reads everything, and judges each object that runs pods.
-    pub(crate) fn report(&self) -> anyhow::Result<Report> {
+    /// The policy that the flags name, or the built-in one.
+    pub(crate) fn policy(&self) -> anyhow::Result<Policy> {
         let mut policy = self.policy.as_deref().map(read_policy).transpose()?.unwrap_or_default();
         policy.close_wait.init_image.clone_from(&self.init_image);
         if let Some(path) = &self.facts {
             policy.facts = policy_file::facts(path, &policy_file::text(path)?)?;
         }
+        Ok(policy)
+    }
+
+    /// Reads everything, and judges each object that runs pods.
+    pub(crate) fn report(&self) -> anyhow::Result<Report> {
+        Ok(self.load()?.report())
+    }
+
+    /// Reads everything.
+    pub(crate) fn load(&self) -> anyhow::Result<Loaded> {
+        let policy = self.policy()?;
         let render = (!self.no_render).then_some(self.render_timeout);
         let read = Collected::read(&self.paths, render)?;
         if read.documents.is_empty() && read.errors.is_empty() {
@@ -99,36 +107,19 @@ impl Inputs {
             };
             bail!("no Kubernetes object in {}{others}", self.names());
         }
-        let images = self.images.read(read.documents.iter().map(|collected| &collected.document))?;
-        Ok(self.judge(read, images, &policy, today()))
-    }
-
-    fn judge(&self, mut read: Collected, images: Images, policy: &Policy, today: Date) -> Report {
-        let documents = std::mem::take(&mut read.documents);
-        let mut context = manifest::context(documents.iter().map(|collected| &collected.document));
+        let documents = || read.documents.iter().map(|collected| &collected.document);
+        let images = self.images.read(documents())?;
+        let mut context = manifest::context(documents());
         context.images = images.facts;
         context.known_images.clone_from(&policy.facts.index);
-        let mut objects = Vec::new();
-        let mut progress = Progress::new("linting");
-        for (index, Collection { document, origin }) in documents.iter().enumerate() {
-            progress.show(index, documents.len());
-            match document.object() {
-                Ok(None) => {}
-                Ok(Some(_)) if document.is_patch() => read.skip_patch(document),
-                Ok(Some(object)) => {
-                    let injection =
-                        if self.assume_injected { Injection::Assumed } else { policy.injection(object.kind) };
-                    let namespace = object.namespace.as_deref().unwrap_or_default();
-                    let judgement = judge(&object, namespace, &context, policy, today, injection);
-                    let (report, findings) = ObjectReport::of(&object, &judgement);
-                    objects.push(placed(report, &findings, document, origin));
-                }
-                Err(error) => read.add_error(error, origin),
-            }
-        }
-        let mut errors: Vec<_> = read.errors.into_iter().map(ErrorReport::from).collect();
-        errors.extend(images.errors.into_iter().map(image_error));
-        Report { objects, errors, skipped: read.skipped }
+        Ok(Loaded {
+            read,
+            image_errors: images.errors,
+            context,
+            policy,
+            today: today(),
+            assume_injected: self.assume_injected,
+        })
     }
 
     fn names(&self) -> String {
@@ -136,6 +127,64 @@ impl Inputs {
             |path: &PathBuf| if path.as_os_str() == "-" { STDIN.into() } else { path.display().to_string() };
         let names: Vec<_> = self.paths.iter().map(name).collect();
         if names.is_empty() { STDIN.to_owned() } else { names.join(", ") }
+    }
+}
+
+/// What was read, and what it is judged by.
+pub(crate) struct Loaded {
+    read: Collected,
+    image_errors: Vec<ImageError>,
+    context: workload::context::Context,
+    policy: Policy,
+    today: Date,
+    assume_injected: bool,
+}
+
+impl Loaded {
+    /// The objects that run pods, in the order of the report.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = &Collection> {
+        let runs_pods = |document: &Document| matches!(document.object(), Ok(Some(_)));
+        self.read.documents.iter().filter(move |read| runs_pods(&read.document) && !read.document.is_patch())
+    }
+
+    /// Judges an object, and hands out the judgement.
+    pub(crate) fn judge<R>(&self, object: &Object<'_>, then: impl FnOnce(&Judgement<'_>) -> R) -> R {
+        let injection =
+            if self.assume_injected { Injection::Assumed } else { self.policy.injection(object.kind) };
+        let namespace = object.namespace.as_deref().unwrap_or_default();
+        then(&judge(object, namespace, &self.context, &self.policy, self.today, injection))
+    }
+
+    /// Judges each object that runs pods.
+    pub(crate) fn report(&mut self) -> Report {
+        let documents = std::mem::take(&mut self.read.documents);
+        let mut objects = Vec::new();
+        let mut progress = Progress::new("linting");
+        for (index, Collection { document, origin }) in documents.iter().enumerate() {
+            progress.show(index, documents.len());
+            match document.object() {
+                Ok(None) => {}
+                Ok(Some(_)) if document.is_patch() => self.read.skip_patch(document),
+                Ok(Some(object)) => {
+                    let (report, findings) =
+                        self.judge(&object, |judgement| ObjectReport::of(&object, judgement));
+                    objects.push(placed(report, &findings, document, origin));
+                }
+                Err(error) => self.read.add_error(error, origin),
+            }
+        }
+        self.read.documents = documents;
+        let errors = std::mem::take(&mut self.read.errors);
+        let mut errors: Vec<_> = errors.into_iter().map(ErrorReport::from).collect();
+        errors.extend(std::mem::take(&mut self.image_errors).into_iter().map(image_error));
+        let skipped = std::mem::take(&mut self.read.skipped);
+        let mut report = Report { objects, errors, skipped, ..Report::default() };
+        let texts: BTreeMap<_, _> =
+            self.read.documents.iter().map(|read| (read.document.file(), read.document.text())).collect();
+        for (file, text) in texts {
+            comments::apply(&mut report, file, text);
+        }
+        report
     }
 }
 
@@ -196,6 +245,9 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
 /// Prints to stderr what was not linted, and what could not be read.
 pub(crate) fn print_errors(report: &Report) {
     anstream::eprint!("{}", text::not_linted(&report.skipped));
+    for warning in &report.warnings {
+        anstream::eprint!("{}", text::warning(warning, &Styles::colored()));
+    }
     for error in &report.errors {
         anstream::eprint!("{}", text::error(error, &Styles::colored()));
     }

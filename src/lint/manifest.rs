@@ -211,7 +211,8 @@ fn read_json(source: &Arc<Source>) -> Manifests {
         if !is_between_values(&source.text()[from..to])
             && let Err(broken) = manifests.take_json(source, from, to)
         {
-            manifests.errors.push(json_error(source, broken.at, &broken.error));
+            let has_kind = source.text()[from..to].contains("\"kind\"");
+            manifests.errors.push(json_error(source, broken.at, has_kind, &broken.error));
         }
         from = to;
     }
@@ -240,7 +241,7 @@ struct Broken {
     error: serde_json::Error,
 }
 
-fn json_error(source: &Source, offset: usize, error: &serde_json::Error) -> ManifestError {
+fn json_error(source: &Source, offset: usize, has_kind: bool, error: &serde_json::Error) -> ManifestError {
     let (line, column) = source.position(offset);
     let template = is_template(source.line_text(line));
     ManifestError {
@@ -249,7 +250,7 @@ fn json_error(source: &Source, offset: usize, error: &serde_json::Error) -> Mani
         column: Some(column),
         message: lines::without_position(error),
         help: template.then(|| RENDER_FIRST.to_owned()),
-        looks_like: LooksLike::of(template, source.text().contains("\"kind\"")),
+        looks_like: LooksLike::of(template, has_kind),
     }
 }
 

@@ -92,6 +92,11 @@ impl Document {
         self.source.file()
     }
 
+    /// The text of the whole file.
+    pub fn text(&self) -> &str {
+        self.source.text()
+    }
+
     /// The line that it begins on, from 1.
     pub fn line(&self) -> usize {
         self.line_at(0)

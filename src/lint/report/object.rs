@@ -62,6 +62,7 @@ impl FindingReport {
             note: finding.note.clone(),
             help: finding.help.clone(),
             lines: Vec::new(),
+            suppressed: None,
         }
     }
 }

@@ -7,7 +7,8 @@ use crate::{
     base::duration::show,
     judgement::verdict::Decision,
     lint::report::{
-        CloseWaitReport, ContainerReport, IdleKind, IdleReport, MeshReport, ObjectReport, ProbeReport, Report,
+        CloseWaitReport, ContainerReport, IdleKind, IdleReport, MeshReport, ObjectReport, ProbeReport,
+        Report, Suppression,
     },
     servers::Certainty,
 };
@@ -135,6 +136,13 @@ fn findings(object: &ObjectReport, styles: &Styles) -> Vec<String> {
         }
         if let Some(reason) = &finding.exempt {
             lines.push(format!("  {} exempt: {}", paint("=", styles.frame), clean(reason)));
+        }
+        match &finding.suppressed {
+            Some(Suppression::Comment(reason)) => {
+                lines.push(format!("  {} suppressed: {}", paint("=", styles.frame), clean(reason)));
+            }
+            // `explain` has no baseline.
+            Some(Suppression::Baseline) | None => {}
         }
         if !finding.help.is_empty() {
             lines.push(format!("  {} help: {}", paint("=", styles.frame), clean(&finding.help)));
