@@ -34,8 +34,10 @@ Examples:
   helm template shop charts/shop | linkerd-linger lint -
   kubectl kustomize overlays/prod | linkerd-linger lint --policy policy.yaml -
   kubectl get deployments -A -o json | linkerd-linger lint -o json -
-  linkerd-linger lint --diff deploy/ && linkerd-linger lint --fix deploy/
-  linkerd-linger lint --write-baseline baseline.yaml . && linkerd-linger lint --baseline baseline.yaml .
+  linkerd-linger lint --diff deploy/
+  linkerd-linger lint --fix deploy/
+  linkerd-linger lint --write-baseline known.yaml .
+  linkerd-linger lint --baseline known.yaml .
 
 Exit codes:
   0  nothing found that fails the run

@@ -52,6 +52,20 @@ pub struct ManifestError {
     pub looks_like: LooksLike,
 }
 
+impl ManifestError {
+    /// An error about a whole file.
+    pub fn of_file(file: &str, message: String, help: Option<&str>) -> Self {
+        Self {
+            file: file.to_owned(),
+            line: 0,
+            column: None,
+            message,
+            help: help.map(str::to_owned),
+            looks_like: LooksLike::Manifest,
+        }
+    }
+}
+
 /// What a text looks like that cannot be read as an object.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum LooksLike {

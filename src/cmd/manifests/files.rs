@@ -117,7 +117,11 @@ impl Collected {
         let bytes = match bytes {
             Ok(bytes) => bytes,
             Err(error) => {
-                return self.errors.push(whole_file(file, format!("cannot read it: {error}"), None));
+                return self.errors.push(ManifestError::of_file(
+                    file,
+                    format!("cannot read it: {error}"),
+                    None,
+                ));
             }
         };
         let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
@@ -132,7 +136,7 @@ impl Collected {
                 } else {
                     ("it is not UTF-8 text", "give manifests in YAML or JSON")
                 };
-                self.errors.push(whole_file(file, found.to_owned(), Some(help)));
+                self.errors.push(ManifestError::of_file(file, found.to_owned(), Some(help)));
             }
         }
     }
@@ -171,16 +175,5 @@ impl Collected {
         if self.skipped.patches.last().is_none_or(|last| last != patch.file()) {
             self.skipped.patches.push(patch.file().to_owned());
         }
-    }
-}
-
-pub(super) fn whole_file(file: &str, message: String, help: Option<&str>) -> ManifestError {
-    ManifestError {
-        file: file.to_owned(),
-        line: 0,
-        column: None,
-        message,
-        help: help.map(str::to_owned),
-        looks_like: LooksLike::Manifest,
     }
 }

@@ -8,10 +8,7 @@ use std::{
 
 use walkdir::WalkDir;
 
-use super::{
-    files::whole_file,
-    render::{Job, Renderer},
-};
+use super::render::{Job, Renderer};
 use crate::lint::{
     manifest::ManifestError,
     repository::{CHART, Chart, KUSTOMIZATIONS, Kustomization},
@@ -78,7 +75,11 @@ impl Repository {
                     if matters || !path.is_symlink() {
                         let why = error.io_error().map_or_else(|| error.to_string(), ToString::to_string);
                         let message = format!("cannot read it: {why}");
-                        repository.errors.push(whole_file(&path.to_string_lossy(), message, None));
+                        repository.errors.push(ManifestError::of_file(
+                            &path.to_string_lossy(),
+                            message,
+                            None,
+                        ));
                     }
                 }
             }

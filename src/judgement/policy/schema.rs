@@ -5,7 +5,7 @@
 
 #![allow(dead_code, reason = "the schema is derived from the fields, and nothing reads them")]
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings, json_schema};
 
@@ -21,19 +21,15 @@ use crate::{
 struct PolicyFile {
     close_wait: Option<CloseWait>,
     /// How far from a server's idle timeout a connection may still be closed, such as 100ms.
-    #[schemars(schema_with = "duration")]
-    tolerance: Option<String>,
+    tolerance: Option<Duration>,
     /// Which findings are rejected: a word, or one on what can fail now and one on how sure that is.
-    #[schemars(schema_with = "reject")]
-    reject: Option<String>,
+    reject: Option<Reject>,
     /// Where findings are rejected.
-    #[schemars(schema_with = "reject_at")]
-    reject_at: Option<String>,
+    reject_at: Option<RejectPlace>,
     /// Judge workloads as if they were in the mesh.
     assume_injected: Option<bool>,
     /// What follows from a finding of each rule.
-    #[schemars(schema_with = "rules")]
-    rules: Option<BTreeMap<String, String>>,
+    rules: Option<Actions>,
     /// Servers of your own, as in the catalog.
     servers: Option<Vec<RawServer>>,
     /// Findings that are known, for a while.
@@ -46,11 +42,9 @@ struct PolicyFile {
 #[schemars(deny_unknown_fields)]
 struct CloseWait {
     /// The timeout in whole seconds, or off.
-    #[schemars(schema_with = "duration_or_off")]
-    timeout: Option<String>,
+    timeout: Option<DurationOrOff>,
     /// What sets it.
-    #[schemars(schema_with = "via")]
-    via: Option<String>,
+    via: Option<ViaName>,
     /// Whether pods of the CNI plugin get the init container, too.
     cni: Option<bool>,
     /// Repositories of linkerd-init's image beside Linkerd's own.
@@ -68,8 +62,8 @@ struct Exemption {
     /// A service account, or the beginning of one and an asterisk.
     service_account: Option<String>,
     /// The rules; without it, all of them.
-    #[schemars(schema_with = "rule_list")]
-    rules: Option<Vec<String>>,
+    #[schemars(length(min = 1))]
+    rules: Option<Vec<RuleName>>,
     /// Why, for whoever reads this next.
     reason: String,
     /// The last day on which it counts.
@@ -82,8 +76,7 @@ struct Exemption {
 #[schemars(deny_unknown_fields)]
 struct Annotations {
     /// Whether pods may exempt themselves.
-    #[schemars(schema_with = "allow_or_forbid")]
-    exempt: Option<String>,
+    exempt: Option<AllowOrForbid>,
 }
 
 /// The JSON Schema of a policy file.
@@ -92,22 +85,43 @@ pub fn schema() -> Schema {
 }
 
 /// As `base::duration` reads it.
-const DURATION: &str = r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)(h|m|s|ms|us|µs|μs|ns)(([0-9]+(\.[0-9]*)?|\.[0-9]+)(h|m|s|ms|us|µs|μs|ns))*$";
+const DURATION: &str = r"^0$|^([0-9]+(\.[0-9]*)?|\.[0-9]+)(h|m|s|ms|us|µs|μs|ns)(([0-9]+(\.[0-9]*)?|\.[0-9]+)(h|m|s|ms|us|µs|μs|ns))*$";
 
-fn duration(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": ["string", "null"], "pattern": DURATION})
+/// A value that the reader checks, with its schema.
+macro_rules! value {
+    ($name:ident, $schema:expr) => {
+        struct $name;
+
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                $schema
+            }
+        }
+    };
 }
 
-/// `off` is a boolean in YAML 1.1, which some editors read.
-fn duration_or_off(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"anyOf": [{"type": "string", "pattern": DURATION}, {"enum": ["off", false, null]}]})
-}
+value!(Duration, json_schema!({"type": "string", "pattern": DURATION}));
+// `off` is a boolean in YAML 1.1, which some editors read.
+value!(
+    DurationOrOff,
+    json_schema!({"anyOf": [{"type": "string", "pattern": DURATION}, {"enum": ["off", false]}]})
+);
+value!(Reject, reject());
+value!(RejectPlace, json_schema!({"enum": RejectAt::ALL.map(RejectAt::as_str)}));
+value!(ViaName, json_schema!({"enum": Via::ALL.map(Via::as_str)}));
+value!(AllowOrForbid, json_schema!({"enum": ["allow", "forbid"]}));
+value!(RuleName, json_schema!({"enum": RuleId::ALL.map(RuleId::as_str)}));
+value!(Actions, actions());
 
-fn one_of(names: &[&str]) -> Schema {
-    json_schema!({"enum": names})
-}
-
-fn reject(_: &mut SchemaGenerator) -> Schema {
+fn reject() -> Schema {
     let words =
         [RejectWhen::ALL.map(RejectWhen::as_str).as_slice(), &RejectFrom::ALL.map(RejectFrom::as_str)]
             .concat();
@@ -117,23 +131,7 @@ fn reject(_: &mut SchemaGenerator) -> Schema {
     ]})
 }
 
-fn reject_at(_: &mut SchemaGenerator) -> Schema {
-    one_of(&RejectAt::ALL.map(RejectAt::as_str))
-}
-
-fn via(_: &mut SchemaGenerator) -> Schema {
-    one_of(&Via::ALL.map(Via::as_str))
-}
-
-fn allow_or_forbid(_: &mut SchemaGenerator) -> Schema {
-    one_of(&["allow", "forbid"])
-}
-
-fn rule_list(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "array", "minItems": 1, "items": {"enum": RuleId::ALL.map(RuleId::as_str)}})
-}
-
-fn rules(_: &mut SchemaGenerator) -> Schema {
+fn actions() -> Schema {
     let mut properties = serde_json::Map::new();
     for rule in RuleId::ALL {
         let fits = |action: &Action| *action != Action::Patch || rule.can_patch();
