@@ -11,7 +11,7 @@ use serde_json::Value;
 use similar::TextDiff;
 
 use super::{
-    manifests::{Collection, Loaded, Origin},
+    manifests::{CollectedDocument, Loaded, Origin},
     write,
 };
 use crate::{
@@ -60,7 +60,12 @@ impl Fixes {
     }
 
     /// Fixes what can be fixed of one object.
-    fn fix(&mut self, loaded: &Loaded, collection: &Collection, wanted: BTreeSet<Key>) -> anyhow::Result<()> {
+    fn fix(
+        &mut self,
+        loaded: &Loaded,
+        collection: &CollectedDocument,
+        wanted: BTreeSet<Key>,
+    ) -> anyhow::Result<()> {
         let document = &collection.document;
         let path = PathBuf::from(document.file());
         if !path.is_file() {

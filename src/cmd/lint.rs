@@ -149,9 +149,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if let Some(baseline) = &baseline {
         let gone = baseline.apply(&mut report);
         if gone > 0 {
-            let entries = count(gone, "finding");
+            let gone = count(gone, "finding");
             anstream::eprintln!(
-                "note: {entries} of the baseline no longer there: write it anew with --write-baseline"
+                "note: the baseline has {gone} not found any more: write it anew with --write-baseline"
             );
         }
     }

@@ -16,7 +16,7 @@ use clap::Args;
 use jiff::civil::Date;
 
 use self::files::{Collected, STDIN};
-pub(crate) use self::files::{Collection, Origin};
+pub(crate) use self::files::{CollectedDocument, Origin};
 use super::{images::ImageArgs, progress::Progress};
 use crate::{
     admission::policy_file::{self, PolicyFileError},
@@ -142,7 +142,7 @@ pub(crate) struct Loaded {
 
 impl Loaded {
     /// The objects that run pods, in the order of the report.
-    pub(crate) fn objects(&self) -> impl Iterator<Item = &Collection> {
+    pub(crate) fn objects(&self) -> impl Iterator<Item = &CollectedDocument> {
         let runs_pods = |document: &Document| matches!(document.object(), Ok(Some(_)));
         self.read.documents.iter().filter(move |read| runs_pods(&read.document) && !read.document.is_patch())
     }
@@ -160,7 +160,7 @@ impl Loaded {
         let documents = std::mem::take(&mut self.read.documents);
         let mut objects = Vec::new();
         let mut progress = Progress::new("linting");
-        for (index, Collection { document, origin }) in documents.iter().enumerate() {
+        for (index, CollectedDocument { document, origin }) in documents.iter().enumerate() {
             progress.show(index, documents.len());
             match document.object() {
                 Ok(None) => {}

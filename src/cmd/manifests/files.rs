@@ -25,7 +25,7 @@ pub(super) const STDIN: &str = "<stdin>";
 #[derive(Debug, Default)]
 pub(crate) struct Collected {
     /// The objects.
-    pub(crate) documents: Vec<Collection>,
+    pub(crate) documents: Vec<CollectedDocument>,
     /// What could not be read.
     pub(crate) errors: Vec<ManifestError>,
     /// What was passed over.
@@ -34,7 +34,7 @@ pub(crate) struct Collected {
 
 /// An object, and how it came here.
 #[derive(Debug)]
-pub(crate) struct Collection {
+pub(crate) struct CollectedDocument {
     pub(crate) document: Document,
     pub(crate) origin: Origin,
 }
@@ -143,7 +143,7 @@ impl Collected {
 
     fn add_text(&mut self, file: &str, text: &str, origin: &Origin) {
         let read = manifest::read(file, text);
-        let collected = |document| Collection { document, origin: origin.clone() };
+        let collected = |document| CollectedDocument { document, origin: origin.clone() };
         self.documents.extend(read.documents.into_iter().map(collected));
         self.skipped.documents += read.others;
         for error in read.errors {
