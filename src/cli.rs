@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::cmd;
 
@@ -25,7 +25,8 @@ pub enum Command {
     Lint(cmd::lint::Args),
     /// Show what is known of each pod in manifests: its proxy, servers, probes and what follows
     ///
-    /// Every number comes with its source: a field of the manifest, or the default of a version of a server.
+    /// Every number comes with its source: a field of the manifest, or the default of a version of a server. With the name of a
+    /// rule in place of a PATH, prints what the rule finds, why, and what to do.
     Explain(cmd::explain::Args),
     /// List what is known about servers, with its sources; test entries of your own
     Catalog(cmd::catalog::Args),
@@ -72,6 +73,12 @@ pub enum Command {
     ///
     /// Reads only. What it may not read it names, and goes on.
     Check(cmd::check::Args),
+    /// Print the JSON Schema of the policy, the facts, the baseline or the JSON output
+    Schema(cmd::schema::Args),
+    /// Print the script with which a shell completes commands and flags
+    Completion(cmd::completion::Args),
+    /// Write the manual pages to a directory
+    Man(cmd::man::Args),
     /// Keep the container of `sockets --debug-container` running
     #[command(name = "_wait", hide = true)]
     Wait(cmd::wait::Args),
@@ -102,6 +109,9 @@ impl Command {
             Self::Diagnose(args) => cmd::diagnose::run(&args),
             Self::Learn(args) => cmd::learn::run(&args),
             Self::Check(args) => cmd::check::run(&args),
+            Self::Schema(args) => cmd::schema::run(args),
+            Self::Completion(args) => cmd::completion::run(args, Cli::command()),
+            Self::Man(args) => cmd::man::run(&args, Cli::command()),
             Self::Wait(args) => cmd::wait::run(args),
             Self::ExtensionMetadata(args) => cmd::extension_metadata::run(args),
         }

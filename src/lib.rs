@@ -13,7 +13,7 @@
 //! Finding -verdict::decide(&Policy)> Verdict          what follows       }
 //!
 //! Verdict -review::answer, patch::render-> bytes                serve
-//! Verdict -report::{text,json}-----------> text and exit code   lint, explain
+//! Verdict -report::{text,json,sarif,..}-> text and exit code    lint, explain
 //!
 //! Cluster -check::{installed,pre,..}-> Vec<CheckResult> -check::output-> text and exit code   check
 //! ```

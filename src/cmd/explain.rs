@@ -2,15 +2,21 @@
 
 use std::process::ExitCode;
 
-use super::manifests::{self, Format, Inputs};
-use crate::lint::report::{
-    json,
-    text::{self, Styles},
+use clap::ValueEnum;
+
+use super::manifests::{self, Inputs};
+use crate::{
+    judgement::{finding::RuleId, rules},
+    lint::report::{
+        json,
+        text::{self, Styles},
+    },
 };
 
 const EXAMPLES: &str = "\
 Examples:
   linkerd-linger explain deploy/shop.yaml
+  linkerd-linger explain probe-matches-idle-timeout
   kubectl get pod cart-0 -o yaml | linkerd-linger explain -
   kubectl get deployment cart -o json | linkerd-linger explain --assume-injected -o json -
 
@@ -24,6 +30,18 @@ Exit codes:
 pub struct Args {
     #[command(flatten)]
     inputs: Inputs,
+    /// How to print
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
+    output: Format,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// For programs
+    Json,
 }
 
 /// Runs it.
@@ -32,11 +50,21 @@ pub struct Args {
 ///
 /// When there is nothing to explain, or the policy cannot be used.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    if let Some(rule) = rule(args) {
+        manifests::print(&format!("# {rule}\n\n{}\n", rules::page(rule)))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let report = args.inputs.report()?;
-    match args.inputs.output {
+    match args.output {
         Format::Text => manifests::print(&text::explain(&report, &Styles::colored()))?,
         Format::Json => manifests::print(&json::render(&report)?)?,
     }
     manifests::print_errors(&report);
     Ok(if report.errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) })
+}
+
+/// The rule that the only argument names, unless it is a file.
+fn rule(args: &Args) -> Option<RuleId> {
+    let [path] = args.inputs.paths.as_slice() else { return None };
+    path.to_str()?.parse().ok().filter(|_| !path.exists())
 }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::{IsTerminal, Write, stderr},
     path::PathBuf,
     time::Duration,
 };
@@ -10,6 +9,7 @@ use std::{
 use anyhow::Context as _;
 use clap::Args;
 
+use super::progress::Progress;
 use crate::{
     base::duration,
     images::{self, Images, Options, Platform},
@@ -101,7 +101,7 @@ fn mirror(text: &str) -> Result<(String, String), String> {
 
 impl ImageArgs {
     /// Reads the configs of the images that these documents run, where the flags ask for it.
-    pub(crate) fn read(&self, documents: &[Document]) -> anyhow::Result<Images> {
+    pub(crate) fn read<'d>(&self, documents: impl Iterator<Item = &'d Document>) -> anyhow::Result<Images> {
         if self.images.is_empty() {
             return Ok(Images::default());
         }
@@ -140,24 +140,14 @@ impl ImageArgs {
 
 /// Reads configs, and shows on a terminal how far it is.
 async fn read(names: BTreeSet<String>, options: &Options) -> Images {
-    let is_shown = stderr().is_terminal();
-    let images = images::read(names, options, |done, all| {
-        if is_shown {
-            // The line is a help, and no result.
-            let _ = write!(stderr(), "\rreading image configs: {done} of {all}");
-        }
-    });
-    let images = images.await;
-    if is_shown {
-        let _ = write!(stderr(), "\r\x1b[K");
-    }
-    images
+    let mut progress = Progress::new("reading image configs");
+    images::read(names, options, |done, all| progress.show(done, all)).await
 }
 
 /// The images of the containers whose idle timeout is not declared by an annotation, without Linkerd's own.
-fn names(documents: &[Document]) -> BTreeSet<String> {
+fn names<'d>(documents: impl Iterator<Item = &'d Document>) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    for object in documents.iter().filter_map(|document| document.object().ok().flatten()) {
+    for object in documents.filter_map(|document| document.object().ok().flatten()) {
         let annotations = Annotations::read(&object.pod);
         let apps = object.pod.running_containers().filter(|container| {
             let is_linkerds = matches!(&*container.name, linkerd::PROXY | proxy_init::NAME);
@@ -209,6 +199,6 @@ metadata: {annotations: {linkerd-linger.io/idle-timeout: 75s}}
 spec: {containers: [{name: a, image: declared}]}
 ";
         let documents = manifest::read("a.yaml", text).documents;
-        assert_eq!(names(&documents), ["cart:3", "envoy"].map(str::to_owned).into());
+        assert_eq!(names(documents.iter()), ["cart:3", "envoy"].map(str::to_owned).into());
     }
 }

@@ -1,24 +1,43 @@
 //! `lint`: manifests -> findings, and an exit code for pipelines.
 
-use std::process::ExitCode;
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
+use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 
-use super::manifests::{self, Format, Inputs};
+use super::{
+    fix::Fixes,
+    manifests::{self, Inputs},
+    write,
+};
 use crate::{
-    judgement::{finding::Action, verdict::Decision},
-    lint::report::{
-        Report, json,
-        text::{self, Styles},
+    base::plural::count,
+    judgement::{finding::Action, policy::Policy, rules::RULES},
+    lint::{
+        baseline::Baseline,
+        report::{
+            Report, github, json, junit, sarif,
+            text::{self, Styles},
+        },
     },
 };
 
 const EXAMPLES: &str = "\
 Examples:
-  linkerd-linger lint deploy/
+  linkerd-linger lint .
+  linkerd-linger lint -o text -o sarif=lint.sarif deploy/
   helm template shop charts/shop | linkerd-linger lint -
   kubectl kustomize overlays/prod | linkerd-linger lint --policy policy.yaml -
   kubectl get deployments -A -o json | linkerd-linger lint -o json -
+  linkerd-linger lint --diff deploy/
+  linkerd-linger lint --fix deploy/
+  linkerd-linger lint --write-baseline known.yaml .
+  linkerd-linger lint --baseline known.yaml .
 
 Exit codes:
   0  nothing found that fails the run
@@ -31,9 +50,33 @@ Exit codes:
 pub struct Args {
     #[command(flatten)]
     inputs: Inputs,
+    /// How to print: text, json, sarif, junit or github; may be repeated
+    ///
+    /// FORMAT=FILE writes to a file, all of it or nothing. One output goes to stdout. `github` prints workflow commands, which
+    /// GitHub Actions shows as annotations.
+    #[arg(short, long, value_name = "FORMAT[=FILE]", default_value = "text", value_parser = output)]
+    output: Vec<Output>,
     /// What makes the exit code 1
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = FailOn::Reject)]
     fail_on: FailOn,
+    /// Do not report the findings in this file
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
+    /// Write the findings to a file for --baseline, and end with exit code 0
+    #[arg(long, value_name = "FILE", conflicts_with = "baseline")]
+    write_baseline: Option<PathBuf>,
+    /// Change files so that findings go away: the value of a server's flag, or the period of a probe
+    ///
+    /// Each change is judged before it is made, and touches no other character of the file. What cannot be fixed is reported as
+    /// ever. What kustomize or Helm renders is not changed: --no-render reads its sources as they are.
+    #[arg(long, conflicts_with = "write_baseline")]
+    fix: bool,
+    /// Print what --fix would change, and change nothing
+    #[arg(long, conflicts_with = "write_baseline")]
+    diff: bool,
+    /// List the rules, with what the policy does about each, and end
+    #[arg(long)]
+    list_rules: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -44,29 +87,192 @@ enum FailOn {
     Warning,
 }
 
+/// A format, and the file that it is written to; without one, stdout.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Output {
+    format: Format,
+    file: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Format {
+    Text,
+    Json,
+    Sarif,
+    Junit,
+    Github,
+}
+
+impl Format {
+    const ALL: [Self; 5] = [Self::Text, Self::Json, Self::Sarif, Self::Junit, Self::Github];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+            Self::Sarif => "sarif",
+            Self::Junit => "junit",
+            Self::Github => "github",
+        }
+    }
+}
+
+fn output(text: &str) -> Result<Output, String> {
+    let (name, file) = match text.split_once('=') {
+        Some((_, "")) => return Err("the name of the file is missing after the =".to_owned()),
+        Some((name, file)) => (name, Some(PathBuf::from(file))),
+        None => (text, None),
+    };
+    let format = Format::ALL.into_iter().find(|format| format.as_str() == name);
+    let known = Format::ALL.map(Format::as_str).join(", ");
+    let format = format.ok_or_else(|| format!("no format is named {name:?}; there are {known}"))?;
+    Ok(Output { format, file })
+}
+
 /// Runs it.
 ///
 /// # Errors
 ///
-/// When there is nothing to lint, or the policy cannot be used.
+/// When there is nothing to lint, the policy or the baseline cannot be used, or an output cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let report = args.inputs.report()?;
-    match args.inputs.output {
-        Format::Text => manifests::print(&text::lint(&report, &Styles::colored()))?,
-        Format::Json => manifests::print(&json::render(&report)?)?,
+    if args.list_rules {
+        manifests::print(&rules(&args.inputs.policy()?))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    check_outputs(&args.output)?;
+    let baseline = args.baseline.as_deref().map(read_baseline).transpose()?;
+    let mut loaded = args.inputs.load()?;
+    let mut report = loaded.report();
+    if let Some(path) = &args.write_baseline {
+        return write_baseline(path, &report);
+    }
+    if let Some(baseline) = &baseline {
+        let gone = baseline.apply(&mut report);
+        if gone > 0 {
+            let gone = count(gone, "finding");
+            anstream::eprintln!(
+                "note: the baseline has {gone} not found any more: write it anew with --write-baseline"
+            );
+        }
+    }
+    if args.fix || args.diff {
+        let fixes = Fixes::plan(&loaded, &report)?;
+        if args.diff {
+            manifests::print(&fixes.diff())?;
+            tell(&fixes, "would fix");
+            return Ok(exit_code(&report, args.fail_on));
+        }
+        fixes.write()?;
+        tell(&fixes, "fixed");
+        if fixes.fixed > 0 {
+            report = args.inputs.report()?;
+            if let Some(baseline) = &baseline {
+                baseline.apply(&mut report);
+            }
+        }
+    }
+    // Files first: whoever reads stdout may read them next.
+    for output in args.output.iter().filter(|output| output.file.is_some()) {
+        print(output, &report, args.fail_on)?;
+    }
+    for output in args.output.iter().filter(|output| output.file.is_none()) {
+        print(output, &report, args.fail_on)?;
     }
     manifests::print_errors(&report);
     Ok(exit_code(&report, args.fail_on))
+}
+
+/// Says on stderr what was fixed, and what could not be.
+fn tell(fixes: &Fixes, verb: &str) {
+    let files = count(fixes.changed().count(), "file");
+    anstream::eprintln!("{verb} {} in {files}", count(fixes.fixed, "finding"));
+    for failed in &fixes.failed {
+        anstream::eprintln!("{failed}: not fixed");
+    }
+    if fixes.rendered > 0 {
+        anstream::eprintln!(
+            "note: not fixed: {} in what kustomize or Helm rendered; --no-render reads the sources",
+            count(fixes.rendered, "finding")
+        );
+    }
+}
+
+/// Each output needs a place of its own.
+fn check_outputs(outputs: &[Output]) -> anyhow::Result<()> {
+    let mut places = BTreeSet::new();
+    for Output { format, file } in outputs {
+        if !places.insert(file) {
+            match file {
+                Some(file) => bail!("two outputs go to {}: give each a file of its own", file.display()),
+                None => bail!(
+                    "two outputs go to stdout: give one a file, such as --output {0}=lint.{0}",
+                    format.as_str()
+                ),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn print(output: &Output, report: &Report, fail_on: FailOn) -> anyhow::Result<()> {
+    let styles = if output.file.is_some() { Styles::plain() } else { Styles::colored() };
+    let text = match output.format {
+        Format::Text => text::lint(report, &styles),
+        Format::Json => json::render(report)?,
+        Format::Sarif => sarif::render(report)?,
+        Format::Junit => junit::render(report, fail_on == FailOn::Warning),
+        Format::Github => github::render(report),
+    };
+    match &output.file {
+        Some(file) => write::atomically(file, &text),
+        None => manifests::print(&text),
+    }
+}
+
+/// The rules, one a line.
+fn rules(policy: &Policy) -> String {
+    let width = RULES.iter().map(|rule| rule.id.as_str().len()).max().unwrap_or_default();
+    RULES
+        .iter()
+        .map(|rule| {
+            let action = policy.action(rule.id).as_str();
+            format!("{:width$}  {action:6}  {}\n", rule.id.as_str(), rule.help)
+        })
+        .collect()
+}
+
+fn read_baseline(path: &Path) -> anyhow::Result<Baseline> {
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read the baseline {}", path.display()))?;
+    Baseline::parse(&text).with_context(|| format!("cannot use the baseline {}", path.display()))
+}
+
+/// A baseline of what could be read alone would hide nothing of the rest: it is not written.
+fn write_baseline(path: &Path, report: &Report) -> anyhow::Result<ExitCode> {
+    if !report.errors.is_empty() {
+        manifests::print_errors(report);
+        let errors = count(report.errors.len(), "error");
+        bail!("{} was not written: {errors} while reading", path.display());
+    }
+    let baseline = Baseline::of(report);
+    write::atomically(path, &baseline.text()?)?;
+    anstream::eprintln!("wrote {} to {}", count(baseline.len(), "finding"), path.display());
+    Ok(ExitCode::SUCCESS)
 }
 
 fn exit_code(report: &Report, fail_on: FailOn) -> ExitCode {
     if !report.errors.is_empty() {
         return ExitCode::from(2);
     }
-    let rejected = report.objects.iter().any(|object| object.verdict == Decision::Reject);
-    let warned = report.objects.iter().any(|object| {
-        object.verdict == Decision::Warn
-            || object.findings.iter().any(|finding| finding.action == Action::Warn)
-    });
-    if rejected || (fail_on == FailOn::Warning && warned) { ExitCode::from(1) } else { ExitCode::SUCCESS }
+    let has = |action| {
+        let mut findings = report.objects.iter().flat_map(|object| &object.findings);
+        findings.any(|finding| finding.counts() && finding.action == action)
+    };
+    let warned = || {
+        has(Action::Warn)
+            || !report.warnings.is_empty()
+            || report.objects.iter().any(|object| !object.remarks.is_empty())
+    };
+    let fails = has(Action::Reject) || (fail_on == FailOn::Warning && warned());
+    if fails { ExitCode::from(1) } else { ExitCode::SUCCESS }
 }

@@ -1,31 +1,43 @@
 //! What `lint` and `explain` share: files and stdin -> a report.
 
+mod files;
+mod render;
+mod repository;
+
 use std::{
-    collections::HashSet,
-    fs,
-    io::{self, IsTerminal, Read, Write},
+    collections::BTreeMap,
+    io::{self, Write},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use jiff::civil::Date;
-use walkdir::WalkDir;
 
-use super::images::ImageArgs;
+use self::files::{Collected, STDIN};
+pub(crate) use self::files::{CollectedDocument, Origin};
+use super::{images::ImageArgs, progress::Progress};
 use crate::{
     admission::policy_file::{self, PolicyFileError},
-    base::clock::today,
-    images::{ImageError, Images},
-    judgement::{close_wait, finding::Finding, judge::judge, policy::Policy},
+    base::{clock::today, duration, plural::count},
+    images::ImageError,
+    judgement::{
+        close_wait,
+        finding::Finding,
+        judge::{Judgement, judge},
+        policy::Policy,
+    },
     linkerd::Injection,
     lint::{
-        manifest::{self, Document, ManifestError, Manifests},
+        comments,
+        manifest::{self, Document},
         report::{
             ErrorReport, LineReport, ObjectReport, Report,
             text::{self, Styles},
         },
     },
+    workload::{self, object::Object},
 };
 
 /// What to read, and how to show what comes of it.
@@ -34,13 +46,12 @@ pub(crate) struct Inputs {
     /// Files, directories, or - for stdin
     ///
     /// YAML with any number of documents, or JSON: one object, several, or one per line. Of a directory, every *.yaml,
-    /// *.yml and *.json below it, except in hidden directories; links are followed. Without a PATH, stdin is read if it
-    /// is a pipe.
+    /// *.yml and *.json below it, except in hidden directories; links are followed. A directory with a kustomization.yaml is
+    /// built by `kustomize` or `kubectl kustomize`, and one with a Chart.yaml is rendered by `helm template`, if the program is
+    /// on the PATH; kustomize may fetch remote bases. Other YAML in a directory is skipped and counted. Without a PATH, stdin is
+    /// read if it is a pipe.
     #[arg(value_name = "PATH")]
-    paths: Vec<PathBuf>,
-    /// How to print
-    #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
-    pub(crate) output: Format,
+    pub(crate) paths: Vec<PathBuf>,
     /// The policy file: actions per rule, exemptions, servers of your own [default: the built-in policy]
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
@@ -57,88 +68,58 @@ pub(crate) struct Inputs {
     /// For manifests that do not say so themselves, where the annotation is on a namespace that is not among them.
     #[arg(long)]
     assume_injected: bool,
+    /// Read the files of a directory as they are: do not run kustomize or helm
+    #[arg(long)]
+    no_render: bool,
+    /// The longest wait for kustomize or helm to render one directory
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration::read)]
+    render_timeout: Duration,
     #[command(flatten)]
     images: ImageArgs,
 }
 
-/// How to print.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(crate) enum Format {
-    /// For people
-    Text,
-    /// For programs
-    Json,
-}
-
-const STDIN: &str = "<stdin>";
-
 impl Inputs {
-    /// Reads everything, and judges each object that runs pods.
-    pub(crate) fn report(&self) -> anyhow::Result<Report> {
+    /// The policy that the flags name, or the built-in one.
+    pub(crate) fn policy(&self) -> anyhow::Result<Policy> {
         let mut policy = self.policy.as_deref().map(read_policy).transpose()?.unwrap_or_default();
         policy.close_wait.init_image.clone_from(&self.init_image);
         if let Some(path) = &self.facts {
             policy.facts = policy_file::facts(path, &policy_file::text(path)?)?;
         }
-        let read = self.read()?;
+        Ok(policy)
+    }
+
+    /// Reads everything, and judges each object that runs pods.
+    pub(crate) fn report(&self) -> anyhow::Result<Report> {
+        Ok(self.load()?.report())
+    }
+
+    /// Reads everything.
+    pub(crate) fn load(&self) -> anyhow::Result<Loaded> {
+        let policy = self.policy()?;
+        let render = (!self.no_render).then_some(self.render_timeout);
+        let read = Collected::read(&self.paths, render)?;
         if read.documents.is_empty() && read.errors.is_empty() {
-            let others = match read.others {
+            anstream::eprint!("{}", text::not_linted(&read.skipped));
+            let others = match read.skipped.documents {
                 0 => String::new(),
-                count => format!("; {count} document(s) without a kind were skipped"),
+                number => format!("; skipped {} that are not Kubernetes objects", count(number, "document")),
             };
             bail!("no Kubernetes object in {}{others}", self.names());
         }
-        let images = self.images.read(&read.documents)?;
-        Ok(self.judge(read, images, &policy, today()))
-    }
-
-    fn judge(&self, read: Manifests, images: Images, policy: &Policy, today: Date) -> Report {
-        let mut context = manifest::context(&read.documents);
+        let documents = || read.documents.iter().map(|collected| &collected.document);
+        let images = self.images.read(documents())?;
+        let mut context = manifest::context(documents());
         context.images = images.facts;
         context.known_images.clone_from(&policy.facts.index);
-        let mut errors = read.errors;
-        let mut objects = Vec::new();
-        for document in &read.documents {
-            match document.object() {
-                Ok(None) => {}
-                Ok(Some(object)) => {
-                    let injection =
-                        if self.assume_injected { Injection::Assumed } else { policy.injection(object.kind) };
-                    let namespace = object.namespace.as_deref().unwrap_or_default();
-                    let judgement = judge(&object, namespace, &context, policy, today, injection);
-                    let (report, findings) = ObjectReport::of(&object, &judgement);
-                    objects.push(placed(report, &findings, document));
-                }
-                Err(error) => errors.push(error),
-            }
-        }
-        let mut errors: Vec<_> = errors.into_iter().map(ErrorReport::from).collect();
-        errors.extend(images.errors.into_iter().map(image_error));
-        Report { objects, errors }
-    }
-
-    fn read(&self) -> anyhow::Result<Manifests> {
-        let stdin = [PathBuf::from("-")];
-        let paths = match self.paths.as_slice() {
-            [] if io::stdin().is_terminal() => {
-                bail!("nothing to read: give files, directories, or - and something on stdin; see --help");
-            }
-            [] => &stdin,
-            paths => paths,
-        };
-        let mut all = Manifests::default();
-        for path in paths {
-            if path.as_os_str() == "-" {
-                let mut bytes = Vec::new();
-                let result = io::stdin().read_to_end(&mut bytes).map(|_| bytes);
-                add(&mut all, STDIN, result);
-            } else if path.is_dir() {
-                add_directory(&mut all, path);
-            } else {
-                add(&mut all, &path.to_string_lossy(), fs::read(path));
-            }
-        }
-        Ok(all)
+        Ok(Loaded {
+            read,
+            image_errors: images.errors,
+            context,
+            policy,
+            today: today(),
+            assume_injected: self.assume_injected,
+        })
     }
 
     fn names(&self) -> String {
@@ -149,77 +130,62 @@ impl Inputs {
     }
 }
 
-/// Follows links, as those of a mounted ConfigMap are, but into each directory only once.
-fn add_directory(all: &mut Manifests, directory: &Path) {
-    let mut walked = HashSet::new();
-    let mut is_new = |path: &Path| fs::canonicalize(path).map_or(true, |real| walked.insert(real));
-    let walk = WalkDir::new(directory).follow_links(true).sort_by_file_name().into_iter();
-    let walk = walk.filter_entry(|entry| {
-        let hidden = entry.depth() > 0 && is_hidden(entry.path());
-        !entry.file_type().is_dir() || (!hidden && is_new(entry.path()))
-    });
-    for entry in walk {
-        match entry {
-            Ok(entry) if is_manifest(entry.path()) && entry.file_type().is_file() => {
-                add(all, &entry.path().to_string_lossy(), fs::read(entry.path()));
-            }
-            Ok(_) => {}
-            // A link to a directory above it, whose files are read already.
-            Err(error) if error.loop_ancestor().is_some() => {}
-            Err(error) => {
-                let path = error.path().unwrap_or(directory);
-                // A link that leads nowhere matters if it is to a manifest or, having no extension, to a directory.
-                let matters = !is_hidden(path) && (is_manifest(path) || path.extension().is_none());
-                if matters || !path.is_symlink() {
-                    let why = error.io_error().map_or_else(|| error.to_string(), ToString::to_string);
-                    all.errors.push(whole_file(
-                        &path.to_string_lossy(),
-                        format!("cannot read it: {why}"),
-                        None,
-                    ));
+/// What was read, and what it is judged by.
+pub(crate) struct Loaded {
+    read: Collected,
+    image_errors: Vec<ImageError>,
+    context: workload::context::Context,
+    policy: Policy,
+    today: Date,
+    assume_injected: bool,
+}
+
+impl Loaded {
+    /// The objects that run pods, in the order of the report.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = &CollectedDocument> {
+        let runs_pods = |document: &Document| matches!(document.object(), Ok(Some(_)));
+        self.read.documents.iter().filter(move |read| runs_pods(&read.document) && !read.document.is_patch())
+    }
+
+    /// Judges an object, and hands out the judgement.
+    pub(crate) fn judge<R>(&self, object: &Object<'_>, then: impl FnOnce(&Judgement<'_>) -> R) -> R {
+        let injection =
+            if self.assume_injected { Injection::Assumed } else { self.policy.injection(object.kind) };
+        let namespace = object.namespace.as_deref().unwrap_or_default();
+        then(&judge(object, namespace, &self.context, &self.policy, self.today, injection))
+    }
+
+    /// Judges each object that runs pods.
+    pub(crate) fn report(&mut self) -> Report {
+        let documents = std::mem::take(&mut self.read.documents);
+        let mut objects = Vec::new();
+        let mut progress = Progress::new("linting");
+        for (index, CollectedDocument { document, origin }) in documents.iter().enumerate() {
+            progress.show(index, documents.len());
+            match document.object() {
+                Ok(None) => {}
+                Ok(Some(_)) if document.is_patch() => self.read.skip_patch(document),
+                Ok(Some(object)) => {
+                    let (report, findings) =
+                        self.judge(&object, |judgement| ObjectReport::of(&object, judgement));
+                    objects.push(placed(report, &findings, document, origin));
                 }
+                Err(error) => self.read.add_error(error, origin),
             }
         }
-    }
-}
-
-fn is_hidden(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
-}
-
-fn is_manifest(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known))
-}
-
-fn add(all: &mut Manifests, file: &str, bytes: io::Result<Vec<u8>>) {
-    let bytes = match bytes {
-        Ok(bytes) => bytes,
-        Err(error) => return all.errors.push(whole_file(file, format!("cannot read it: {error}"), None)),
-    };
-    let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
-    match String::from_utf8(bytes) {
-        Ok(text) => {
-            let read = manifest::read(file, &text);
-            all.documents.extend(read.documents);
-            all.errors.extend(read.errors);
-            all.others += read.others;
+        self.read.documents = documents;
+        let errors = std::mem::take(&mut self.read.errors);
+        let mut errors: Vec<_> = errors.into_iter().map(ErrorReport::from).collect();
+        errors.extend(std::mem::take(&mut self.image_errors).into_iter().map(image_error));
+        let skipped = std::mem::take(&mut self.read.skipped);
+        let mut report = Report { objects, errors, skipped, ..Report::default() };
+        let texts: BTreeMap<_, _> =
+            self.read.documents.iter().map(|read| (read.document.file(), read.document.text())).collect();
+        for (file, text) in texts {
+            comments::apply(&mut report, file, text);
         }
-        Err(_) => {
-            let (found, help) = if utf16 {
-                (
-                    "it is UTF-16",
-                    "save it as UTF-8; PowerShell's `>` writes UTF-16, `| Out-File -Encoding utf8` does not",
-                )
-            } else {
-                ("it is not UTF-8 text", "give manifests in YAML or JSON")
-            };
-            all.errors.push(whole_file(file, found.to_owned(), Some(help)));
-        }
+        report
     }
-}
-
-fn whole_file(file: &str, message: String, help: Option<&str>) -> ManifestError {
-    ManifestError { file: file.to_owned(), line: 0, column: None, message, help: help.map(str::to_owned) }
 }
 
 fn image_error(error: ImageError) -> ErrorReport {
@@ -228,7 +194,16 @@ fn image_error(error: ImageError) -> ErrorReport {
 }
 
 /// The report on an object with its place in its file, and the places of its findings.
-fn placed(mut report: ObjectReport, findings: &[Finding], document: &Document) -> ObjectReport {
+fn placed(
+    mut report: ObjectReport,
+    findings: &[Finding],
+    document: &Document,
+    origin: &Origin,
+) -> ObjectReport {
+    report.rendered_from = match origin {
+        Origin::Named | Origin::Found => None,
+        Origin::Rendered(from) => Some(from.clone()),
+    };
     report.file = Some(document.file().to_owned());
     report.line = Some(document.line());
     for (reported, finding) in report.findings.iter_mut().zip(findings) {
@@ -267,8 +242,12 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Prints to stderr what could not be read.
+/// Prints to stderr what was not linted, and what could not be read.
 pub(crate) fn print_errors(report: &Report) {
+    anstream::eprint!("{}", text::not_linted(&report.skipped));
+    for warning in &report.warnings {
+        anstream::eprint!("{}", text::warning(warning, &Styles::colored()));
+    }
     for error in &report.errors {
         anstream::eprint!("{}", text::error(error, &Styles::colored()));
     }

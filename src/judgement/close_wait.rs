@@ -51,6 +51,9 @@ pub enum PlanAction {
 }
 
 impl PlanAction {
+    /// Every action.
+    pub const ALL: [Self; 5] = [Self::Patch, Self::Keep, Self::Repair, Self::InitContainer, Self::None];
+
     /// The word for it in the JSON of `explain`.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::civil::Date;
 
-pub use self::text::print;
+pub use self::text::{print, schema};
 use super::{fields::PolicyError, survey::App};
 use crate::{
     servers::{Answer, Certainty, Evidence, Idle, Window},

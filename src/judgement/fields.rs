@@ -200,7 +200,7 @@ pub(super) fn date(text: &str) -> Option<Date> {
 }
 
 /// That there is no such word, and which was meant, or else which there are.
-pub(super) fn no_such(noun: &str, word: &str, known: &[&str]) -> String {
+pub(crate) fn no_such(noun: &str, word: &str, known: &[&str]) -> String {
     let near = |name: &str| strsim::jaro_winkler(&word.to_lowercase(), &name.to_lowercase());
     let nearest = known.iter().copied().max_by(|a, b| near(a).total_cmp(&near(b)));
     match nearest.filter(|name| near(name) >= 0.85) {

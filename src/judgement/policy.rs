@@ -6,11 +6,13 @@
 mod annotation;
 mod exemption;
 mod raw;
+mod schema;
 
 use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use jiff::civil::Date;
 
+pub use self::schema::schema;
 pub use self::{
     annotation::{AnnotationError, AnnotationExemption},
     exemption::{Exempt, Exemption, Pattern, RuleSet, Subject},

@@ -46,6 +46,13 @@ pub const RULES: [&Rule; 7] = [
     &invalid_annotation::RULE,
 ];
 
+/// The section of docs/rules.md on a rule, in Markdown: what it finds, why, and what to do. A test holds that each rule has one.
+pub fn page(rule: RuleId) -> &'static str {
+    let pages = include_str!("../../docs/rules.md").split("\n## ").skip(1);
+    let of_rule = pages.filter_map(|page| page.split_once('\n')).find(|(title, _)| *title == rule.as_str());
+    of_rule.map_or("", |(_, text)| text.trim())
+}
+
 /// How many findings of one rule are told of one object. Pods that people write have a handful; what anybody may send
 /// in the megabytes of a review must not become a hundred times as much.
 const MOST_FINDINGS: usize = 100;

@@ -84,6 +84,9 @@ pub enum Decision {
 }
 
 impl Decision {
+    /// Every decision, the mildest first.
+    pub const ALL: [Self; 3] = [Self::Admit, Self::Warn, Self::Reject];
+
     /// The word for it in the JSON of `explain`.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -30,7 +30,7 @@ pub struct Manifests {
     pub documents: Vec<Document>,
     /// What of it could not be read. The rest is in `documents` all the same.
     pub errors: Vec<ManifestError>,
-    /// How many documents have no `kind`, so that they are none of Kubernetes' objects.
+    /// How many documents are no objects of Kubernetes: they have no `kind`, or an `apiVersion` that is no string.
     pub others: usize,
 }
 
@@ -48,6 +48,35 @@ pub struct ManifestError {
     pub message: String,
     /// The way out.
     pub help: Option<String>,
+    /// What the text around it looks like.
+    pub looks_like: LooksLike,
+}
+
+impl ManifestError {
+    /// An error about a whole file.
+    pub fn of_file(file: &str, message: String, help: Option<&str>) -> Self {
+        Self {
+            file: file.to_owned(),
+            line: 0,
+            column: None,
+            message,
+            help: help.map(str::to_owned),
+            looks_like: LooksLike::Manifest,
+        }
+    }
+}
+
+/// What a text looks like that cannot be read as an object.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LooksLike {
+    /// An object of Kubernetes with a mistake in it.
+    Manifest,
+    /// A patch of kustomize, which is no whole object.
+    Patch,
+    /// A template, or a text with variables that another program replaces.
+    Template,
+    /// Nothing of Kubernetes: it has no `kind`.
+    Other,
 }
 
 struct Place<'a> {
@@ -71,6 +100,8 @@ const MAX_LISTS: usize = 8;
 
 const RENDER_FIRST: &str =
     "this is a Helm template, not a manifest; render it first: helm template ... | linkerd-linger lint -";
+
+const BUILD_FIRST: &str = "this looks like a patch, not a whole object; build it first: kubectl kustomize ... | linkerd-linger lint -";
 
 /// Reads the text of a file; `file` is its name in messages.
 pub fn read(file: &str, text: &str) -> Manifests {
@@ -155,6 +186,8 @@ fn read_yaml(source: &Arc<Source>) -> Manifests {
 }
 
 fn yaml_error(source: &Source, error: YamlError) -> ManifestError {
+    let mut document = source.document_around(error.line);
+    let has_kind = document.any(|line| line.starts_with("kind:"));
     let template = source.document_around(error.line).any(is_template);
     ManifestError {
         file: source.file().to_owned(),
@@ -162,6 +195,17 @@ fn yaml_error(source: &Source, error: YamlError) -> ManifestError {
         column: Some(error.column),
         message: error.message,
         help: if template { Some(RENDER_FIRST.to_owned()) } else { error.help.map(str::to_owned) },
+        looks_like: LooksLike::of(template, has_kind),
+    }
+}
+
+impl LooksLike {
+    const fn of(template: bool, has_kind: bool) -> Self {
+        match (template, has_kind) {
+            (true, _) => Self::Template,
+            (false, true) => Self::Manifest,
+            (false, false) => Self::Other,
+        }
     }
 }
 
@@ -179,7 +223,8 @@ fn read_json(source: &Arc<Source>) -> Manifests {
         if !is_between_values(&source.text()[from..to])
             && let Err(broken) = manifests.take_json(source, from, to)
         {
-            manifests.errors.push(json_error(source, broken.at, &broken.error));
+            let has_kind = source.text()[from..to].contains("\"kind\"");
+            manifests.errors.push(json_error(source, broken.at, has_kind, &broken.error));
         }
         from = to;
     }
@@ -208,7 +253,7 @@ struct Broken {
     error: serde_json::Error,
 }
 
-fn json_error(source: &Source, offset: usize, error: &serde_json::Error) -> ManifestError {
+fn json_error(source: &Source, offset: usize, has_kind: bool, error: &serde_json::Error) -> ManifestError {
     let (line, column) = source.position(offset);
     let template = is_template(source.line_text(line));
     ManifestError {
@@ -217,6 +262,7 @@ fn json_error(source: &Source, offset: usize, error: &serde_json::Error) -> Mani
         column: Some(column),
         message: lines::without_position(error),
         help: template.then(|| RENDER_FIRST.to_owned()),
+        looks_like: LooksLike::of(template, has_kind),
     }
 }
 
@@ -224,14 +270,22 @@ fn json_error(source: &Source, offset: usize, error: &serde_json::Error) -> Mani
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Shape<'a> {
-    #[serde(borrow, default, deserialize_with = "nullable")]
-    kind: Text<'a>,
-    #[serde(borrow, default, deserialize_with = "nullable")]
-    api_version: Text<'a>,
+    #[serde(borrow, default)]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    api_version: Option<&'a RawValue>,
     #[serde(borrow, default)]
     items: Option<&'a RawValue>,
     #[serde(borrow, default)]
     request: Option<&'a RawValue>,
+}
+
+/// A field that Kubernetes has as a string; `None` where it is something else, as `apiVersion: 1` of other programs.
+fn name<'a>(field: Option<&'a RawValue>) -> Option<Text<'a>> {
+    match field.map(RawValue::get) {
+        None | Some("null") => Some(Text::default()),
+        Some(json) => serde_json::from_str(json).ok(),
+    }
 }
 
 #[derive(Deserialize)]
@@ -282,24 +336,29 @@ impl Manifests {
                 column: None,
                 message: format!("lists within lists, more than {MAX_LISTS} deep"),
                 help: None,
+                looks_like: LooksLike::Manifest,
             });
         }
         let shape = match serde_json::from_str::<Shape<'_>>(json) {
             Ok(shape) => shape,
             Err(error) => return self.errors.push(whole.read_error("the document", &error)),
         };
-        if let Some(item_kind) = shape.kind.strip_suffix("List")
+        let (Some(api_version), Some(kind)) = (name(shape.api_version), name(shape.kind)) else {
+            self.others += 1;
+            return;
+        };
+        if let Some(item_kind) = kind.strip_suffix("List")
             && let Some(items) = shape.items
         {
             for (_, item) in walk::children(items.get()) {
-                self.split(&whole.part(json, item, &shape.api_version, item_kind), item, depth + 1);
+                self.split(&whole.part(json, item, &api_version, item_kind), item, depth + 1);
             }
-        } else if &*shape.kind == "AdmissionReview" && shape.api_version.starts_with("admission.k8s.io/") {
+        } else if &*kind == "AdmissionReview" && api_version.starts_with("admission.k8s.io/") {
             self.review(whole, json, shape.request, depth);
-        } else if shape.kind.is_empty() && whole.kind().is_empty() {
+        } else if kind.is_empty() && whole.kind().is_empty() {
             self.others += 1;
         } else {
-            self.documents.push(whole.with_type(&shape.api_version, &shape.kind));
+            self.documents.push(whole.with_type(&api_version, &kind));
         }
     }
 

@@ -4,13 +4,17 @@
 //! interface: scripts read them.
 
 pub mod catalog;
+pub mod github;
 pub mod json;
+pub mod junit;
 mod object;
+pub mod sarif;
 pub mod text;
 
 use std::time::Duration;
 
 use json_patch::Patch;
+use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings, json_schema};
 use serde::{Serialize, Serializer};
 
 use crate::{
@@ -24,17 +28,45 @@ use crate::{
 };
 
 /// All objects of a run.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     /// The objects that run pods, in the order in which they were read.
     pub objects: Vec<ObjectReport>,
     /// What could not be read.
     pub errors: Vec<ErrorReport>,
+    /// What is wrong with comments that suppress findings.
+    pub warnings: Vec<ErrorReport>,
+    /// What was passed over.
+    pub skipped: Skipped,
+}
+
+/// What was read, or found, and not linted.
+#[derive(Clone, Debug, Default, JsonSchema, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Skipped {
+    /// How many documents are no objects of Kubernetes.
+    pub documents: usize,
+    /// The files of patches that no kustomization was built with.
+    pub patches: Vec<String>,
+    /// The files of templates that nothing rendered.
+    pub templates: Vec<String>,
+    /// The directories that kustomize or Helm should have rendered, and did not.
+    pub not_rendered: Vec<NotRendered>,
+}
+
+/// A directory that was not rendered.
+#[derive(Clone, Debug, Eq, PartialEq, JsonSchema, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NotRendered {
+    /// Its kustomization.yaml or Chart.yaml.
+    pub file: String,
+    /// Why.
+    pub why: String,
 }
 
 /// What is to be said of one object.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectReport {
     /// `kind`.
@@ -47,6 +79,10 @@ pub struct ObjectReport {
     pub file: Option<String>,
     /// The line in that file.
     pub line: Option<usize>,
+    /// The kustomization.yaml or Chart.yaml that it was rendered from; `file` then names the command, and `line` is one of
+    /// its output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rendered_from: Option<String>,
     /// The proxy.
     pub mesh: MeshReport,
     /// The containers that run as long as the pod does.
@@ -60,14 +96,16 @@ pub struct ObjectReport {
     /// What is to be said besides: exemptions that are over or not allowed.
     pub remarks: Vec<String>,
     /// What follows.
+    #[schemars(schema_with = "decision_names")]
     #[serde(serialize_with = "decision_name")]
     pub verdict: Decision,
-    /// What the webhook would change.
+    /// What the webhook would change, as JSON Patch.
+    #[schemars(with = "Vec<serde_json::Map<String, serde_json::Value>>")]
     pub patch: Patch,
 }
 
 /// Whether there is a proxy, and what it does with idle connections.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MeshReport {
     /// Whether there is one.
@@ -86,7 +124,7 @@ pub struct MeshReport {
 }
 
 /// Whether a pod has a proxy.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, JsonSchema, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MeshState {
     /// It has one.
@@ -109,7 +147,7 @@ impl MeshState {
 }
 
 /// A container and its server.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ContainerReport {
     /// Its name.
@@ -124,7 +162,7 @@ pub struct ContainerReport {
 }
 
 /// What the server does with idle connections at one port.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PortReport {
     /// The port.
@@ -134,7 +172,7 @@ pub struct PortReport {
 }
 
 /// What a server does with idle connections.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct IdleReport {
     /// The kind.
@@ -150,7 +188,7 @@ pub struct IdleReport {
 }
 
 /// The kinds of [`Idle`].
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, JsonSchema, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum IdleKind {
     /// It closes them after a while.
@@ -183,7 +221,7 @@ impl From<&Idle> for IdleReport {
 }
 
 /// A probe, and whether it passes through the proxy.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProbeReport {
     /// The container.
@@ -204,10 +242,11 @@ pub struct ProbeReport {
 }
 
 /// What is planned for the close-wait timeout.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CloseWaitReport {
     /// The plan.
+    #[schemars(schema_with = "plan_names")]
     #[serde(serialize_with = "plan_name")]
     pub action: PlanAction,
     /// The timeout that results.
@@ -217,13 +256,15 @@ pub struct CloseWaitReport {
 }
 
 /// Something that a rule found.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FindingReport {
     /// The rule.
+    #[schemars(schema_with = "rule_names")]
     #[serde(serialize_with = "rule_name")]
     pub rule: RuleId,
     /// What is done about it, exemptions and all.
+    #[schemars(schema_with = "action_names")]
     #[serde(serialize_with = "action_name")]
     pub action: Action,
     /// The reason of the exemption that keeps anything from being done.
@@ -242,10 +283,30 @@ pub struct FindingReport {
     pub help: String,
     /// The lines that it is about, most telling first.
     pub lines: Vec<LineReport>,
+    /// What keeps `lint` from reporting it. The webhook does not see that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suppressed: Option<Suppression>,
+}
+
+impl FindingReport {
+    /// Whether `lint` reports it.
+    pub fn counts(&self) -> bool {
+        self.action != Action::Ignore && self.suppressed.is_none()
+    }
+}
+
+/// What keeps `lint` from reporting a finding.
+#[derive(Clone, Debug, Eq, PartialEq, JsonSchema, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Suppression {
+    /// A comment in the manifest, with this reason.
+    Comment(String),
+    /// The baseline.
+    Baseline,
 }
 
 /// A line of a file.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Eq, PartialEq, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LineReport {
     /// The file, as given.
@@ -257,7 +318,7 @@ pub struct LineReport {
 }
 
 /// Something that could not be read.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ErrorReport {
     /// The file, as given.
@@ -280,7 +341,8 @@ impl From<ManifestError> for ErrorReport {
 }
 
 /// A duration that JSON has in seconds: whole ones without a point.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq)]
+#[schemars(with = "f64")]
 pub struct Seconds(pub Duration);
 
 impl Serialize for Seconds {
@@ -291,6 +353,27 @@ impl Serialize for Seconds {
             serializer.serialize_f64(self.0.as_secs_f64())
         }
     }
+}
+
+/// The JSON Schema of what `explain -o json` and `lint -o json` print.
+pub fn schema() -> Schema {
+    SchemaSettings::default().for_serialize().into_generator().into_root_schema_for::<Report>()
+}
+
+fn rule_names(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"enum": RuleId::ALL.map(RuleId::as_str)})
+}
+
+fn plan_names(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"enum": PlanAction::ALL.map(PlanAction::as_str)})
+}
+
+fn decision_names(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"enum": Decision::ALL.map(Decision::as_str)})
+}
+
+fn action_names(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"enum": Action::ALL.map(Action::as_str)})
 }
 
 fn rule_name<S: Serializer>(rule: &RuleId, serializer: S) -> Result<S::Ok, S::Error> {

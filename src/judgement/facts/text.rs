@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::Serialize;
 
 use super::{Behaviour, Facts, ImageFact, ServerFact};
 use crate::base::duration;
 
-#[derive(Serialize)]
+/// What was measured of servers, and what the configs of images say.
+#[derive(JsonSchema, Serialize)]
+#[schemars(deny_unknown_fields, title = "Facts of linkerd-linger")]
 struct File<'f> {
     version: u32,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -16,7 +19,9 @@ struct File<'f> {
     images: Vec<Image<'f>>,
 }
 
-#[derive(Serialize)]
+/// What the config of an image says.
+#[derive(JsonSchema, Serialize)]
+#[schemars(deny_unknown_fields)]
 #[serde(rename_all = "camelCase")]
 struct Image<'f> {
     image: &'f str,
@@ -49,7 +54,9 @@ impl<'f> From<&'f ImageFact> for Image<'f> {
     }
 }
 
-#[derive(Serialize)]
+/// What was measured of a server: one of `closesAfter`, `closesEachResponse` and `openAfter`.
+#[derive(JsonSchema, Serialize)]
+#[schemars(deny_unknown_fields)]
 #[serde(rename_all = "camelCase")]
 struct Server<'f> {
     namespace: &'f str,
@@ -93,6 +100,11 @@ impl<'f> From<&'f ServerFact> for Server<'f> {
             date: fact.date.to_string(),
         }
     }
+}
+
+/// The JSON Schema of a facts file.
+pub fn schema() -> Schema {
+    SchemaSettings::default().for_serialize().into_generator().into_root_schema_for::<File<'_>>()
 }
 
 /// The text of a facts file, which [`Facts::parse`] reads back.

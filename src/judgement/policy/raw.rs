@@ -22,7 +22,7 @@ use crate::{
     workload::annotations::{MAX_SECONDS, MIN_SECONDS},
 };
 
-const FIELDS: [&str; 9] = [
+pub(super) const FIELDS: [&str; 9] = [
     "closeWait",
     "tolerance",
     "reject",
@@ -33,7 +33,9 @@ const FIELDS: [&str; 9] = [
     "exemptions",
     "annotations",
 ];
-const EXEMPTION_FIELDS: [&str; 6] = ["namespace", "owner", "serviceAccount", "rules", "reason", "until"];
+pub(super) const CLOSE_WAIT_FIELDS: [&str; 4] = ["timeout", "via", "cni", "images"];
+pub(super) const EXEMPTION_FIELDS: [&str; 6] =
+    ["namespace", "owner", "serviceAccount", "rules", "reason", "until"];
 
 pub(super) fn parse(text: &str) -> Result<Policy, Vec<PolicyError>> {
     read::file(text, "policy", |mistakes, whole, text| {
@@ -117,7 +119,7 @@ fn read_reject(mistakes: &mut Mistakes, field: &Field<'_>, policy: &mut Policy) 
 }
 
 fn read_close_wait(mistakes: &mut Mistakes, field: &Field<'_>, close_wait: &mut CloseWait) {
-    let Some(section) = mistakes.section(field, &["timeout", "via", "cni", "images"]) else { return };
+    let Some(section) = mistakes.section(field, &CLOSE_WAIT_FIELDS) else { return };
     if let Some(field) = section.get("timeout")
         && let Some(word) = mistakes.word(&field)
     {

@@ -3,13 +3,17 @@
 use std::sync::Arc;
 
 use json_patch::jsonptr::Pointer;
+use serde_json::Value;
 
 use super::{
-    ManifestError,
+    BUILD_FIRST, LooksLike, ManifestError, is_template,
     lines::{self, Lines, Source},
     walk,
 };
-use crate::{base::text::Text, workload::object::Object};
+use crate::{
+    base::text::Text,
+    workload::object::{Kind, Object},
+};
 
 /// An object of a file.
 #[derive(Clone, Debug)]
@@ -88,6 +92,11 @@ impl Document {
         self.source.file()
     }
 
+    /// The text of the whole file.
+    pub fn text(&self) -> &str {
+        self.source.text()
+    }
+
     /// The line that it begins on, from 1.
     pub fn line(&self) -> usize {
         self.line_at(0)
@@ -140,15 +149,56 @@ impl Document {
         let path = walk::path_at(&self.json, offset);
         let place = if path.is_empty() { String::new() } else { format!("{path}: ") };
         let message = lines::without_position(error);
+        let line = self.line_at(offset);
+        let looks_like = self.looks_like(line);
+        let help = match looks_like {
+            LooksLike::Patch => BUILD_FIRST,
+            LooksLike::Template => "replace its variables first, or pipe what the rendering program prints",
+            LooksLike::Manifest | LooksLike::Other => {
+                "the API server would refuse it too: give the field the type that it expects"
+            }
+        };
         ManifestError {
             file: self.file().to_owned(),
-            line: self.line_at(offset),
+            line,
             column: None,
             message: format!("cannot read {what}: {place}{message}"),
-            help: Some(
-                "the API server would refuse it too: give the field the type that it expects".to_owned(),
-            ),
+            help: Some(help.to_owned()),
+            looks_like,
         }
+    }
+
+    /// Whether it has a directive of a strategic merge patch.
+    pub fn is_patch(&self) -> bool {
+        const DIRECTIVES: [&str; 4] =
+            ["\"$patch\"", "\"$retainKeys\"", "\"$setElementOrder/", "\"$deleteFromPrimitiveList/"];
+        DIRECTIVES.iter().any(|directive| self.json.contains(directive))
+    }
+
+    /// What it looks like, given the line that cannot be read.
+    fn looks_like(&self, line: usize) -> LooksLike {
+        if self.source.document_around(line).any(is_template) || self.line_text(line).contains("${") {
+            LooksLike::Template
+        } else if self.is_patch() || self.lacks_required_fields() {
+            LooksLike::Patch
+        } else {
+            LooksLike::Manifest
+        }
+    }
+
+    /// Whether a workload lacks what the API server requires of it: images, and the selector of those in `apps/v1`. A
+    /// patch names only what it changes.
+    fn lacks_required_fields(&self) -> bool {
+        let group = self.api_version.split_once('/').map_or("", |(group, _)| group);
+        let Some(kind) = Kind::find(group, &self.kind) else { return false };
+        let Ok(object) = serde_json::from_str::<Value>(&self.json) else { return false };
+        let pod = kind.pod_at().iter().try_fold(&object, |here, token| here.get(token));
+        let containers = pod.and_then(|pod| pod.get("spec")?.get("containers")?.as_array());
+        let no_image = |container: &Value| container.is_object() && container.get("image").is_none();
+        let no_selector =
+            |spec: &Value| kind.group() == "apps" && spec.is_object() && spec.get("selector").is_none();
+        containers.is_some_and(|containers| containers.iter().any(no_image))
+            || object.get("spec").is_some_and(no_selector)
     }
 
     fn line_at(&self, offset: usize) -> usize {

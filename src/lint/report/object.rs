@@ -29,6 +29,7 @@ impl ObjectReport {
             name: object.display_name(),
             file: None,
             line: None,
+            rendered_from: None,
             mesh: mesh(&survey.mesh),
             containers: survey.apps.iter().map(container).collect(),
             probes: survey.probes.iter().map(|used| probe(used, survey)).collect(),
@@ -61,6 +62,7 @@ impl FindingReport {
             note: finding.note.clone(),
             help: finding.help.clone(),
             lines: Vec::new(),
+            suppressed: None,
         }
     }
 }

@@ -23,6 +23,7 @@ fn finding(rule: RuleId, action: Action, message: &str, help: &str, lines: Vec<L
         lines,
         exempt: None,
         note: "set by --flag 5; reachable".to_owned(),
+        suppressed: None,
     }
 }
 
@@ -33,6 +34,7 @@ fn cart() -> ObjectReport {
         name: "cart".into(),
         file: Some("shop.yaml".into()),
         line: Some(1),
+        rendered_from: None,
         mesh: MeshReport {
             state: MeshState::WillBeInjected,
             why: "namespace shop has linkerd.io/inject: enabled".into(),
@@ -159,32 +161,54 @@ fn broken() -> ErrorReport {
 
 #[test]
 fn lint_shows_findings_as_a_compiler_does() {
-    let report = Report { objects: vec![cart(), quiet("b")], errors: vec![broken()] };
+    let report = Report { objects: vec![cart(), quiet("b")], errors: vec![broken()], ..Report::default() };
     insta::assert_snapshot!(text::lint(&report, &Styles::plain()));
 }
 
 #[test]
 fn explain_shows_what_is_known() {
-    let report = Report { objects: vec![cart(), quiet("b")], errors: vec![] };
+    let report = Report { objects: vec![cart(), quiet("b")], errors: vec![], ..Report::default() };
     insta::assert_snapshot!(text::explain(&report, &Styles::plain()));
 }
 
 #[test]
 fn the_json_is_an_interface() {
-    let report = Report { objects: vec![cart(), quiet("b")], errors: vec![broken()] };
+    let report = Report { objects: vec![cart(), quiet("b")], errors: vec![broken()], ..Report::default() };
     insta::assert_snapshot!(json::render(&report).unwrap());
 }
 
 #[test]
+fn junit_and_github_have_each_finding() {
+    let mut report =
+        Report { objects: vec![cart(), quiet("b")], errors: vec![broken()], ..Report::default() };
+    report.objects[0].remarks.push("the exemption <ended>".to_owned());
+    insta::assert_snapshot!("junit", junit::render(&report, true));
+    insta::assert_snapshot!("github", github::render(&report));
+    report.objects[0].findings[0].suppressed = Some(Suppression::Baseline);
+    assert!(junit::render(&report, false).contains("failures=\"0\" errors=\"1\""));
+    assert!(roxmltree::Document::parse(&junit::render(&report, true)).is_ok());
+}
+
+#[test]
+fn of_many_findings_those_that_are_identical_are_told_once() {
+    let one = ObjectReport { findings: cart().findings[..1].to_vec(), ..cart() };
+    let named = |number: usize| ObjectReport { name: format!("cart-{number}"), ..one.clone() };
+    let mut objects: Vec<_> = (0..11).map(named).collect();
+    objects[3].findings[0].message = "web: another".to_owned();
+    let report = Report { objects, ..Report::default() };
+    insta::assert_snapshot!(text::lint(&report, &Styles::plain()));
+}
+
+#[test]
 fn a_clean_run_says_so_in_one_line() {
-    let lint = |objects| text::lint(&Report { objects, errors: vec![] }, &Styles::plain());
+    let lint = |objects| text::lint(&Report { objects, ..Report::default() }, &Styles::plain());
     assert_eq!(lint(vec![quiet("a")]), "1 object, nothing found\n");
     assert_eq!(lint(vec![]), "no object here runs pods\n");
 }
 
 #[test]
 fn colours_change_nothing_but_colours() {
-    let report = Report { objects: vec![cart(), quiet("b")], errors: vec![broken()] };
+    let report = Report { objects: vec![cart(), quiet("b")], errors: vec![broken()], ..Report::default() };
     for render in [text::lint, text::explain] {
         let colored = render(&report, &Styles::colored());
         assert_ne!(colored, render(&report, &Styles::plain()));

@@ -7,7 +7,10 @@ use std::borrow::Cow;
 
 use anstyle::{AnsiColor, Style};
 
-pub use self::{explain::explain, lint::lint};
+pub use self::{
+    explain::explain,
+    lint::{lint, not_linted},
+};
 use super::{ErrorReport, FindingReport};
 use crate::judgement::finding::Action;
 
@@ -46,11 +49,20 @@ impl Styles {
 
 /// What could not be read, and what to do about it.
 pub fn error(error: &ErrorReport, styles: &Styles) -> String {
+    told(error, "error", styles.error, styles)
+}
+
+/// What is wrong with a comment, and what to do about it.
+pub fn warning(warning: &ErrorReport, styles: &Styles) -> String {
+    told(warning, "warning", styles.warning, styles)
+}
+
+fn told(error: &ErrorReport, word: &str, style: Style, styles: &Styles) -> String {
     let number = |number: Option<usize>| number.map(|it| format!(":{it}")).unwrap_or_default();
     let place = format!("{}{}{}", clean(&error.file), number(error.line), number(error.column));
     let help =
         error.help.as_deref().map(|help| format!("  {} help: {}\n", paint("=", styles.frame), clean(help)));
-    let (place, word) = (paint(&place, styles.strong), paint("error", styles.error));
+    let (place, word) = (paint(&place, styles.strong), paint(word, style));
     format!("{place}: {word}: {}\n{}", clean(&error.message), help.unwrap_or_default())
 }
 
@@ -78,6 +90,6 @@ fn clean(text: &str) -> Cow<'_, str> {
 }
 
 /// `shop/cart`, or `cart` where there is no namespace.
-fn full_name(namespace: &str, name: &str) -> String {
+pub(super) fn full_name(namespace: &str, name: &str) -> String {
     if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
 }

@@ -2,20 +2,23 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 type Texts = Vec<Spanned<String>>;
 
 /// An entry of a catalog before it is checked.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawServer {
+    #[schemars(with = "String")]
     pub(super) id: Spanned<String>,
     pub(super) name: String,
     #[serde(default)]
     pub(super) runtime: Option<String>,
     #[serde(default)]
+    #[schemars(with = "Option<String>")]
     pub(super) refines: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) doubt: Option<String>,
@@ -26,6 +29,7 @@ pub struct RawServer {
     #[serde(default)]
     pub(super) hints: RawSigns,
     #[serde(default)]
+    #[schemars(with = "Vec<RawProduct>")]
     pub(super) products: Vec<Spanned<RawProduct>>,
     #[serde(default)]
     pub(super) version_from: Vec<String>,
@@ -44,18 +48,23 @@ pub struct RawServer {
     #[serde(default)]
     pub(super) mode: Option<RawMode>,
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, RawFile>")]
     pub(super) files: BTreeMap<String, Spanned<RawFile>>,
     #[serde(default)]
     pub(super) image_files: BTreeMap<String, String>,
     #[serde(default)]
     pub(super) templates: Option<RawTemplates>,
     #[serde(default)]
+    #[schemars(with = "Vec<RawListener>")]
     pub(super) listeners: Vec<Spanned<RawListener>>,
     #[serde(default)]
+    #[schemars(with = "Option<String>")]
     pub(super) other_ports: Option<Spanned<String>>,
     #[serde(default)]
+    #[schemars(with = "Vec<RawSetting>")]
     pub(super) settings: Vec<Spanned<RawSetting>>,
     #[serde(default)]
+    #[schemars(with = "Vec<RawDefault>")]
     pub(super) idle: Vec<Spanned<RawDefault>>,
     #[serde(default)]
     pub(super) raise: Option<String>,
@@ -65,42 +74,51 @@ pub struct RawServer {
     pub(super) sources: Vec<String>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawProduct {
     pub(super) name: String,
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     pub(super) images: Texts,
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     pub(super) commands: Texts,
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     pub(super) modules: Texts,
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     pub(super) jars: Texts,
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     pub(super) classes: Texts,
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     pub(super) settings: Texts,
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     pub(super) flags: Texts,
     #[serde(default)]
     pub(super) ports: Vec<u16>,
     pub(super) source: String,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawFile {
+    #[schemars(with = "String")]
     pub(super) format: Spanned<String>,
     #[serde(default)]
     pub(super) at: Vec<String>,
     #[serde(default)]
+    #[schemars(with = "Vec<RawSetting>")]
     pub(super) named_by: Vec<Spanned<RawSetting>>,
     #[serde(default)]
     pub(super) prefix: String,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawTemplates {
     pub(super) from: String,
@@ -114,59 +132,72 @@ fn template_suffix() -> String {
     ".template".to_owned()
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawListener {
     pub(super) name: String,
     #[serde(default)]
+    #[schemars(with = "Option<String>")]
     pub(super) versions: Option<Spanned<String>>,
     #[serde(default)]
+    #[schemars(with = "Vec<RawSetting>")]
     pub(super) port: Vec<Spanned<RawSetting>>,
     #[serde(default)]
     pub(super) default_port: Vec<u16>,
     #[serde(default)]
     pub(super) default_port_of: BTreeMap<String, u16>,
     #[serde(default)]
+    #[schemars(with = "Vec<RawSetting>")]
     pub(super) settings: Vec<Spanned<RawSetting>>,
     #[serde(default)]
+    #[schemars(with = "Vec<RawDefault>")]
     pub(super) idle: Vec<Spanned<RawDefault>>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawSigns {
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     pub(super) images: Texts,
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     pub(super) commands: Texts,
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     pub(super) modules: Texts,
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     pub(super) jars: Texts,
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     pub(super) classes: Texts,
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     pub(super) settings: Texts,
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     pub(super) flags: Texts,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawMode {
     pub(super) start: String,
     pub(super) steps: Vec<RawStep>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawStep {
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     pub(super) when: Texts,
+    #[schemars(with = "Vec<RawSetting>")]
     pub(super) choices: Vec<Spanned<RawSetting>>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawSetting {
     #[serde(default)]
@@ -184,6 +215,7 @@ pub(super) struct RawSetting {
     #[serde(default)]
     pub(super) subcommand: bool,
     #[serde(default)]
+    #[schemars(with = "Option<String>")]
     pub(super) file: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) key: Option<String>,
@@ -200,22 +232,30 @@ pub(super) struct RawSetting {
     #[serde(default)]
     pub(super) unless_flags: bool,
     #[serde(default)]
+    #[schemars(with = "Option<String>")]
     pub(super) unless_file: Option<Spanned<String>>,
     #[serde(default)]
+    #[schemars(with = "Option<String>")]
     pub(super) sets: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) why: Option<String>,
     #[serde(default)]
+    #[schemars(with = "Option<String>")]
     pub(super) format: Option<Spanned<String>>,
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, String>")]
     pub(super) special: BTreeMap<String, Spanned<String>>,
     #[serde(default)]
+    #[schemars(with = "Option<String>")]
     pub(super) plus: Option<Spanned<String>>,
     #[serde(default)]
+    #[schemars(with = "Option<String>")]
     pub(super) plus_versions: Option<Spanned<String>>,
     #[serde(default)]
+    #[schemars(with = "Option<String>")]
     pub(super) versions: Option<Spanned<String>>,
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     pub(super) modes: Texts,
     #[serde(default)]
     pub(super) values: BTreeMap<String, String>,
@@ -223,31 +263,41 @@ pub(super) struct RawSetting {
     pub(super) otherwise: Option<String>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawDefault {
+    #[schemars(with = "String")]
     pub(super) closes: Spanned<String>,
     #[serde(default)]
+    #[schemars(with = "Option<String>")]
     pub(super) late: Option<Spanned<String>>,
     #[serde(default)]
+    #[schemars(with = "Option<String>")]
     pub(super) early: Option<Spanned<String>>,
     #[serde(default)]
+    #[schemars(with = "Option<String>")]
     pub(super) versions: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) assumed: bool,
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     pub(super) modes: Texts,
     #[serde(default)]
     pub(super) own_image: bool,
     #[serde(default)]
+    #[schemars(with = "Option<String>")]
     pub(super) file: Option<Spanned<String>>,
     #[serde(default)]
+    #[schemars(with = "Option<String>")]
     pub(super) obeys: Option<Spanned<String>>,
     #[serde(default)]
+    #[schemars(with = "Option<String>")]
     pub(super) certain: Option<Spanned<String>>,
     #[serde(default)]
+    #[schemars(with = "Option<String>")]
     pub(super) likely: Option<Spanned<String>>,
     #[serde(default)]
+    #[schemars(with = "Option<String>")]
     pub(super) settled_by: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) raise: Option<String>,

@@ -8,6 +8,7 @@ use crate::{
     judgement::{close_wait::HELPS, verdict::Decision},
     lint::report::{
         ContainerReport, IdleKind, IdleReport, MeshReport, MeshState, ObjectReport, ProbeReport, Report,
+        Suppression,
     },
     servers::Certainty,
 };
@@ -141,6 +142,13 @@ fn findings(object: &ObjectReport, styles: &Styles) -> Vec<String> {
         }
         if let Some(reason) = &finding.exempt {
             lines.push(format!("  {} exempt: {}", paint("=", styles.frame), clean(reason)));
+        }
+        match &finding.suppressed {
+            Some(Suppression::Comment(reason)) => {
+                lines.push(format!("  {} suppressed: {}", paint("=", styles.frame), clean(reason)));
+            }
+            // `explain` has no baseline.
+            Some(Suppression::Baseline) | None => {}
         }
         if !finding.help.is_empty() {
             lines.push(format!("  {} help: {}", paint("=", styles.frame), clean(&finding.help)));

@@ -1,21 +1,48 @@
 //! Findings as a compiler shows them: the place, what is wrong, the lines that say so, the way out.
 
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, HashMap},
+};
+
 use super::{Styles, clean, full_name, paint, severity};
 use crate::{
     base::plural::count,
-    judgement::{finding::Action, verdict::Decision},
-    lint::report::{FindingReport, LineReport, ObjectReport, Report},
+    judgement::finding::{Action, RuleId},
+    lint::report::{FindingReport, LineReport, ObjectReport, Report, Skipped},
 };
+
+/// Of more findings than these, a summary comes first, and those that are identical but for their place are told once.
+const MANY: usize = 10;
 
 /// Every finding with its lines, and a summary.
 pub fn lint(report: &Report, styles: &Styles) -> String {
-    let mut text = String::new();
-    for object in &report.objects {
-        for finding in shown(object) {
-            text.push_str(&headline(object, finding, styles));
-            text.push_str(&excerpt(finding, styles));
-            text.push('\n');
+    let findings: Vec<Shown<'_>> = report
+        .objects
+        .iter()
+        .flat_map(|object| shown(object).map(move |finding| Shown { object, finding }))
+        .collect();
+    let is_long = findings.len() > MANY;
+    let mut text = if is_long { overview(&findings, styles) } else { String::new() };
+    let mut groups: Vec<Vec<Shown<'_>>> = Vec::new();
+    let mut places: HashMap<_, usize> = HashMap::new();
+    for shown in findings {
+        match places.get(&shown.kind()).filter(|_| is_long) {
+            Some(place) => groups[*place].push(shown),
+            None => {
+                places.insert(shown.kind(), groups.len());
+                groups.push(vec![shown]);
+            }
         }
+    }
+    for group in &groups {
+        let [first, others @ ..] = group.as_slice() else { continue };
+        text.push_str(&headline(first.object, first.finding, styles));
+        text.push_str(&excerpt(first.finding, styles));
+        text.push_str(&also(others, gutter(first.finding), styles));
+        text.push('\n');
+    }
+    for object in &report.objects {
         for remark in &object.remarks {
             let name = full_name(&object.namespace, &object.name);
             let who = paint(&format!("{} {}", clean(&object.kind), clean(&name)), styles.strong);
@@ -26,27 +53,89 @@ pub fn lint(report: &Report, styles: &Styles) -> String {
     text
 }
 
-fn shown(object: &ObjectReport) -> impl Iterator<Item = &FindingReport> {
-    object.findings.iter().filter(|finding| finding.action != Action::Ignore)
+/// A finding that is reported.
+#[derive(Clone, Copy)]
+struct Shown<'r> {
+    object: &'r ObjectReport,
+    finding: &'r FindingReport,
 }
 
-fn headline(object: &ObjectReport, finding: &FindingReport, styles: &Styles) -> String {
+impl<'r> Shown<'r> {
+    /// What identical findings have in common.
+    fn kind(&self) -> (RuleId, Action, &'r str, &'r str, &'r str) {
+        let FindingReport { rule, action, message, note, help, container, .. } = self.finding;
+        let of_container =
+            container.as_deref().and_then(|name| message.strip_prefix(name)?.strip_prefix(": "));
+        (*rule, *action, of_container.unwrap_or(message), note, help)
+    }
+}
+
+/// How many findings there are of each rule.
+fn overview(findings: &[Shown<'_>], styles: &Styles) -> String {
+    let files: BTreeSet<_> = findings.iter().map(|shown| &shown.object.file).collect();
+    let mut text = format!("{} in {}\n", count(findings.len(), "finding"), count(files.len(), "file"));
+    let mut rules: BTreeMap<_, (usize, BTreeSet<_>, String)> = BTreeMap::new();
+    for Shown { object, finding } in findings {
+        let (number, objects, word) = rules.entry((Reverse(finding.action), finding.rule)).or_default();
+        *number += 1;
+        objects.insert((&object.file, object.line, &object.name));
+        *word = severity(finding, styles);
+    }
+    for (number, objects, word) in rules.values() {
+        text.push_str(&format!("{number:>6}  {word} in {}\n", count(objects.len(), "object")));
+    }
+    text + "\n"
+}
+
+/// The places of the findings that are identical to one.
+fn also(others: &[Shown<'_>], width: usize, styles: &Styles) -> String {
+    let mut text = String::new();
+    for Shown { object, finding } in others.iter().take(MOST_NAMES) {
+        let place = format!("{}{} {}", place(object, finding), clean(&object.kind), name_of(object));
+        text.push_str(&format!("{:width$} {} also: {place}\n", "", paint("=", styles.frame)));
+    }
+    if others.len() > MOST_NAMES {
+        let more = others.len() - MOST_NAMES;
+        let mark = paint("=", styles.frame);
+        text.push_str(&format!("{:width$} {mark} also: {more} more, see -o json\n", ""));
+    }
+    text
+}
+
+fn shown(object: &ObjectReport) -> impl Iterator<Item = &FindingReport> {
+    object.findings.iter().filter(|finding| finding.counts())
+}
+
+fn name_of(object: &ObjectReport) -> String {
+    clean(&full_name(&object.namespace, &object.name)).into_owned()
+}
+
+/// `shop.yaml:12 `, or nothing where there is no file.
+fn place(object: &ObjectReport, finding: &FindingReport) -> String {
     let line = finding.lines.first().map(|line| line.line).or(object.line);
-    let place = match (&object.file, line) {
+    match (&object.file, line) {
         (Some(file), Some(line)) => format!("{}:{line} ", clean(file)),
         (Some(file), None) => format!("{} ", clean(file)),
         (None, _) => String::new(),
-    };
-    let name = full_name(&object.namespace, &object.name);
-    let who = paint(&format!("{place}{} {}", clean(&object.kind), clean(&name)), styles.strong);
+    }
+}
+
+fn headline(object: &ObjectReport, finding: &FindingReport, styles: &Styles) -> String {
+    let place = place(object, finding);
+    let who = paint(&format!("{place}{} {}", clean(&object.kind), name_of(object)), styles.strong);
     format!("{who}  {}: {}\n", severity(finding, styles), clean(&finding.message))
+}
+
+/// The width of the longest line number.
+fn gutter(finding: &FindingReport) -> usize {
+    finding.lines.iter().map(|line| line.line.to_string().len()).max().unwrap_or(1)
 }
 
 /// The lines that a finding is about between a gutter's numbers, then its help.
 fn excerpt(finding: &FindingReport, styles: &Styles) -> String {
     let mut lines: Vec<&LineReport> = finding.lines.iter().collect();
     lines.sort_by_key(|line| line.line);
-    let width = lines.iter().map(|line| line.line.to_string().len()).max().unwrap_or(1);
+    let width = gutter(finding);
     let edge = format!("{:width$} {}\n", "", paint("|", styles.frame));
     let mut text = String::new();
     // What is mended anyway needs no excerpt.
@@ -74,12 +163,16 @@ fn excerpt(finding: &FindingReport, styles: &Styles) -> String {
 
 fn summary(report: &Report, styles: &Styles) -> String {
     let objects = &report.objects;
-    let rejected = objects.iter().filter(|object| object.verdict == Decision::Reject).count();
+    let is_rejected = |object: &&ObjectReport| shown(object).any(|found| found.action == Action::Reject);
+    let rejected = objects.iter().filter(is_rejected).count();
+    let suppressed =
+        objects.iter().flat_map(|object| &object.findings).filter(|found| found.suppressed.is_some()).count();
     let patched = objects.iter().filter(|object| !object.patch.0.is_empty()).count();
     let warnings = objects
         .iter()
         .map(|object| shown(object).filter(|f| f.action == Action::Warn).count() + object.remarks.len())
-        .sum();
+        .sum::<usize>()
+        + report.warnings.len();
     let mut parts = vec![count(objects.len(), "object")];
     if rejected > 0 {
         parts.push(paint(&format!("{rejected} would be rejected"), styles.error));
@@ -90,6 +183,9 @@ fn summary(report: &Report, styles: &Styles) -> String {
     if warnings > 0 {
         parts.push(paint(&count(warnings, "warning"), styles.warning));
     }
+    if suppressed > 0 {
+        parts.push(format!("{} suppressed", count(suppressed, "finding")));
+    }
     if objects.is_empty() {
         let none = if report.errors.is_empty() { "no object here runs pods" } else { "nothing judged" };
         parts = vec![none.to_owned()];
@@ -99,5 +195,62 @@ fn summary(report: &Report, styles: &Styles) -> String {
     if !report.errors.is_empty() {
         parts.push(paint(&format!("{} while reading", count(report.errors.len(), "error")), styles.error));
     }
-    parts.join(", ") + "\n"
+    let skipped = &report.skipped;
+    let mut ends = Vec::new();
+    if skipped.documents > 0 {
+        ends.push(format!(
+            "skipped {} that are not Kubernetes objects",
+            count(skipped.documents, "document")
+        ));
+    }
+    let files = [(skipped.patches.len(), "patch file"), (skipped.templates.len(), "template file")];
+    let not_linted: Vec<_> =
+        files.iter().filter(|(number, _)| *number > 0).map(|(number, noun)| count(*number, noun)).collect();
+    if !not_linted.is_empty() {
+        ends.push(format!("not linted: {}", not_linted.join(", ")));
+    }
+    let mut text = parts.join(", ");
+    for end in ends {
+        text.push_str(&format!("; {end}"));
+    }
+    text + "\n"
+}
+
+/// How many names a note lists, and how many reasons there are notes for.
+const MOST_NAMES: usize = 5;
+
+/// What was not linted, and why: one line for each reason.
+pub fn not_linted(skipped: &Skipped) -> String {
+    let mut text = String::new();
+    let mut note = |what: String, names: Vec<&str>| {
+        if !names.is_empty() {
+            text.push_str(&format!("note: {what}: {}\n", listed(&names)));
+        }
+    };
+    let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for directory in &skipped.not_rendered {
+        by_reason.entry(&directory.why).or_default().push(&directory.file);
+    }
+    let more: usize = by_reason.values().skip(MOST_NAMES).map(Vec::len).sum();
+    for (why, files) in by_reason.into_iter().take(MOST_NAMES) {
+        note(format!("not rendered, {}", clean(why)), files);
+    }
+    if more > 0 {
+        note(
+            "not rendered, for other reasons".to_owned(),
+            vec![&format!("{more} more directories, see -o json")],
+        );
+    }
+    let files = [("patches", &skipped.patches), ("templates", &skipped.templates)];
+    for (what, files) in files {
+        note(format!("{what} that were not linted"), files.iter().map(String::as_str).collect());
+    }
+    text
+}
+
+fn listed(names: &[&str]) -> String {
+    let more = names.len().saturating_sub(MOST_NAMES);
+    let shown: Vec<_> = names.iter().take(MOST_NAMES).map(|name| clean(name)).collect();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    shown.join(", ") + &more
 }

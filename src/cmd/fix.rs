@@ -1,0 +1,219 @@
+//! `lint --fix`: changes manifests so that findings go away, or shows what it would change.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+use similar::TextDiff;
+
+use super::{
+    manifests::{CollectedDocument, Loaded, Origin},
+    write,
+};
+use crate::{
+    judgement::{
+        finding::{Action, Finding, RuleId},
+        judge::Judgement,
+    },
+    lint::{
+        fix::{self, Change, Proposal},
+        report::{ObjectReport, Report},
+    },
+    workload::object::Object,
+};
+
+/// What `lint --fix` makes of the files that it was given.
+#[derive(Debug, Default)]
+pub(crate) struct Fixes {
+    /// The files that change, with their old and new texts.
+    files: BTreeMap<PathBuf, (String, String)>,
+    /// How many findings go away.
+    pub(crate) fixed: usize,
+    /// How many findings of rendered manifests there are, whose sources are not known.
+    pub(crate) rendered: usize,
+    /// Why objects could not be changed, each with its place.
+    pub(crate) failed: Vec<String>,
+}
+
+/// What makes findings of one object alike.
+type Key = (RuleId, Option<String>);
+
+impl Fixes {
+    /// Plans what can be fixed of the findings that a report has.
+    pub(crate) fn plan(loaded: &Loaded, report: &Report) -> anyhow::Result<Self> {
+        let mut fixes = Self::default();
+        for (collection, object) in loaded.objects().zip(&report.objects) {
+            let wanted = wanted(object);
+            if wanted.is_empty() {
+                continue;
+            }
+            match &collection.origin {
+                Origin::Rendered(_) => fixes.rendered += wanted.len(),
+                Origin::Named | Origin::Found => fixes.fix(loaded, collection, wanted)?,
+            }
+        }
+        Ok(fixes)
+    }
+
+    /// Fixes what can be fixed of one object.
+    fn fix(
+        &mut self,
+        loaded: &Loaded,
+        collection: &CollectedDocument,
+        wanted: BTreeSet<Key>,
+    ) -> anyhow::Result<()> {
+        let document = &collection.document;
+        let path = PathBuf::from(document.file());
+        if !path.is_file() {
+            bail!("--fix changes files, and {} is none", document.file());
+        }
+        let (accepted, fixed) = accept(loaded, document.json(), wanted);
+        if accepted.is_empty() {
+            return Ok(());
+        }
+        if !self.files.contains_key(&path) {
+            let text =
+                fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            if text.trim_start_matches(BYTE_ORDER_MARK) != document.text() {
+                bail!("{} changed while it was read: nothing was written, run it again", path.display());
+            }
+            self.files.insert(path.clone(), (text.clone(), text));
+        }
+        let Some((_, text)) = self.files.get_mut(&path) else { return Ok(()) };
+        let mark = if text.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK } else { "" };
+        // An earlier change of this file may have moved the object.
+        let moved = line_of(&text[mark.len()..], document.file(), document.json());
+        let changed = moved
+            .ok_or(fix::FixError::NotFound)
+            .and_then(|line| fix::apply(document.file(), &text[mark.len()..], line, &accepted));
+        match changed {
+            Ok(changed) => {
+                *text = format!("{mark}{changed}");
+                self.fixed += fixed;
+            }
+            Err(error) => self.failed.push(format!("{}:{}: {error}", document.file(), document.line())),
+        }
+        Ok(())
+    }
+
+    /// The files that change.
+    pub(crate) fn changed(&self) -> impl Iterator<Item = (&Path, &str, &str)> {
+        let files = self.files.iter().map(|(path, (old, new))| (path.as_path(), old.as_str(), new.as_str()));
+        files.filter(|(_, old, new)| old != new)
+    }
+
+    /// What changes, as `patch -p0` takes it.
+    pub(crate) fn diff(&self) -> String {
+        self.changed()
+            .map(|(path, old, new)| {
+                let name = path.display().to_string();
+                TextDiff::from_lines(old, new).unified_diff().header(&name, &name).to_string()
+            })
+            .collect()
+    }
+
+    /// Writes the files, each whole or not at all.
+    pub(crate) fn write(&self) -> anyhow::Result<()> {
+        self.changed().try_for_each(|(path, _, new)| write::atomically(path, new))
+    }
+}
+
+const BYTE_ORDER_MARK: &str = "\u{feff}";
+
+/// The findings to fix: those that are reported, of the rules that a probe's period or a server's flag can satisfy.
+fn wanted(object: &ObjectReport) -> BTreeSet<Key> {
+    let suppressed: BTreeSet<Key> = object
+        .findings
+        .iter()
+        .filter(|finding| !finding.counts())
+        .map(|finding| (finding.rule, finding.container.clone()))
+        .collect();
+    let keys = object.findings.iter().map(|finding| (finding.rule, finding.container.clone()));
+    keys.filter(|key| is_fixable(key.0) && !suppressed.contains(key)).collect()
+}
+
+const fn is_fixable(rule: RuleId) -> bool {
+    match rule {
+        RuleId::ProbeMatchesIdleTimeout | RuleId::IdleTimeoutBelowProxyPool => true,
+        RuleId::CloseWaitUnset
+        | RuleId::CloseWaitBroken
+        | RuleId::CloseWaitUnsupported
+        | RuleId::CloseWaitUntrusted
+        | RuleId::InvalidAnnotation => false,
+    }
+}
+
+/// How many findings of each key an object has.
+fn counts(judgement: &Judgement<'_>) -> BTreeMap<Key, usize> {
+    let mut counts = BTreeMap::new();
+    for finding in findings(judgement) {
+        *counts.entry((finding.rule, finding.container.clone())).or_insert(0) += 1;
+    }
+    counts
+}
+
+fn findings<'j>(judgement: &'j Judgement<'_>) -> impl Iterator<Item = &'j Finding> {
+    let judged = judgement.verdict.judged.iter();
+    judged.filter(|judged| judged.action != Action::Ignore && judged.exempt.is_none()).map(|it| &it.finding)
+}
+
+/// The changes of an object that make findings go away and bring no new ones, and how many go away.
+fn accept(loaded: &Loaded, json: &str, wanted: BTreeSet<Key>) -> (Vec<Change>, usize) {
+    let Ok(mut value) = serde_json::from_str::<Value>(json) else { return (Vec::new(), 0) };
+    let (mut accepted, mut open): (Vec<Change>, _) = (Vec::new(), wanted);
+    let before: usize =
+        judged(loaded, &value, |judgement| counts(judgement).values().sum()).unwrap_or_default();
+    while let Some(key) = open.first().cloned() {
+        match improve(loaded, &value, &key) {
+            Some((proposal, better)) => {
+                // A value that is changed again keeps its last change alone.
+                accepted.extend(proposal);
+                value = better;
+            }
+            None => {
+                open.remove(&key);
+            }
+        }
+    }
+    let after = judged(loaded, &value, |judgement| counts(judgement).values().sum()).unwrap_or_default();
+    (accepted, before.saturating_sub(after))
+}
+
+/// The first proposal for a finding of this key with which the object has fewer of them, and no more of any other.
+fn improve(loaded: &Loaded, value: &Value, key: &Key) -> Option<(Proposal, Value)> {
+    let (before, proposals) = judged(loaded, value, |judgement| {
+        let of_key =
+            findings(judgement).filter(|finding| (finding.rule, &finding.container) == (key.0, &key.1));
+        let proposals: Vec<_> =
+            of_key.flat_map(|finding| fix::proposals(finding, &judgement.survey, value)).collect();
+        (counts(judgement), proposals)
+    })?;
+    proposals.into_iter().find_map(|proposal| {
+        let mut better = value.clone();
+        if !fix::set(&mut better, &proposal) {
+            return None;
+        }
+        let after = judged(loaded, &better, counts)?;
+        let of = |counts: &BTreeMap<Key, usize>, key: &Key| counts.get(key).copied().unwrap_or_default();
+        let fewer = of(&after, key) < of(&before, key);
+        let no_more = after.keys().all(|key| of(&after, key) <= of(&before, key));
+        (fewer && no_more).then_some((proposal, better))
+    })
+}
+
+fn judged<R>(loaded: &Loaded, value: &Value, then: impl FnOnce(&Judgement<'_>) -> R) -> Option<R> {
+    let json = value.to_string();
+    let object = Object::read(&json).ok().flatten()?;
+    Some(loaded.judge(&object, then))
+}
+
+/// The line on which the object with this JSON begins.
+fn line_of(text: &str, file: &str, json: &str) -> Option<usize> {
+    let documents = crate::lint::manifest::read(file, text).documents;
+    let mut same = documents.iter().filter(|document| document.json() == json);
+    same.next().map(crate::lint::manifest::Document::line)
+}

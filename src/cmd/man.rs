@@ -1,0 +1,26 @@
+//! `man`: the manual pages.
+
+use std::{fs, path::PathBuf, process::ExitCode};
+
+use anyhow::Context as _;
+
+/// The flags of `man`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The directory to write to, such as ~/.local/share/man/man1
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+}
+
+/// Writes a page for this command line and one for each of its commands.
+///
+/// # Errors
+///
+/// When the directory cannot be made, or a page not be written.
+pub fn run(args: &Args, command: clap::Command) -> anyhow::Result<ExitCode> {
+    let directory = args.directory.display();
+    fs::create_dir_all(&args.directory).with_context(|| format!("cannot make {directory}"))?;
+    clap_mangen::generate_to(command, &args.directory)
+        .with_context(|| format!("cannot write the pages to {directory}"))?;
+    Ok(ExitCode::SUCCESS)
+}

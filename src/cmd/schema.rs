@@ -1,0 +1,77 @@
+//! `schema`: the JSON Schemas of files that people write and of output that programs read.
+
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+use schemars::Schema;
+
+use super::manifests::print;
+use crate::{
+    judgement::{facts, policy},
+    lint::{baseline, report},
+};
+
+/// The flags of `schema`.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Args {
+    /// What it describes
+    #[arg(value_enum)]
+    name: Name,
+}
+
+/// What has a schema.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Name {
+    /// The file of --policy
+    Policy,
+    /// The file of --facts
+    Facts,
+    /// The file of --baseline
+    Baseline,
+    /// What `explain -o json` and `lint -o json` print
+    Report,
+}
+
+impl Name {
+    /// Everything that has a schema.
+    pub const ALL: [Self; 4] = [Self::Policy, Self::Facts, Self::Baseline, Self::Report];
+
+    /// Its name on the command line and in docs/schemas.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Policy => "policy",
+            Self::Facts => "facts",
+            Self::Baseline => "baseline",
+            Self::Report => "report",
+        }
+    }
+
+    /// The schema.
+    pub fn schema(self) -> Schema {
+        match self {
+            Self::Policy => policy::schema(),
+            Self::Facts => facts::schema(),
+            Self::Baseline => baseline::schema(),
+            Self::Report => report::schema(),
+        }
+    }
+
+    /// Its text, indented, with a newline at its end.
+    ///
+    /// # Errors
+    ///
+    /// None that we know of: every key is a string.
+    pub fn text(self) -> Result<String, serde_json::Error> {
+        serde_json::to_string_pretty(&self.schema()).map(|text| text + "\n")
+    }
+}
+
+/// Prints it.
+///
+/// # Errors
+///
+/// When stdout cannot be written.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    print(&args.name.text()?)?;
+    Ok(ExitCode::SUCCESS)
+}
