@@ -3,9 +3,12 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{self, BufRead, BufReader, ErrorKind, IsTerminal, Read as _, stderr, stdin},
+    io::{self, IsTerminal, Read as _, stderr, stdin},
+    num::NonZero,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::mpsc,
+    thread,
     time::Duration,
 };
 
@@ -17,8 +20,9 @@ use crate::{
     base::{clock::today, duration, plural::count},
     diagnose::{
         cause,
+        line::{Block, Reader},
         live::{self, Reading, Selection},
-        log::Log,
+        log::{LONGEST_LINE, Log},
         metrics::{LONGEST_PAGE, Metrics},
         report::Report,
         spec::{self, SpecPort},
@@ -134,9 +138,9 @@ fn files(args: &Args) -> anyhow::Result<Report> {
         let shown = if is_stdin(path) { "stdin".to_owned() } else { path.display().to_string() };
         let before = log.lines();
         let read = if is_stdin(path) {
-            read(BufReader::with_capacity(CHUNK, stdin().lock()), &mut log)
+            read(stdin().lock(), &mut log)
         } else {
-            File::open(path).and_then(|file| read(BufReader::with_capacity(CHUNK, file), &mut log))
+            File::open(path).and_then(|file| read(file, &mut log))
         };
         read.with_context(|| format!("cannot read {shown}"))?;
         ensure!(
@@ -158,22 +162,75 @@ fn files(args: &Args) -> anyhow::Result<Report> {
 }
 
 /// As much of a file is read at once.
-const CHUNK: usize = 1 << 18;
+const CHUNK: usize = 1 << 20;
+/// As many threads read lines at most.
+const MOST_THREADS: usize = 8;
 
-fn read(mut input: impl BufRead, log: &mut Log) -> io::Result<()> {
-    loop {
-        let chunk = match input.fill_buf() {
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            chunk => chunk?,
-        };
-        if chunk.is_empty() {
-            log.end();
-            return Ok(());
+/// Reads a log: some threads read its lines, and this one puts together what they tell, in the order of the log.
+fn read(mut input: impl io::Read, log: &mut Log) -> io::Result<()> {
+    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(MOST_THREADS);
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|_| {
+                let (texts, todo) = mpsc::sync_channel::<Vec<u8>>(1);
+                let (blocks, done) = mpsc::sync_channel::<Block>(1);
+                scope.spawn(move || {
+                    let reader = Reader::default();
+                    while let Ok(text) = todo.recv() {
+                        if blocks.send(reader.block(&text)).is_err() {
+                            break;
+                        }
+                    }
+                });
+                (texts, done)
+            })
+            .collect();
+        let (mut sent, mut taken) = (0, 0);
+        let mut rest = Vec::new();
+        loop {
+            let mut text = Vec::with_capacity(CHUNK + rest.len());
+            text.append(&mut rest);
+            let before = text.len();
+            input.by_ref().take(u64::try_from(CHUNK).unwrap_or(u64::MAX)).read_to_end(&mut text)?;
+            let is_end = text.len() == before;
+            match memchr::memrchr(b'\n', &text) {
+                Some(end) if !is_end => rest = text.split_off(end + 1),
+                // A line of this length tells nothing; its end is passed over.
+                None if !is_end && text.len() <= LONGEST_LINE => {
+                    rest = text;
+                    continue;
+                }
+                Some(_) | None => {}
+            }
+            // Each worker has one block at a time, and one that waits.
+            if sent - taken == threads {
+                log.take(&next(&workers[taken % threads].1)?);
+                taken += 1;
+            }
+            if workers[sent % threads].0.send(text).is_err() {
+                return Err(stopped());
+            }
+            sent += 1;
+            if is_end {
+                break;
+            }
         }
-        let length = chunk.len();
-        log.feed(chunk);
-        input.consume(length);
-    }
+        while taken < sent {
+            log.take(&next(&workers[taken % threads].1)?);
+            taken += 1;
+        }
+        log.end();
+        Ok(())
+    })
+}
+
+fn next(done: &mpsc::Receiver<Block>) -> io::Result<Block> {
+    done.recv().map_err(|_| stopped())
+}
+
+/// A thread that panicked says so itself.
+fn stopped() -> io::Error {
+    io::Error::other("the thread that reads lines has stopped")
 }
 
 fn is_stdin(path: &Path) -> bool {

@@ -8,19 +8,19 @@ use std::{
 use super::line::Access;
 
 /// As many lines wait to be put in order. The proxy writes a line when its connection's span ends, seen up to 80 s late:
-/// this is enough for some 3,000 requests a second.
-const MOST_WAITING: usize = 1 << 18;
+/// this is enough for 1,500 requests a second.
+const MOST_WAITING: usize = 1 << 17;
 /// As many pools are told apart.
 const MOST_POOLS: usize = 1 << 16;
 /// As many failed requests are kept.
-const MOST_FAILED: usize = 1 << 17;
+const MOST_FAILED: usize = 1 << 16;
 /// Gaps are counted in classes, each 1 % wider than the one before, from 1 ms.
 const CLASSES: usize = 1400;
 
-/// A number for a text of a log.
-pub(super) fn hash(source: u64, text: &str) -> u64 {
+/// A number for a number of one proxy's log.
+pub(super) fn hash(source: u64, number: u64) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (source, text).hash(&mut hasher);
+    (source, number).hash(&mut hasher);
     hasher.finish()
 }
 
@@ -128,10 +128,10 @@ pub(super) struct AccessLog {
 
 impl AccessLog {
     /// Takes a line.
-    pub(super) fn add(&mut self, access: &Access<'_>, source: u64) {
+    pub(super) fn add(&mut self, access: &Access, source: u64) {
         self.lines += 1;
-        let client = hash(source, &access.client);
-        let (Some(host), Some(total)) = (&access.host, access.total) else {
+        let client = hash(source, access.client);
+        let (Some(host), Some(total)) = (access.host, access.total) else {
             self.fail(Failed {
                 client,
                 start: access.start,
@@ -144,7 +144,6 @@ impl AccessLog {
             });
             return;
         };
-        let port = super::line::port_of(host).unwrap_or(0);
         let next = u32::try_from(self.ends.len()).unwrap_or(u32::MAX);
         let known = self.pools.len();
         let pool = match self.pools.entry(hash(source, host)) {
@@ -161,7 +160,7 @@ impl AccessLog {
             pool,
             client,
             status: access.status,
-            port,
+            port: access.port,
             from_kubelet: access.from_kubelet,
             meshed: access.meshed,
         });

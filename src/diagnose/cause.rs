@@ -4,7 +4,10 @@
 //! after a pause that is always the same, and it fails a small share of the requests. The app's own end of a request takes as
 //! long as it takes. What is not known is never taken for known: without a time nothing is told.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::{
     Cause, Direction, FAST, SLOW,
@@ -73,8 +76,7 @@ pub struct PortDiagnosis {
 /// Finds the causes. `spec` is what the spec says of the inbound ports.
 pub fn diagnose(logs: &Logs, metrics: &Metrics, spec: &BTreeMap<u16, SpecPort>) -> Vec<PortDiagnosis> {
     let (limit, slow) = metrics.slow_outbound();
-    let keys: std::collections::BTreeSet<Key> =
-        logs.ports.keys().chain(metrics.ports.keys()).copied().collect();
+    let keys: BTreeSet<Key> = logs.ports.keys().chain(metrics.ports.keys()).copied().collect();
     let nothing = (Port::default(), metrics::Port::default());
     keys.into_iter()
         .map(|key| {
@@ -148,8 +150,15 @@ impl Case<'_> {
                 findings.push(self.finding(self.ended(&group), &group));
             }
         }
+        let causes: BTreeSet<Cause> = findings.iter().map(|finding| finding.cause).collect();
         for (kind, count) in &self.port.more {
-            findings.push(not_kept(*kind, *count));
+            let alike: Vec<Cause> = if kind.is_ended_by_app() {
+                let of_app = |cause: &Cause| matches!(cause, Cause::IdleTimeoutRace | Cause::AppEndedRequest);
+                causes.iter().copied().filter(of_app).collect()
+            } else {
+                Vec::new()
+            };
+            findings.push(not_kept(*kind, *count, &alike));
         }
         PortDiagnosis {
             key: self.key,
@@ -524,7 +533,7 @@ impl Case<'_> {
     fn clients(&self) -> Vec<(String, u64)> {
         const MOST: usize = 5;
         let mut clients: Vec<(String, u64)> =
-            self.port.clients.iter().map(|(address, count)| (address.clone(), *count)).collect();
+            self.port.clients.iter().map(|(address, count)| (address.to_string(), *count)).collect();
         clients.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         clients.truncate(MOST);
         clients
@@ -532,8 +541,10 @@ impl Case<'_> {
 }
 
 /// Failures of which there were too many to keep them one by one.
-fn not_kept(kind: Kind, count: u64) -> Finding {
+fn not_kept(kind: Kind, count: u64, alike: &[Cause]) -> Finding {
     let (cause, certainty) = match kind {
+        // Those that are looked at all have this cause.
+        _ if alike.len() == 1 => (alike[0], Some("likely")),
         Kind::Refused => (Cause::ConnectionRefused, Some("certain")),
         Kind::ConnectTimeout => (Cause::ConnectTimeout, Some("certain")),
         Kind::NotHttp => (Cause::NotHttp, Some("certain")),
@@ -550,6 +561,7 @@ fn not_kept(kind: Kind, count: u64) -> Finding {
         evidence: vec![format!("{count} more than are looked at one by one")],
         help: match cause {
             Cause::Other(named) => format!("see {}", Named::page(named)),
+            _ if !alike.is_empty() => String::new(),
             _ => "to tell more: give a shorter log".to_owned(),
         },
     }

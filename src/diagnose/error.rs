@@ -2,6 +2,10 @@
 //!
 //! The words are those of linkerd2-proxy, hyper, h2 and the kernel, from the proxy of Linkerd 2.9 to that of 2026-08.
 
+use std::sync::LazyLock;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
+
 /// What an error says.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Kind {
@@ -100,6 +104,8 @@ named! {
 
 /// Words, and what they mean; the first that is found counts.
 const WORDS: &[(&str, Kind)] = &[
+    // "no route to host" is the kernel's, "no route" the proxy's.
+    ("no route to host", Kind::Named(Named::Unreachable)),
     ("fail-fast", Kind::Named(Named::FailFast)),
     ("failfast", Kind::Named(Named::FailFast)),
     ("shedding load", Kind::Named(Named::LoadShed)),
@@ -125,7 +131,6 @@ const WORDS: &[(&str, Kind)] = &[
     ("detection timed out", Kind::Named(Named::Detect)),
     ("read timed out", Kind::Named(Named::Detect)),
     ("connection refused", Kind::Refused),
-    ("no route to host", Kind::Named(Named::Unreachable)),
     ("unreachable", Kind::Named(Named::Unreachable)),
     ("certificate", Kind::Named(Named::Tls)),
     ("mutually authenticated", Kind::Named(Named::Tls)),
@@ -151,18 +156,22 @@ const WORDS: &[(&str, Kind)] = &[
     ("os error", Kind::Named(Named::Io)),
 ];
 
-/// The longest text that is looked at: the chain of sources repeats itself.
-const LONGEST: usize = 4096;
+/// As much of the end of a text is looked at: the chain of sources ends with the first cause, and repeats itself before.
+const END: usize = 160;
+
+/// Finds the words.
+static FINDER: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
+    let words = WORDS.iter().map(|(words, _)| words);
+    AhoCorasick::builder().kind(Some(AhoCorasickKind::DFA)).ascii_case_insensitive(true).build(words).ok()
+});
 
 /// What a text of the proxy says.
-pub fn kind(text: &str) -> Kind {
-    let mut text: String = text.chars().take(LONGEST).collect();
-    text.make_ascii_lowercase();
-    // "no route to host" is the kernel's, "no route" the proxy's.
-    let text = text.replace("no route to host", "unreachable");
-    match WORDS.iter().find(|(words, _)| text.contains(words)) {
+pub fn kind(text: &[u8]) -> Kind {
+    let end = &text[text.len().saturating_sub(END)..];
+    let found = FINDER.iter().flat_map(|finder| finder.find_overlapping_iter(end));
+    match found.map(|found| found.pattern().as_usize()).min().and_then(|first| WORDS.get(first)) {
         Some((_, kind)) => *kind,
-        None if text.trim().is_empty() => Kind::Unknown,
+        None if text.trim_ascii().is_empty() => Kind::Unknown,
         None => Kind::Named(Named::Unnamed),
     }
 }
@@ -200,6 +209,6 @@ mod tests {
     #[case::nothing("", Kind::Unknown)]
     #[case::unheard_of("the flux capacitor is empty", Kind::Named(Named::Unnamed))]
     fn words_say(#[case] text: &str, #[case] expected: Kind) {
-        assert_eq!(kind(text), expected);
+        assert_eq!(kind(text.as_bytes()), expected);
     }
 }

@@ -3,7 +3,12 @@
 //! A line is known by what stands in it, not by where it begins: `kubectl logs --timestamps`, `--prefix`, `stern`, the CRI's
 //! and Docker's files all write something of their own before it.
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    hash::{DefaultHasher, Hasher},
+    net::IpAddr,
+    sync::LazyLock,
+};
 
 use jiff::Timestamp;
 use memchr::memmem;
@@ -13,12 +18,12 @@ use serde_json::value::RawValue;
 use super::{Direction, error::Kind};
 
 /// What a line is.
-#[derive(Debug)]
-pub enum Line<'a> {
+#[derive(Clone, Copy, Debug)]
+pub enum Line {
     /// It tells of a failed request.
-    Failure(Failure<'a>),
+    Failure(Failure),
     /// It is of the access log.
-    Access(Access<'a>),
+    Access(Access),
     /// It is the proxy's, and tells of neither.
     Proxy,
     /// It is not the proxy's, or cut off.
@@ -48,16 +53,18 @@ pub enum Layer {
 }
 
 /// A line about a failed request.
-#[derive(Debug)]
-pub struct Failure<'a> {
+#[derive(Clone, Copy, Debug)]
+pub struct Failure {
     /// When it failed.
     pub at: At,
     /// Inbound or outbound, where the line says so.
     pub direction: Option<Direction>,
     /// The port that was asked.
     pub port: Option<u16>,
+    /// A number for the address and the port of the client.
+    pub client: u64,
     /// The address of the client.
-    pub client: Option<Cow<'a, str>>,
+    pub address: Option<IpAddr>,
     /// Which of the lines of this failure it is.
     pub layer: Layer,
     /// What it says.
@@ -67,12 +74,14 @@ pub struct Failure<'a> {
 }
 
 /// A line of the access log.
-#[derive(Debug)]
-pub struct Access<'a> {
-    /// The address of the client.
-    pub client: Cow<'a, str>,
-    /// The host that it asked for, which the apache form does not tell.
-    pub host: Option<Cow<'a, str>>,
+#[derive(Clone, Copy, Debug)]
+pub struct Access {
+    /// A number for the address and the port of the client.
+    pub client: u64,
+    /// A number for the host that it asked for, which the apache form does not tell.
+    pub host: Option<u64>,
+    /// The port of that host; 0 without one.
+    pub port: u16,
     /// When the request began, in microseconds since 1970.
     pub start: i64,
     /// How long it took, in microseconds, which the apache form does not tell.
@@ -83,6 +92,17 @@ pub struct Access<'a> {
     pub from_kubelet: bool,
     /// The client's identity is known.
     pub meshed: bool,
+}
+
+/// Lines that were read, in their order.
+#[derive(Debug, Default)]
+pub struct Block {
+    /// Those that tell of requests, each with a number for the pod that `--prefix` or `stern` names, or 0.
+    pub lines: Vec<(u64, Line)>,
+    /// How many others are the proxy's.
+    pub proxy: u64,
+    /// How many are not.
+    pub foreign: u64,
 }
 
 /// The longest part of a line that others write before it.
@@ -113,11 +133,32 @@ impl Default for Reader {
 }
 
 impl Reader {
+    /// Reads whole lines.
+    pub fn block(&self, text: &[u8]) -> Block {
+        let mut block = Block::default();
+        let mut rest = text;
+        while !rest.is_empty() {
+            let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+            let line = rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]);
+            rest = rest.get(end + 1..).unwrap_or_default();
+            if line.is_empty() {
+                continue;
+            }
+            match self.read(line) {
+                Line::Proxy => block.proxy += 1,
+                Line::Foreign => block.foreign += 1,
+                told => block.lines.push((pod(line), told)),
+            }
+        }
+        block
+    }
+
     /// Reads a line, without its end.
-    pub fn read<'a>(&self, line: &'a [u8]) -> Line<'a> {
+    pub fn read(&self, line: &[u8]) -> Line {
         let head = &line[..line.len().min(LONGEST_PREFIX)];
         if memchr::memchr(0x1b, head).is_some() {
-            return own(&self.plain_of(&String::from_utf8_lossy(&without_colours(line))));
+            let plain = without_colours(line);
+            return if memchr::memchr(0x1b, &plain).is_some() { Line::Foreign } else { self.read(&plain) };
         }
         if self.wrapped.find(head).is_some() {
             return self.docker(line);
@@ -125,8 +166,8 @@ impl Reader {
         if self.total.find(line).is_some() {
             return access_json(line);
         }
-        let told = self.unexpected.find(line).is_some()
-            || self.failed.find(line).is_some()
+        let told = self.failed.find(line).is_some()
+            || self.unexpected.find(line).is_some()
             || self.proxied.find(line).is_some();
         if !told {
             if self.http.find(line).is_some()
@@ -136,22 +177,14 @@ impl Reader {
             }
             return if is_of_proxy(head) { Line::Proxy } else { Line::Foreign };
         }
-        match String::from_utf8_lossy(line) {
-            Cow::Borrowed(text) => failure(text),
-            Cow::Owned(text) => own(&failure(&text)),
-        }
-    }
-
-    fn plain_of<'a>(&self, text: &'a str) -> Line<'a> {
-        if memchr::memchr(0x1b, text.as_bytes()).is_some() {
-            Line::Foreign
-        } else {
-            self.read(text.as_bytes())
+        match std::str::from_utf8(line) {
+            Ok(text) => failure(text),
+            Err(_) => failure(&String::from_utf8_lossy(line)),
         }
     }
 
     /// A line of Docker's own log file.
-    fn docker<'a>(&self, line: &[u8]) -> Line<'a> {
+    fn docker(&self, line: &[u8]) -> Line {
         #[derive(Deserialize)]
         struct Wrapped {
             log: String,
@@ -159,27 +192,10 @@ impl Reader {
         match object(line).and_then(|text| serde_json::from_str::<Wrapped>(text).ok()) {
             // What is wrapped is not unwrapped twice.
             Some(wrapped) if self.wrapped.find(wrapped.log.as_bytes()).is_none() => {
-                own(&self.read(wrapped.log.trim_end().as_bytes()))
+                self.read(wrapped.log.trim_end().as_bytes())
             }
             Some(_) | None => Line::Foreign,
         }
-    }
-}
-
-/// The same line, which owns its texts.
-fn own<'b>(line: &Line<'_>) -> Line<'b> {
-    let owned = |text: &Cow<'_, str>| Cow::Owned(text.clone().into_owned());
-    match line {
-        Line::Failure(failure) => {
-            Line::Failure(Failure { client: failure.client.as_ref().map(owned), ..*failure })
-        }
-        Line::Access(access) => Line::Access(Access {
-            client: owned(&access.client),
-            host: access.host.as_ref().map(owned),
-            ..*access
-        }),
-        Line::Proxy => Line::Proxy,
-        Line::Foreign => Line::Foreign,
     }
 }
 
@@ -206,7 +222,7 @@ fn is_of_proxy(head: &[u8]) -> bool {
 /// `[     1.458873s]`, and what follows it.
 fn since_start(text: &str) -> Option<(i64, &str)> {
     let mut from = 0;
-    while let Some(open) = text.get(from..)?.find('[').map(|at| from + at) {
+    while let Some(open) = memchr::memchr(b'[', text.as_bytes().get(from..)?).map(|at| from + at) {
         let after = text.get(open + 1..)?;
         from = open + 1;
         let Some(end) = after.get(..after.len().min(24)).and_then(|it| it.find("s]")) else { continue };
@@ -243,8 +259,9 @@ fn object(line: &[u8]) -> Option<&str> {
     std::str::from_utf8(line.get(from..=to)?).ok()
 }
 
-fn failure(text: &str) -> Line<'_> {
-    if text.contains("{\"timestamp\":") {
+fn failure(text: &str) -> Line {
+    let head = text.as_bytes().get(..LONGEST_PREFIX).unwrap_or(text.as_bytes());
+    if JSON.find(head).is_some() {
         // The beginning may be cut off, and with it the time and the port.
         return json_failure(text).map_or(Line::Foreign, Line::Failure);
     }
@@ -256,83 +273,150 @@ fn failure(text: &str) -> Line<'_> {
     Line::Foreign
 }
 
-fn plain_failure(at: At, rest: &str) -> Line<'_> {
+/// What the spans of a plain line tell.
+#[derive(Default)]
+struct Spans<'a> {
+    direction: Option<Direction>,
+    /// The port of the server's span.
+    server: Option<u16>,
+    /// The port of the first address that the client asked for.
+    asked: Option<u16>,
+    client: Option<&'a str>,
+    in_endpoint: bool,
+    admin: bool,
+}
+
+impl<'a> Spans<'a> {
+    /// Reads `inbound:server{port=80}:rescue{client.addr=192.0.2.1:5}: `.
+    fn read(text: &'a str) -> Self {
+        let mut spans = Self::default();
+        let mut rest = text;
+        while !rest.is_empty() {
+            let end = rest.bytes().position(|byte| matches!(byte, b':' | b'{')).unwrap_or(rest.len());
+            let name = rest[..end].rsplit(' ').next().unwrap_or_default();
+            spans.name(name);
+            let has_fields = rest.as_bytes().get(end) == Some(&b'{');
+            rest = rest.get(end + 1..).unwrap_or_default();
+            if has_fields {
+                let close = memchr::memchr(b'}', rest.as_bytes()).unwrap_or(rest.len());
+                for field in rest[..close].split(' ') {
+                    if let Some((key, value)) = field.split_once('=') {
+                        spans.field(name, key, value);
+                    }
+                }
+                rest = rest.get(close + 1..).unwrap_or_default();
+            }
+        }
+        spans
+    }
+
+    fn name(&mut self, name: &str) {
+        match name {
+            "inbound" => self.direction = self.direction.or(Some(Direction::Inbound)),
+            "outbound" | "ingress" => self.direction = self.direction.or(Some(Direction::Outbound)),
+            "admin" => {
+                self.direction = self.direction.or(Some(Direction::Inbound));
+                self.admin = true;
+            }
+            "endpoint" => self.in_endpoint = true,
+            _ => {}
+        }
+    }
+
+    fn field(&mut self, span: &str, key: &str, value: &'a str) {
+        match (span, key) {
+            ("server", "port") => self.server = value.parse().ok(),
+            (_, "client.addr" | "peer.addr") => self.client = Some(value),
+            ("proxy" | "ingress" | "endpoint", "addr") | (_, "target.addr" | "orig_dst" | "listen.addr") => {
+                self.asked = self.asked.or(port_of(value))
+            }
+            _ => {}
+        }
+    }
+}
+
+fn plain_failure(at: At, rest: &str) -> Line {
     // `INFO ThreadId(01) SPANS: TARGET: MESSAGE FIELDS`
-    let Some(target) = rest.find("linkerd_app").or_else(|| rest.find("linkerd2_app")) else {
-        return Line::Foreign;
-    };
-    let (spans, message) = rest.split_at(target);
-    let Some((_, message)) = message.split_once(": ") else { return Line::Foreign };
+    let Some(target) = LINKERD.find(rest.as_bytes()) else { return Line::Foreign };
+    let (spans, message) = (&rest[..target], &rest[target + 1..]);
+    let Some(space) = memchr::memchr(b' ', message.as_bytes()) else { return Line::Foreign };
+    let message = &message[space + 1..];
+    // The message ends before its fields, within the length of the longest.
+    let beginning = message.get(..32).unwrap_or(message);
+    let spans = Spans::read(spans);
     let (layer, fields) = if let Some(fields) = message.strip_prefix("Unexpected error") {
         (Layer::Unexpected, fields)
     } else if let Some(fields) = message.strip_prefix("Failed to proxy request:") {
         (Layer::Only, fields)
-    } else if let Some((what, fields)) = message.split_once("equest failed") {
-        if what.len() > 12 {
-            return Line::Proxy;
-        }
-        (layer(spans, fields), fields)
+    } else if let Some(at) = FAILED.find(beginning.as_bytes()) {
+        let fields = &message[at + "equest failed".len()..];
+        (layer(&spans, fields), fields)
     } else {
         return Line::Proxy;
     };
-    let trailing = fields.split(" client.addr=").nth(1).and_then(|it| it.split(' ').next());
-    let error =
-        fields.split(" path=").next().unwrap_or(fields).split(" client.addr=").next().unwrap_or(fields);
-    let error = error.trim_start().strip_prefix("error=").unwrap_or(error);
-    let client = attribute(spans, "client.addr=").or_else(|| attribute(spans, "peer.addr=")).or(trailing);
+    let error = fields.trim_start().strip_prefix("error=").unwrap_or(fields);
+    // The path is the client's, and may say anything.
+    let error = PATH.rfind(error.as_bytes()).map_or(error, |at| &error[..at]);
+    // Linkerd 2.10 writes the client at the end.
+    let (error, trailing) = match (layer == Layer::Only).then(|| error.rsplit_once(" client.addr=")).flatten()
+    {
+        Some((error, client)) => (error, client.split(' ').next()),
+        None => (error, None),
+    };
+    let client = spans.client.or(trailing);
     Line::Failure(Failure {
         at,
-        direction: direction(spans),
-        port: port(spans),
-        client: client.map(Cow::Borrowed),
+        direction: spans.direction,
+        port: spans.server.or(spans.asked),
+        client: client.map_or(0, number),
+        address: client.and_then(address),
         layer,
-        kind: super::error::kind(error),
-        admin: spans.contains("admin{") || spans.contains("admin:"),
+        kind: super::error::kind(error.as_bytes()),
+        admin: spans.admin,
     })
 }
 
+static JSON: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("{\"timestamp\":"));
+static FAILED: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("equest failed"));
+static LINKERD: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(" linkerd"));
+static PATH: LazyLock<memmem::FinderRev<'static>> = LazyLock::new(|| memmem::FinderRev::new(" path=\""));
+
+/// A number for the pod that `kubectl logs --prefix` or `stern` names before a line; 0 if none does.
+fn pod(line: &[u8]) -> u64 {
+    if !line.starts_with(b"[pod/") && !line.first().is_some_and(u8::is_ascii_alphabetic) {
+        return 0;
+    }
+    let name = line.split(|byte| *byte == b' ').next().unwrap_or_default();
+    name.iter().fold(1, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)))
+}
+
+/// A number for a text.
+fn number(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(text.as_bytes());
+    hasher.finish()
+}
+
+/// The address of `ADDRESS:PORT`.
+fn address(text: &str) -> Option<IpAddr> {
+    let (address, _) = text.rsplit_once(':')?;
+    address.trim_matches(['[', ']']).parse().ok()
+}
+
 /// Whether a `request failed` is the endpoint's or the server's.
-fn layer(spans: &str, fields: &str) -> Layer {
+fn layer(spans: &Spans<'_>, fields: &str) -> Layer {
     let error = fields.trim_start().strip_prefix("error=").unwrap_or(fields);
-    let of_server = match direction(spans) {
-        Some(Direction::Outbound) => !spans.contains("endpoint{") && error.starts_with("logical service "),
-        Some(Direction::Inbound) | None => of_client(error),
-    };
-    if of_server { Layer::Server } else { Layer::Endpoint }
+    if is_of_server(spans.direction, spans.in_endpoint, error) { Layer::Server } else { Layer::Endpoint }
 }
 
-/// `client 10.0.0.1:1234: ...`
-fn of_client(error: &str) -> bool {
-    error
-        .strip_prefix("client ")
-        .is_some_and(|rest| rest.starts_with(|char: char| char.is_ascii_digit() || char == '['))
-}
-
-fn direction(spans: &str) -> Option<Direction> {
-    let inbound = spans.find("inbound").or_else(|| spans.find("admin"));
-    match (inbound, spans.find("outbound").or_else(|| spans.find("ingress"))) {
-        (Some(inbound), Some(outbound)) if outbound < inbound => Some(Direction::Outbound),
-        (Some(_), _) => Some(Direction::Inbound),
-        (None, Some(_)) => Some(Direction::Outbound),
-        (None, None) => None,
+fn is_of_server(direction: Option<Direction>, in_endpoint: bool, error: &str) -> bool {
+    match direction {
+        Some(Direction::Outbound) => !in_endpoint && error.starts_with("logical service "),
+        // `client 10.0.0.1:1234: ...`
+        Some(Direction::Inbound) | None => error
+            .strip_prefix("client ")
+            .is_some_and(|rest| rest.starts_with(|char: char| char.is_ascii_digit() || char == '[')),
     }
-}
-
-/// The value of a span's field.
-fn attribute<'a>(spans: &'a str, name: &str) -> Option<&'a str> {
-    let (_, value) = spans.split_once(name)?;
-    let value = value.split([' ', '}']).next()?;
-    Some(value).filter(|value| !value.is_empty())
-}
-
-/// The port that was asked: inbound the server's, outbound the one that the app dialled.
-fn port(spans: &str) -> Option<u16> {
-    if let Some(port) = attribute(spans, "server{port=") {
-        return port.parse().ok();
-    }
-    ["proxy{addr=", "target.addr=", "orig_dst=", "ingress{addr=", "listen.addr=", "endpoint{addr="]
-        .into_iter()
-        .find_map(|name| port_of(attribute(spans, name)?))
 }
 
 /// The port of an address.
@@ -380,7 +464,7 @@ struct JsonSpan<'a> {
     peer: Option<Cow<'a, str>>,
 }
 
-fn json_failure(text: &str) -> Option<Failure<'_>> {
+fn json_failure(text: &str) -> Option<Failure> {
     let line: JsonLine<'_> = serde_json::from_str(object(text.as_bytes())?).ok()?;
     let at = match since_start(&line.timestamp) {
         Some((at, _)) => At { since_start: Some(at), wall: None },
@@ -401,10 +485,7 @@ fn json_failure(text: &str) -> Option<Failure<'_>> {
     } else if let Some(error) = message.strip_prefix("Failed to proxy request:") {
         (Layer::Only, error)
     } else if message.ends_with("equest failed") {
-        let of_server = match direction {
-            Some(Direction::Outbound) => named("endpoint").is_none() && error.starts_with("logical service "),
-            Some(Direction::Inbound) | None => of_client(error),
-        };
+        let of_server = is_of_server(direction, named("endpoint").is_some(), error);
         (if of_server { Layer::Server } else { Layer::Endpoint }, error)
     } else {
         return None;
@@ -425,14 +506,15 @@ fn json_failure(text: &str) -> Option<Failure<'_>> {
         spans.iter().find_map(addresses)
     };
     let client = spans.iter().find_map(|span| span.client.as_ref().or(span.peer.as_ref()));
-    let client = client.or(line.fields.client.as_ref()).map(|client| Cow::Owned(client.to_string()));
+    let client = client.or(line.fields.client.as_ref()).map(|client| &**client);
     Some(Failure {
         at,
         direction,
         port: port.or_else(addressed),
-        client,
+        client: client.map_or(0, self::number),
+        address: client.and_then(address),
         layer,
-        kind: super::error::kind(error),
+        kind: super::error::kind(error.as_bytes()),
         admin: named("admin").is_some(),
     })
 }
@@ -454,15 +536,16 @@ struct JsonAccess<'a> {
     user_agent: Cow<'a, str>,
 }
 
-fn access_json(line: &[u8]) -> Line<'_> {
+fn access_json(line: &[u8]) -> Line {
     let Some(access) = object(line).and_then(|text| serde_json::from_str::<JsonAccess<'_>>(text).ok()) else {
         return Line::Foreign;
     };
     let total = access.total_ns.parse::<i64>().ok().filter(|total| *total >= 0);
     let (Some(start), Some(total)) = (timestamp(&access.timestamp), total) else { return Line::Foreign };
     Line::Access(Access {
-        client: access.client,
-        host: Some(access.host),
+        client: number(&access.client),
+        host: Some(number(&access.host)),
+        port: port_of(&access.host).unwrap_or(0),
         start,
         total: Some(total / 1000),
         status: access.status,
@@ -472,7 +555,7 @@ fn access_json(line: &[u8]) -> Line<'_> {
 }
 
 /// `10.0.0.1:38998 - - [2026-11-27T08:08:53.551746074Z] "GET /healthz HTTP/1.1" 502`
-fn access_apache(line: &[u8]) -> Option<Line<'_>> {
+fn access_apache(line: &[u8]) -> Option<Line> {
     let text = std::str::from_utf8(line).ok()?;
     let (request, status) = text.trim_end().rsplit_once("\" ")?;
     let status = status.split(' ').next()?.parse().ok().filter(|status| (100..600).contains(status))?;
@@ -484,8 +567,9 @@ fn access_apache(line: &[u8]) -> Option<Line<'_>> {
     let (dash, id, client) = (words.next()?, words.next()?, words.next()?);
     (dash == "-" && port_of(client).is_some()).then(|| {
         Line::Access(Access {
-            client: Cow::Borrowed(client),
+            client: number(client),
             host: None,
+            port: 0,
             start,
             total: None,
             status,

@@ -1,18 +1,21 @@
 //! Logs -> each failed request once, with what is known of it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+};
 
 use super::{
     Direction,
     access::{AccessLog, Failed, Requests, hash},
     error::Kind,
-    line::{At, Failure, Layer, Line, Reader},
+    line::{At, Block, Failure, Layer, Line, Reader},
 };
 
 /// The longest line that is read; what follows is passed over.
 pub const LONGEST_LINE: usize = 256 * 1024;
 /// As many failed requests are kept one by one.
-const MOST_FAILURES: usize = 1 << 17;
+const MOST_FAILURES: usize = 1 << 16;
 /// As many ports are told apart.
 const MOST_PORTS: usize = 4096;
 /// As many addresses of clients are kept for each port.
@@ -56,7 +59,7 @@ pub struct Port {
     /// More failed requests that were not kept, by what the log says.
     pub more: BTreeMap<Kind, u64>,
     /// Addresses of clients without their ports, and how many of their requests failed.
-    pub clients: BTreeMap<String, u64>,
+    pub clients: BTreeMap<IpAddr, u64>,
     /// How many requests the access log has for it.
     pub requests: Option<u64>,
     pub(super) access: Requests,
@@ -135,38 +138,43 @@ pub struct Log {
 impl Log {
     /// Takes a part of a log, which may end within a line.
     pub fn feed(&mut self, chunk: &[u8]) {
-        let mut from = 0;
-        while let Some(end) = memchr::memchr(b'\n', &chunk[from..]).map(|end| from + end) {
-            if self.skipping {
-                self.skipping = false;
-            } else if self.rest.is_empty() {
-                self.line(&chunk[from..end]);
-            } else {
-                let mut rest = std::mem::take(&mut self.rest);
-                rest.extend_from_slice(&chunk[from..end]);
-                self.line(&rest);
-                rest.clear();
-                self.rest = rest;
-            }
-            from = end + 1;
-        }
-        if self.skipping {
+        let Some(end) = memchr::memrchr(b'\n', chunk) else {
+            self.hold(chunk);
             return;
+        };
+        let (mut whole, rest) = chunk.split_at(end + 1);
+        if (self.skipping || !self.rest.is_empty())
+            && let Some(first) = memchr::memchr(b'\n', whole)
+        {
+            let (line, others) = whole.split_at(first);
+            self.hold(line);
+            self.end_line();
+            whole = others;
         }
-        self.rest.extend_from_slice(&chunk[from..]);
-        if self.rest.len() > LONGEST_LINE {
-            self.skipping = true;
-            let mut rest = std::mem::take(&mut self.rest);
-            rest.truncate(LONGEST_LINE);
-            self.line(&rest);
+        let block = self.reader.block(whole);
+        self.take(&block);
+        self.hold(rest);
+    }
+
+    /// Keeps the beginning of a line whose end has not come yet.
+    fn hold(&mut self, part: &[u8]) {
+        if !self.skipping {
+            self.rest.extend_from_slice(part);
+            self.skipping = self.rest.len() > LONGEST_LINE;
+            self.rest.truncate(LONGEST_LINE);
         }
+    }
+
+    fn end_line(&mut self) {
+        let line = std::mem::take(&mut self.rest);
+        let block = self.reader.block(&line);
+        self.take(&block);
+        self.skipping = false;
     }
 
     /// Ends a log; what follows is of another.
     pub fn end(&mut self) {
-        let rest = std::mem::take(&mut self.rest);
-        self.line(&rest);
-        self.skipping = false;
+        self.end_line();
         self.input += 1;
     }
 
@@ -175,31 +183,28 @@ impl Log {
         self.logs.lines
     }
 
-    /// Takes a line, without its end.
-    pub fn line(&mut self, line: &[u8]) {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.is_empty() {
-            return;
-        }
-        let source = source(self.input, line);
-        // The reader borrows nothing of what takes its lines.
-        let reader = std::mem::take(&mut self.reader);
-        match reader.read(line) {
-            Line::Failure(failure) => {
-                self.logs.lines += 1;
-                self.failure(&failure, source);
+    /// Takes lines that were read elsewhere, in the order of the log.
+    pub fn take(&mut self, block: &Block) {
+        self.logs.lines += block.proxy;
+        self.logs.foreign += block.foreign;
+        for (name, line) in &block.lines {
+            let source = if *name == 0 { self.input } else { hash(self.input, *name) };
+            match line {
+                Line::Failure(failure) => {
+                    self.logs.lines += 1;
+                    self.failure(failure, source);
+                }
+                Line::Access(access) => {
+                    self.logs.lines += 1;
+                    self.access.add(access, source);
+                }
+                Line::Proxy => self.logs.lines += 1,
+                Line::Foreign => self.logs.foreign += 1,
             }
-            Line::Access(access) => {
-                self.logs.lines += 1;
-                self.access.add(&access, source);
-            }
-            Line::Proxy => self.logs.lines += 1,
-            Line::Foreign => self.logs.foreign += 1,
         }
-        self.reader = reader;
     }
 
-    fn failure(&mut self, failure: &Failure<'_>, source: u64) {
+    fn failure(&mut self, failure: &Failure, source: u64) {
         let (Some(direction), Some(port)) = (failure.direction, failure.port) else {
             self.logs.unplaced += 1;
             return;
@@ -212,7 +217,7 @@ impl Log {
             self.logs.without_sources = true;
         }
         let key = (direction, port);
-        let client = hash(source, failure.client.as_deref().unwrap_or_default());
+        let client = hash(source, failure.client);
         let indices = self.last.entry((key, client)).or_default();
         let same = indices
             .iter()
@@ -232,11 +237,10 @@ impl Log {
                 unexpected: 0,
                 only: 0,
             });
-            if let Some(address) = &failure.client {
+            if let Some(address) = failure.address {
                 let clients = &mut self.ports.entry(key).or_default().clients;
-                let address = address.rsplit_once(':').map_or(&**address, |(host, _)| host);
-                if clients.contains_key(address) || clients.len() < MOST_CLIENTS {
-                    *clients.entry(address.to_owned()).or_default() += 1;
+                if clients.contains_key(&address) || clients.len() < MOST_CLIENTS {
+                    *clients.entry(address).or_default() += 1;
                 }
             }
             self.records.len() - 1
@@ -280,10 +284,15 @@ impl Log {
         for failed in failed {
             told.entry(failed.client).or_default().push(failed);
         }
-        let mut ports = self.ports;
+        let (mut ports, mut kept) = (self.ports, 0);
         for record in &self.records {
             let port = ports.entry(record.key).or_default();
             for number in 0..record.count() {
+                kept += 1;
+                if kept > MOST_FAILURES {
+                    *port.more.entry(record.kind).or_default() += u64::from(record.count() - number);
+                    break;
+                }
                 port.failures.push(FailedRequest {
                     at: record.at,
                     kind: record.kind,
@@ -340,13 +349,6 @@ fn is_near(one: At, other: At) -> bool {
         one.zip(other).map(|(one, other)| one.abs_diff(other) <= ONE_FAILURE.unsigned_abs())
     };
     near(one.since_start, other.since_start).or_else(|| near(one.wall, other.wall)).unwrap_or(false)
-}
-
-/// A number for the proxy that wrote a line: that of the log, with the pod's name where `--prefix` or `stern` wrote it.
-fn source(input: u64, line: &[u8]) -> u64 {
-    let named = line.starts_with(b"[pod/") || line.first().is_some_and(u8::is_ascii_alphabetic);
-    let name = if named { line.split(|byte| *byte == b' ').next().unwrap_or_default() } else { &[] };
-    if name.is_empty() { input } else { hash(input, &String::from_utf8_lossy(name)) }
 }
 
 /// Finds the line of the access log for each failure. Returns the server's port for each port that hosts name.
