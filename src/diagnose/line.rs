@@ -328,7 +328,7 @@ impl<'a> Spans<'a> {
             ("server", "port") => self.server = value.parse().ok(),
             (_, "client.addr" | "peer.addr") => self.client = Some(value),
             ("proxy" | "ingress" | "endpoint", "addr") | (_, "target.addr" | "orig_dst" | "listen.addr") => {
-                self.asked = self.asked.or(port_of(value))
+                self.asked = self.asked.or_else(|| port_of(value))
             }
             _ => {}
         }
