@@ -69,9 +69,8 @@ impl Folders {
                     None => faults.push(format!("{path}, of no folder")),
                 }
             }
-            // A time that stands in a text asks no clock.
-            let is_read = path == "jiff::Timestamp" && READ_TIMES.contains(&module);
-            let world = !is_read
+            let is_value = module.starts_with("diagnose::") && VALUES.contains(&path.as_str());
+            let world = !is_value
                 && WORLD.iter().any(|world| path == *world || path.starts_with(&format!("{world}::")));
             if world && computes(module) {
                 faults.push(format!("{path}, which does I/O, waits or asks a clock"));
