@@ -21,14 +21,15 @@ pub mod spec;
 
 mod access;
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
 use self::error::Named;
 
 /// Which of the proxy's two ports a request came through.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// To the pod's own app.
@@ -94,6 +95,18 @@ impl Cause {
 impl Serialize for Cause {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
+    }
+}
+
+impl JsonSchema for Cause {
+    fn schema_name() -> Cow<'static, str> {
+        "Cause".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let named = Named::ALL.iter().map(|named| named.as_str());
+        let causes: Vec<&str> = Self::ALL.iter().map(|cause| cause.as_str()).chain(named).collect();
+        json_schema!({"description": "Why a request failed", "enum": causes})
     }
 }
 

@@ -272,6 +272,8 @@ fn the_json_has_what_programs_need() {
     assert_eq!(failure["cause"], "idle-timeout-race");
     assert_eq!(failure["count"], truth[&9000].1);
     assert_eq!(failure["statuses"]["500"], truth[&9000].1);
+    let schema = serde_json::to_value(linkerd_linger::diagnose::report::schema()).unwrap();
+    assert!(jsonschema::is_valid(&schema, &report), "the schema does not hold");
     for field in ["certainty", "first", "last", "evidence", "help"] {
         assert!(failure[field].is_string(), "{field} in {failure}");
     }

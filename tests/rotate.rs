@@ -178,7 +178,7 @@ async fn a_first_run_makes_all_and_a_second_nothing() {
     };
     let keys: Vec<_> = secret["data"].as_object().unwrap().keys().cloned().collect();
     assert_eq!(keys, ["ca.crt", "ca.key", "tls.crt", "tls.key"]);
-    assert_eq!(bundles.len(), 12);
+    assert_eq!(bundles.len(), 18, "nine entries in each of the two configurations");
     assert!(bundles.iter().all(|bundle| *bundle == secret["data"]["ca.crt"]));
 
     cluster.store().requests.clear();

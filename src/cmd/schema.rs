@@ -7,6 +7,7 @@ use schemars::Schema;
 
 use super::manifests::print;
 use crate::{
+    diagnose,
     judgement::{facts, policy},
     lint::{baseline, report},
 };
@@ -30,11 +31,13 @@ pub enum Name {
     Baseline,
     /// What `explain -o json` and `lint -o json` print
     Report,
+    /// What `diagnose -o json` prints
+    Diagnose,
 }
 
 impl Name {
     /// Everything that has a schema.
-    pub const ALL: [Self; 4] = [Self::Policy, Self::Facts, Self::Baseline, Self::Report];
+    pub const ALL: [Self; 5] = [Self::Policy, Self::Facts, Self::Baseline, Self::Report, Self::Diagnose];
 
     /// Its name on the command line and in docs/schemas.
     pub const fn as_str(self) -> &'static str {
@@ -43,6 +46,7 @@ impl Name {
             Self::Facts => "facts",
             Self::Baseline => "baseline",
             Self::Report => "report",
+            Self::Diagnose => "diagnose",
         }
     }
 
@@ -53,6 +57,7 @@ impl Name {
             Self::Facts => facts::schema(),
             Self::Baseline => baseline::schema(),
             Self::Report => report::schema(),
+            Self::Diagnose => diagnose::report::schema(),
         }
     }
 

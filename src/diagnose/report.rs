@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use jiff::Timestamp;
+use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::Serialize;
 
 use super::{
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// What was found in some logs, or in those of a workload.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     /// The workload; `None` where files were read.
@@ -30,8 +31,13 @@ pub struct Report {
     pub notes: Vec<String>,
 }
 
+/// The JSON Schema of what `diagnose -o json` prints of a workload or of files.
+pub fn schema() -> Schema {
+    SchemaSettings::default().for_serialize().into_generator().into_root_schema_for::<Report>()
+}
+
 /// How much was read.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Read {
     /// Lines of proxies.
@@ -45,7 +51,7 @@ pub struct Read {
 }
 
 /// A port.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PortReport {
     /// Its number.
@@ -62,7 +68,7 @@ pub struct PortReport {
 }
 
 /// Who sent requests that failed.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClientReport {
     /// The address.
@@ -72,7 +78,7 @@ pub struct ClientReport {
 }
 
 /// The failures of one cause.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FailureReport {
     /// The cause.
