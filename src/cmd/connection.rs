@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::{ArgAction, Args};
+use tokio::runtime::Runtime;
 use tracing_subscriber::filter::Targets;
 
 use super::log::{self, LogFormat};
@@ -75,6 +77,19 @@ impl Connection {
             log::to_stderr(LogFormat::Text, levels);
         }
     }
+}
+
+/// A runtime for commands that mostly wait for the API server.
+///
+/// # Errors
+///
+/// When the system gives it no threads.
+pub(crate) fn runtime() -> anyhow::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
 }
 
 /// `linkerd check` passes all groups at once as Go prints a list, `[a,b]`, and `[]` when there are none (linkerd2

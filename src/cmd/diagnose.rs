@@ -15,7 +15,10 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use clap::ValueEnum;
 
-use super::{connection::Connection, manifests};
+use super::{
+    connection::{self, Connection},
+    manifests,
+};
 use crate::{
     base::{clock::today, duration, plural::count},
     diagnose::{
@@ -108,19 +111,18 @@ enum Format {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if args.target.is_none() && !args.all_namespaces {
         let report = files(args)?;
-        match args.output {
-            Format::Text => manifests::print(&report.text())?,
-            Format::Json => manifests::print(&(serde_json::to_string_pretty(&report)? + "\n"))?,
-        }
-        return Ok(code(report.failed()));
+        return show(args.output, &report);
     }
     args.connection.log();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    runtime.block_on(tokio::task::LocalSet::new().run_until(cluster(args)))
+    connection::runtime()?.block_on(tokio::task::LocalSet::new().run_until(cluster(args)))
+}
+
+fn show(output: Format, report: &Report) -> anyhow::Result<ExitCode> {
+    match output {
+        Format::Text => manifests::print(&report.text())?,
+        Format::Json => manifests::print(&(serde_json::to_string_pretty(report)? + "\n"))?,
+    }
+    Ok(code(report.failed()))
 }
 
 const fn code(failed: u64) -> ExitCode {
@@ -297,11 +299,7 @@ async fn cluster(args: &Args) -> anyhow::Result<ExitCode> {
     if args.sockets {
         report.notes.extend(live::half_closed(&cluster, &namespace, &selection).await);
     }
-    match args.output {
-        Format::Text => manifests::print(&report.text())?,
-        Format::Json => manifests::print(&(serde_json::to_string_pretty(&report)? + "\n"))?,
-    }
-    Ok(code(report.failed()))
+    show(args.output, &report)
 }
 
 /// One line for each workload.

@@ -17,7 +17,12 @@ use tokio::{
     task::{JoinSet, LocalSet},
 };
 
-use super::{connection::Connection, facts, images::ImageArgs, manifests::print};
+use super::{
+    connection::{self, Connection},
+    facts,
+    images::ImageArgs,
+    manifests::print,
+};
 use crate::{
     admission::policy_file,
     base::{clock::today, duration, plural::count},
@@ -120,12 +125,7 @@ impl Asked {
 /// When the workloads cannot be listed, or nobody agreed to measure them.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     args.connection.log();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    runtime.block_on(LocalSet::new().run_until(learn(args)))
+    connection::runtime()?.block_on(LocalSet::new().run_until(learn(args)))
 }
 
 async fn learn(args: &Args) -> anyhow::Result<ExitCode> {

@@ -17,7 +17,11 @@ use hyper::Uri;
 use serde_json::json;
 use tokio::time::{Instant, interval};
 
-use super::{connection::Connection, facts, manifests::print};
+use super::{
+    connection::{self, Connection},
+    facts,
+    manifests::print,
+};
 use crate::{
     base::{clock::today, duration},
     cluster::Cluster,
@@ -121,12 +125,7 @@ fn connections(text: &str) -> Result<usize, String> {
 /// When nothing can be measured.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     args.connection.log();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    let measurements = runtime.block_on(measure(args))?;
+    let measurements = connection::runtime()?.block_on(measure(args))?;
     let text = match args.output {
         Format::Text => measurements.iter().map(Measurement::text).collect::<Vec<_>>().join("\n"),
         Format::Json => {
