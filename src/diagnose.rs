@@ -20,6 +20,7 @@ pub mod report;
 pub mod spec;
 
 mod access;
+mod pattern;
 
 use std::{borrow::Cow, time::Duration};
 

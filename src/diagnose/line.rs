@@ -17,13 +17,20 @@ use serde_json::value::RawValue;
 
 use super::{Direction, error::Kind};
 
+/// What a line tells of requests.
+#[derive(Clone, Copy, Debug)]
+pub enum Told {
+    /// A failed request.
+    Failure(Failure),
+    /// A line of the access log.
+    Access(Access),
+}
+
 /// What a line is.
 #[derive(Clone, Copy, Debug)]
 pub enum Line {
-    /// It tells of a failed request.
-    Failure(Failure),
-    /// It is of the access log.
-    Access(Access),
+    /// It tells of a request.
+    Told(Told),
     /// It is the proxy's, and tells of neither.
     Proxy,
     /// It is not the proxy's, or cut off.
@@ -98,7 +105,7 @@ pub struct Access {
 #[derive(Debug, Default)]
 pub struct Block {
     /// Those that tell of requests, each with a number for the pod that `--prefix` or `stern` names, or 0.
-    pub lines: Vec<(u64, Line)>,
+    pub lines: Vec<(u64, Told)>,
     /// How many others are the proxy's.
     pub proxy: u64,
     /// How many are not.
@@ -147,7 +154,7 @@ impl Reader {
             match self.read(line) {
                 Line::Proxy => block.proxy += 1,
                 Line::Foreign => block.foreign += 1,
-                told => block.lines.push((pod(line), told)),
+                Line::Told(told) => block.lines.push((pod(line), told)),
             }
         }
         block
@@ -263,7 +270,7 @@ fn failure(text: &str) -> Line {
     let head = text.as_bytes().get(..LONGEST_PREFIX).unwrap_or(text.as_bytes());
     if JSON.find(head).is_some() {
         // The beginning may be cut off, and with it the time and the port.
-        return json_failure(text).map_or(Line::Foreign, Line::Failure);
+        return json_failure(text).map_or(Line::Foreign, |failure| Line::Told(Told::Failure(failure)));
     }
     if let Some((at, rest)) = since_start(text) {
         let before = &text[..text.len() - rest.len()];
@@ -364,7 +371,7 @@ fn plain_failure(at: At, rest: &str) -> Line {
         None => (error, None),
     };
     let client = spans.client.or(trailing);
-    Line::Failure(Failure {
+    Line::Told(Told::Failure(Failure {
         at,
         direction: spans.direction,
         port: spans.server.or(spans.asked),
@@ -373,7 +380,7 @@ fn plain_failure(at: At, rest: &str) -> Line {
         layer,
         kind: super::error::kind(error.as_bytes()),
         admin: spans.admin,
-    })
+    }))
 }
 
 static JSON: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("{\"timestamp\":"));
@@ -542,7 +549,7 @@ fn access_json(line: &[u8]) -> Line {
     };
     let total = access.total_ns.parse::<i64>().ok().filter(|total| *total >= 0);
     let (Some(start), Some(total)) = (timestamp(&access.timestamp), total) else { return Line::Foreign };
-    Line::Access(Access {
+    Line::Told(Told::Access(Access {
         client: number(&access.client),
         host: Some(number(&access.host)),
         port: port_of(&access.host).unwrap_or(0),
@@ -551,7 +558,7 @@ fn access_json(line: &[u8]) -> Line {
         status: access.status,
         from_kubelet: access.user_agent.starts_with("kube-probe/"),
         meshed: !matches!(&*access.id, "" | "-"),
-    })
+    }))
 }
 
 /// `10.0.0.1:38998 - - [2026-11-27T08:08:53.551746074Z] "GET /healthz HTTP/1.1" 502`
@@ -566,7 +573,7 @@ fn access_apache(line: &[u8]) -> Option<Line> {
     let mut words = who.rsplit(' ');
     let (dash, id, client) = (words.next()?, words.next()?, words.next()?);
     (dash == "-" && port_of(client).is_some()).then(|| {
-        Line::Access(Access {
+        Line::Told(Told::Access(Access {
             client: number(client),
             host: None,
             port: 0,
@@ -575,7 +582,7 @@ fn access_apache(line: &[u8]) -> Option<Line> {
             status,
             from_kubelet: false,
             meshed: id != "-",
-        })
+        }))
     })
 }
 

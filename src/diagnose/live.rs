@@ -298,6 +298,8 @@ pub async fn measured(cluster: &Cluster, namespace: &str, workload: &Workload) -
 
 /// What `sockets` finds in the pods of a workload.
 pub async fn half_closed(cluster: &Cluster, namespace: &str, selection: &Selection) -> Vec<String> {
+    // Without the DaemonSet, or permission to see it, the other ways are left.
+    let agents = remote::agents(cluster).await.unwrap_or_default();
     let mut notes = Vec::new();
     for json in selection.pods.iter().take(MOST_PODS) {
         let Ok(pod) = serde_json::from_str::<Pod>(json.get()) else { continue };
@@ -306,10 +308,18 @@ pub async fn half_closed(cluster: &Cluster, namespace: &str, selection: &Selecti
             pod: pod.metadata.name.clone(),
             selector: None,
         };
-        match remote::read(cluster, &chosen, None, |_, _| {}).await {
-            Ok(report) if report.namespaces.is_empty() => notes.extend(report.errors),
-            Ok(report) => notes.push(sockets::report::table(&report).trim_end().to_owned()),
-            Err(error) => notes.push(describe(&error)),
+        let targets = match remote::targets(cluster, &chosen).await {
+            Ok(targets) => targets,
+            Err(error) => {
+                notes.push(describe(&error));
+                continue;
+            }
+        };
+        let report = remote::read_targets(cluster, targets, &agents, None, |_, _| {}).await;
+        if report.namespaces.is_empty() {
+            notes.extend(report.errors);
+        } else {
+            notes.push(sockets::report::table(&report).trim_end().to_owned());
         }
     }
     notes

@@ -9,7 +9,7 @@ use super::{
     Direction,
     access::{AccessLog, Failed, Requests, hash},
     error::Kind,
-    line::{At, Block, Failure, Layer, Line, Reader},
+    line::{At, Block, Failure, Layer, Reader, Told},
 };
 
 /// The longest line that is read; what follows is passed over.
@@ -185,21 +185,13 @@ impl Log {
 
     /// Takes lines that were read elsewhere, in the order of the log.
     pub fn take(&mut self, block: &Block) {
-        self.logs.lines += block.proxy;
+        self.logs.lines += block.proxy + u64::try_from(block.lines.len()).unwrap_or(u64::MAX);
         self.logs.foreign += block.foreign;
-        for (name, line) in &block.lines {
+        for (name, told) in &block.lines {
             let source = if *name == 0 { self.input } else { hash(self.input, *name) };
-            match line {
-                Line::Failure(failure) => {
-                    self.logs.lines += 1;
-                    self.failure(failure, source);
-                }
-                Line::Access(access) => {
-                    self.logs.lines += 1;
-                    self.access.add(access, source);
-                }
-                Line::Proxy => self.logs.lines += 1,
-                Line::Foreign => self.logs.foreign += 1,
+            match told {
+                Told::Failure(failure) => self.failure(failure, source),
+                Told::Access(access) => self.access.add(access, source),
             }
         }
     }
