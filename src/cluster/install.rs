@@ -51,7 +51,7 @@ pub struct Options {
     pub webhook_port: u16,
     /// The port of probes and metrics on the server's pods.
     pub admin_port: u16,
-    /// The Secrets by which nodes pull the image, in our namespaces.
+    /// The Secrets in our namespaces that nodes need to pull the image.
     pub image_pull_secrets: Vec<String>,
     /// The labels of the nodes on which the server and `certs rotate` may run.
     pub node_selector: BTreeMap<String, String>,

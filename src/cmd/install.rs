@@ -83,7 +83,7 @@ pub struct Args {
     #[arg(long, value_name = "PORT", value_parser = port(), default_value_t = Options::default().admin_port)]
     admin_port: u16,
 
-    /// Secret in our namespaces by which nodes pull the image; may be repeated
+    /// Secret in our namespaces that nodes need to pull the image; may be repeated
     ///
     /// It does not help where the server adds an init container with that image to a user's pod: the kubelet looks for the
     /// Secret in the pod's own namespace, and the pod waits with ErrImagePull if it cannot pull. Make the image pullable
@@ -101,11 +101,11 @@ pub struct Args {
     #[arg(long, value_name = "KEY[=VALUE][:EFFECT]", value_parser = Toleration::read)]
     toleration: Vec<Toleration>,
 
-    /// Also print PodMonitors, by which the Prometheus Operator finds the metrics; its CRDs must be installed
+    /// Also print PodMonitors, which tell the Prometheus Operator where the metrics are; its CRDs must be installed
     #[arg(long)]
     pod_monitor: bool,
 
-    /// Label of the PodMonitors by which a Prometheus selects them; may be repeated
+    /// Label of the PodMonitors that a Prometheus selects; may be repeated
     #[arg(long, value_name = "KEY=VALUE", requires = "pod_monitor", value_parser = install::read_label)]
     pod_monitor_label: Vec<(String, String)>,
 }

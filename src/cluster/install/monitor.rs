@@ -1,4 +1,4 @@
-//! PodMonitors, by which the Prometheus Operator finds the metrics.
+//! PodMonitors, which tell the Prometheus Operator where the metrics are.
 
 use serde_json::{Value, json};
 
