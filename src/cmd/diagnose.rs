@@ -163,10 +163,17 @@ fn files(args: &Args) -> anyhow::Result<Report> {
     Ok(Report::new(None, ports, &logs, notes))
 }
 
-/// As much of a file is read at once.
-const CHUNK: usize = 1 << 20;
+/// As much of a file is read at once, which the cache of a core holds.
+const CHUNK: usize = 256 << 10;
 /// As many threads read lines at most.
 const MOST_THREADS: usize = 8;
+
+/// Whole lines, and what they tell. Their memory is used again.
+#[derive(Default)]
+struct Piece {
+    text: Vec<u8>,
+    block: Block,
+}
 
 /// Reads a log: some threads read its lines, and this one puts together what they tell, in the order of the log.
 fn read(mut input: impl io::Read, log: &mut Log) -> io::Result<()> {
@@ -174,29 +181,34 @@ fn read(mut input: impl io::Read, log: &mut Log) -> io::Result<()> {
     thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|_| {
-                let (texts, todo) = mpsc::sync_channel::<Vec<u8>>(1);
-                let (blocks, done) = mpsc::sync_channel::<Block>(1);
+                let (pieces, todo) = mpsc::sync_channel::<Piece>(2);
+                let (read, done) = mpsc::sync_channel::<Piece>(2);
                 scope.spawn(move || {
-                    let reader = Reader::default();
-                    while let Ok(text) = todo.recv() {
-                        if blocks.send(reader.block(&text)).is_err() {
+                    let mut reader = Reader::default();
+                    while let Ok(mut piece) = todo.recv() {
+                        reader.block(&piece.text, &mut piece.block);
+                        if read.send(piece).is_err() {
                             break;
                         }
                     }
                 });
-                (texts, done)
+                (pieces, done)
             })
             .collect();
         let (mut sent, mut taken) = (0, 0);
+        let mut spare = Vec::new();
         let mut rest = Vec::new();
         loop {
-            let mut text = Vec::with_capacity(CHUNK + rest.len());
+            let Piece { mut text, block } = spare.pop().unwrap_or_default();
             text.append(&mut rest);
             let before = text.len();
             input.by_ref().take(u64::try_from(CHUNK).unwrap_or(u64::MAX)).read_to_end(&mut text)?;
             let is_end = text.len() == before;
             match memchr::memrchr(b'\n', &text) {
-                Some(end) if !is_end => rest = text.split_off(end + 1),
+                Some(end) if !is_end => {
+                    rest.extend_from_slice(&text[end + 1..]);
+                    text.truncate(end + 1);
+                }
                 // A line of this length tells nothing; its end is passed over.
                 None if !is_end && text.len() <= LONGEST_LINE => {
                     rest = text;
@@ -204,12 +216,12 @@ fn read(mut input: impl io::Read, log: &mut Log) -> io::Result<()> {
                 }
                 Some(_) | None => {}
             }
-            // Each worker has one block at a time, and one that waits.
-            if sent - taken == threads {
-                log.take(&next(&workers[taken % threads].1)?);
+            // Each worker has at most two pieces, and one that waits to be taken.
+            if sent - taken == 2 * threads {
+                spare.push(next(&workers[taken % threads].1, log)?);
                 taken += 1;
             }
-            if workers[sent % threads].0.send(text).is_err() {
+            if workers[sent % threads].0.send(Piece { text, block }).is_err() {
                 return Err(stopped());
             }
             sent += 1;
@@ -218,7 +230,7 @@ fn read(mut input: impl io::Read, log: &mut Log) -> io::Result<()> {
             }
         }
         while taken < sent {
-            log.take(&next(&workers[taken % threads].1)?);
+            next(&workers[taken % threads].1, log)?;
             taken += 1;
         }
         log.end();
@@ -226,8 +238,13 @@ fn read(mut input: impl io::Read, log: &mut Log) -> io::Result<()> {
     })
 }
 
-fn next(done: &mpsc::Receiver<Block>) -> io::Result<Block> {
-    done.recv().map_err(|_| stopped())
+/// Takes what the next piece tells. Returns it empty.
+fn next(done: &mpsc::Receiver<Piece>, log: &mut Log) -> io::Result<Piece> {
+    let mut piece = done.recv().map_err(|_| stopped())?;
+    log.take(&piece.block);
+    piece.text.clear();
+    piece.block.clear();
+    Ok(piece)
 }
 
 /// A thread that panicked says so itself.

@@ -1,9 +1,8 @@
 //! Lines of the access log, which are not in the order of time -> how long the pool of each host was idle before a request.
 
-use std::{
-    collections::HashMap,
-    hash::{DefaultHasher, Hash, Hasher},
-};
+use std::hash::BuildHasher as _;
+
+use foldhash::{HashMap, fast::FixedState};
 
 use super::line::Access;
 
@@ -19,9 +18,7 @@ const CLASSES: usize = 1400;
 
 /// A number for a number of one proxy's log.
 pub(super) fn hash(source: u64, number: u64) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (source, number).hash(&mut hasher);
-    hasher.finish()
+    FixedState::default().hash_one((source, number))
 }
 
 /// A request of the access log that failed.

@@ -2,9 +2,10 @@
 //!
 //! The words are those of linkerd2-proxy, hyper, h2 and the kernel, from the proxy of Linkerd 2.9 to that of 2026-08.
 
-use std::sync::LazyLock;
+use std::{hash::BuildHasher as _, sync::LazyLock};
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
+use foldhash::fast::FixedState;
 
 /// What an error says.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
@@ -165,13 +166,39 @@ static FINDER: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
     AhoCorasick::builder().kind(Some(AhoCorasickKind::DFA)).ascii_case_insensitive(true).build(words).ok()
 });
 
-/// What a text of the proxy says.
-pub fn kind(text: &[u8]) -> Kind {
-    let end = &text[text.len().saturating_sub(END)..];
+/// As many texts are remembered.
+const REMEMBERED: usize = 64;
+
+/// Tells the kinds of errors, and remembers some: a log has few texts, each very often.
+#[derive(Debug, Default)]
+pub struct Kinds {
+    /// By the hash of the text.
+    known: Vec<(Vec<u8>, Kind)>,
+}
+
+impl Kinds {
+    /// What a text of the proxy says.
+    pub fn of(&mut self, text: &[u8]) -> Kind {
+        let end = &text[text.len().saturating_sub(END)..];
+        self.known.resize_with(REMEMBERED, Default::default);
+        let slot = FixedState::default().hash_one(end) % (REMEMBERED as u64);
+        let Some((known, kind)) = usize::try_from(slot).ok().and_then(|slot| self.known.get_mut(slot)) else {
+            return Kind::Unknown;
+        };
+        if known != end {
+            *kind = self::kind(end);
+            known.clear();
+            known.extend_from_slice(end);
+        }
+        *kind
+    }
+}
+
+fn kind(end: &[u8]) -> Kind {
     let found = FINDER.iter().flat_map(|finder| finder.find_overlapping_iter(end));
     match found.map(|found| found.pattern().as_usize()).min().and_then(|first| WORDS.get(first)) {
         Some((_, kind)) => *kind,
-        None if text.trim_ascii().is_empty() => Kind::Unknown,
+        None if end.trim_ascii().is_empty() => Kind::Unknown,
         None => Kind::Named(Named::Unnamed),
     }
 }
@@ -209,6 +236,17 @@ mod tests {
     #[case::nothing("", Kind::Unknown)]
     #[case::unheard_of("the flux capacitor is empty", Kind::Named(Named::Unnamed))]
     fn words_say(#[case] text: &str, #[case] expected: Kind) {
-        assert_eq!(kind(text.as_bytes()), expected);
+        let mut kinds = Kinds::default();
+        assert_eq!(kinds.of(text.as_bytes()), expected);
+        assert_eq!(kinds.of(text.as_bytes()), expected, "remembered");
+    }
+
+    #[test]
+    fn a_text_that_is_remembered_is_not_taken_for_another() {
+        let mut kinds = Kinds::default();
+        for number in 0..1000 {
+            assert_eq!(kinds.of(format!("connection refused {number}").as_bytes()), Kind::Refused);
+            assert_eq!(kinds.of(format!("connection reset {number}").as_bytes()), Kind::Reset);
+        }
     }
 }

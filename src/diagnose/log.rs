@@ -1,9 +1,8 @@
 //! Logs -> each failed request once, with what is known of it.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    net::IpAddr,
-};
+use std::{collections::BTreeMap, net::IpAddr};
+
+use foldhash::HashMap;
 
 use super::{
     Direction,
@@ -151,8 +150,7 @@ impl Log {
             self.end_line();
             whole = others;
         }
-        let block = self.reader.block(whole);
-        self.take(&block);
+        self.lines_of(whole);
         self.hold(rest);
     }
 
@@ -167,9 +165,14 @@ impl Log {
 
     fn end_line(&mut self) {
         let line = std::mem::take(&mut self.rest);
-        let block = self.reader.block(&line);
-        self.take(&block);
+        self.lines_of(&line);
         self.skipping = false;
+    }
+
+    fn lines_of(&mut self, whole: &[u8]) {
+        let mut block = Block::default();
+        self.reader.block(whole, &mut block);
+        self.take(&block);
     }
 
     /// Ends a log; what follows is of another.
@@ -272,7 +275,7 @@ impl Log {
     pub fn finish(mut self) -> Logs {
         self.logs.access_lines = self.access.lines;
         let (failed, requests) = self.access.finish();
-        let mut told: HashMap<u64, Vec<Failed>> = HashMap::new();
+        let mut told: HashMap<u64, Vec<Failed>> = HashMap::default();
         for failed in failed {
             told.entry(failed.client).or_default().push(failed);
         }
@@ -379,7 +382,7 @@ fn join(ports: &mut BTreeMap<Key, Port>, told: &mut HashMap<u64, Vec<Failed>>) -
         from = to;
     }
     let started = starts_of_proxies(&failures, &pairs);
-    let mut targets = HashMap::new();
+    let mut targets = HashMap::default();
     for (index, request) in pairs {
         let (number, failure) = &mut failures[index];
         targets.entry(request.port).or_insert(*number);
@@ -416,7 +419,7 @@ fn starts_of_proxies(
     failures: &[(u16, &mut FailedRequest)],
     pairs: &[(usize, Failed)],
 ) -> HashMap<u64, Started> {
-    let mut bounds: HashMap<u64, Vec<(i64, Kind)>> = HashMap::new();
+    let mut bounds: HashMap<u64, Vec<(i64, Kind)>> = HashMap::default();
     for (index, request) in pairs {
         let (_, failure) = &failures[*index];
         if let Some(at) = failure.at.since_start {
