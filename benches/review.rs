@@ -12,7 +12,7 @@ use std::{
 use divan::{Bencher, counter::BytesCount};
 use jiff::civil::date;
 use linkerd_linger::{
-    admission::review::{self, Door, Entry, Mode},
+    admission::review::{self, Endpoint, Mode, WebhookKind},
     judgement::policy::Policy,
     servers::{Catalog, FAMILIES, RawServer},
 };
@@ -83,7 +83,8 @@ fn rename(copy: usize, signs: Option<&mut Value>) {
 
 fn review(policy: &Policy) {
     let today = date(2026, 11, 23);
-    let reviewed = review::review(black_box(POD), Entry::new(Door::Mutate, Mode::Enforce), policy, today);
+    let reviewed =
+        review::review(black_box(POD), Endpoint::new(WebhookKind::Mutating, Mode::Enforce), policy, today);
     black_box(reviewed.unwrap());
 }
 

@@ -28,7 +28,7 @@ use self::{
 use crate::{base::plural::count, workload::image_config::ImageFacts};
 
 /// How many images are read at once.
-const AT_ONCE: usize = 8;
+const MAX_CONCURRENT: usize = 8;
 
 /// Where to read configs, and how.
 #[derive(Clone, Debug)]
@@ -128,7 +128,7 @@ async fn from_registries(
     mut progress: impl FnMut(usize, usize),
 ) {
     let mut done = all - names.len();
-    let limit = Arc::new(Semaphore::new(AT_ONCE));
+    let limit = Arc::new(Semaphore::new(MAX_CONCURRENT));
     let mut tasks = JoinSet::new();
     for name in names {
         let (registries, limit) = (Arc::clone(&registries), Arc::clone(&limit));

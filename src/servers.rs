@@ -85,7 +85,7 @@ impl Served<'_> {
 }
 
 /// More ports of one container are not asked about; a pod that people write has a handful.
-const MOST_PORTS: usize = 32;
+const MAX_PORTS: usize = 32;
 
 /// Finds the server that runs in a container of `pod`, as far as its spec shows, and what it does with idle connections:
 /// in general, and at each of `ports`.
@@ -193,7 +193,7 @@ fn answers<'c>(
         || found.product.is_some_and(|product| product.has_ports())
         || general.files_have_ports();
     let ports = if has_ports { ports } else { &[] };
-    let by_port = ports.iter().take(MOST_PORTS).map(|port| (*port, resolve::resolve(&at(Some(*port)))));
+    let by_port = ports.iter().take(MAX_PORTS).map(|port| (*port, resolve::resolve(&at(Some(*port)))));
     Served {
         server: Some(found.server),
         product: found.product,

@@ -9,9 +9,9 @@ use linkerd_linger::{
     admission::{
         certs::{
             AUTHORITY_LIFETIME, Certificate, LEAF_LIFETIME, Leaf, Observed, PROPAGATION, Published, Step,
-            Stored, Trust, next, renewed, watch,
+            Stored, Trust, next, renew, track_trust,
         },
-        review::Door,
+        review::WebhookKind,
     },
     base::names::SERVICE_NAMES,
 };
@@ -65,7 +65,7 @@ impl World {
     fn run(&mut self, steps: usize) -> bool {
         let mut trust: Option<Trust> = None;
         for _ in 0..steps {
-            trust = watch(trust, &self.observed, self.now);
+            trust = track_trust(trust, &self.observed, self.now);
             let step = next(&self.observed, trust.as_ref(), PROPAGATION, self.now);
             match &step {
                 Step::Done => return true,
@@ -82,7 +82,7 @@ impl World {
     }
 
     fn store(&mut self, step: &Step) {
-        let stored = renewed(self.observed.stored.as_ref(), step, self.now).unwrap();
+        let stored = renew(self.observed.stored.as_ref(), step, self.now).unwrap();
         // By way of the Secret's data.
         let data = stored.write();
         let stored = Stored::read(|key| data.get(key).map(Vec::as_slice));
@@ -97,8 +97,8 @@ impl World {
         self.observed.stored = Some(stored);
     }
 
-    fn publish(&mut self, configuration: Door, bundle: &[Certificate]) {
-        let position = Door::ALL.iter().position(|one| *one == configuration).unwrap();
+    fn publish(&mut self, configuration: WebhookKind, bundle: &[Certificate]) {
+        let position = WebhookKind::ALL.iter().position(|one| *one == configuration).unwrap();
         let published = self.observed.published[position].as_mut().unwrap();
         for slot in &mut published.bundles {
             self.bundles.push((slot.clone(), self.now));
@@ -122,7 +122,7 @@ impl World {
             for bundle in &bundles {
                 let trusted = bundle
                     .iter()
-                    .any(|authority| authority.vouches_for(&leaf.certificate, SERVICE_NAMES[0], self.now));
+                    .any(|authority| authority.is_issuer_of(&leaf.certificate, SERVICE_NAMES[0], self.now));
                 assert!(
                     trusted,
                     "at {}: {leaf:?} is not trusted by {bundle:?} after {:?}",
@@ -138,8 +138,8 @@ fn names(log: &[Step]) -> Vec<&'static str> {
         Step::RenewAuthority { with_leaf: true } => "authority and leaf",
         Step::RenewAuthority { with_leaf: false } => "authority",
         Step::RenewLeaf => "leaf",
-        Step::Publish { configuration: Door::Mutate, .. } => "mutating",
-        Step::Publish { configuration: Door::Validate, .. } => "validating",
+        Step::Publish { configuration: WebhookKind::Mutating, .. } => "mutating",
+        Step::Publish { configuration: WebhookKind::Validating, .. } => "validating",
         Step::AwaitConfiguration(_) => "await configuration",
         Step::AwaitPropagation(_) => "await propagation",
         Step::Done => "done",
@@ -234,15 +234,15 @@ fn a_bundle_that_was_wiped_is_written_again() {
 #[test]
 fn trust_is_counted_from_when_the_authority_that_issues_was_seen() {
     let mut world = World::installed();
-    let seen = watch(None, &world.observed, world.now);
+    let seen = track_trust(None, &world.observed, world.now);
     world.now += days(1);
-    assert_eq!(watch(seen.clone(), &world.observed, world.now), seen);
+    assert_eq!(track_trust(seen.clone(), &world.observed, world.now), seen);
     // Another process has replaced the authority in between.
     world.now += days(250);
     assert!(world.run(20));
-    assert_ne!(watch(seen.clone(), &world.observed, world.now), seen);
+    assert_ne!(track_trust(seen.clone(), &world.observed, world.now), seen);
     world.observed.published[0] = Some(Published { bundles: vec![vec![]; 3] });
-    assert_eq!(watch(seen, &world.observed, world.now), None);
+    assert_eq!(track_trust(seen, &world.observed, world.now), None);
 }
 
 #[test]

@@ -234,16 +234,17 @@ fn a_list_goes_on_where_the_api_server_says_when_its_token_has_expired() {
 
 /// A namespace that opts in, and webhook configurations that cover it.
 fn opted_in() -> Answers {
-    let entry = |door: &str| {
+    let entry = |webhook: &str| {
         json!({
-            "name": format!("enforce.{door}.linkerd-linger.io"), "admissionReviewVersions": ["v1"],
+            "name": format!("enforce.{webhook}.linkerd-linger.io"), "admissionReviewVersions": ["v1"],
             "sideEffects": "None", "reinvocationPolicy": "IfNeeded",
-            "clientConfig": {"url": format!("https://linger.example.com:8443/{door}/enforce")},
+            "clientConfig": {"url": format!("https://linger.example.com:8443/{webhook}/enforce")},
             "namespaceSelector": {"matchLabels": {"linkerd-linger.io/mode": "enforce"}},
         })
     };
-    let configuration =
-        |door: &str| list(&json!([{"metadata": {"name": "zz-linkerd-linger"}, "webhooks": [entry(door)]}]));
+    let configuration = |webhook: &str| {
+        list(&json!([{"metadata": {"name": "zz-linkerd-linger"}, "webhooks": [entry(webhook)]}]))
+    };
     let mut answers = empty();
     let shop = json!({"metadata": {"name": "shop", "labels": {"linkerd-linger.io/mode": "enforce"}}});
     answers.insert("GET /api/v1/namespaces?", list(&json!([shop])));

@@ -7,7 +7,7 @@ mod support;
 use std::{path::Path, time::Duration};
 
 use linkerd_linger::admission::serve::{
-    self, CertificateFiles, CertificateSource, Clients, Config, Running, Waits,
+    self, CertificateFiles, CertificateSource, Clients, Config, Running, Timeouts,
 };
 
 use self::support::{Authority, Connection, Mount, Pair, eventually, get, metric, review_of_a_pod};
@@ -21,8 +21,8 @@ async fn start_for(mount: &Mount, dir: &Path, authorities: &str, names: &[&str])
     let names = names.iter().map(|name| (*name).to_owned()).collect();
     let clients = Some(Clients { authorities: path, names });
     let certificate = CertificateSource::Files(CertificateFiles { clients, ..mount.files() });
-    let waits = Waits { poll: Duration::from_millis(20), ..Waits::default() };
-    serve::start(Config { certificate, waits, ..Config::loopback() }).await.unwrap()
+    let timeouts = Timeouts { poll: Duration::from_millis(20), ..Timeouts::default() };
+    serve::start(Config { certificate, timeouts, ..Config::loopback() }).await.unwrap()
 }
 
 async fn answers(server: &Running, authority: &Authority, identity: Option<&Pair>) -> bool {

@@ -21,7 +21,7 @@ use jiff::civil::date;
 use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
 use kube::{Api, api::ListParams};
 use linkerd_linger::{
-    admission::serve::{self, CertificateSource, Config, Running, Waits},
+    admission::serve::{self, CertificateSource, Config, Running, Timeouts},
     base::names,
     cluster::{
         self as cluster_of_kubeconfig,
@@ -200,7 +200,7 @@ impl Installed {
         let config = Config {
             listen: self.address,
             certificate: CertificateSource::Files(self.mount.files()),
-            waits: Waits { shutdown_delay: std::time::Duration::ZERO, ..Waits::default() },
+            timeouts: Timeouts { shutdown_delay: std::time::Duration::ZERO, ..Timeouts::default() },
             ..Config::loopback()
         };
         RUNTIME.spawn(serve::start(config)).await.unwrap().unwrap()

@@ -29,7 +29,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::{Api, Client, api::PostParams, config::Kubeconfig};
 use linkerd_linger::{
-    admission::certs::rotate::{self, Waits},
+    admission::certs::rotate::{self, Timeouts},
     base::names,
 };
 use serde_json::{Value, json};
@@ -393,9 +393,9 @@ async fn two_rotations_under_a_stream_of_pods_and_none_fails() {
         let patch =
             ["patch", "secret", names::CERTIFICATE_SECRET, "-n", names::NAMESPACE, "--type=json", "-p"];
         bed.cluster.kubectl(&[&patch[..], &[&lost.to_string()]].concat()).await.ok();
-        let waits = Waits { propagation: Duration::from_secs(3), ..Waits::default() };
+        let timeouts = Timeouts { propagation: Duration::from_secs(3), ..Timeouts::default() };
         let client = Client::try_from(config.clone()).unwrap();
-        rotate::rotate(client, Timestamp::now, waits).await.unwrap();
+        rotate::rotate(client, Timestamp::now, timeouts).await.unwrap();
         let after = text(&bed.secret().await, "tls.crt");
         assert_ne!(before, after);
         for (admin, times) in reloaded {

@@ -25,7 +25,7 @@ use k8s_openapi::api::{
     rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
 };
 use linkerd_linger::{
-    admission::{review::Mode, serve::Waits},
+    admission::{review::Mode, serve::Timeouts},
     base::names,
     cli::Cli,
     cluster::install::{
@@ -313,9 +313,9 @@ fn the_server_understands_its_arguments_and_stops_in_time() {
         )
         .unwrap();
     }
-    let waits = Waits::default();
+    let timeouts = Timeouts::default();
     let grace = pod["terminationGracePeriodSeconds"].as_u64().unwrap();
-    assert!((waits.shutdown_delay + waits.drain).as_secs() < grace);
+    assert!((timeouts.shutdown_delay + timeouts.drain).as_secs() < grace);
 }
 
 #[test]
@@ -400,7 +400,7 @@ fn our_probes_are_far_from_our_idle_timeout() {
     let container = &deployment["spec"]["template"]["spec"]["containers"][0];
     for probe in ["readinessProbe", "livenessProbe"] {
         let period = container[probe]["periodSeconds"].as_u64().unwrap();
-        assert!(Waits::default().idle.as_secs() >= 10 * period);
+        assert!(Timeouts::default().idle.as_secs() >= 10 * period);
     }
 }
 

@@ -8,8 +8,8 @@ use std::{path::Path, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use linkerd_linger::admission::{
-    review::{Door, Entry, Mode},
-    serve::{self, Config, Waits},
+    review::{Endpoint, Mode, WebhookKind},
+    serve::{self, Config, Timeouts},
 };
 
 use self::support::{Connection, eventually, metric};
@@ -26,9 +26,9 @@ async fn a_bad_policy_leaves_the_last_good_one_and_a_good_one_mends_it() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("policy.yaml");
     replace(&file, "");
-    let waits = Waits { poll: Duration::from_millis(20), ..Config::loopback().waits };
+    let timeouts = Timeouts { poll: Duration::from_millis(20), ..Config::loopback().timeouts };
     let policy = Some(file.clone());
-    let server = serve::start(Config { policy, waits, ..Config::loopback() }).await.unwrap();
+    let server = serve::start(Config { policy, timeouts, ..Config::loopback() }).await.unwrap();
     let admin = server.admin_addr();
     let of = |result: &str| format!("linger_policy_reloads_total{{result=\"{result}\"}}");
     assert_eq!(metric(admin, "linger_policy_valid").await, 1.0);
@@ -53,16 +53,17 @@ async fn the_init_image_of_the_flag_outlives_the_policy() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("policy.yaml");
     replace(&file, "");
-    let waits = Waits { poll: Duration::from_millis(20), ..Config::loopback().waits };
+    let timeouts = Timeouts { poll: Duration::from_millis(20), ..Config::loopback().timeouts };
     let (policy, init_image) = (Some(file.clone()), Some("registry.example.com/linger:1".to_owned()));
-    let server = serve::start(Config { policy, waits, init_image, ..Config::loopback() }).await.unwrap();
+    let server = serve::start(Config { policy, timeouts, init_image, ..Config::loopback() }).await.unwrap();
     replace(&file, "closeWait: {timeout: 90s}\n");
     let reloads = "linger_policy_reloads_total{result=\"ok\"}";
     eventually("the policy is taken", async || metric(server.admin_addr(), reloads).await == 1.0).await;
 
     let review = include_str!("fixtures/reviews/real-injector/version-2.20/front-nginx.json");
     let mut connection = Connection::open(server.addr(), server.authority().unwrap()).await;
-    let answer = connection.post(&Entry::new(Door::Mutate, Mode::Enforce).path(), review).await.json();
+    let answer =
+        connection.post(&Endpoint::new(WebhookKind::Mutating, Mode::Enforce).path(), review).await.json();
     let patch = STANDARD.decode(answer["response"]["patch"].as_str().unwrap()).unwrap();
     let patch: serde_json::Value = serde_json::from_slice(&patch).unwrap();
     assert_eq!(patch[0]["value"]["image"], "registry.example.com/linger:1");
@@ -90,15 +91,15 @@ async fn facts_are_taken_again_and_outlive_the_policy() {
     let (policy, facts) = (dir.path().join("policy.yaml"), dir.path().join("facts.yaml"));
     replace(&policy, "");
     replace(&facts, "version: 1\n");
-    let waits = Waits { poll: Duration::from_millis(20), ..Config::loopback().waits };
+    let timeouts = Timeouts { poll: Duration::from_millis(20), ..Config::loopback().timeouts };
     let files = Config { policy: Some(policy.clone()), facts: Some(facts.clone()), ..Config::loopback() };
-    let server = serve::start(Config { waits, ..files }).await.unwrap();
+    let server = serve::start(Config { timeouts, ..files }).await.unwrap();
     let admin = server.admin_addr();
     let review = review_of_a_custom_image();
     let namespace =
         serde_json::from_str::<serde_json::Value>(&review).unwrap()["request"]["namespace"].clone();
     let mut connection = Connection::open(server.addr(), server.authority().unwrap()).await;
-    let path = Entry::new(Door::Validate, Mode::Enforce).path();
+    let path = Endpoint::new(WebhookKind::Validating, Mode::Enforce).path();
     let mut allowed = async || connection.post(&path, &review).await.json()["response"]["allowed"] == true;
     assert!(allowed().await, "nothing is known of this image");
 

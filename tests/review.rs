@@ -17,7 +17,7 @@ use axum::{
 use linkerd_linger::{
     admission::{
         metrics::Metrics,
-        review::{self, Door, Entry, Mode},
+        review::{self, Endpoint, Mode, WebhookKind},
         serve::{self, State},
     },
     cluster::apiserver::{self, Admission},
@@ -57,15 +57,15 @@ impl Hook {
     }
 
     /// Posts a review, and takes the answer as the API server would.
-    async fn admit(&self, door: Door, mode: Mode, review: &Value) -> Admission {
-        self.enter(Entry::new(door, mode), review).await
+    async fn admit(&self, webhook: WebhookKind, mode: Mode, review: &Value) -> Admission {
+        self.enter(Endpoint::new(webhook, mode), review).await
     }
 
-    async fn enter(&self, entry: Entry, review: &Value) -> Admission {
-        let (status, body) = self.post(&format!("{}?timeout=5s", entry.path()), review.to_string()).await;
+    async fn enter(&self, endpoint: Endpoint, review: &Value) -> Admission {
+        let (status, body) = self.post(&format!("{}?timeout=5s", endpoint.path()), review.to_string()).await;
         assert_eq!(status, StatusCode::OK, "{}", String::from_utf8_lossy(&body));
         let admission =
-            apiserver::verify(entry.door, review["request"]["uid"].as_str().unwrap(), &body).unwrap();
+            apiserver::verify(endpoint.webhook, review["request"]["uid"].as_str().unwrap(), &body).unwrap();
         let told = serde_json::from_slice::<Value>(&body).unwrap();
         let warnings = told["response"]["warnings"].as_array().map_or(0, Vec::len);
         assert_eq!(warnings, admission.warnings.len(), "every warning is one that the API server delivers");
@@ -90,7 +90,7 @@ fn recorded(name: &str) -> Value {
 fn all_recorded() -> Vec<(String, PathBuf)> {
     let mut all: Vec<_> = walkdir::WalkDir::new(RECORDED)
         .into_iter()
-        .map(|entry| entry.unwrap().into_path())
+        .map(|endpoint| endpoint.unwrap().into_path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
         .map(|path| (path.strip_prefix(RECORDED).unwrap().to_str().unwrap().to_owned(), path))
         .collect();
@@ -99,8 +99,8 @@ fn all_recorded() -> Vec<(String, PathBuf)> {
     all
 }
 
-fn door_of(name: &str) -> Door {
-    if name.ends_with(".validate.json") { Door::Validate } else { Door::Mutate }
+fn door_of(name: &str) -> WebhookKind {
+    if name.ends_with(".validate.json") { WebhookKind::Validating } else { WebhookKind::Mutating }
 }
 
 /// The answer in a line or a few.
@@ -169,7 +169,7 @@ fn without_a_linkerd_that_can() -> Vec<(String, Value)> {
             ["containers", "initContainers"].iter().any(|list| find(list, "linkerd-proxy").is_some());
         let init = find("initContainers", "linkerd-init");
         let combined = init.as_ref().is_some_and(|init| init["command"].is_array());
-        if door_of(&name) == Door::Mutate && meshed && (combined || init.is_none()) {
+        if door_of(&name) == WebhookKind::Mutating && meshed && (combined || init.is_none()) {
             if combined {
                 all.push((format!("{name}, crash-looping"), crash_looping(review.clone())));
             }
@@ -192,14 +192,14 @@ async fn with_an_image_every_pod_gets_its_timeout() {
         reviews.len()
     );
     for (name, mut review) in reviews {
-        let admission = hook.admit(Door::Mutate, Mode::Warn, &review).await;
+        let admission = hook.admit(WebhookKind::Mutating, Mode::Warn, &review).await;
         writeln!(told_all, "{name}:{}", told(&admission)).unwrap();
         let patched = apiserver::patched(&review["request"]["object"], &admission.patch).unwrap();
         assert_eq!(patched["spec"]["initContainers"][0]["name"], "linger-close-wait", "{name}");
         review["request"]["object"] = patched;
-        let again = hook.admit(Door::Mutate, Mode::Warn, &review).await;
+        let again = hook.admit(WebhookKind::Mutating, Mode::Warn, &review).await;
         assert!(again.patch.0.is_empty(), "{name} is patched twice");
-        let last = hook.admit(Door::Validate, Mode::Warn, &review).await;
+        let last = hook.admit(WebhookKind::Validating, Mode::Warn, &review).await;
         assert!(!told(&last).contains("close-wait"), "{name}: {}", told(&last));
     }
     insta::assert_snapshot!("recorded_init_image", told_all);
@@ -211,8 +211,8 @@ async fn where_the_namespace_refuses_privilege_there_is_a_warning_and_none_is_gi
     let expected = "linkerd-linger: the namespace allows no privileged container to set the close-wait timeout: the \
                     kernel's 60s stay";
     for (name, review) in without_a_linkerd_that_can() {
-        for door in Door::ALL {
-            let admission = hook.enter(Entry::unprivileged(door, Mode::Warn), &review).await;
+        for webhook in WebhookKind::ALL {
+            let admission = hook.enter(Endpoint::unprivileged(webhook, Mode::Warn), &review).await;
             assert!(admission.patch.0.is_empty(), "{name}");
             assert!(admission.warnings.iter().any(|told| told == expected), "{name}: {}", told(&admission));
         }
@@ -223,7 +223,7 @@ async fn where_the_namespace_refuses_privilege_there_is_a_warning_and_none_is_gi
 async fn without_an_image_the_warning_says_so_to_its_end() {
     for (name, review) in without_a_linkerd_that_can() {
         let hook = Hook::with("closeWait: {cni: true}\n");
-        let admission = hook.admit(Door::Mutate, Mode::Warn, &review).await;
+        let admission = hook.admit(WebhookKind::Mutating, Mode::Warn, &review).await;
         let ends = |warning: &String| warning.ends_with(", and the webhook has no --init-image");
         assert!(
             admission.patch.0.is_empty() && admission.warnings.iter().any(ends),
@@ -231,7 +231,7 @@ async fn without_an_image_the_warning_says_so_to_its_end() {
             told(&admission)
         );
         let hook = Hook::with_image("closeWait: {via: proxy-init}\n");
-        let admission = hook.admit(Door::Mutate, Mode::Warn, &review).await;
+        let admission = hook.admit(WebhookKind::Mutating, Mode::Warn, &review).await;
         let ends = |warning: &String| warning.ends_with(", and closeWait.via allows nothing else");
         assert!(
             admission.patch.0.is_empty() && admission.warnings.iter().any(ends),
@@ -273,19 +273,19 @@ async fn every_patch_applies_helps_and_is_not_made_twice() {
     let (hook, mut patched) = (Hook::with(""), 0);
     for (name, path) in all_recorded() {
         let mut review = read(&path);
-        if door_of(&name) == Door::Validate {
+        if door_of(&name) == WebhookKind::Validating {
             continue;
         }
-        let admission = hook.admit(Door::Mutate, Mode::Warn, &review).await;
+        let admission = hook.admit(WebhookKind::Mutating, Mode::Warn, &review).await;
         if admission.patch.0.is_empty() {
             continue;
         }
         patched += 1;
         review["request"]["object"] =
             apiserver::patched(&review["request"]["object"], &admission.patch).unwrap();
-        let again = hook.admit(Door::Mutate, Mode::Warn, &review).await;
+        let again = hook.admit(WebhookKind::Mutating, Mode::Warn, &review).await;
         assert!(again.patch.0.is_empty(), "{name} is patched twice");
-        let last = hook.admit(Door::Validate, Mode::Warn, &review).await;
+        let last = hook.admit(WebhookKind::Validating, Mode::Warn, &review).await;
         assert!(!told(&last).contains("close-wait"), "{name}: {}", told(&last));
     }
     assert!(patched > 40, "most of the recorded pods are patched, {patched} were");
@@ -329,8 +329,8 @@ async fn what_is_not_ours_is_admitted_without_a_word(#[case] pointer: &str, #[ca
     let mut review = cart();
     let (parent, key) = pointer.rsplit_once('/').unwrap();
     review.pointer_mut(parent).unwrap()[key] = value;
-    for door in Door::ALL {
-        let admission = Hook::with("").admit(door, Mode::Enforce, &review).await;
+    for webhook in WebhookKind::ALL {
+        let admission = Hook::with("").admit(webhook, Mode::Enforce, &review).await;
         assert!(admission.allowed);
         assert_eq!(told(&admission), "");
     }
@@ -344,7 +344,7 @@ async fn what_is_not_ours_is_admitted_without_a_word(#[case] pointer: &str, #[ca
 async fn a_pod_that_we_cannot_read_is_admitted_with_a_warning(#[case] pointer: &str, #[case] value: Value) {
     let mut review = cart();
     *review.pointer_mut(pointer).unwrap() = value;
-    let admission = Hook::with("").admit(Door::Mutate, Mode::Enforce, &review).await;
+    let admission = Hook::with("").admit(WebhookKind::Mutating, Mode::Enforce, &review).await;
     assert!(admission.allowed);
     assert_eq!(admission.warnings, ["linkerd-linger: cannot read this Pod, so it was not judged"]);
     assert_eq!(admission.audit, [("outcome".to_owned(), "unreadable".to_owned())]);
@@ -353,11 +353,11 @@ async fn a_pod_that_we_cannot_read_is_admitted_with_a_warning(#[case] pointer: &
 #[tokio::test]
 async fn unknown_fields_and_their_order_do_not_matter() {
     let (hook, mut review) = (Hook::with(""), cart());
-    let before = hook.admit(Door::Mutate, Mode::Enforce, &review).await;
+    let before = hook.admit(WebhookKind::Mutating, Mode::Enforce, &review).await;
     review["request"]["object"]["spec"]["futureField"] = json!({"deep": [1, null, "x"]});
     review["request"]["object"]["spec"]["containers"][1]["livenessProbe"]["futureField"] = json!(true);
     review["request"]["futureField"] = json!([]);
-    let after = hook.admit(Door::Mutate, Mode::Enforce, &review).await;
+    let after = hook.admit(WebhookKind::Mutating, Mode::Enforce, &review).await;
     assert_eq!(told(&after), told(&before));
 }
 
@@ -369,10 +369,10 @@ async fn an_update_is_judged_only_when_it_changes_the_pod() {
     let pod = review["request"]["object"].clone();
     review["request"]["oldObject"] = pod;
     review["request"]["object"]["metadata"]["labels"]["app"] = json!("cart2");
-    let same = hook.admit(Door::Validate, Mode::Enforce, &review).await;
+    let same = hook.admit(WebhookKind::Validating, Mode::Enforce, &review).await;
     assert_eq!((same.allowed, told(&same)), (true, String::new()));
     review["request"]["oldObject"]["spec"]["containers"][1]["command"] = json!(["sleep", "1"]);
-    let changed = hook.admit(Door::Validate, Mode::Enforce, &review).await;
+    let changed = hook.admit(WebhookKind::Validating, Mode::Enforce, &review).await;
     assert!(!changed.allowed);
 }
 
@@ -391,7 +391,7 @@ async fn an_update_is_judged_only_when_it_changes_the_pod() {
 #[case::another_tolerance("tolerance: 0s\n", "rejected")]
 #[tokio::test]
 async fn the_policy_has_the_last_word(#[case] policy: &str, #[case] expected: &str) {
-    let admission = Hook::with(policy).admit(Door::Mutate, Mode::Enforce, &cart()).await;
+    let admission = Hook::with(policy).admit(WebhookKind::Mutating, Mode::Enforce, &cart()).await;
     let outcome = match (admission.allowed, admission.warnings.is_empty(), admission.patch.0.is_empty()) {
         (false, ..) => "rejected",
         (true, false, _) => "warned",
@@ -407,18 +407,19 @@ async fn a_pod_may_exempt_itself_for_a_while() {
     let key = "linkerd-linger.io/exempt";
     let exempt = |until: &str| json!(format!("probe-matches-idle-timeout; until={until}; reason=OPS-12"));
     review["request"]["object"]["metadata"]["annotations"][key] = exempt("2999-12-31");
-    let admission = Hook::with("").admit(Door::Mutate, Mode::Enforce, &review).await;
+    let admission = Hook::with("").admit(WebhookKind::Mutating, Mode::Enforce, &review).await;
     assert!(admission.allowed && !admission.patch.0.is_empty(), "{}", told(&admission));
     assert!(told(&admission).contains("probe-matches-idle-timeout=exempt"));
 
-    let forbidden =
-        Hook::with("annotations: {exempt: forbid}\n").admit(Door::Mutate, Mode::Enforce, &review).await;
+    let forbidden = Hook::with("annotations: {exempt: forbid}\n")
+        .admit(WebhookKind::Mutating, Mode::Enforce, &review)
+        .await;
     assert!(!forbidden.allowed);
 
     review["request"]["object"]["metadata"]["annotations"][key] = exempt("2020-01-31");
-    let expired = Hook::with("").admit(Door::Mutate, Mode::Enforce, &review).await;
+    let expired = Hook::with("").admit(WebhookKind::Mutating, Mode::Enforce, &review).await;
     assert!(!expired.allowed);
-    let expired = Hook::with("").admit(Door::Mutate, Mode::Warn, &review).await;
+    let expired = Hook::with("").admit(WebhookKind::Mutating, Mode::Warn, &review).await;
     let warning = "linkerd-linger: the exemption from probe-matches-idle-timeout ended on 2020-01-31";
     assert!(expired.warnings.iter().any(|told| told == warning), "{}", told(&expired));
 }
@@ -469,7 +470,7 @@ fn thousands_of_ports_that_are_skipped() -> Value {
 #[tokio::test]
 async fn no_pod_costs_more_than_its_size(#[case] review: Value) {
     let started = Instant::now();
-    let admission = Hook::with("").admit(Door::Mutate, Mode::Enforce, &review).await;
+    let admission = Hook::with("").admit(WebhookKind::Mutating, Mode::Enforce, &review).await;
     let audit: usize = admission.audit.iter().map(|(_, value)| value.len()).sum();
     assert!(audit < 1_000, "{audit} bytes of audit annotations");
     // Without bounds these took from half a minute to hours on such a machine.

@@ -17,7 +17,7 @@ use kube::{Client, client::Body};
 use linkerd_linger::{
     admission::certs::{
         Step,
-        rotate::{RotateError, Waits, rotate},
+        rotate::{RotateError, Timeouts, rotate},
     },
     cluster::install::{self, Options},
 };
@@ -157,7 +157,7 @@ impl Cluster {
         let started = Instant::now();
         let base: Timestamp = "2026-08-01T00:00:00Z".parse().unwrap();
         let clock = move || base + after + SignedDuration::try_from(started.elapsed()).unwrap();
-        rotate(self.client(meddler), clock, Waits::default()).await
+        rotate(self.client(meddler), clock, Timeouts::default()).await
     }
 }
 
@@ -202,7 +202,7 @@ async fn a_renewal_waits_until_api_servers_know() {
             Step::RenewLeaf
         ]
     ));
-    assert!(started.elapsed() >= Waits::default().propagation);
+    assert!(started.elapsed() >= Timeouts::default().propagation);
 }
 
 #[tokio::test(start_paused = true)]

@@ -21,8 +21,8 @@ use jiff::civil::Date;
 use linkerd_linger::{
     admission::{
         metrics::Metrics,
-        review::{self, Entry, NotAReview, Outcome, Record, Reviewed},
-        serve::{self, LONGEST_BODY, Review, State},
+        review::{self, Endpoint, InvalidReview, Outcome, Record, Reviewed},
+        serve::{self, MAX_BODY_BYTES, Review, State},
     },
     judgement::{
         finding::{Action, RuleId},
@@ -73,7 +73,7 @@ async fn post(review: Review, path: &str, body: impl Into<Body>) -> Answered {
 }
 
 /// Answers with the path of the entry.
-fn echo(body: &[u8], entry: Entry, _: &Policy, today: Date) -> Result<Reviewed, NotAReview> {
+fn echo(body: &[u8], endpoint: Endpoint, _: &Policy, today: Date) -> Result<Reviewed, InvalidReview> {
     assert!(today.year() >= 2026);
     let record = Record {
         uid: "7d2f".to_owned(),
@@ -85,23 +85,23 @@ fn echo(body: &[u8], entry: Entry, _: &Policy, today: Date) -> Result<Reviewed, 
         outcome: Outcome::Rejected,
         findings: vec![(RuleId::CloseWaitUnset, Action::Patch), (RuleId::CloseWaitBroken, Action::Ignore)],
     };
-    Ok(Reviewed { body: format!("{} {}", entry.path(), body.len()).into_bytes(), record })
+    Ok(Reviewed { body: format!("{} {}", endpoint.path(), body.len()).into_bytes(), record })
 }
 
-fn panics(_: &[u8], _: Entry, _: &Policy, _: Date) -> Result<Reviewed, NotAReview> {
+fn panics(_: &[u8], _: Endpoint, _: &Policy, _: Date) -> Result<Reviewed, InvalidReview> {
     panic!("a bug")
 }
 
 #[tokio::test]
 async fn each_entry_has_its_path() {
-    for entry in Entry::all() {
-        let (door, mode, path) = (entry.door.as_str(), entry.mode.as_str(), entry.path());
+    for endpoint in Endpoint::all() {
+        let (webhook, mode, path) = (endpoint.webhook.as_str(), endpoint.mode.as_str(), endpoint.path());
         let answered = post(echo, &format!("{path}?timeout=10s"), "{}").await;
         assert_eq!(answered.status, StatusCode::OK);
         assert_eq!(answered.content_type, "application/json");
         assert_eq!(answered.body, format!("{path} 2"));
         let counted =
-            format!("linger_reviews_total{{door=\"{door}\",mode=\"{mode}\",outcome=\"rejected\"}} 1\n");
+            format!("linger_reviews_total{{door=\"{webhook}\",mode=\"{mode}\",outcome=\"rejected\"}} 1\n");
         assert!(answered.metrics.contains(&counted));
         assert!(answered.metrics.contains("{rule=\"close-wait-unset\",action=\"patch\"} 1\n"));
         assert!(answered.metrics.contains("linger_review_duration_seconds_count 1\n"));
@@ -166,9 +166,9 @@ async fn other_media_types_are_refused() {
 
 #[tokio::test]
 async fn the_longest_body_is_read_and_one_byte_more_is_not() {
-    let answered = post(echo, "/mutate/warn", vec![b' '; LONGEST_BODY]).await;
-    assert_eq!(answered.body, format!("/mutate/warn {LONGEST_BODY}"));
-    let answered = post(echo, "/mutate/warn", vec![b' '; LONGEST_BODY + 1]).await;
+    let answered = post(echo, "/mutate/warn", vec![b' '; MAX_BODY_BYTES]).await;
+    assert_eq!(answered.body, format!("/mutate/warn {MAX_BODY_BYTES}"));
+    let answered = post(echo, "/mutate/warn", vec![b' '; MAX_BODY_BYTES + 1]).await;
     assert_eq!(answered.status, StatusCode::PAYLOAD_TOO_LARGE);
     assert!(answered.metrics.contains("{reason=\"too_large\"} 1\n"));
 }
@@ -191,12 +191,12 @@ async fn a_panic_on_what_is_no_review_is_refused() {
 }
 
 /// Longer than its client waits.
-fn slow(body: &[u8], entry: Entry, policy: &Policy, today: Date) -> Result<Reviewed, NotAReview> {
+fn slow(body: &[u8], endpoint: Endpoint, policy: &Policy, today: Date) -> Result<Reviewed, InvalidReview> {
     let end = Instant::now() + Duration::from_secs(4);
     while Instant::now() < end {
         park_timeout(end - Instant::now());
     }
-    review::review(body, entry, policy, today)
+    review::review(body, endpoint, policy, today)
 }
 
 #[tokio::test]

@@ -43,7 +43,7 @@ use serde_json::{Value, json};
 use self::{
     case::Case,
     install::{Installer, Package},
-    judge::{Attempt, Difference, Expected, LONGEST, Verdict, describe, judge, show},
+    judge::{Attempt, Difference, Expected, MAX_LEN, Verdict, describe, judge, show},
     measure::{Closed, StallWatch, independent, samples},
     program::Measured,
     run::Server,
@@ -308,7 +308,7 @@ impl Bench<'_> {
         };
         let says = program::explain(case, &server);
         let watch = match &says {
-            Expected::ClosesAfter(_, last) if *last > LONGEST => NEVER[usize::from(self.long)],
+            Expected::ClosesAfter(_, last) if *last > MAX_LEN => NEVER[usize::from(self.long)],
             Expected::ClosesAfter(_, last) if *last > SHORT && !self.long => {
                 return First::Done(Outcome::Long);
             }

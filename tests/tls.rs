@@ -13,8 +13,8 @@ use std::{
 use jiff::civil::Date;
 use linkerd_linger::{
     admission::{
-        review::{self, Entry, NotAReview, Reviewed},
-        serve::{self, CertificateSource, Config, LONGEST_BODY, Running, TlsVersion, Waits},
+        review::{self, Endpoint, InvalidReview, Reviewed},
+        serve::{self, CertificateSource, Config, MAX_BODY_BYTES, Running, Timeouts, TlsVersion},
     },
     judgement::policy::Policy,
 };
@@ -30,9 +30,9 @@ const PATH: &str = "/validate/enforce?timeout=10s";
 const SHORT: Duration = Duration::from_secs(1);
 const LONG: Duration = Duration::from_secs(60);
 
-async fn start(mount: &Mount, waits: Waits) -> Running {
+async fn start(mount: &Mount, timeouts: Timeouts) -> Running {
     let certificate = CertificateSource::Files(mount.files());
-    serve::start(Config { certificate, waits, ..Config::loopback() }).await.unwrap()
+    serve::start(Config { certificate, timeouts, ..Config::loopback() }).await.unwrap()
 }
 
 /// Clusters are of either family, and what listens must not have to know.
@@ -58,8 +58,8 @@ async fn every_address_is_of_both_families() {
     }
 }
 
-fn patient() -> Waits {
-    Waits { poll: Duration::from_millis(20), shutdown_delay: Duration::ZERO, ..Waits::default() }
+fn patient() -> Timeouts {
+    Timeouts { poll: Duration::from_millis(20), shutdown_delay: Duration::ZERO, ..Timeouts::default() }
 }
 
 #[tokio::test]
@@ -180,7 +180,7 @@ async fn a_self_signed_server_is_trusted_by_its_authority() {
 #[tokio::test]
 async fn a_stalled_handshake_is_cut() {
     let mount = Mount::new(&Authority::new().issue());
-    let server = start(&mount, Waits { handshake: SHORT, ..patient() }).await;
+    let server = start(&mount, Timeouts { handshake: SHORT, ..patient() }).await;
     let mut silent = TcpStream::connect(server.addr()).await.unwrap();
     // axum-server has a deadline of 10 s of its own: ours must come before.
     timeout(Duration::from_secs(8), until_closed(&mut silent)).await.unwrap();
@@ -194,7 +194,7 @@ async fn a_stalled_handshake_is_cut() {
 async fn a_client_that_sends_no_first_request_is_cut() {
     let authority = Authority::new();
     let mount = Mount::new(&authority.issue());
-    let server = start(&mount, Waits { first_request: SHORT, ..patient() }).await;
+    let server = start(&mount, Timeouts { first_request: SHORT, ..patient() }).await;
     let mut silent = Connection::open(server.addr(), &authority.pem()).await;
     let mut slow = Connection::open(server.addr(), &authority.pem()).await;
     slow.send(b"POST /validate/enforce HTTP/1.1\r\nhost: loc").await;
@@ -210,7 +210,7 @@ async fn a_client_that_sends_no_first_request_is_cut() {
 async fn a_slow_body_is_answered_with_408() {
     let authority = Authority::new();
     let mount = Mount::new(&authority.issue());
-    let server = start(&mount, Waits { answer: SHORT, ..patient() }).await;
+    let server = start(&mount, Timeouts { answer: SHORT, ..patient() }).await;
     let mut slow = Connection::open(server.addr(), &authority.pem()).await;
     slow.send(&head(PATH, 1000)).await;
     slow.send(b"{").await;
@@ -222,16 +222,16 @@ async fn a_slow_body_is_answered_with_408() {
 }
 
 /// Answers with more than the buffers of both sides hold.
-fn at_length(_: &[u8], entry: Entry, policy: &Policy, today: Date) -> Result<Reviewed, NotAReview> {
-    let reviewed = review::review(review_of_a_pod("long").as_bytes(), entry, policy, today)?;
+fn at_length(_: &[u8], endpoint: Endpoint, policy: &Policy, today: Date) -> Result<Reviewed, InvalidReview> {
+    let reviewed = review::review(review_of_a_pod("long").as_bytes(), endpoint, policy, today)?;
     Ok(Reviewed { body: vec![b' '; 64 << 20], ..reviewed })
 }
 
 #[tokio::test]
 async fn a_client_that_reads_no_answer_is_cut() {
     let config = Config::loopback();
-    let waits = Waits { stalled_write: SHORT, ..config.waits };
-    let server = serve::start(Config { waits, review: at_length, ..config }).await.unwrap();
+    let timeouts = Timeouts { write: SHORT, ..config.timeouts };
+    let server = serve::start(Config { timeouts, review: at_length, ..config }).await.unwrap();
     let mut deaf = Connection::open(server.addr(), server.authority().unwrap()).await;
     deaf.send(&head(PATH, 2)).await;
     deaf.send(b"{}").await;
@@ -246,20 +246,20 @@ async fn a_client_that_reads_no_answer_is_cut() {
 #[tokio::test]
 async fn a_client_that_reads_no_metrics_is_cut() {
     let config = Config::loopback();
-    let waits = Waits { stalled_write: SHORT, ..config.waits };
-    let server = serve::start(Config { waits, ..config }).await.unwrap();
+    let timeouts = Timeouts { write: SHORT, ..config.timeouts };
+    let server = serve::start(Config { timeouts, ..config }).await.unwrap();
     let mut deaf = TcpStream::connect(server.admin_addr()).await.unwrap();
     let requests = "GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(1000);
     within("it is cut", async { while deaf.write_all(requests.as_bytes()).await.is_ok() {} }).await;
 }
 
 /// Slow for those who ask for it.
-fn slow(body: &[u8], entry: Entry, policy: &Policy, today: Date) -> Result<Reviewed, NotAReview> {
+fn slow(body: &[u8], endpoint: Endpoint, policy: &Policy, today: Date) -> Result<Reviewed, InvalidReview> {
     let end = Instant::now() + Duration::from_secs(5);
     while body.ends_with(b" ") && Instant::now() < end {
         park_timeout(end - Instant::now());
     }
-    review::review(body, entry, policy, today)
+    review::review(body, endpoint, policy, today)
 }
 
 #[tokio::test]
@@ -304,15 +304,15 @@ async fn a_dropped_server_leaves_nothing_behind() {
 async fn an_idle_connection_outlives_every_other_deadline() {
     let authority = Authority::new();
     let mount = Mount::new(&authority.issue());
-    let waits = Waits {
+    let timeouts = Timeouts {
         handshake: SHORT,
         first_request: SHORT,
         answer: SHORT,
-        stalled_write: SHORT,
+        write: SHORT,
         idle: LONG,
         ..patient()
     };
-    let server = start(&mount, waits).await;
+    let server = start(&mount, timeouts).await;
     let mut kept = Connection::open(server.addr(), &authority.pem()).await;
     for _ in 0..3 {
         assert_eq!(kept.post(PATH, &review_of_a_pod("kept")).await.status, 200);
@@ -326,7 +326,7 @@ async fn an_idle_connection_outlives_every_other_deadline() {
 async fn a_later_request_has_the_idle_time_for_its_headers() {
     let authority = Authority::new();
     let mount = Mount::new(&authority.issue());
-    let server = start(&mount, Waits { idle: SHORT, ..patient() }).await;
+    let server = start(&mount, Timeouts { idle: SHORT, ..patient() }).await;
     let mut slow = Connection::open(server.addr(), &authority.pem()).await;
     assert_eq!(slow.post(PATH, &review_of_a_pod("first")).await.status, 200);
     slow.send(b"POST /validate/enforce HTTP/1.1\r\nhost: loc").await;
@@ -339,10 +339,10 @@ async fn a_body_of_one_byte_too_many_is_answered_with_413() {
     let mount = Mount::new(&authority.issue());
     let server = start(&mount, patient()).await;
     let mut connection = Connection::open(server.addr(), &authority.pem()).await;
-    assert_eq!(connection.post(PATH, &" ".repeat(LONGEST_BODY + 1)).await.status, 413);
+    assert_eq!(connection.post(PATH, &" ".repeat(MAX_BODY_BYTES + 1)).await.status, 413);
     let mut connection = Connection::open(server.addr(), &authority.pem()).await;
     let mut review = review_of_a_pod("long");
-    review.push_str(&" ".repeat(LONGEST_BODY - review.len()));
+    review.push_str(&" ".repeat(MAX_BODY_BYTES - review.len()));
     assert_eq!(connection.post(PATH, &review).await.status, 200);
 }
 
@@ -385,7 +385,7 @@ async fn a_client_that_does_not_trust_us_is_counted() {
 async fn stopping_is_in_order() {
     let authority = Authority::new();
     let mount = Mount::new(&authority.issue());
-    let server = start(&mount, Waits { shutdown_delay: Duration::from_secs(3), ..patient() }).await;
+    let server = start(&mount, Timeouts { shutdown_delay: Duration::from_secs(3), ..patient() }).await;
     let (addr, admin_addr) = (server.addr(), server.admin_addr());
     let mut kept = Connection::open(addr, &authority.pem()).await;
     assert!(!kept.post(PATH, &review_of_a_pod("kept")).await.headers.contains("connection: close"));
@@ -406,7 +406,7 @@ async fn stopping_is_in_order() {
 async fn the_drain_ends_at_its_deadline() {
     let authority = Authority::new();
     let mount = Mount::new(&authority.issue());
-    let server = start(&mount, Waits { drain: SHORT, answer: LONG, ..patient() }).await;
+    let server = start(&mount, Timeouts { drain: SHORT, answer: LONG, ..patient() }).await;
     let mut stuck = Connection::open(server.addr(), &authority.pem()).await;
     stuck.send(&head(PATH, 1000)).await;
     eventually("it is open", async || metric(server.admin_addr(), "linger_connections").await == 1.0).await;

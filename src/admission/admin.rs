@@ -2,7 +2,7 @@
 //!
 //! Nothing here changes anything, and nothing here is secret.
 
-mod dial;
+mod self_check;
 
 use std::sync::{
     Arc,
@@ -17,7 +17,7 @@ use axum::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use self::dial::SelfDial;
+pub use self::self_check::SelfCheck;
 use crate::admission::metrics::Metrics;
 
 /// The media type of OpenMetrics text, by its specification 1.0.0.
@@ -76,16 +76,16 @@ impl Readiness {
     }
 }
 
-/// The routes of the plain port. `dial` calls the webhook port, `connections` counts its open connections.
+/// The routes of the plain port. `self_check` calls the webhook port, `connections` counts its open connections.
 pub fn router(
     readiness: Arc<Readiness>,
-    dial: Arc<SelfDial>,
+    self_check: Arc<SelfCheck>,
     metrics: Arc<Metrics>,
     connections: impl Fn() -> usize + Clone + Send + Sync + 'static,
 ) -> Router {
     Router::new()
         .route("/livez", get(async || "alive\n"))
-        .route("/readyz", get(async move || readyz(&readiness, &dial).await))
+        .route("/readyz", get(async move || readyz(&readiness, &self_check).await))
         .route(
             "/metrics",
             get(async move || {
@@ -95,10 +95,10 @@ pub fn router(
         )
 }
 
-async fn readyz(readiness: &Readiness, dial: &SelfDial) -> Response {
+async fn readyz(readiness: &Readiness, self_check: &SelfCheck) -> Response {
     let phase = readiness.phase();
     let answers = match phase {
-        Phase::Serving => dial.check().await,
+        Phase::Serving => self_check.check().await,
         Phase::Starting | Phase::Stopping => Ok(()),
     };
     let status = match (phase, &answers) {
@@ -149,7 +149,9 @@ mod tests {
 
     /// A port that sets up TLS for whoever comes.
     async fn webhook_port() -> SocketAddr {
-        let (_, leaf) = issue::once(&["localhost"], SignedDuration::from_hours(1), Timestamp::now()).unwrap();
+        let (_, leaf) =
+            issue::leaf_and_authority(&["localhost"], SignedDuration::from_hours(1), Timestamp::now())
+                .unwrap();
         let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap();
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -172,7 +174,7 @@ mod tests {
     async fn ready_is_only_who_serves_and_answers() {
         let nobody = SocketAddr::from(([127, 0, 0, 1], 0));
         for (port, answers) in [(webhook_port().await, true), (nobody, false)] {
-            let dial = SelfDial::new(port).unwrap();
+            let self_check = SelfCheck::new(port).unwrap();
             for phase in Phase::ALL {
                 let readiness = Readiness::new(CancellationToken::new());
                 if phase != Phase::Starting {
@@ -182,7 +184,7 @@ mod tests {
                     readiness.stopping.cancel();
                 }
                 assert_eq!(readiness.phase(), phase);
-                let is_ready = readyz(&readiness, &dial).await.status() == StatusCode::OK;
+                let is_ready = readyz(&readiness, &self_check).await.status() == StatusCode::OK;
                 assert_eq!(is_ready, answers && phase == Phase::Serving, "{phase:?} {answers}");
             }
         }

@@ -20,7 +20,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 pub use self::material::{CHAIN, Certificate, Leaf, Stored, verify};
-use crate::{admission::review::Door, base::names};
+use crate::{admission::review::WebhookKind, base::names};
 
 /// How long an authority is valid.
 pub const AUTHORITY_LIFETIME: SignedDuration = SignedDuration::from_hours(365 * 24);
@@ -28,7 +28,7 @@ pub const AUTHORITY_LIFETIME: SignedDuration = SignedDuration::from_hours(365 * 
 /// left, so a leaf never outlives the authority that issued it.
 pub const LEAF_LIFETIME: SignedDuration = SignedDuration::from_hours(90 * 24);
 /// By how much every certificate is dated back, for API servers whose clocks are behind ours.
-pub const BACKDATED: SignedDuration = SignedDuration::from_hours(1);
+pub const BACKDATING: SignedDuration = SignedDuration::from_hours(1);
 /// From reading a bundle back to relying on it: API servers learn of it from a watch, within seconds.
 pub const PROPAGATION: Duration = Duration::from_secs(30);
 
@@ -44,7 +44,7 @@ pub struct Published {
 pub struct Observed {
     /// The Secret, if there is one.
     pub stored: Option<Stored>,
-    /// The configurations in the order of [`Door::ALL`], if they are there.
+    /// The configurations in the order of [`WebhookKind::ALL`], if they are there.
     pub published: [Option<Published>; 2],
 }
 
@@ -68,12 +68,12 @@ pub enum Step {
     /// Write a bundle into a configuration.
     Publish {
         /// Into which.
-        configuration: Door,
+        configuration: WebhookKind,
         /// What to trust.
         bundle: Vec<Certificate>,
     },
     /// Wait until somebody has made a configuration.
-    AwaitConfiguration(Door),
+    AwaitConfiguration(WebhookKind),
     /// Wait until every API server knows the bundle.
     AwaitPropagation(Duration),
     /// Nothing, for now.
@@ -85,21 +85,23 @@ pub fn next(observed: &Observed, trust: Option<&Trust>, propagation: Duration, n
     let Some(stored) = observed.stored.as_ref().filter(|stored| stored.can_issue(now)) else {
         return Step::RenewAuthority { with_leaf: observed.trusted(now).is_empty() };
     };
-    let bundle = observed.wanted(now);
+    let bundle = observed.desired_bundle(now);
     let mut missing = None;
-    for (configuration, published) in Door::ALL.into_iter().zip(&observed.published) {
+    for (configuration, published) in WebhookKind::ALL.into_iter().zip(&observed.published) {
         match published {
             None => missing = missing.or(Some(configuration)),
-            Some(published) if !published.is(&bundle) => return Step::Publish { configuration, bundle },
+            Some(published) if !published.has_exactly(&bundle) => {
+                return Step::Publish { configuration, bundle };
+            }
             Some(_) => {}
         }
     }
     // A configuration that is not there trusts nothing, so the other one's certificate is renewed without it.
-    let nobody_asks = observed.published.iter().all(Option::is_none);
-    if nobody_asks || stored.leaf_is_good(&names::SERVICE_NAMES, now) {
+    let no_configuration = observed.published.iter().all(Option::is_none);
+    if no_configuration || stored.leaf_is_good(&names::SERVICE_NAMES, now) {
         return missing.map_or(Step::Done, Step::AwaitConfiguration);
     }
-    let waited = trust.map_or(Duration::ZERO, |trust| elapsed(trust.since, now));
+    let waited = trust.map_or(Duration::ZERO, |trust| elapsed_since(trust.since, now));
     match propagation.checked_sub(waited) {
         None | Some(Duration::ZERO) => Step::RenewLeaf,
         Some(rest) => Step::AwaitPropagation(rest),
@@ -107,7 +109,7 @@ pub fn next(observed: &Observed, trust: Option<&Trust>, propagation: Duration, n
 }
 
 /// Remembers, from one look to the next, since when the authority that issues is trusted.
-pub fn watch(before: Option<Trust>, observed: &Observed, now: Timestamp) -> Option<Trust> {
+pub fn track_trust(before: Option<Trust>, observed: &Observed, now: Timestamp) -> Option<Trust> {
     let authority = observed.stored.as_ref().and_then(Stored::issuing)?;
     if !observed.published.iter().flatten().all(|published| published.trusts(authority)) {
         return None;
@@ -123,32 +125,33 @@ pub fn watch(before: Option<Trust>, observed: &Observed, now: Timestamp) -> Opti
 /// # Errors
 ///
 /// When the step writes no Secret, or a key cannot be made or used.
-pub fn renewed(stored: Option<&Stored>, step: &Step, now: Timestamp) -> Result<Stored, issue::IssueError> {
-    let mut renewed = stored.cloned().unwrap_or_default();
+pub fn renew(stored: Option<&Stored>, step: &Step, now: Timestamp) -> Result<Stored, issue::IssueError> {
+    let mut renew = stored.cloned().unwrap_or_default();
     let with_leaf = match step {
         Step::RenewAuthority { with_leaf } => {
-            renewed.replace_authority(issue::authority(AUTHORITY_LIFETIME, now)?, now);
+            renew.replace_authority(issue::authority(AUTHORITY_LIFETIME, now)?, now);
             *with_leaf
         }
         Step::RenewLeaf => true,
         Step::Publish { .. } | Step::AwaitConfiguration(_) | Step::AwaitPropagation(_) | Step::Done => false,
     };
     if with_leaf {
-        let issuer = issue::issuer(&renewed)?;
-        renewed.leaf = Some(issue::leaf(&issuer, &names::SERVICE_NAMES, LEAF_LIFETIME, now)?);
+        let issuer = issue::issuer(&renew)?;
+        renew.leaf = Some(issue::leaf(&issuer, &names::SERVICE_NAMES, LEAF_LIFETIME, now)?);
         // Otherwise it would be renewed for ever, by an authority that somebody put there.
-        if !renewed.leaf_is_good(&names::SERVICE_NAMES, now) {
+        if !renew.leaf_is_good(&names::SERVICE_NAMES, now) {
             return Err(issue::IssueError::UnfitAuthority);
         }
     }
-    Ok(renewed)
+    Ok(renew)
 }
 
 impl Published {
     /// Whether each of its webhooks trusts these and no others.
-    fn is(&self, wanted: &[Certificate]) -> bool {
+    fn has_exactly(&self, desired_bundle: &[Certificate]) -> bool {
         let same = |bundle: &Vec<Certificate>| {
-            wanted.iter().all(|one| bundle.contains(one)) && bundle.iter().all(|one| wanted.contains(one))
+            desired_bundle.iter().all(|one| bundle.contains(one))
+                && bundle.iter().all(|one| desired_bundle.contains(one))
         };
         self.bundles.iter().all(same)
     }
@@ -168,19 +171,19 @@ impl Observed {
 
     /// What to trust: the authorities of the Secret, and those that are trusted already, for a pod may still serve a
     /// certificate by one of them. The expired ones are of no use to anybody.
-    fn wanted(&self, now: Timestamp) -> Vec<Certificate> {
+    fn desired_bundle(&self, now: Timestamp) -> Vec<Certificate> {
         let stored = self.stored.iter().flat_map(|stored| &stored.authorities);
-        let mut wanted: Vec<Certificate> = Vec::new();
+        let mut desired_bundle: Vec<Certificate> = Vec::new();
         for authority in stored.filter(|authority| authority.is_valid(now)).chain(self.trusted(now)) {
-            if !wanted.contains(authority) {
-                wanted.push(authority.clone());
+            if !desired_bundle.contains(authority) {
+                desired_bundle.push(authority.clone());
             }
         }
-        wanted
+        desired_bundle
     }
 }
 
 /// Zero when the clock went back.
-fn elapsed(since: Timestamp, now: Timestamp) -> Duration {
+fn elapsed_since(since: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(now.duration_since(since)).unwrap_or_default()
 }

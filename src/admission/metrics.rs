@@ -12,7 +12,7 @@ use prometheus_client::{
 };
 
 use crate::{
-    admission::review::{Door, Mode, Outcome, Record},
+    admission::review::{Mode, Outcome, Record, WebhookKind},
     judgement::finding::{Action, RuleId},
 };
 
@@ -208,7 +208,7 @@ pub enum Refusal {
     /// The connection broke before the body was complete.
     Interrupted,
     /// The body is not an AdmissionReview.
-    NotAReview,
+    InvalidReview,
     /// We failed, and even the answer for that failed.
     Failed,
 }
@@ -223,7 +223,7 @@ impl Refusal {
         Self::TooSlow,
         Self::Overloaded,
         Self::Interrupted,
-        Self::NotAReview,
+        Self::InvalidReview,
         Self::Failed,
     ];
 
@@ -237,7 +237,7 @@ impl Refusal {
             Self::TooSlow => "too_slow",
             Self::Overloaded => "overloaded",
             Self::Interrupted => "interrupted",
-            Self::NotAReview => "not_a_review",
+            Self::InvalidReview => "not_a_review",
             Self::Failed => "failed",
         }
     }
@@ -303,10 +303,10 @@ impl Metrics {
 
     /// Makes each series, so that a rate over the first event is seen and dashboards are never empty.
     fn start_series(&self) {
-        for door in Door::ALL {
+        for webhook in WebhookKind::ALL {
             for mode in Mode::ALL {
                 for outcome in Outcome::ALL {
-                    drop(self.reviews.get_or_create(&review_labels(door, mode, outcome)));
+                    drop(self.reviews.get_or_create(&review_labels(webhook, mode, outcome)));
                 }
             }
         }
@@ -328,8 +328,8 @@ impl Metrics {
     }
 
     /// Counts an answered review, with its findings and the time it took.
-    pub fn reviewed(&self, door: Door, mode: Mode, record: &Record, took: Duration) {
-        self.reviews.get_or_create(&review_labels(door, mode, record.outcome)).inc();
+    pub fn reviewed(&self, webhook: WebhookKind, mode: Mode, record: &Record, took: Duration) {
+        self.reviews.get_or_create(&review_labels(webhook, mode, record.outcome)).inc();
         for (rule, action) in record.findings.iter().filter(|(_, action)| *action != Action::Ignore) {
             self.findings.get_or_create(&finding_labels(*rule, *action)).inc();
         }
@@ -401,9 +401,9 @@ fn wire_root(metric: &Metric) -> &'static str {
     metric.name.strip_suffix(metric.kind.suffix()).unwrap_or(metric.name)
 }
 
-fn review_labels(door: Door, mode: Mode, outcome: Outcome) -> Labels<3> {
-    let [doors, modes, outcomes] = [REVIEWS.labels[0], REVIEWS.labels[1], REVIEWS.labels[2]];
-    [(doors, door.as_str()), (modes, mode.as_str()), (outcomes, outcome.as_str())]
+fn review_labels(webhook: WebhookKind, mode: Mode, outcome: Outcome) -> Labels<3> {
+    let [webhooks, modes, outcomes] = [REVIEWS.labels[0], REVIEWS.labels[1], REVIEWS.labels[2]];
+    [(webhooks, webhook.as_str()), (modes, mode.as_str()), (outcomes, outcome.as_str())]
 }
 
 fn finding_labels(rule: RuleId, action: Action) -> Labels<2> {
@@ -459,7 +459,7 @@ mod tests {
                 outcome,
                 findings: RuleId::ALL.into_iter().flat_map(|r| Action::ALL.map(|a| (r, a))).collect(),
             };
-            metrics.reviewed(Door::Mutate, Mode::Enforce, &record, Duration::from_micros(80));
+            metrics.reviewed(WebhookKind::Mutating, Mode::Enforce, &record, Duration::from_micros(80));
         }
         metrics.refused(Refusal::TooLarge);
         metrics.policy_reloaded(Reload::Failed);

@@ -3,7 +3,7 @@
 //! Turns a request into an object for the judgement, and a verdict into an answer, as the door and its mode allow.
 
 mod answer;
-mod entry;
+mod endpoint;
 mod wording;
 
 use jiff::civil::Date;
@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use self::answer::Answer;
 pub use self::{
-    entry::{Entry, UNPRIVILEGED},
+    endpoint::{Endpoint, UNPRIVILEGED},
     wording::counted,
 };
 use crate::{
@@ -31,30 +31,30 @@ use crate::{
 
 /// The webhook that was called.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Door {
+pub enum WebhookKind {
     /// The mutating one, which sees pods on creation.
-    Mutate,
+    Mutating,
     /// The validating one, which sees final pods, and workloads.
-    Validate,
+    Validating,
 }
 
-impl Door {
+impl WebhookKind {
     /// Both doors.
-    pub const ALL: [Self; 2] = [Self::Mutate, Self::Validate];
+    pub const ALL: [Self; 2] = [Self::Mutating, Self::Validating];
 
     /// The word for it in paths and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Mutate => "mutate",
-            Self::Validate => "validate",
+            Self::Mutating => "mutate",
+            Self::Validating => "validate",
         }
     }
 
     /// The kind of the object that tells the API server of it.
     pub const fn configuration(self) -> &'static str {
         match self {
-            Self::Mutate => "MutatingWebhookConfiguration",
-            Self::Validate => "ValidatingWebhookConfiguration",
+            Self::Mutating => "MutatingWebhookConfiguration",
+            Self::Validating => "ValidatingWebhookConfiguration",
         }
     }
 }
@@ -173,7 +173,7 @@ pub struct Record {
 
 /// Bytes that are no AdmissionReview: the API server is told so, and applies its failure policy.
 #[derive(Debug, thiserror::Error)]
-pub enum NotAReview {
+pub enum InvalidReview {
     /// Not JSON, or not of the shape of an AdmissionReview. What serde says could quote an object, so only its place is
     /// told.
     #[error("the body is no AdmissionReview: unreadable at line {} column {}", .0.line(), .0.column())]
@@ -239,15 +239,15 @@ struct GroupKind<'a> {
 }
 
 impl<'a, T: Deserialize<'a>> Envelope<'a, T> {
-    fn read(body: &'a [u8]) -> Result<Request<'a, T>, NotAReview> {
-        let envelope: Self = serde_json::from_slice(body).map_err(NotAReview::Json)?;
+    fn read(body: &'a [u8]) -> Result<Request<'a, T>, InvalidReview> {
+        let envelope: Self = serde_json::from_slice(body).map_err(InvalidReview::Json)?;
         if (&*envelope.api_version, &*envelope.kind) != ("admission.k8s.io/v1", "AdmissionReview") {
-            return Err(NotAReview::Version {
+            return Err(InvalidReview::Version {
                 api_version: envelope.api_version.to_string(),
                 kind: envelope.kind.to_string(),
             });
         }
-        envelope.request.filter(|request| !request.uid.is_empty()).ok_or(NotAReview::NoRequest)
+        envelope.request.filter(|request| !request.uid.is_empty()).ok_or(InvalidReview::NoRequest)
     }
 }
 
@@ -275,7 +275,7 @@ impl<T> Request<'_, T> {
     }
 
     /// Admits, and says why there was no judgement.
-    fn let_pass(&self, outcome: Outcome, warning: &str) -> Reviewed {
+    fn admit_with_warning(&self, outcome: Outcome, warning: &str) -> Reviewed {
         let answer = Answer::admit(&self.uid).warn([warning.to_owned()]).audit("outcome", outcome.as_str());
         Reviewed { body: answer.render(), record: self.record(outcome) }
     }
@@ -287,14 +287,20 @@ impl<T> Request<'_, T> {
 ///
 /// When the body is no AdmissionReview of a version that we read. Everything else is answered: what we cannot read is
 /// admitted with a warning.
-pub fn review(body: &[u8], entry: Entry, policy: &Policy, today: Date) -> Result<Reviewed, NotAReview> {
+pub fn review(
+    body: &[u8],
+    endpoint: Endpoint,
+    policy: &Policy,
+    today: Date,
+) -> Result<Reviewed, InvalidReview> {
     let mut request = match Envelope::<Manifest<'_>>::read(body) {
         Ok(request) => request,
-        Err(NotAReview::Json(_)) => return unreadable(body),
+        Err(InvalidReview::Json(_)) => return unreadable(body),
         Err(error) => return Err(error),
     };
-    let Some(kind) =
-        request.kind().filter(|kind| is_judged(entry.door, *kind, &request.operation, &request.sub_resource))
+    let Some(kind) = request
+        .kind()
+        .filter(|kind| is_judged(endpoint.webhook, *kind, &request.operation, &request.sub_resource))
     else {
         return Ok(request.ignore());
     };
@@ -305,23 +311,23 @@ pub fn review(body: &[u8], entry: Entry, policy: &Policy, today: Date) -> Result
     if unchanged || linkerd::is_mirror(&object.pod) {
         return Ok(request.ignore());
     }
-    Ok(answered(&request, &object, entry, policy, today))
+    Ok(answered(&request, &object, endpoint, policy, today))
 }
 
-fn is_judged(door: Door, kind: Kind, operation: &str, sub_resource: &str) -> bool {
-    let operation = match door {
-        Door::Mutate => kind == Kind::Pod && operation == "CREATE",
-        Door::Validate => matches!(operation, "CREATE" | "UPDATE"),
+fn is_judged(webhook: WebhookKind, kind: Kind, operation: &str, sub_resource: &str) -> bool {
+    let operation = match webhook {
+        WebhookKind::Mutating => kind == Kind::Pod && operation == "CREATE",
+        WebhookKind::Validating => matches!(operation, "CREATE" | "UPDATE"),
     };
     operation && sub_resource.is_empty()
 }
 
 /// The body is no review with objects of our kinds: if it is a review at all, it is admitted.
-fn unreadable(body: &[u8]) -> Result<Reviewed, NotAReview> {
+fn unreadable(body: &[u8]) -> Result<Reviewed, InvalidReview> {
     let request = Envelope::<serde::de::IgnoredAny>::read(body)?;
     Ok(match request.kind() {
         None => request.ignore(),
-        Some(kind) => request.let_pass(
+        Some(kind) => request.admit_with_warning(
             Outcome::Unreadable,
             &format!("linkerd-linger: cannot read this {}, so it was not judged", kind.as_str()),
         ),
@@ -330,20 +336,20 @@ fn unreadable(body: &[u8]) -> Result<Reviewed, NotAReview> {
 
 /// Why we did not judge what we could have judged.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Fault {
+pub enum ReviewFailure {
     /// We panicked.
-    Bug,
+    Panic,
     /// It took longer than the API server waits.
-    Late,
+    Timeout,
 }
 
-impl Fault {
+impl ReviewFailure {
     const fn warning(self) -> &'static str {
         match self {
-            Self::Bug => {
+            Self::Panic => {
                 "linkerd-linger: an error of its own kept it from judging this object; its log says more"
             }
-            Self::Late => "linkerd-linger: judging this object took too long, so it was not judged",
+            Self::Timeout => "linkerd-linger: judging this object took too long, so it was not judged",
         }
     }
 }
@@ -353,24 +359,24 @@ impl Fault {
 /// # Errors
 ///
 /// When the body is no AdmissionReview of a version that we read.
-pub fn fall_open(body: &[u8], fault: Fault) -> Result<Reviewed, NotAReview> {
+pub fn fail_open(body: &[u8], failure: ReviewFailure) -> Result<Reviewed, InvalidReview> {
     let request = Envelope::<serde::de::IgnoredAny>::read(body)?;
-    Ok(request.let_pass(Outcome::Failed, fault.warning()))
+    Ok(request.admit_with_warning(Outcome::Failed, failure.warning()))
 }
 
 fn answered<T>(
     request: &Request<'_, T>,
     object: &Object<'_>,
-    entry: Entry,
+    endpoint: Endpoint,
     policy: &Policy,
     today: Date,
 ) -> Reviewed {
-    let injection = match (entry.door, object.kind) {
-        (Door::Validate, Kind::Pod) => Injection::Over,
+    let injection = match (endpoint.webhook, object.kind) {
+        (WebhookKind::Validating, Kind::Pod) => Injection::Over,
         (_, kind) => policy.injection(kind),
     };
     let mut alone = Context { known_images: policy.facts.index.clone(), ..Context::default() };
-    if entry.unprivileged {
+    if endpoint.unprivileged {
         alone.unprivileged.insert(request.namespace.to_string(), Unprivileged::PodSecurityOrLabel);
     }
     let mut verdict = judge::judge(object, &request.namespace, &alone, policy, today, injection).verdict;
@@ -382,7 +388,7 @@ fn answered<T>(
     record.name = object.display_name();
     record.findings =
         verdict.judged.iter().filter(|j| j.exempt.is_none()).map(|j| (j.finding.rule, j.action)).collect();
-    let (answer, outcome) = answer(&request.uid, object, entry, &verdict);
+    let (answer, outcome) = answer(&request.uid, object, endpoint, &verdict);
     record.outcome = outcome;
     let answer = answer.audit("outcome", outcome.as_str());
     let answer =
@@ -391,11 +397,16 @@ fn answered<T>(
 }
 
 /// What the door says of the verdict, as far as the mode lets it.
-fn answer<'u>(uid: &'u str, object: &Object<'_>, entry: Entry, verdict: &Verdict) -> (Answer<'u>, Outcome) {
-    let edits = if entry.door == Door::Mutate { verdict.edits() } else { Vec::new() };
-    let warnings = wording::warnings(verdict, entry.door, object.kind);
+fn answer<'u>(
+    uid: &'u str,
+    object: &Object<'_>,
+    endpoint: Endpoint,
+    verdict: &Verdict,
+) -> (Answer<'u>, Outcome) {
+    let edits = if endpoint.webhook == WebhookKind::Mutating { verdict.edits() } else { Vec::new() };
+    let warnings = wording::warnings(verdict, endpoint.webhook, object.kind);
     let admit = Answer::admit(uid);
-    match entry.mode {
+    match endpoint.mode {
         Mode::Audit if verdict.rejects() => (admit, Outcome::WouldReject),
         Mode::Audit if !edits.is_empty() => (admit, Outcome::WouldPatch),
         Mode::Audit if !warnings.is_empty() => (admit, Outcome::WouldWarn),

@@ -5,11 +5,11 @@
 mod bodies;
 mod clients;
 mod credentials;
-mod refused;
+mod http_error;
 mod reload;
-mod repeats;
+mod repeat_filter;
 mod router;
-mod stall;
+mod write_timeout;
 
 use std::{
     io,
@@ -33,7 +33,7 @@ use tokio_util::{
 use tracing::{debug, info, warn};
 
 pub use self::{
-    bodies::LONGEST_BODY,
+    bodies::MAX_BODY_BYTES,
     clients::Clients,
     credentials::{CertificateFiles, CertificateSource, CredentialsError, TlsVersion, UnknownTlsVersion},
     router::{Review, State, router},
@@ -41,12 +41,12 @@ pub use self::{
 use self::{
     credentials::{Credentials, self_signed},
     reload::{FileOnDisk, PairOnDisk, Reloader, report_certificate},
-    repeats::Turn,
-    stall::StallAcceptor,
+    repeat_filter::LogDecision,
+    write_timeout::WriteTimeoutAcceptor,
 };
 use crate::{
     admission::{
-        admin::{self, Readiness, SelfDial},
+        admin::{self, Readiness, SelfCheck},
         metrics::Metrics,
         policy_file::{self, PolicyFileError},
         review,
@@ -72,7 +72,7 @@ pub struct Config {
     /// The image of our init container; without one, none is added.
     pub init_image: Option<String>,
     /// How long to wait for what.
-    pub waits: Waits,
+    pub timeouts: Timeouts,
     /// The function that reviews.
     pub review: Review,
 }
@@ -89,7 +89,7 @@ impl Config {
             policy: None,
             facts: None,
             init_image: None,
-            waits: Waits { shutdown_delay: Duration::ZERO, ..Waits::default() },
+            timeouts: Timeouts { shutdown_delay: Duration::ZERO, ..Timeouts::default() },
             review: review::review,
         }
     }
@@ -97,7 +97,7 @@ impl Config {
 
 /// How long the server waits for what.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Waits {
+pub struct Timeouts {
     /// From the TCP connection to TLS.
     pub handshake: Duration,
     /// From there to the headers of the first request.
@@ -105,7 +105,7 @@ pub struct Waits {
     /// From the headers of a request to the answer, at the longest: a client may say that it waits for less.
     pub answer: Duration,
     /// Without progress in writing an answer.
-    pub stalled_write: Duration,
+    pub write: Duration,
     /// From an answer to the headers of the next request on the same connection: the keep-alive idle timeout.
     pub idle: Duration,
     /// Between two looks at the files.
@@ -116,7 +116,7 @@ pub struct Waits {
     pub drain: Duration,
 }
 
-impl Default for Waits {
+impl Default for Timeouts {
     fn default() -> Self {
         Self {
             // The API server's timeout, 5 s as `install` sets it, runs from before it connects: whoever takes longer to
@@ -127,7 +127,7 @@ impl Default for Waits {
             // The API server's default `timeoutSeconds`: later no one waits for the answer.
             answer: Duration::from_secs(10),
             // As long as the answer itself may take: the API server reads on until its timeout.
-            stalled_write: Duration::from_secs(10),
+            write: Duration::from_secs(10),
             // The API server keeps idle connections for 90 s (apimachinery pkg/util/net/http.go) and does not retry a
             // POST on one that we close under it, so twice that.
             idle: Duration::from_secs(180),
@@ -216,7 +216,7 @@ impl Running {
 ///
 /// When a port, the certificate pair or the policy cannot be had. Later, a bad pair or policy leaves the last good one.
 pub async fn start(config: Config) -> Result<Running, StartError> {
-    let waits = config.waits;
+    let timeouts = config.timeouts;
     let stop = CancellationToken::new();
     let metrics = Arc::new(Metrics::new());
     let readiness = Arc::new(Readiness::new(stop.clone()));
@@ -230,7 +230,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     });
     policy.close_wait.init_image = config.init_image;
     let (pair, credentials) = credentials(config.certificate, config.tls_min)?;
-    let state = Arc::new(State::new(policy, Arc::clone(&metrics), config.review, waits.answer, stop.clone()));
+    let state =
+        Arc::new(State::new(policy, Arc::clone(&metrics), config.review, timeouts.answer, stop.clone()));
     report_certificate(&state, &credentials, "loaded the certificate pair");
     let tls = RustlsConfig::from_config(credentials.tls);
 
@@ -238,31 +239,33 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let (admin_listener, admin_addr) = listen(config.admin_listen).await?;
     let (handle, admin_handle) = (Handle::new(), Handle::new());
     let open = handle.clone();
-    let dial = Arc::new(SelfDial::new(addr).map_err(CredentialsError::from)?);
-    let admin_routes =
-        admin::router(Arc::clone(&readiness), Arc::clone(&dial), metrics, move || open.connection_count());
+    let self_check = Arc::new(SelfCheck::new(addr).map_err(CredentialsError::from)?);
+    let admin_routes = admin::router(Arc::clone(&readiness), Arc::clone(&self_check), metrics, move || {
+        open.connection_count()
+    });
     let unusable = |address| move |source| StartError::Listen { address, source };
-    let webhook = webhook(listener, tls.clone(), waits, &state, dial.sources()).map_err(unusable(addr))?;
-    let (own_thread, until_dropped) = own_thread().map_err(StartError::Thread)?;
+    let webhook =
+        webhook(listener, tls.clone(), timeouts, &state, self_check.sources()).map_err(unusable(addr))?;
+    let (admin_runtime, until_dropped) = admin_runtime().map_err(StartError::Thread)?;
     let plain = {
-        let _entered = own_thread.enter();
+        let _entered = admin_runtime.enter();
         axum_server::from_tcp(admin_listener).map_err(unusable(admin_addr))?
     };
-    let plain = with_waits(plain, waits).acceptor(StallAcceptor { limit: waits.stalled_write });
+    let plain = with_timeouts(plain, timeouts).acceptor(WriteTimeoutAcceptor { limit: timeouts.write });
     let plain = plain.handle(admin_handle.clone()).serve(admin_routes.into_make_service());
     let reloader =
         Reloader { pair, policy: policy_on_disk, facts: facts_on_disk, tls, state: Arc::clone(&state) };
-    let parts = Parts {
+    let tasks = Tasks {
         webhook: spawn(webhook.handle(handle.clone()).serve(router(state).into_make_service())),
-        admin: AbortOnDropHandle::new(own_thread.spawn(plain)),
-        reloader: spawn(reloader.run(waits.poll, stop.clone())),
-        handle: Owned(handle),
-        admin_handle: Owned(admin_handle),
-        _own_thread: until_dropped,
+        admin: AbortOnDropHandle::new(admin_runtime.spawn(plain)),
+        reloader: spawn(reloader.run(timeouts.poll, stop.clone())),
+        handle: ShutdownOnDrop(handle),
+        admin_handle: ShutdownOnDrop(admin_handle),
+        _admin_runtime: until_dropped,
     };
     readiness.serve();
     info!(listen = %addr, admin_listen = %admin_addr, "serving");
-    let ended = spawn(parts.supervise(waits, stop.clone()));
+    let ended = spawn(tasks.supervise(timeouts, stop.clone()));
     let authority = credentials.authority;
     Ok(Running { addr, admin_addr, authority, _stop_on_drop: stop.clone().drop_guard(), stop, ended })
 }
@@ -317,76 +320,80 @@ fn is_final(error: &io::Error) -> bool {
 fn webhook(
     listener: std::net::TcpListener,
     tls: RustlsConfig,
-    waits: Waits,
+    timeouts: Timeouts,
     state: &Arc<State>,
-    ourselves: Vec<IpAddr>,
-) -> io::Result<Server<SocketAddr, RustlsAcceptor<StallAcceptor>>> {
-    let stall = StallAcceptor { limit: waits.stalled_write };
-    let server =
-        from_tcp_rustls(listener, tls)?.map(|tls| tls.handshake_timeout(waits.handshake).acceptor(stall));
+    own_addresses: Vec<IpAddr>,
+) -> io::Result<Server<SocketAddr, RustlsAcceptor<WriteTimeoutAcceptor>>> {
+    let write_timeout = WriteTimeoutAcceptor { limit: timeouts.write };
+    let server = from_tcp_rustls(listener, tls)?
+        .map(|tls| tls.handshake_timeout(timeouts.handshake).acceptor(write_timeout));
     let state = Arc::clone(state);
     let on_error = move |peer: Option<&SocketAddr>, error: &io::Error| {
-        let from_here = peer.is_some_and(|peer| ourselves.contains(&peer.ip().to_canonical()));
+        let from_here = peer.is_some_and(|peer| own_addresses.contains(&peer.ip().to_canonical()));
         // Readiness has no client certificate to show, and has seen what it wanted to see.
-        if !(from_here && shows_no_certificate(error)) {
+        if !(from_here && is_missing_client_certificate(error)) {
             report_failed_connection(&state, peer, error);
         }
     };
-    Ok(with_waits(server, waits).accept_error_handler(on_error))
+    Ok(with_timeouts(server, timeouts).accept_error_handler(on_error))
 }
 
-fn shows_no_certificate(error: &io::Error) -> bool {
+fn is_missing_client_certificate(error: &io::Error) -> bool {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     matches!(inner, Some(rustls::Error::NoCertificatesPresented))
 }
 
 /// How many bytes a connection may hold that nobody has asked for yet: HTTP/2's own default is one less (RFC 9113,
 /// section 6.9.2), hyper's is up to 1 MiB.
-const UNREAD: u32 = 64 * 1024;
+const HTTP_WINDOW: u32 = 64 * 1024;
 
-fn with_waits<A>(mut server: Server<SocketAddr, A>, waits: Waits) -> Server<SocketAddr, A> {
+fn with_timeouts<A>(mut server: Server<SocketAddr, A>, timeouts: Timeouts) -> Server<SocketAddr, A> {
     let http = server.http_builder();
     // hyper starts this timer at the end of the request before, so it is the keep-alive idle timeout.
-    http.http1().header_read_timeout(waits.idle).max_buf_size(UNREAD as usize);
+    http.http1().header_read_timeout(timeouts.idle).max_buf_size(HTTP_WINDOW as usize);
     // HTTP/2 has no such timer; pings find peers that are gone.
-    http.http2().keep_alive_interval(waits.idle).keep_alive_timeout(waits.stalled_write);
-    http.http2().initial_connection_window_size(UNREAD).initial_stream_window_size(UNREAD);
-    server.first_request_timeout(waits.first_request)
+    http.http2().keep_alive_interval(timeouts.idle).keep_alive_timeout(timeouts.write);
+    http.http2().initial_connection_window_size(HTTP_WINDOW).initial_stream_window_size(HTTP_WINDOW);
+    server.first_request_timeout(timeouts.first_request)
 }
 
 /// An API server that does not trust our certificate shows only here. So does every port check, which just hangs up.
 fn report_failed_connection(state: &State, peer: Option<&SocketAddr>, error: &io::Error) {
-    let turn = state.turn(("connection", error.to_string()));
+    let log_decision = state.log_decision(("connection", error.to_string()));
     let Some(peer) = peer else {
-        match turn {
-            Turn::Say { withheld } => warn!(%error, withheld, "cannot accept connections"),
-            Turn::Withhold => debug!(%error, "cannot accept connections"),
+        match log_decision {
+            LogDecision::Log { suppressed } => {
+                warn!(%error, withheld = suppressed, "cannot accept connections")
+            }
+            LogDecision::Suppress => debug!(%error, "cannot accept connections"),
         }
         return;
     };
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     state.metrics().handshake_failed();
     let hung_up = matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset);
-    match turn {
-        Turn::Say { withheld } if !hung_up => warn!(%peer, %error, withheld, "cannot set up TLS"),
-        Turn::Say { .. } | Turn::Withhold => debug!(%peer, %error, "cannot set up TLS"),
+    match log_decision {
+        LogDecision::Log { suppressed } if !hung_up => {
+            warn!(%peer, %error, withheld = suppressed, "cannot set up TLS")
+        }
+        LogDecision::Log { .. } | LogDecision::Suppress => debug!(%peer, %error, "cannot set up TLS"),
     }
 }
 
 /// The tasks of a server, owned by the one that ends them.
-struct Parts {
+struct Tasks {
     webhook: AbortOnDropHandle<io::Result<()>>,
     admin: AbortOnDropHandle<io::Result<()>>,
     reloader: AbortOnDropHandle<()>,
-    handle: Owned,
-    admin_handle: Owned,
-    _own_thread: DropGuard,
+    handle: ShutdownOnDrop,
+    admin_handle: ShutdownOnDrop,
+    _admin_runtime: DropGuard,
 }
 
 /// The connections of a port, each of which has a task: they end with it.
-struct Owned(Handle<SocketAddr>);
+struct ShutdownOnDrop(Handle<SocketAddr>);
 
-impl Drop for Owned {
+impl Drop for ShutdownOnDrop {
     fn drop(&mut self) {
         self.0.shutdown();
     }
@@ -394,7 +401,7 @@ impl Drop for Owned {
 
 /// A thread for the plain port, until the guard is dropped. However busy the others are, the kernel gives it its turn:
 /// a kubelet that waits too long for `/livez` ends the pod, which leaves only more to do for the other replicas.
-fn own_thread() -> io::Result<(runtime::Handle, DropGuard)> {
+fn admin_runtime() -> io::Result<(runtime::Handle, DropGuard)> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let (handle, end) = (runtime.handle().clone(), CancellationToken::new());
     let guard = end.clone().drop_guard();
@@ -402,19 +409,19 @@ fn own_thread() -> io::Result<(runtime::Handle, DropGuard)> {
     Ok((handle, guard))
 }
 
-impl Parts {
+impl Tasks {
     /// Waits for the word to stop, then: serve on while endpoints notice, stop accepting, drain, end the plain port.
-    async fn supervise(mut self, waits: Waits, stop: CancellationToken) -> io::Result<()> {
+    async fn supervise(mut self, timeouts: Timeouts, stop: CancellationToken) -> io::Result<()> {
         tokio::select! {
             biased;
             () = stop.cancelled() => {}
-            ended = &mut self.webhook => return Err(unasked("webhook", ended)),
-            ended = &mut self.admin => return Err(unasked("plain", ended)),
+            ended = &mut self.webhook => return Err(unexpected_end("webhook", ended)),
+            ended = &mut self.admin => return Err(unexpected_end("plain", ended)),
         }
-        info!(delay = ?waits.shutdown_delay, "unready; serving on while endpoints notice");
-        sleep(waits.shutdown_delay).await;
-        self.handle.0.graceful_shutdown(Some(waits.drain));
-        info!(connections = self.handle.0.connection_count(), longest = ?waits.drain, "draining");
+        info!(delay = ?timeouts.shutdown_delay, "unready; serving on while endpoints notice");
+        sleep(timeouts.shutdown_delay).await;
+        self.handle.0.graceful_shutdown(Some(timeouts.drain));
+        info!(connections = self.handle.0.connection_count(), longest = ?timeouts.drain, "draining");
         let drained = self.webhook.await.map_err(io::Error::other)?;
         info!(cut = self.handle.0.connection_count(), "drained");
         self.reloader.abort();
@@ -424,7 +431,7 @@ impl Parts {
     }
 }
 
-fn unasked(port: &str, ended: Result<io::Result<()>, tokio::task::JoinError>) -> io::Error {
+fn unexpected_end(port: &str, ended: Result<io::Result<()>, tokio::task::JoinError>) -> io::Error {
     match ended {
         Ok(Ok(())) => io::Error::other(format!("the {port} port ended without having been told to")),
         Ok(Err(error)) => error,

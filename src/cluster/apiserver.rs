@@ -20,12 +20,12 @@ use serde_json::{Value, json};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 
-use crate::admission::review::Door;
+use crate::admission::review::WebhookKind;
 
 /// `timeoutSeconds` of the webhook: the longest time for a call, connection and TLS included.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest answer that we read.
-const LONGEST_ANSWER: usize = 3 << 20;
+const MAX_RESPONSE_LEN: usize = 3 << 20;
 /// The characters that all warnings of an API request may have together; beyond that each is cut to
 /// [`LONG_WARNING`], and then the rest is dropped (kubernetes `pkg/endpoints/filters/warning.go`).
 const WARNING_BUDGET: usize = 4096;
@@ -113,11 +113,11 @@ impl Webhook {
     /// # Errors
     ///
     /// When there is no answer in time, or none that the API server takes.
-    pub async fn call(&self, door: Door, path: &str, review: &Value) -> Result<Admission, CallError> {
+    pub async fn call(&self, kind: WebhookKind, path: &str, review: &Value) -> Result<Admission, CallError> {
         let uid = review.pointer("/request/uid").and_then(Value::as_str).unwrap_or_default();
         let answer =
             timeout(TIMEOUT, self.post(path, review.to_string())).await.map_err(|_| CallError::Timeout)??;
-        verify(door, uid, &answer)
+        verify(kind, uid, &answer)
     }
 
     async fn post(&self, path: &str, body: String) -> Result<Bytes, CallError> {
@@ -133,7 +133,7 @@ impl Webhook {
             .body(Full::new(Bytes::from(body)))?;
         let response = sender.send_request(request).await?;
         let status = response.status();
-        let answer = Limited::new(response.into_body(), LONGEST_ANSWER).collect().await;
+        let answer = Limited::new(response.into_body(), MAX_RESPONSE_LEN).collect().await;
         connection.abort();
         let answer = answer.map_err(|error| match error.downcast::<LengthLimitError>() {
             Ok(limit) => CallError::Refused(limit.to_string()),
@@ -153,7 +153,7 @@ impl Webhook {
 /// # Errors
 ///
 /// The rule that the answer breaks.
-pub fn verify(door: Door, uid: &str, answer: &[u8]) -> Result<Admission, CallError> {
+pub fn verify(kind: WebhookKind, uid: &str, answer: &[u8]) -> Result<Admission, CallError> {
     let refuse = |reason: String| Err(CallError::Refused(reason));
     let answer: Value = match serde_json::from_slice(answer) {
         Ok(answer) => answer,
@@ -170,11 +170,11 @@ pub fn verify(door: Door, uid: &str, answer: &[u8]) -> Result<Admission, CallErr
         return refuse("response.allowed is not there".to_owned());
     };
     let (patch, patch_type) = (answer.pointer("/response/patch"), answer.pointer("/response/patchType"));
-    let patch = match (door, patch, patch_type) {
+    let patch = match (kind, patch, patch_type) {
         (_, None, None) => Patch::default(),
-        (Door::Validate, _, _) => return refuse("a validating webhook must not patch".to_owned()),
-        (Door::Mutate, Some(patch), Some(kind)) if kind == "JSONPatch" => decode(patch)?,
-        (Door::Mutate, ..) => {
+        (WebhookKind::Validating, _, _) => return refuse("a validating webhook must not patch".to_owned()),
+        (WebhookKind::Mutating, Some(patch), Some(kind)) if kind == "JSONPatch" => decode(patch)?,
+        (WebhookKind::Mutating, ..) => {
             return refuse("patch and patchType: JSONPatch come together or not at all".to_owned());
         }
     };
@@ -306,15 +306,15 @@ mod tests {
     }
 
     #[rstest]
-    #[case::other_uid(Door::Mutate, json!({"uid": "b", "allowed": true}), "its uid is")]
-    #[case::patch_without_type(Door::Mutate, json!({"uid": "a", "allowed": true, "patch": "W10="}), "come together")]
-    #[case::type_without_patch(Door::Mutate, json!({"uid": "a", "allowed": true, "patchType": "JSONPatch"}), "come together")]
-    #[case::empty_patch(Door::Mutate, json!({"uid": "a", "allowed": true, "patch": "", "patchType": "JSONPatch"}), "is empty")]
-    #[case::validating_patch(Door::Validate, json!({"uid": "a", "allowed": true, "patch": "W10=", "patchType": "JSONPatch"}), "must not patch")]
-    #[case::key_with_slash(Door::Mutate, json!({"uid": "a", "allowed": true, "auditAnnotations": {"a/b": "c"}}), "would be dropped")]
-    #[case::no_decision(Door::Mutate, json!({"uid": "a"}), "response.allowed")]
-    fn answers_are_refused(#[case] door: Door, #[case] response: Value, #[case] reason: &str) {
-        let error = verify(door, "a", &answer(&response)).unwrap_err();
+    #[case::other_uid(WebhookKind::Mutating, json!({"uid": "b", "allowed": true}), "its uid is")]
+    #[case::patch_without_type(WebhookKind::Mutating, json!({"uid": "a", "allowed": true, "patch": "W10="}), "come together")]
+    #[case::type_without_patch(WebhookKind::Mutating, json!({"uid": "a", "allowed": true, "patchType": "JSONPatch"}), "come together")]
+    #[case::empty_patch(WebhookKind::Mutating, json!({"uid": "a", "allowed": true, "patch": "", "patchType": "JSONPatch"}), "is empty")]
+    #[case::validating_patch(WebhookKind::Validating, json!({"uid": "a", "allowed": true, "patch": "W10=", "patchType": "JSONPatch"}), "must not patch")]
+    #[case::key_with_slash(WebhookKind::Mutating, json!({"uid": "a", "allowed": true, "auditAnnotations": {"a/b": "c"}}), "would be dropped")]
+    #[case::no_decision(WebhookKind::Mutating, json!({"uid": "a"}), "response.allowed")]
+    fn answers_are_refused(#[case] kind: WebhookKind, #[case] response: Value, #[case] reason: &str) {
+        let error = verify(kind, "a", &answer(&response)).unwrap_err();
         assert!(error.to_string().contains(reason), "{error}");
     }
 

@@ -21,9 +21,9 @@ use super::{Cluster, Read, ReadError, cause, parse, refused};
 /// The longest time for a program: a node with 100,000 sockets takes seconds.
 const RUN: Duration = Duration::from_secs(60);
 /// The longest output that is read, in bytes: 200 bytes for each of 500,000 sockets.
-const LONGEST_OUTPUT: u64 = 100 << 20;
+const MAX_OUTPUT_LEN: u64 = 100 << 20;
 /// The longest part of a program's error output that is repeated, in characters.
-const LONGEST_ERROR: usize = 500;
+const MAX_ERROR_LEN: usize = 500;
 
 impl Cluster {
     /// Runs a program in a container and returns its standard output.
@@ -54,13 +54,13 @@ impl Cluster {
             let (stdout, stderr, status) = (process.stdout(), process.stderr(), process.take_status());
             let read = async {
                 if let Some(stdout) = stdout {
-                    stdout.take(LONGEST_OUTPUT).read_to_end(&mut output).await?;
+                    stdout.take(MAX_OUTPUT_LEN).read_to_end(&mut output).await?;
                 }
                 Ok::<_, std::io::Error>(())
             };
             let read_errors = async {
                 if let Some(stderr) = stderr {
-                    stderr.take(LONGEST_OUTPUT).read_to_end(&mut errors).await?;
+                    stderr.take(MAX_OUTPUT_LEN).read_to_end(&mut errors).await?;
                 }
                 Ok::<_, std::io::Error>(())
             };
@@ -73,7 +73,7 @@ impl Cluster {
                 Some(status) if status.status.as_deref() == Some("Success") => Ok(output),
                 status => {
                     let said = String::from_utf8_lossy(&errors);
-                    let said: String = said.trim().chars().take(LONGEST_ERROR).collect();
+                    let said: String = said.trim().chars().take(MAX_ERROR_LEN).collect();
                     let message = status.and_then(|status| status.message).unwrap_or_default();
                     Err(failed(if said.is_empty() { message } else { said }))
                 }

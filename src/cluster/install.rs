@@ -20,7 +20,7 @@ pub use self::{
     yaml::print,
 };
 use crate::{
-    admission::review::{Door, Mode},
+    admission::review::{Mode, WebhookKind},
     base::names,
 };
 
@@ -152,8 +152,8 @@ pub fn manifests(options: &Options) -> Vec<Value> {
 /// webhook configurations first, so that nothing is sent to servers that are on their way out.
 pub fn cluster_scoped() -> Vec<Value> {
     let mut objects = Vec::new();
-    for door in Door::ALL {
-        let kind = door.configuration();
+    for webhook in WebhookKind::ALL {
+        let kind = webhook.configuration();
         objects.push(object("admissionregistration.k8s.io/v1", kind, names::WEBHOOK_CONFIGURATION));
     }
     for kind in ["ClusterRoleBinding", "ClusterRole"] {

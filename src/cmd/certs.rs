@@ -82,14 +82,14 @@ fn run_rotate(args: &RotateArgs) -> Result<ExitCode> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let waits = rotate::Waits { deadline: args.timeout, ..rotate::Waits::default() };
+    let timeouts = rotate::Timeouts { deadline: args.timeout, ..rotate::Timeouts::default() };
     let steps = runtime.block_on(async {
         let mut config = Config::infer().await.context("cannot find out how to reach the API server")?;
         config.connect_timeout = Some(REQUEST);
         config.read_timeout = Some(REQUEST);
         config.write_timeout = Some(REQUEST);
         let client = Client::try_from(config).context("cannot set up a client of the API server")?;
-        anyhow::Ok(rotate::rotate(client, Timestamp::now, waits).await?)
+        anyhow::Ok(rotate::rotate(client, Timestamp::now, timeouts).await?)
     })?;
     tracing::info!(steps = steps.len(), "the certificates are as they should be");
     Ok(ExitCode::SUCCESS)
@@ -99,7 +99,7 @@ fn run_issue(args: &IssueArgs) -> Result<ExitCode> {
     let ours = || names::SERVICE_NAMES.map(str::to_owned).to_vec();
     let names = if args.name.is_empty() { ours() } else { args.name.clone() };
     let lifetime = SignedDuration::from_hours(24 * i64::from(args.days));
-    let (authority, leaf) = issue::once(&names, lifetime, Timestamp::now())
+    let (authority, leaf) = issue::leaf_and_authority(&names, lifetime, Timestamp::now())
         .with_context(|| format!("cannot make a certificate for {}", names.join(", ")))?;
     fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
     let text = |certificate: &Certificate| pem::certificates([certificate.der()]);

@@ -24,7 +24,7 @@ use crate::{
 /// How long to wait before things are looked at again.
 const PAUSE: Duration = Duration::from_secs(2);
 /// The longest `--wait`: it must end.
-const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -105,7 +105,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn results(args: &Args) -> Vec<CheckResult> {
-    let deadline = Instant::now() + args.wait.min(LONGEST_WAIT);
+    let deadline = Instant::now() + args.wait.min(MAX_WAIT);
     let cluster = match Cluster::connect(&args.connection.target()).await {
         Ok(cluster) => cluster,
         Err(error) => return vec![CheckResult::of(CheckId::ApiClient, Outcome::Error(error.told()))],

@@ -12,7 +12,7 @@ use similar::{ChangeTag, TextDiff};
 
 use crate::{
     admission::{
-        review::{Door, Entry, Mode},
+        review::{Endpoint, Mode, WebhookKind},
         serve::{self, Config},
     },
     cluster::apiserver::{self, Admission, Webhook},
@@ -112,13 +112,13 @@ impl Scene {
         let bold = Style::new().bold();
         let mut told = format!("{bold}{number}. {}: {}{bold:#}\n", self.file, self.title);
 
-        let admission = self.call(webhook, Door::Mutate, &sent, number, &mut told).await?;
+        let admission = self.call(webhook, WebhookKind::Mutating, &sent, number, &mut told).await?;
         if !admission.allowed {
             return Ok(told);
         }
         let patched = apiserver::patched(&sent, &admission.patch)?;
         diff(&sent, &patched, &mut told)?;
-        self.call(webhook, Door::Validate, &patched, number, &mut told).await?;
+        self.call(webhook, WebhookKind::Validating, &patched, number, &mut told).await?;
         Ok(told)
     }
 
@@ -126,14 +126,14 @@ impl Scene {
     async fn call(
         &self,
         webhook: &Webhook,
-        door: Door,
+        kind: WebhookKind,
         pod: &Value,
         number: usize,
         told: &mut String,
     ) -> Result<Admission> {
-        let path = Entry::new(door, self.mode).path();
+        let path = Endpoint::new(kind, self.mode).path();
         let uid = format!("00000000-0000-4000-8000-{number:012}");
-        let admission = webhook.call(door, &path, &apiserver::creation(pod, &uid)).await?;
+        let admission = webhook.call(kind, &path, &apiserver::creation(pod, &uid)).await?;
         let (word, color) =
             match (admission.allowed, admission.patch.0.is_empty(), admission.warnings.is_empty()) {
                 (false, ..) => ("rejected", AnsiColor::Red),
@@ -147,7 +147,7 @@ impl Scene {
             writeln!(told, "     Warning: {warning}")?;
         }
         if !admission.allowed {
-            let name = format!("{}.{}.linkerd-linger.io", self.mode.as_str(), door.as_str());
+            let name = format!("{}.{}.linkerd-linger.io", self.mode.as_str(), kind.as_str());
             let message = format!("admission webhook \"{name}\" denied the request: {}", admission.message);
             for line in wrap(&message, 100) {
                 writeln!(told, "     {line}")?;

@@ -49,7 +49,7 @@ use crate::{
 };
 
 /// How many workloads are measured at once.
-const AT_ONCE: usize = 8;
+const MAX_CONCURRENT: usize = 8;
 /// How many connections are opened to each server.
 const CONNECTIONS: usize = 4;
 
@@ -283,7 +283,7 @@ async fn measure(
     args: &Args,
     unknown: Vec<Asked>,
 ) -> (Vec<ServerFact>, Vec<(Asked, String)>) {
-    let limit = Arc::new(Semaphore::new(AT_ONCE));
+    let limit = Arc::new(Semaphore::new(MAX_CONCURRENT));
     let all = unknown.len();
     let mut tasks = JoinSet::new();
     for asked in unknown {

@@ -220,10 +220,10 @@ fn placed(
 }
 
 /// The longest line that is shown, in characters: minified JSON is one line of many thousands.
-const LONGEST_LINE: usize = 160;
+const MAX_LINE_LEN: usize = 160;
 
 fn excerpt(line: &str) -> String {
-    match line.char_indices().nth(LONGEST_LINE) {
+    match line.char_indices().nth(MAX_LINE_LEN) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line.to_owned(),
     }
@@ -261,6 +261,6 @@ mod tests {
     fn a_line_of_minified_json_is_cut() {
         assert_eq!(excerpt("short"), "short");
         let cut = excerpt(&"ü".repeat(30_000));
-        assert_eq!((cut.chars().count(), cut.ends_with('…')), (LONGEST_LINE + 1, true));
+        assert_eq!((cut.chars().count(), cut.ends_with('…')), (MAX_LINE_LEN + 1, true));
     }
 }

@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// The most connections: a measurement must not be a load.
-const MOST_CONNECTIONS: usize = 8;
+const MAX_CONNECTIONS: usize = 8;
 /// The field manager of `--annotate`.
 const MANAGER: &str = "linkerd-linger-measure";
 
@@ -113,8 +113,8 @@ fn path(text: &str) -> Result<String, String> {
 
 fn connections(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(number @ 1..=MOST_CONNECTIONS) => Ok(number),
-        Ok(_) | Err(_) => Err(format!("it is no number from 1 to {MOST_CONNECTIONS}")),
+        Ok(number @ 1..=MAX_CONNECTIONS) => Ok(number),
+        Ok(_) | Err(_) => Err(format!("it is no number from 1 to {MAX_CONNECTIONS}")),
     }
 }
 

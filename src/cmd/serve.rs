@@ -14,7 +14,7 @@ use super::log::{self, LogFormat};
 use crate::{
     admission::{
         review,
-        serve::{self, CertificateFiles, CertificateSource, Clients, TlsVersion, Waits},
+        serve::{self, CertificateFiles, CertificateSource, Clients, Timeouts, TlsVersion},
     },
     base::shutdown::Signals,
     judgement::close_wait,
@@ -137,7 +137,7 @@ fn config(args: Args) -> serve::Config {
         policy: args.policy,
         facts: args.facts,
         init_image: args.init_image,
-        waits: Waits { shutdown_delay: args.shutdown_delay, drain: args.drain, ..Waits::default() },
+        timeouts: Timeouts { shutdown_delay: args.shutdown_delay, drain: args.drain, ..Timeouts::default() },
         review: review::review,
     }
 }
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn the_flags_and_the_library_agree_on_the_defaults() {
         let config = parse(&["--self-signed"]).unwrap();
-        assert_eq!(config.waits, Waits::default());
+        assert_eq!(config.timeouts, Timeouts::default());
         assert_eq!(config.tls_min, TlsVersion::V13);
         assert_eq!(config.listen.port(), 8443);
         assert_eq!(config.admin_listen.port(), 9990);
@@ -176,13 +176,13 @@ mod tests {
 
     #[test]
     fn an_idle_connection_outlives_that_of_the_api_server() {
-        assert!(Waits::default().idle >= Duration::from_secs(120));
+        assert!(Timeouts::default().idle >= Duration::from_secs(120));
     }
 
     #[test]
     fn stopping_fits_the_default_grace_period() {
-        let waits = Waits::default();
-        assert!(waits.shutdown_delay + waits.drain < Duration::from_secs(30));
+        let timeouts = Timeouts::default();
+        assert!(timeouts.shutdown_delay + timeouts.drain < Duration::from_secs(30));
     }
 
     #[test]

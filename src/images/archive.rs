@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// An archive of more entries than this is not read: `docker save` writes a few for each layer.
-const MOST_ENTRIES: usize = 100_000;
+const MAX_ENTRIES: usize = 100_000;
 
 /// What an OCI layout and an archive list their images in.
 const OCI_INDEX: &str = "index.json";
@@ -41,7 +41,7 @@ pub(super) enum ArchiveError {
     Read(#[from] io::Error),
     #[error("it is compressed; decompress it first, for example with gunzip or zstd -d")]
     Compressed,
-    #[error("it has more than {MOST_ENTRIES} entries")]
+    #[error("it has more than {MAX_ENTRIES} entries")]
     ManyEntries,
     #[error("it has neither {OCI_INDEX} nor {DOCKER_LIST}")]
     NoImages,
@@ -111,7 +111,7 @@ impl Archive {
     pub(super) fn open(path: &Path) -> Result<Self, ArchiveError> {
         let contents = Contents::open(path)?;
         let mut images = Vec::new();
-        let index = contents.read(OCI_INDEX, manifest::LONGEST).map(|json| manifest::parse(&json));
+        let index = contents.read(OCI_INDEX, manifest::MAX_LEN).map(|json| manifest::parse(&json));
         let has_index = match index {
             Ok(Ok(Manifest::Index(descriptors))) => {
                 images.extend(
@@ -126,7 +126,7 @@ impl Archive {
             Ok(Err(error)) => return Err(error.into()),
             Err(error) => return Err(error),
         };
-        match contents.read(DOCKER_LIST, manifest::LONGEST) {
+        match contents.read(DOCKER_LIST, manifest::MAX_LEN) {
             Ok(json) => {
                 let listed: Vec<DockerImage> = serde_json::from_slice(&json).map_err(ArchiveError::List)?;
                 for image in listed {
@@ -178,18 +178,18 @@ impl Archive {
 
     /// An image without a manifest has no digest but that of its config, which Docker calls the image's ID.
     fn of_config(&self, entry: &str) -> Result<ImageFacts, ArchiveError> {
-        let json = self.contents.read(entry, image_config::LONGEST)?;
+        let json = self.contents.read(entry, image_config::MAX_LEN)?;
         Ok(ImageFacts { digest: digest::of(&json), config: ImageConfig::parse(&json)?, doubt: None })
     }
 
     fn of_manifest(&self, top: &Descriptor, platform: &Platform) -> Result<ImageFacts, ArchiveError> {
         let mut descriptor = top.clone();
-        for _ in 0..manifest::DEEPEST {
-            let json = self.contents.blob(&descriptor.digest, manifest::LONGEST)?;
+        for _ in 0..manifest::MAX_DEPTH {
+            let json = self.contents.blob(&descriptor.digest, manifest::MAX_LEN)?;
             match manifest::parse(&json)? {
                 Manifest::Index(manifests) => descriptor = manifest::choose(&manifests, platform)?.clone(),
                 Manifest::Config(config) => {
-                    let json = self.contents.blob(&config.digest, image_config::LONGEST)?;
+                    let json = self.contents.blob(&config.digest, image_config::MAX_LEN)?;
                     return Ok(ImageFacts {
                         digest: top.digest.clone(),
                         config: ImageConfig::parse(&json)?,
@@ -246,7 +246,7 @@ impl Contents {
         let mut entries = HashMap::new();
         let mut archive = tar::Archive::new(file);
         for (number, entry) in archive.entries_with_seek()?.enumerate() {
-            if number >= MOST_ENTRIES {
+            if number >= MAX_ENTRIES {
                 return Err(ArchiveError::ManyEntries);
             }
             let entry = entry?;
@@ -428,7 +428,7 @@ mod tests {
 
     #[test]
     fn a_config_that_is_too_long_is_refused() {
-        let config = ("ab.json".to_owned(), vec![b' '; image_config::LONGEST + 1]);
+        let config = ("ab.json".to_owned(), vec![b' '; image_config::MAX_LEN + 1]);
         let (_directory, path) = write_tar(&[config, docker("ab.json", "cart:3")]);
         assert_eq!(find(&path, "cart:3"), "! ab.json has 1048577 bytes; at most 1048576 are read");
     }

@@ -14,7 +14,7 @@ use super::credentials;
 /// Where Docker has the certificates of registries on a node.
 const OF_SYSTEM: &str = "/etc/docker/certs.d";
 /// The longest file that is read: the bundles of distributions have a quarter of this.
-const LONGEST: u64 = 1 << 20;
+const MAX_LEN: u64 = 1 << 20;
 
 /// A file with certificates.
 #[derive(Debug)]
@@ -54,8 +54,8 @@ fn in_directories(directories: &[PathBuf], host: &str) -> Result<Vec<Authority>,
         paths.sort();
         for path in paths {
             let length = fs::metadata(&path).map_err(|error| failed(&path, &error))?.len();
-            if length > LONGEST {
-                return Err(format!("{} has more than {LONGEST} bytes", path.display()));
+            if length > MAX_LEN {
+                return Err(format!("{} has more than {MAX_LEN} bytes", path.display()));
             }
             let pem = fs::read(&path).map_err(|error| failed(&path, &error))?;
             authorities.push(Authority { path, pem });

@@ -25,7 +25,7 @@ use crate::base::text::nullable;
 /// The longest wait for a credential helper, which may have to ask a cloud.
 const HELPER_TIMEOUT: Duration = Duration::from_secs(15);
 /// The longest output of a helper: a token has a few KiB.
-const LONGEST_OUTPUT: u64 = 256 << 10;
+const MAX_OUTPUT_LEN: u64 = 256 << 10;
 /// The key of Docker Hub (docker/cli `registry.IndexServer`).
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 /// The user name with which helpers give an identity token in place of a password.
@@ -185,7 +185,7 @@ async fn ask(name: &str, key: &str, longest: Duration) -> Result<Stored, String>
         }
         let mut output = String::new();
         if let Some(stdout) = child.stdout.take() {
-            stdout.take(LONGEST_OUTPUT).read_to_string(&mut output).await?;
+            stdout.take(MAX_OUTPUT_LEN).read_to_string(&mut output).await?;
         }
         Ok::<_, io::Error>((child.wait().await?, output))
     };

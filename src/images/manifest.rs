@@ -8,10 +8,10 @@ use super::platform::Platform;
 use crate::{base::text::nullable, workload::image_config};
 
 /// The longest manifest or index that is read (OCI distribution-spec, "Pushing Manifests": registries take 4 MiB).
-pub(super) const LONGEST: usize = 4 << 20;
+pub(super) const MAX_LEN: usize = 4 << 20;
 
 /// More indexes than this nobody nests.
-pub(super) const DEEPEST: usize = 4;
+pub(super) const MAX_DEPTH: usize = 4;
 
 /// The media types of the manifests and indexes that we read.
 pub(super) const TYPES: [&str; 4] = [
@@ -72,9 +72,9 @@ pub(super) enum ManifestError {
     Empty,
     #[error("it has no image for {wanted}; it has {}", found.join(", "))]
     NoPlatform { wanted: Platform, found: Vec<String> },
-    #[error("the image config has {0} bytes; at most {longest} are read", longest = image_config::LONGEST)]
+    #[error("the image config has {0} bytes; at most {longest} are read", longest = image_config::MAX_LEN)]
     LongConfig(u64),
-    #[error("its indexes are nested more than {DEEPEST} levels deep")]
+    #[error("its indexes are nested more than {MAX_DEPTH} levels deep")]
     TooDeep,
 }
 
@@ -100,7 +100,7 @@ pub(super) fn parse(json: &[u8]) -> Result<Manifest, ManifestError> {
             if !known {
                 return Err(ManifestError::NoImage(config.media_type));
             }
-            if config.size > image_config::LONGEST as u64 {
+            if config.size > image_config::MAX_LEN as u64 {
                 return Err(ManifestError::LongConfig(config.size));
             }
             Ok(Manifest::Config(config))

@@ -48,7 +48,7 @@ use crate::{
 /// The longest wait for a connection: a host that does not answer is not there.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long an image waits in all for a registry that limits its clients.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+const MAX_WAIT: Duration = Duration::from_secs(30);
 /// The wait where such a registry does not name one.
 const USUAL_WAIT: Duration = Duration::from_secs(2);
 /// How often an image is asked for again after such a wait.
@@ -217,11 +217,11 @@ impl Registries {
                 Err(Fault::Limited(wait)) => wait.unwrap_or(USUAL_WAIT),
             };
             waited += wait;
-            if waited > LONGEST_WAIT {
+            if waited > MAX_WAIT {
                 return Err(silent(Silence::new(format!(
                     "it limits its clients (429 Too Many Requests) and asks to wait {}; at most {} are waited",
                     show(wait),
-                    show(LONGEST_WAIT)
+                    show(MAX_WAIT)
                 ))));
             }
             sleep(wait).await;
@@ -281,7 +281,7 @@ impl Session<'_> {
             Resolved::Digest(digest) => (self.manifest(&digest).await?, digest),
             Resolved::Unsaid => self.pull(self.reference).await?,
         };
-        for _ in 0..manifest::DEEPEST {
+        for _ in 0..manifest::MAX_DEPTH {
             match manifest::parse(&json).map_err(of_manifest)? {
                 Manifest::Index(manifests) => {
                     let chosen =
@@ -361,7 +361,7 @@ impl Session<'_> {
             status if status.is_server_error() => Err(unexpected(status.as_u16())),
             status if status.is_success() => {
                 let length = header(CONTENT_LENGTH.as_str()).and_then(|length| length.parse::<u64>().ok());
-                if length.is_some_and(|length| length > manifest::LONGEST as u64) {
+                if length.is_some_and(|length| length > manifest::MAX_LEN as u64) {
                     return Err(long_manifest());
                 }
                 let digest = header(DIGEST).filter(|digest| digest::hex(digest).is_some());
@@ -375,7 +375,7 @@ impl Session<'_> {
     /// A manifest or an index by its digest.
     async fn manifest(&mut self, digest: &str) -> Result<Vec<u8>, Fault> {
         let cache = &self.registries.cache;
-        if let Some(json) = cache.get(digest, manifest::LONGEST) {
+        if let Some(json) = cache.get(digest, manifest::MAX_LEN) {
             return Ok(json);
         }
         let (json, _) = self.pull(&self.reference.clone_with_digest(digest.to_owned())).await?;
@@ -391,7 +391,7 @@ impl Session<'_> {
             let pulled = client.pull_manifest_raw(reference, auth, &TYPES).await;
             let (json, digest) = pulled
                 .map_err(|error| of_client(error, self.reference.resolve_registry(), unusable.as_deref()))?;
-            if json.len() > manifest::LONGEST { Err(long_manifest()) } else { Ok((json.to_vec(), digest)) }
+            if json.len() > manifest::MAX_LEN { Err(long_manifest()) } else { Ok((json.to_vec(), digest)) }
         };
         self.within(request).await
     }
@@ -399,7 +399,7 @@ impl Session<'_> {
     /// A config by its digest.
     async fn config(&mut self, digest: &str) -> Result<Vec<u8>, Fault> {
         let cache = &self.registries.cache;
-        if let Some(json) = cache.get(digest, image_config::LONGEST) {
+        if let Some(json) = cache.get(digest, image_config::MAX_LEN) {
             return Ok(json);
         }
         self.authorize().await?;
@@ -432,7 +432,7 @@ fn of_manifest(error: ManifestError) -> Fault {
 }
 
 fn long_manifest() -> Fault {
-    let message = format!("its manifest has more than {} bytes", manifest::LONGEST);
+    let message = format!("its manifest has more than {} bytes", manifest::MAX_LEN);
     Fault::image(message, "check the name of the image")
 }
 
@@ -450,9 +450,9 @@ struct Bounded(Vec<u8>);
 
 impl AsyncWrite for Bounded {
     fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if self.0.len() + bytes.len() > image_config::LONGEST {
+        if self.0.len() + bytes.len() > image_config::MAX_LEN {
             let message =
-                format!("the image config has more than {} bytes, and is not read", image_config::LONGEST);
+                format!("the image config has more than {} bytes, and is not read", image_config::MAX_LEN);
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::FileTooLarge, message)));
         }
         self.0.extend_from_slice(bytes);
@@ -496,7 +496,7 @@ mod tests {
         use tokio::io::AsyncWriteExt;
 
         let mut config = Bounded(Vec::new());
-        config.write_all(&vec![0; image_config::LONGEST]).await.unwrap();
+        config.write_all(&vec![0; image_config::MAX_LEN]).await.unwrap();
         let error = config.write_all(&[0]).await.unwrap_err();
         assert_eq!(error.to_string(), "the image config has more than 1048576 bytes, and is not read");
     }

@@ -55,7 +55,7 @@ pub fn page(rule: RuleId) -> &'static str {
 
 /// How many findings of one rule are told of one object. Pods that people write have a handful; what anybody may send
 /// in the megabytes of a review must not become a hundred times as much.
-const MOST_FINDINGS: usize = 100;
+const MAX_FINDINGS: usize = 100;
 
 /// What a rule looks at.
 struct Case<'a> {
@@ -77,8 +77,7 @@ pub struct Inspected {
 pub fn inspect<'a>(survey: &'a Survey<'a, 'a>, policy: &Policy) -> Inspected {
     let plan = close_wait::plan(survey, &policy.close_wait);
     let case = Case { survey, plan: &plan, tolerance: policy.tolerance };
-    let findings =
-        RULES.iter().flat_map(|rule| (rule.check)(&case).into_iter().take(MOST_FINDINGS)).collect();
+    let findings = RULES.iter().flat_map(|rule| (rule.check)(&case).into_iter().take(MAX_FINDINGS)).collect();
     Inspected { findings, plan }
 }
 

@@ -10,10 +10,10 @@ use std::{
 
 /// How many instants are played at most; a hyperperiod of periods that people write is far shorter, and a longer one
 /// is judged by its beginning.
-const MOST_INSTANTS: usize = 10_000;
+const MAX_INSTANTS: usize = 10_000;
 /// How many probes of one port are played at most. A pod that people write has a handful; of more than these, each
 /// period is still judged by itself.
-const MOST_PROBES: usize = 32;
+const MAX_PROBES: usize = 32;
 
 /// What playing may still cost for one pod, in steps: a period looked at, or a connection used, at one instant.
 ///
@@ -54,7 +54,7 @@ pub struct Gap {
 /// requests share one (`shared`, HTTP/2).
 pub fn gaps(periods: &[Duration], shared: bool, budget: &mut Budget) -> BTreeSet<Gap> {
     let mut gaps = BTreeSet::new();
-    if periods.len() > MOST_PROBES {
+    if periods.len() > MAX_PROBES {
         return gaps;
     }
     // Equal periods always coincide: each is looked at once, and counts as often as it is there.
@@ -65,7 +65,7 @@ pub fn gaps(periods: &[Duration], shared: bool, budget: &mut Budget) -> BTreeSet
     let mut last_at_depth: Vec<u64> = vec![0; if shared { 1 } else { streams.values().sum() }];
     let end = streams.keys().copied().fold(1, lcm);
     let mut now = 0;
-    for _ in 0..MOST_INSTANTS {
+    for _ in 0..MAX_INSTANTS {
         let Some(next) = streams.keys().map(|period| (now / period + 1).saturating_mul(*period)).min() else {
             break;
         };
@@ -124,8 +124,8 @@ mod tests {
 
     #[test]
     fn too_many_probes_are_not_played() {
-        let periods = [Duration::from_secs(1); MOST_PROBES + 1];
-        assert_eq!(gaps(&periods[..MOST_PROBES], false, &mut Budget::default()).len(), MOST_PROBES);
+        let periods = [Duration::from_secs(1); MAX_PROBES + 1];
+        assert_eq!(gaps(&periods[..MAX_PROBES], false, &mut Budget::default()).len(), MAX_PROBES);
         assert_eq!(gaps(&periods, false, &mut Budget::default()).len(), 0);
     }
 

@@ -123,7 +123,7 @@ impl<V: Fn(&str) -> Option<Result<String, String>>> Told<'_, V> {
         };
         Some(match proxy_duration(&value) {
             Some(timeout) => Ok(PoolIdle { timeout, from: PoolFrom::Env(name) }),
-            None => Err(PoolFrom::Bad { name, value: value.chars().take(MOST_SHOWN).collect() }),
+            None => Err(PoolFrom::Bad { name, value: value.chars().take(MAX_SHOWN).collect() }),
         })
     }
 
@@ -175,7 +175,7 @@ impl<V: Fn(&str) -> Option<Result<String, String>>> Told<'_, V> {
 }
 
 /// How much of a bad value is shown.
-const MOST_SHOWN: usize = 30;
+const MAX_SHOWN: usize = 30;
 
 /// The variable that sets the pool's timeout in this version.
 pub fn knob(version: Option<Version>, line: Option<Line>) -> &'static str {

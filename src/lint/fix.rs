@@ -39,7 +39,7 @@ pub struct Change {
 const TIMEOUTS: [u64; 7] = [75, 90, 120, 180, 300, 620, 3600];
 
 /// How far from its value a period may go, in seconds.
-const FARTHEST: u64 = 30;
+const MAX_DISTANCE: u64 = 30;
 
 /// The period that a probe has without `periodSeconds` (kubernetes `pkg/apis/core/v1/defaults.go`).
 const DEFAULT_PERIOD: u64 = 10;
@@ -122,7 +122,7 @@ fn periods(finding: &Finding, object: &Value) -> Vec<Proposal> {
         if same { vec![probes] } else { probes.into_iter().map(|probe| vec![probe]).collect() };
     let mut proposals = Vec::new();
     // A longer period first: with a shorter one the same number of failures restarts a container sooner.
-    for distance in 1..=FARTHEST {
+    for distance in 1..=MAX_DISTANCE {
         for set in &sets {
             for longer in [true, false] {
                 let change = |(at, set): &(&PointerBuf, Option<u64>)| {

@@ -9,7 +9,7 @@ mod wrappers;
 use std::sync::Arc;
 
 pub(super) use self::wrappers::Launch;
-use self::wrappers::{BITNAMI, DEEPEST};
+use self::wrappers::{BITNAMI, MAX_DEPTH};
 use crate::workload::{
     environment::{Environment, TOO_LONG},
     image_config::{ImageConfig, ImageFacts},
@@ -132,7 +132,7 @@ pub(super) fn has_entrypoint(container: &Container<'_>, image: Option<&ImageFact
 
 /// Takes every wrapper off a command line.
 pub(super) fn unwrap(mut launch: Launch) -> Result<Launch, String> {
-    for _ in 0..DEEPEST {
+    for _ in 0..MAX_DEPTH {
         let Some(first) = launch.words.first() else { return Ok(launch) };
         let path = first.known()?;
         let program = basename(path).to_owned();

@@ -186,8 +186,8 @@ fn is_of_pod(at: &str) -> bool {
 
 /// A single-line string.
 fn printable(text: &str) -> String {
-    const LONGEST: usize = 300;
-    text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    const MAX_LEN: usize = 300;
+    text.chars().take(MAX_LEN).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 impl fmt::Display for Evidence {

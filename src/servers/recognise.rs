@@ -383,10 +383,10 @@ fn nothing(image: &Image<'_>, program: &Program, names_program: bool) -> String 
 
 /// Keeps a message readable.
 pub(super) fn shorten(text: &str) -> String {
-    const LONGEST: usize = 60;
-    if text.chars().count() <= LONGEST {
+    const MAX_LEN: usize = 60;
+    if text.chars().count() <= MAX_LEN {
         return text.to_owned();
     }
-    let head: String = text.chars().take(LONGEST).collect();
+    let head: String = text.chars().take(MAX_LEN).collect();
     format!("{head}...")
 }

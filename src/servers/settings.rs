@@ -65,7 +65,7 @@ pub(super) struct Reader<'a, 'c> {
 }
 
 /// More words than this nobody puts into a variable.
-const MOST_WORDS: usize = 4096;
+const MAX_WORDS: usize = 4096;
 
 impl<'a, 'c> Reader<'a, 'c> {
     const fn environment(&self) -> &Environment {
@@ -144,7 +144,7 @@ impl<'a, 'c> Reader<'a, 'c> {
         Some(match word.known() {
             Err(_) => vec![word.into_owned()],
             Ok(text) => match shlex::split(text) {
-                Some(parts) if parts.len() > MOST_WORDS => {
+                Some(parts) if parts.len() > MAX_WORDS => {
                     vec![Word::unknown(format!("{name} is too long to follow"), at())]
                 }
                 Some(parts) => parts.iter().map(|part| Word::text(part, at())).collect(),

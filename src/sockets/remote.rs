@@ -45,9 +45,9 @@ const DEBUG_LIFETIME: &str = "15m";
 const START: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(250);
 /// How many programs run at once.
-const AT_ONCE: usize = 16;
+const MAX_CONCURRENT: usize = 16;
 /// How many pods of a node are asked for by their UIDs; for more, all are read.
-const MOST_UIDS: usize = 100;
+const MAX_UIDS: usize = 100;
 
 /// Which pods.
 #[derive(Clone, Debug, Default)]
@@ -225,7 +225,7 @@ pub async fn read_targets(
     mut progress: impl FnMut(usize, usize),
 ) -> Report<'static> {
     let all = targets.len();
-    let limit = Arc::new(Semaphore::new(AT_ONCE));
+    let limit = Arc::new(Semaphore::new(MAX_CONCURRENT));
     let mut tasks: JoinSet<(usize, Report<'static>)> = JoinSet::new();
     let mut nodes: BTreeMap<String, Vec<Target>> = BTreeMap::new();
     let mut report = Report::default();
@@ -316,7 +316,7 @@ async fn read_alone(cluster: &Cluster, target: &Target, debug_image: Option<&str
 /// Reads the pods of a node from the pod of `install --sockets` on it.
 async fn read_node(cluster: &Cluster, agent: &str, targets: &[Target]) -> Report<'static> {
     let mut flags = vec!["--node".to_owned()];
-    if targets.len() <= MOST_UIDS {
+    if targets.len() <= MAX_UIDS {
         flags.extend(targets.iter().flat_map(|target| ["--pod-uid".to_owned(), target.uid.clone()]));
     }
     let read = async {

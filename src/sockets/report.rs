@@ -8,9 +8,9 @@ use super::{Side, State};
 use crate::base::plural::count;
 
 /// More rows than this nobody reads of one namespace.
-const MOST_ROWS: usize = 20;
+const MAX_ROWS: usize = 20;
 /// More pods than this no node runs; kubelet's default is 110.
-const MOST_PODS: usize = 500;
+const MAX_PODS: usize = 500;
 
 /// Everything that was read. Its JSON is what one linkerd-linger reads from another through the API server.
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -188,7 +188,7 @@ fn rows(text: &mut String, sockets: &[SocketReport<'_>]) {
             seconds(forgotten),
         ]
     };
-    let rows: Vec<_> = std::iter::once(head).chain(sockets.iter().take(MOST_ROWS).map(row)).collect();
+    let rows: Vec<_> = std::iter::once(head).chain(sockets.iter().take(MAX_ROWS).map(row)).collect();
     let widths: Vec<usize> =
         (0..7).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
     for row in &rows {
@@ -196,8 +196,8 @@ fn rows(text: &mut String, sockets: &[SocketReport<'_>]) {
             row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}", width = *width)).collect();
         let _ = writeln!(text, "  {}", cells.join("  ").trim_end());
     }
-    if sockets.len() > MOST_ROWS {
-        let _ = writeln!(text, "  ... and {} more; -o json shows all", sockets.len() - MOST_ROWS);
+    if sockets.len() > MAX_ROWS {
+        let _ = writeln!(text, "  ... and {} more; -o json shows all", sockets.len() - MAX_ROWS);
     }
 }
 
@@ -211,7 +211,7 @@ pub fn prometheus(report: &Report<'_>) -> String {
             let _ = writeln!(text, "{name}{line}");
         }
     };
-    let pods: Vec<_> = report.namespaces.iter().take(MOST_PODS).collect();
+    let pods: Vec<_> = report.namespaces.iter().take(MAX_PODS).collect();
     let label = |namespace: &NamespaceReport<'_>| {
         let name = namespace.pod.as_deref().unwrap_or_default();
         let uid = namespace.pod_uid.as_deref().map_or_else(|| namespace.inode.to_string(), str::to_owned);

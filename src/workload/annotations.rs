@@ -33,7 +33,7 @@ pub const LINKERD_CLOSE_WAIT_TIMEOUT: &str = "config.linkerd.io/close-wait-timeo
 pub const ALL: [&str; 4] = [IDLE_TIMEOUT, CLOSE_WAIT_TIMEOUT, TRAFFIC_PERIOD, EXEMPT];
 
 /// The most periods of [`TRAFFIC_PERIOD`]: each is held against each container.
-const MOST_PERIODS: usize = 16;
+const MAX_PERIODS: usize = 16;
 
 /// What the annotations of a pod say.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -192,9 +192,9 @@ fn periods(text: &str) -> Read<Vec<Duration>> {
         if periods.contains(&period) {
             continue;
         }
-        if periods.len() == MOST_PERIODS {
+        if periods.len() == MAX_PERIODS {
             return Err((
-                format!("it has more than {MOST_PERIODS} periods"),
+                format!("it has more than {MAX_PERIODS} periods"),
                 "name the shortest ones".to_owned(),
             ));
         }

@@ -13,7 +13,7 @@ use std::{
 use crate::workload::{
     context::Context,
     pod::{Container, EnvVar, ValueFrom},
-    word::{LONGEST, Piece, Place, Word, cut},
+    word::{MAX_LEN, Piece, Place, Word, cut},
 };
 
 /// Bytes of words, variables and scripts that we follow in a pod: what Linux gives a program for its arguments and
@@ -250,7 +250,7 @@ impl Environment {
 
     /// Kubelet's expansion: `$(VAR)` is the variable's value, `$$` a dollar sign; an unknown name stays as written.
     pub(crate) fn expand(&self, text: &str, at: Place) -> Word {
-        if text.len() > LONGEST {
+        if text.len() > MAX_LEN {
             return Word::text(text, at);
         }
         let mut pieces = Vec::new();

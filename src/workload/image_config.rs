@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::base::text::nullable;
 
 /// The longest config that is read: those of real images have a few KiB, most of it the history of their layers.
-pub const LONGEST: usize = 1 << 20;
+pub const MAX_LEN: usize = 1 << 20;
 
 /// The fields of an image's config that decide what runs.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -32,8 +32,8 @@ pub struct ImageConfig {
 /// Why a config cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageConfigError {
-    /// It is longer than [`LONGEST`].
-    #[error("the image config has {0} bytes; at most {LONGEST} are read")]
+    /// It is longer than [`MAX_LEN`].
+    #[error("the image config has {0} bytes; at most {MAX_LEN} are read")]
     TooLong(usize),
     /// It is not the JSON of a config.
     #[error("the image config is not valid")]
@@ -70,7 +70,7 @@ impl ImageConfig {
     ///
     /// When the text is too long, or not the JSON of an image config.
     pub fn parse(json: &[u8]) -> Result<Self, ImageConfigError> {
-        if json.len() > LONGEST {
+        if json.len() > MAX_LEN {
             return Err(ImageConfigError::TooLong(json.len()));
         }
         let RawImage { config } = serde_json::from_slice(json).map_err(ImageConfigError::Invalid)?;
@@ -174,7 +174,7 @@ mod tests {
     #[rstest]
     #[case::no_json(b"not JSON".to_vec(), "the image config is not valid")]
     #[case::other_type(br#"{"config": {"Cmd": "nginx"}}"#.to_vec(), "the image config is not valid")]
-    #[case::too_long(vec![b' '; LONGEST + 1], "the image config has 1048577 bytes; at most 1048576 are read")]
+    #[case::too_long(vec![b' '; MAX_LEN + 1], "the image config has 1048577 bytes; at most 1048576 are read")]
     fn what_is_no_config_is_refused(#[case] json: Vec<u8>, #[case] message: &str) {
         assert_eq!(ImageConfig::parse(&json).unwrap_err().to_string(), message);
     }

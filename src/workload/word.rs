@@ -75,13 +75,13 @@ pub(crate) struct Word {
 
 /// No program starts with a longer argument or variable: MAX_ARG_STRLEN in Linux's include/uapi/linux/binfmts.h, where
 /// pages have 4 KiB.
-pub(crate) const LONGEST: usize = 128 << 10;
+pub(crate) const MAX_LEN: usize = 128 << 10;
 
 /// Nobody writes a word with more parts; it bounds what the parts that we do not know cost.
-const MOST_PIECES: usize = 256;
+const MAX_PIECES: usize = 256;
 
 /// A reason may quote a name of any length, and is cut to this many characters.
-const LONGEST_REASON: usize = 250;
+const MAX_REASON_LEN: usize = 250;
 
 impl Word {
     /// A word of these parts; unknown as a whole when they are too long or too many. There is no other way to make or
@@ -91,13 +91,13 @@ impl Word {
         let mut length = 0;
         for piece in pieces {
             let piece = match piece {
-                Piece::Unknown(why) if why.len() > LONGEST_REASON => {
-                    Piece::Unknown(cut(&why, LONGEST_REASON))
+                Piece::Unknown(why) if why.len() > MAX_REASON_LEN => {
+                    Piece::Unknown(cut(&why, MAX_REASON_LEN))
                 }
                 piece => piece,
             };
             length += piece.len();
-            if length > LONGEST || word.pieces.len() > MOST_PIECES {
+            if length > MAX_LEN || word.pieces.len() > MAX_PIECES {
                 word.pieces = vec![Piece::Unknown("a word is too long to start a program with".to_owned())];
                 return word;
             }

@@ -14,7 +14,7 @@ const NEAR: Duration = Duration::from_millis(500);
 /// How far apart two answers of different kinds are.
 const APART: Duration = Duration::from_secs(1);
 /// The longest timeout that is measured at all.
-pub(crate) const LONGEST: Duration = Duration::from_secs(180);
+pub(crate) const MAX_LEN: Duration = Duration::from_secs(180);
 
 /// What `explain` says.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -120,14 +120,14 @@ fn distance(says: &Expected, closed: Closed) -> Duration {
             first.saturating_sub(time).max(time.saturating_sub(*last))
         }
         // Longer than anybody waits here: it is open, as it should be.
-        (Expected::ClosesAfter(first, _), Closed::Open(time)) if *first > LONGEST && time < *first => {
+        (Expected::ClosesAfter(first, _), Closed::Open(time)) if *first > MAX_LEN && time < *first => {
             Duration::ZERO
         }
         (Expected::ClosesAfter(_, last), Closed::Open(time)) => time.saturating_sub(*last).max(APART),
         (Expected::ClosesEachResponse, Closed::After(time)) => time,
         (Expected::ClosesEachResponse, Closed::Open(time)) => time.max(APART),
         (Expected::NeverCloses, Closed::Open(_)) | (Expected::Unknown(_), _) => Duration::ZERO,
-        (Expected::NeverCloses, Closed::After(_)) => LONGEST,
+        (Expected::NeverCloses, Closed::After(_)) => MAX_LEN,
     }
 }
 

@@ -10,7 +10,7 @@ use rcgen::{
 
 pub use super::material::Authority;
 use super::{
-    BACKDATED,
+    BACKDATING,
     material::{Certificate, Leaf, Stored},
 };
 use crate::base::names;
@@ -50,7 +50,7 @@ pub(super) fn issuer(stored: &Stored) -> Result<Issuer<'static, KeyPair>, IssueE
 ///
 /// When no key can be made.
 pub fn authority(lifetime: SignedDuration, now: Timestamp) -> Result<Authority, IssueError> {
-    let mut params = dated(CertificateParams::new(vec![])?, lifetime, now);
+    let mut params = with_validity(CertificateParams::new(vec![])?, lifetime, now);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.use_authority_key_identifier_extension = true;
@@ -74,7 +74,7 @@ pub fn leaf(
     now: Timestamp,
 ) -> Result<Leaf, IssueError> {
     let names: Vec<_> = names.iter().map(|name| name.as_ref().to_owned()).collect();
-    let mut params = dated(CertificateParams::new(names)?, lifetime, now);
+    let mut params = with_validity(CertificateParams::new(names)?, lifetime, now);
     // Verifiers look at the names only; the common name must be short, which a service's name need not be.
     params.distinguished_name.push(DnType::CommonName, "linkerd-linger");
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -91,7 +91,7 @@ pub fn leaf(
 /// # Errors
 ///
 /// When a name cannot be one, or no key can be made.
-pub fn once(
+pub fn leaf_and_authority(
     names: &[impl AsRef<str>],
     lifetime: SignedDuration,
     now: Timestamp,
@@ -102,11 +102,15 @@ pub fn once(
     Ok((authority.certificate, leaf))
 }
 
-fn dated(mut params: CertificateParams, lifetime: SignedDuration, now: Timestamp) -> CertificateParams {
+fn with_validity(
+    mut params: CertificateParams,
+    lifetime: SignedDuration,
+    now: Timestamp,
+) -> CertificateParams {
     let epoch = date_time_ymd(1970, 1, 1);
     let seconds =
         |moment: Timestamp| Duration::from_secs(u64::try_from(moment.as_second()).unwrap_or_default());
-    params.not_before = epoch + seconds(now - BACKDATED);
+    params.not_before = epoch + seconds(now - BACKDATING);
     params.not_after = epoch + seconds(now + lifetime);
     params
 }

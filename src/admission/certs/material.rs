@@ -87,24 +87,24 @@ impl Certificate {
     }
 
     /// Whether a private key is its own.
-    fn owns(&self, key: &KeyPair) -> bool {
+    fn has_public_key_of(&self, key: &KeyPair) -> bool {
         let parsed = X509Certificate::from_der(&self.der);
         parsed.is_ok_and(|(_, parsed)| parsed.public_key().raw == key.subject_public_key_info())
     }
 
     /// The part of its life that is left; negative when it has ended.
-    pub fn left(&self, now: Timestamp) -> f64 {
+    pub fn remaining_fraction(&self, now: Timestamp) -> f64 {
         let seconds = |until: Timestamp, from: Timestamp| until.duration_since(from).as_secs_f64();
         seconds(self.not_after, now) / seconds(self.not_after, self.not_before).max(1.0)
     }
 
     /// Whether it is not valid yet.
-    pub fn is_early(&self, now: Timestamp) -> bool {
+    pub fn is_not_yet_valid(&self, now: Timestamp) -> bool {
         now < self.not_before
     }
 
     /// Whether a client that trusts this authority accepts `leaf` for `name`.
-    pub fn vouches_for(&self, leaf: &Self, name: &str, now: Timestamp) -> bool {
+    pub fn is_issuer_of(&self, leaf: &Self, name: &str, now: Timestamp) -> bool {
         verify([self], std::slice::from_ref(leaf), name, now).is_ok()
     }
 }
@@ -233,14 +233,14 @@ impl Stored {
         let (Some(issuing), Some(key)) = (self.issuing(), &self.authority_key) else { return false };
         issuing.is_valid(now)
             && !issuing.is_due(now)
-            && KeyPair::from_pem(key).is_ok_and(|key| issuing.owns(&key))
+            && KeyPair::from_pem(key).is_ok_and(|key| issuing.has_public_key_of(&key))
     }
 
     /// Whether the serving certificate is by the authority that issues, holds every name, and is not due.
     pub(super) fn leaf_is_good(&self, names: &[&str], now: Timestamp) -> bool {
         let (Some(issuing), Some(leaf)) = (self.issuing(), &self.leaf) else { return false };
         !leaf.certificate.is_due(now)
-            && KeyPair::from_pem(&leaf.key).is_ok_and(|key| leaf.certificate.owns(&key))
-            && names.iter().all(|name| issuing.vouches_for(&leaf.certificate, name, now))
+            && KeyPair::from_pem(&leaf.key).is_ok_and(|key| leaf.certificate.has_public_key_of(&key))
+            && names.iter().all(|name| issuing.is_issuer_of(&leaf.certificate, name, now))
     }
 }

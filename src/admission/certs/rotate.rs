@@ -22,17 +22,17 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use super::{
-    Certificate, Observed, PROPAGATION, Published, Step, Stored, Trust, issue::IssueError, next, renewed,
-    watch,
+    Certificate, Observed, PROPAGATION, Published, Step, Stored, Trust, issue::IssueError, next, renew,
+    track_trust,
 };
 use crate::{
-    admission::review::Door,
+    admission::review::WebhookKind,
     base::{errors::describe, names, pem},
 };
 
 /// How long to wait for what.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Waits {
+pub struct Timeouts {
     /// For all of it.
     pub deadline: Duration,
     /// Until the API server is asked again.
@@ -41,7 +41,7 @@ pub struct Waits {
     pub propagation: Duration,
 }
 
-impl Default for Waits {
+impl Default for Timeouts {
     fn default() -> Self {
         Self {
             deadline: Duration::from_secs(5 * 60),
@@ -95,63 +95,64 @@ pub enum RotateError {
 pub async fn rotate(
     client: Client,
     clock: impl Fn() -> Timestamp,
-    waits: Waits,
+    timeouts: Timeouts,
 ) -> Result<Vec<Step>, RotateError> {
     let mut run = Run {
         cluster: Cluster::new(client),
-        waits,
+        timeouts,
         trust: None,
         done: vec![],
-        trying: "reach the API server".to_owned(),
+        current_operation: "reach the API server".to_owned(),
     };
-    match timeout(waits.deadline, run.until_done(clock)).await {
+    match timeout(timeouts.deadline, run.until_done(clock)).await {
         Ok(Ok(())) => Ok(run.done),
         Ok(Err(error)) => Err(error),
-        Err(_) => Err(RotateError::Deadline { after: waits.deadline, what: run.trying }),
+        Err(_) => Err(RotateError::Deadline { after: timeouts.deadline, what: run.current_operation }),
     }
 }
 
 struct Run {
     cluster: Cluster,
-    waits: Waits,
+    timeouts: Timeouts,
     trust: Option<Trust>,
     done: Vec<Step>,
-    trying: String,
+    current_operation: String,
 }
 
 impl Run {
     async fn until_done(&mut self, clock: impl Fn() -> Timestamp) -> Result<(), RotateError> {
         loop {
-            let Some(seen) = self.look().await? else { continue };
+            let Some(observation) = self.observe().await? else { continue };
             let now = clock();
-            self.trust = watch(self.trust.take(), &seen.observed, now);
-            let step = next(&seen.observed, self.trust.as_ref(), self.waits.propagation, now);
+            self.trust = track_trust(self.trust.take(), &observation.observed, now);
+            let step = next(&observation.observed, self.trust.as_ref(), self.timeouts.propagation, now);
             match &step {
                 Step::Done => return Ok(()),
                 Step::AwaitPropagation(rest) => {
-                    "wait until every API server knows the new authority".clone_into(&mut self.trying);
+                    "wait until every API server knows the new authority"
+                        .clone_into(&mut self.current_operation);
                     info!(?rest, "waiting until every API server knows the new authority");
                     sleep(*rest).await;
                 }
                 Step::AwaitConfiguration(configuration) => {
-                    self.trying = format!(
+                    self.current_operation = format!(
                         "find the {} {}",
                         configuration.configuration(),
                         names::WEBHOOK_CONFIGURATION
                     );
                     info!(kind = configuration.configuration(), "waiting for the webhook configuration");
-                    sleep(self.waits.retry).await;
+                    sleep(self.timeouts.retry).await;
                 }
                 Step::RenewAuthority { .. } | Step::RenewLeaf => {
-                    self.trying = format!("write the Secret {}", names::CERTIFICATE_SECRET);
-                    let renewed = renewed(seen.observed.stored.as_ref(), &step, now)?;
-                    let written = self.cluster.store(seen.secret, &renewed).await;
+                    self.current_operation = format!("write the Secret {}", names::CERTIFICATE_SECRET);
+                    let renew = renew(observation.observed.stored.as_ref(), &step, now)?;
+                    let written = self.cluster.store(observation.secret, &renew).await;
                     self.record(written, step, "wrote the Secret").await?;
                 }
                 Step::Publish { configuration, bundle } => {
                     let (configuration, bundle) = (*configuration, bundle.clone());
-                    self.trying = format!("patch the {}", configuration.configuration());
-                    let written = self.cluster.publish(configuration, &seen, &bundle).await;
+                    self.current_operation = format!("patch the {}", configuration.configuration());
+                    let written = self.cluster.publish(configuration, &observation, &bundle).await;
                     self.record(written, step, "published the authorities").await?;
                 }
             }
@@ -159,15 +160,15 @@ impl Run {
     }
 
     /// What there is, or nothing if the API server should be asked again.
-    async fn look(&mut self) -> Result<Option<Seen>, RotateError> {
-        match self.cluster.look().await {
-            Ok(seen) => match seen.secret.as_ref().and_then(foreign) {
+    async fn observe(&mut self) -> Result<Option<Observation>, RotateError> {
+        match self.cluster.observe().await {
+            Ok(observation) => match observation.secret.as_ref().and_then(foreign_reason) {
                 Some(why) => Err(RotateError::Foreign { why }),
-                None => Ok(Some(seen)),
+                None => Ok(Some(observation)),
             },
             Err(error) => {
-                "read the Secret and the webhook configurations".clone_into(&mut self.trying);
-                self.or_later(error).await.map(|()| None)
+                "read the Secret and the webhook configurations".clone_into(&mut self.current_operation);
+                self.retry_later(error).await.map(|()| None)
             }
         }
     }
@@ -184,24 +185,27 @@ impl Run {
                 self.done.push(step);
                 Ok(())
             }
-            Err(error) => self.or_later(error).await,
+            Err(error) => self.retry_later(error).await,
         }
     }
 
     /// Waits after an error that may pass.
-    async fn or_later(&mut self, error: kube::Error) -> Result<(), RotateError> {
-        if !passes(&error) {
-            return Err(RotateError::Refused { what: self.trying.clone(), why: brief(&error) });
+    async fn retry_later(&mut self, error: kube::Error) -> Result<(), RotateError> {
+        if !is_retryable(&error) {
+            return Err(RotateError::Refused {
+                what: self.current_operation.clone(),
+                why: short_message(&error),
+            });
         }
-        warn!(error = brief(&error), "could not {}; trying again", self.trying);
-        self.trying = format!("{} ({})", self.trying, brief(&error));
-        sleep(self.waits.retry).await;
+        warn!(error = short_message(&error), "could not {}; trying again", self.current_operation);
+        self.current_operation = format!("{} ({})", self.current_operation, short_message(&error));
+        sleep(self.timeouts.retry).await;
         Ok(())
     }
 }
 
 /// What the API server says, or else what is between it and us. kube's own text says it three times.
-fn brief(error: &kube::Error) -> String {
+fn short_message(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => format!("{} {}: {}", status.code, status.reason, status.message),
         _ => describe(error),
@@ -210,7 +214,7 @@ fn brief(error: &kube::Error) -> String {
 
 /// Whether the same request may succeed a little later: another one was first (409), the server is busy or starting, or
 /// the network is. Access may be granted after us, when everything is applied at once, and a namespace may still end.
-fn passes(error: &kube::Error) -> bool {
+fn is_retryable(error: &kube::Error) -> bool {
     match error {
         kube::Error::Api(status) => matches!(status.code, 403 | 404 | 408 | 409 | 429 | 500..),
         kube::Error::HyperError(_) | kube::Error::Service(_) => true,
@@ -219,7 +223,7 @@ fn passes(error: &kube::Error) -> bool {
 }
 
 /// What there is, with the versions that a write must name.
-struct Seen {
+struct Observation {
     observed: Observed,
     secret: Option<Secret>,
     configurations: [Option<DynamicObject>; 2],
@@ -227,7 +231,7 @@ struct Seen {
 
 /// Why a Secret is none that [`empty_secret`] began. A certificate of the user's, or of cert-manager's, must outlive a
 /// CronJob that an earlier way to install has left behind.
-fn foreign(secret: &Secret) -> Option<String> {
+fn foreign_reason(secret: &Secret) -> Option<String> {
     let ours = empty_secret();
     if secret.type_ != ours.type_ {
         return Some(format!("its type is {}", secret.type_.as_deref().unwrap_or_default()));
@@ -255,7 +259,7 @@ impl Cluster {
     }
 
     /// The Secret last: what it says of authorities is then no older than the bundles.
-    async fn look(&self) -> kube::Result<Seen> {
+    async fn observe(&self) -> kube::Result<Observation> {
         let [mutating, validating] = &self.configurations;
         let configurations = [
             mutating.get_opt(names::WEBHOOK_CONFIGURATION).await?,
@@ -264,17 +268,17 @@ impl Cluster {
         let secret = self.secrets.get_opt(names::CERTIFICATE_SECRET).await?;
         let published = configurations.each_ref().map(|found| found.as_ref().map(published));
         let observed = Observed { stored: secret.as_ref().map(stored), published };
-        Ok(Seen { observed, secret, configurations })
+        Ok(Observation { observed, secret, configurations })
     }
 
     /// Creates or replaces the Secret, unless somebody else did since we looked.
-    async fn store(&self, seen: Option<Secret>, content: &Stored) -> kube::Result<()> {
+    async fn store(&self, observation: Option<Secret>, content: &Stored) -> kube::Result<()> {
         let params = PostParams {
             field_manager: Some(names::CERTIFICATE_FIELD_MANAGER.to_owned()),
             ..PostParams::default()
         };
-        let exists = seen.is_some();
-        let mut secret = seen.unwrap_or_else(empty_secret);
+        let exists = observation.is_some();
+        let mut secret = observation.unwrap_or_else(empty_secret);
         let data = secret.data.get_or_insert_default();
         data.extend(content.write().into_iter().map(|(key, bytes)| (key.to_owned(), ByteString(bytes))));
         if exists {
@@ -289,12 +293,18 @@ impl Cluster {
     ///
     /// Not by server-side apply, by which we would own a part of each entry. Another applier could then not remove an entry:
     /// the API server would keep our part of it, which is no valid webhook, and refuse the whole.
-    async fn publish(&self, configuration: Door, seen: &Seen, bundle: &[Certificate]) -> kube::Result<()> {
+    async fn publish(
+        &self,
+        configuration: WebhookKind,
+        observation: &Observation,
+        bundle: &[Certificate],
+    ) -> kube::Result<()> {
         let position = match configuration {
-            Door::Mutate => 0,
-            Door::Validate => 1,
+            WebhookKind::Mutating => 0,
+            WebhookKind::Validating => 1,
         };
-        let (Some(found), api) = (&seen.configurations[position], &self.configurations[position]) else {
+        let (Some(found), api) = (&observation.configurations[position], &self.configurations[position])
+        else {
             return Ok(());
         };
         let ca_bundle = ByteString(pem::certificates(bundle.iter().map(Certificate::der)).into_bytes());

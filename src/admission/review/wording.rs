@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, fmt::Display};
 
-use super::Door;
+use super::WebhookKind;
 use crate::{
     judgement::{
         finding::{Action, Finding, RuleId},
@@ -15,15 +15,15 @@ use crate::{
 /// The longest warning, in characters: the API asks to "limit warnings to 120 characters if possible".
 const WARNING_CHARS: usize = 120;
 /// The most warnings: the API server's budget of 4096 characters is shared by all webhooks.
-const MOST_WARNINGS: usize = 5;
+const MAX_WARNINGS: usize = 5;
 /// The longest denial, in characters: with the API server's own words it must fit an event, which takes 1024.
 const DENIAL_CHARS: usize = 900;
 
 /// The warnings of a verdict. A finding with a patch is one only where no patch is made: at a final pod.
-pub(super) fn warnings(verdict: &Verdict, door: Door, kind: Kind) -> Vec<String> {
+pub(super) fn warnings(verdict: &Verdict, webhook: WebhookKind, kind: Kind) -> Vec<String> {
     let told = |action: Action| match action {
         Action::Reject | Action::Warn => true,
-        Action::Patch => door == Door::Validate && kind == Kind::Pod,
+        Action::Patch => webhook == WebhookKind::Validating && kind == Kind::Pod,
         Action::Ignore => false,
     };
     verdict
@@ -41,9 +41,9 @@ pub(super) fn warnings(verdict: &Verdict, door: Door, kind: Kind) -> Vec<String>
 pub(super) fn limit(warnings: &mut Vec<String>) {
     let mut seen = HashSet::new();
     warnings.retain(|warning| seen.insert(warning.clone()));
-    if warnings.len() > MOST_WARNINGS {
-        let more = warnings.len() - (MOST_WARNINGS - 1);
-        warnings.truncate(MOST_WARNINGS - 1);
+    if warnings.len() > MAX_WARNINGS {
+        let more = warnings.len() - (MAX_WARNINGS - 1);
+        warnings.truncate(MAX_WARNINGS - 1);
         warnings.push(format!("linkerd-linger: {more} more; `linkerd linger explain` shows all"));
     }
     for warning in warnings {
@@ -189,7 +189,7 @@ mod tests {
         let mut warnings: Vec<String> =
             (0..9).map(|index| format!("{index}\n\t{}", "ü".repeat(200))).collect();
         limit(&mut warnings);
-        assert_eq!(warnings.len(), MOST_WARNINGS);
+        assert_eq!(warnings.len(), MAX_WARNINGS);
         assert!(
             warnings.iter().all(|w| w.chars().count() <= WARNING_CHARS && !w.chars().any(char::is_control))
         );

@@ -14,12 +14,12 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::refused::Refused;
+use super::http_error::HttpError;
 use crate::admission::metrics::Refusal;
 
 /// Longest body in bytes. A review holds the object and its old version, of up to 3 MiB each (apiserver
 /// `MaxRequestBodyBytes`); controller-runtime takes the same 7 MiB (`pkg/webhook/admission/http.go`).
-pub const LONGEST_BODY: usize = 7 * 1024 * 1024;
+pub const MAX_BODY_BYTES: usize = 7 * 1024 * 1024;
 
 /// How many bytes all bodies have together: nine of the longest, or thousands of common ones, in a quarter of the 256Mi
 /// that `install` allows.
@@ -35,7 +35,7 @@ pub(super) struct Bodies {
 #[derive(Debug)]
 pub(super) struct Body {
     bytes: Vec<u8>,
-    _held: Option<OwnedSemaphorePermit>,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Deref for Body {
@@ -55,56 +55,59 @@ impl Default for Bodies {
 impl Bodies {
     /// Reads a body. What has come holds room, and no more than that: who announces much and sends nothing must not keep
     /// others out.
-    pub(super) async fn read(&self, request: Request, deadline: Instant) -> Result<Body, Refused> {
+    pub(super) async fn read(&self, request: Request, deadline: Instant) -> Result<Body, HttpError> {
         if !is_json(request.headers()) {
             let message = "the content type is not application/json".to_owned();
-            return Err(Refused { reason: Refusal::MediaType, message });
+            return Err(HttpError { reason: Refusal::MediaType, message });
         }
         let late = |_| {
             let message = "the body was not complete in time for an answer".to_owned();
-            Refused { reason: Refusal::TooSlow, message }
+            HttpError { reason: Refusal::TooSlow, message }
         };
-        let mut body = Limited::new(request.into_body(), LONGEST_BODY);
-        let (mut bytes, mut held) = (Vec::new(), None);
+        let mut body = Limited::new(request.into_body(), MAX_BODY_BYTES);
+        let (mut bytes, mut permit) = (Vec::new(), None);
         while let Some(frame) = timeout_at(deadline, body.frame()).await.map_err(late)? {
             let Ok(data) = frame.map_err(|error| interrupted(&*error))?.into_data() else { continue };
-            self.hold(data.len(), &mut held, deadline).await?;
+            self.acquire(data.len(), &mut permit, deadline).await?;
             bytes.extend_from_slice(&data);
         }
-        Ok(Body { bytes, _held: held })
+        Ok(Body { bytes, _permit: permit })
     }
 
     /// Waits for room for more bytes of a body.
-    async fn hold(
+    async fn acquire(
         &self,
-        more: usize,
-        held: &mut Option<OwnedSemaphorePermit>,
+        bytes_read: usize,
+        permit: &mut Option<OwnedSemaphorePermit>,
         deadline: Instant,
-    ) -> Result<(), Refused> {
-        let permits = u32::try_from(more).unwrap_or(u32::MAX);
-        let room = Arc::clone(&self.budget).acquire_many_owned(permits);
+    ) -> Result<(), HttpError> {
+        let permits = u32::try_from(bytes_read).unwrap_or(u32::MAX);
+        let more_permits = Arc::clone(&self.budget).acquire_many_owned(permits);
         // The semaphore is never closed, so the only error is that it took too long.
-        let Ok(Ok(room)) = timeout_at(deadline, room).await else {
+        let Ok(Ok(more_permits)) = timeout_at(deadline, more_permits).await else {
             let message = "no room for the body beside those of other requests".to_owned();
-            return Err(Refused { reason: Refusal::Overloaded, message });
+            return Err(HttpError { reason: Refusal::Overloaded, message });
         };
-        match held {
-            Some(held) => held.merge(room),
-            None => *held = Some(room),
+        match permit {
+            Some(permit) => permit.merge(more_permits),
+            None => *permit = Some(more_permits),
         }
         Ok(())
     }
 }
 
-fn too_large() -> Refused {
-    Refused { reason: Refusal::TooLarge, message: format!("the body is longer than {LONGEST_BODY} bytes") }
+fn too_large() -> HttpError {
+    HttpError {
+        reason: Refusal::TooLarge,
+        message: format!("the body is longer than {MAX_BODY_BYTES} bytes"),
+    }
 }
 
-fn interrupted(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Refused {
+fn interrupted(error: &(dyn std::error::Error + Send + Sync + 'static)) -> HttpError {
     if error.is::<LengthLimitError>() {
         return too_large();
     }
-    Refused { reason: Refusal::Interrupted, message: error.to_string() }
+    HttpError { reason: Refusal::Interrupted, message: error.to_string() }
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -128,23 +131,24 @@ mod tests {
         Request::post("/").header(CONTENT_TYPE, "application/json").body(body.into()).unwrap()
     }
 
-    fn soon() -> Instant {
+    fn deadline_in_4s() -> Instant {
         Instant::now() + Duration::from_secs(4)
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_held_has_its_end() {
         let bodies = Bodies::default();
-        let mut held = Vec::new();
-        for _ in 0..BUDGET / LONGEST_BODY {
-            held.push(bodies.read(request(vec![b' '; LONGEST_BODY]), soon()).await.unwrap());
+        let mut permit = Vec::new();
+        for _ in 0..BUDGET / MAX_BODY_BYTES {
+            permit.push(bodies.read(request(vec![b' '; MAX_BODY_BYTES]), deadline_in_4s()).await.unwrap());
         }
-        let refused = bodies.read(request(vec![b' '; LONGEST_BODY]), soon()).await.unwrap_err();
-        assert_eq!(refused.reason, Refusal::Overloaded);
-        let common = bodies.read(request("{}"), soon()).await.unwrap();
+        let http_error =
+            bodies.read(request(vec![b' '; MAX_BODY_BYTES]), deadline_in_4s()).await.unwrap_err();
+        assert_eq!(http_error.reason, Refusal::Overloaded);
+        let common = bodies.read(request("{}"), deadline_in_4s()).await.unwrap();
         assert_eq!(&*common, b"{}");
-        held.pop();
-        assert!(bodies.read(request(vec![b' '; LONGEST_BODY]), soon()).await.is_ok());
+        permit.pop();
+        assert!(bodies.read(request(vec![b' '; MAX_BODY_BYTES]), deadline_in_4s()).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
@@ -153,20 +157,20 @@ mod tests {
         let mut silent = tokio::task::JoinSet::new();
         for _ in 0..1000 {
             let bodies = Arc::clone(&bodies);
-            let never = body::Body::new(PendingForEver);
-            silent.spawn(async move { bodies.read(request(never), soon()).await.map(drop) });
+            let never = body::Body::new(PendingBody);
+            silent.spawn(async move { bodies.read(request(never), deadline_in_4s()).await.map(drop) });
         }
         tokio::task::yield_now().await;
-        assert_eq!(&*bodies.read(request("{}"), soon()).await.unwrap(), b"{}");
+        assert_eq!(&*bodies.read(request("{}"), deadline_in_4s()).await.unwrap(), b"{}");
         while let Some(read) = silent.join_next().await {
             assert_eq!(read.unwrap().unwrap_err().reason, Refusal::TooSlow);
         }
     }
 
     /// A client that announces a body and sends none of it.
-    struct PendingForEver;
+    struct PendingBody;
 
-    impl HttpBody for PendingForEver {
+    impl HttpBody for PendingBody {
         type Data = axum::body::Bytes;
         type Error = std::convert::Infallible;
 

@@ -41,20 +41,20 @@ pub(super) fn verifier(
     }
     let provider = Arc::clone(provider);
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-    let anyone = verifier.build().map_err(|error| error.to_string())?;
-    Ok(Arc::new(Named { anyone, names: clients.names.clone() }))
+    let inner = verifier.build().map_err(|error| error.to_string())?;
+    Ok(Arc::new(NamedClientVerifier { inner, names: clients.names.clone() }))
 }
 
 /// Of those that an authority vouches for, the ones with a name that we know.
 #[derive(Debug)]
-struct Named {
-    anyone: Arc<dyn ClientCertVerifier>,
+struct NamedClientVerifier {
+    inner: Arc<dyn ClientCertVerifier>,
     names: Vec<String>,
 }
 
-impl ClientCertVerifier for Named {
+impl ClientCertVerifier for NamedClientVerifier {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.anyone.root_hint_subjects()
+        self.inner.root_hint_subjects()
     }
 
     fn verify_client_cert(
@@ -63,7 +63,7 @@ impl ClientCertVerifier for Named {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        let verified = self.anyone.verify_client_cert(certificate, intermediates, now)?;
+        let verified = self.inner.verify_client_cert(certificate, intermediates, now)?;
         if self.names.is_empty() || names(certificate).iter().any(|name| self.names.contains(name)) {
             return Ok(verified);
         }
@@ -76,7 +76,7 @@ impl ClientCertVerifier for Named {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.anyone.verify_tls12_signature(message, certificate, signature)
+        self.inner.verify_tls12_signature(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -85,11 +85,11 @@ impl ClientCertVerifier for Named {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.anyone.verify_tls13_signature(message, certificate, signature)
+        self.inner.verify_tls13_signature(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.anyone.supported_verify_schemes()
+        self.inner.supported_verify_schemes()
     }
 }
 

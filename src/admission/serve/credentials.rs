@@ -77,7 +77,7 @@ impl TlsVersion {
         }
     }
 
-    fn and_newer(self) -> Vec<&'static SupportedProtocolVersion> {
+    fn supported_versions(self) -> Vec<&'static SupportedProtocolVersion> {
         match self {
             Self::V12 => vec![&TLS13, &TLS12],
             Self::V13 => vec![&TLS13],
@@ -111,7 +111,7 @@ pub enum CredentialsError {
     },
     /// The files changed each time they were read.
     #[error("{} changed each time it was read", path.display())]
-    Unsteady {
+    Changing {
         /// The file.
         path: PathBuf,
     },
@@ -192,7 +192,7 @@ impl CertificateFiles {
                 return Ok(found);
             }
         }
-        Err(CredentialsError::Unsteady { path: self.chain.clone() })
+        Err(CredentialsError::Changing { path: self.chain.clone() })
     }
 
     /// Checks that the bytes are a chain and the key of its first certificate.
@@ -256,7 +256,7 @@ pub(crate) fn self_signed(
     let own = ["localhost", "127.0.0.1"];
     let more = names.iter().map(String::as_str).filter(|name| !own.contains(name));
     let all: Vec<_> = own.into_iter().chain(more).collect();
-    let (authority, leaf) = issue::once(&all, SELF_SIGNED_LIFETIME, now)?;
+    let (authority, leaf) = issue::leaf_and_authority(&all, SELF_SIGNED_LIFETIME, now)?;
     let provider = provider();
     let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes())
         .map_err(|error| Error::General(problem_in_pem(&error)))?;
@@ -278,7 +278,7 @@ fn server_config(
     oldest: TlsVersion,
 ) -> Result<Arc<ServerConfig>, rustls::Error> {
     let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&oldest.and_newer())?
+        .with_protocol_versions(&oldest.supported_versions())?
         .with_client_cert_verifier(clients.unwrap_or_else(WebPkiClientVerifier::no_client_auth))
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     // API servers offer http/1.1 only, except to localhost (k8s.io/apiserver pkg/util/webhook/client.go).

@@ -34,55 +34,55 @@ use crate::{
 };
 
 /// A timer of no time at all would be an endless loop; tokio panics on it.
-const SHORTEST_POLL: Duration = Duration::from_millis(1);
+const MIN_POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// A file's content as it was last seen, or why it could not be read.
-type Seen<T> = Result<T, String>;
+type LastRead<T> = Result<T, String>;
 
 /// A certificate pair that may be replaced while we serve.
 pub(crate) struct PairOnDisk {
     files: CertificateFiles,
-    oldest: TlsVersion,
-    seen: Seen<PairBytes>,
+    min_version: TlsVersion,
+    last_read: LastRead<PairBytes>,
     in_use: Certificate,
     /// A pair whose time may come.
-    withheld: Option<Credentials>,
+    pending: Option<Credentials>,
 }
 
 impl PairOnDisk {
     /// Reads and checks the pair for the first time.
     pub(crate) fn open(
         files: CertificateFiles,
-        oldest: TlsVersion,
+        min_version: TlsVersion,
     ) -> Result<(Self, Credentials), CredentialsError> {
         let pair = files.read()?;
-        let credentials = files.certify(&pair, oldest)?;
+        let credentials = files.certify(&pair, min_version)?;
         let in_use = credentials.certificate.clone();
-        Ok((Self { files, oldest, seen: Ok(pair), in_use, withheld: None }, credentials))
+        Ok((Self { files, min_version, last_read: Ok(pair), in_use, pending: None }, credentials))
     }
 
     /// The new pair, or what is wrong with it; `None` while nothing changed.
-    fn look(&mut self) -> Option<Result<Credentials, String>> {
-        let found = self.files.read().map_err(|error| describe(&error));
-        let changed = found != self.seen;
+    fn poll(&mut self) -> Option<Result<Credentials, String>> {
+        let current = self.files.read().map_err(|error| describe(&error));
+        let changed = current != self.last_read;
         if changed {
-            self.seen = found;
-            self.withheld = None;
-            let certified = match &self.seen {
-                Ok(pair) => self.files.certify(pair, self.oldest).map_err(|error| describe(&error)),
+            self.last_read = current;
+            self.pending = None;
+            let certified = match &self.last_read {
+                Ok(pair) => self.files.certify(pair, self.min_version).map_err(|error| describe(&error)),
                 Err(problem) => Err(problem.clone()),
             };
             match certified {
-                Ok(credentials) => self.withheld = Some(credentials),
+                Ok(credentials) => self.pending = Some(credentials),
                 Err(problem) => return Some(Err(problem)),
             }
         }
         let now = Timestamp::now();
         // Before its time or after it, no API server would accept the new one.
-        let new = self.withheld.as_ref()?.certificate.clone();
+        let new = self.pending.as_ref()?.certificate.clone();
         if new.is_valid(now) || !self.in_use.is_valid(now) {
             self.in_use = new;
-            return self.withheld.take().map(Ok);
+            return self.pending.take().map(Ok);
         }
         let problem = || {
             let (from, to) = (new.not_before(), new.not_after());
@@ -96,7 +96,7 @@ impl PairOnDisk {
 pub(crate) struct FileOnDisk<T> {
     path: PathBuf,
     parse: fn(&Path, &str) -> Result<T, PolicyFileError>,
-    seen: Seen<String>,
+    last_read: LastRead<String>,
 }
 
 impl<T> FileOnDisk<T> {
@@ -107,17 +107,17 @@ impl<T> FileOnDisk<T> {
     ) -> Result<(Self, T), PolicyFileError> {
         let text = policy_file::text(&path)?;
         let parsed = parse(&path, &text)?;
-        Ok((Self { path, parse, seen: Ok(text) }, parsed))
+        Ok((Self { path, parse, last_read: Ok(text) }, parsed))
     }
 
     /// The new content, or what is wrong with it; `None` while nothing changed.
-    fn look(&mut self) -> Option<Result<T, String>> {
-        let found = policy_file::text(&self.path).map_err(|error| describe(&error));
-        if found == self.seen {
+    fn poll(&mut self) -> Option<Result<T, String>> {
+        let current = policy_file::text(&self.path).map_err(|error| describe(&error));
+        if current == self.last_read {
             return None;
         }
-        self.seen = found;
-        let parsed = self.seen.clone().and_then(|text| {
+        self.last_read = current;
+        let parsed = self.last_read.clone().and_then(|text| {
             // In one line, as the log has it.
             let line = |error| describe(&error).replace(":\n  ", ": ").replace("\n  ", "; ");
             (self.parse)(&self.path, &text).map_err(line)
@@ -143,18 +143,18 @@ pub(crate) struct Reloader {
 impl Reloader {
     /// Looks once in `every` until `stop`.
     pub(crate) async fn run(mut self, every: Duration, stop: CancellationToken) {
-        let mut ticks = interval(every.max(SHORTEST_POLL));
+        let mut ticks = interval(every.max(MIN_POLL_INTERVAL));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            self.look_at_pair().await;
-            self.look_at_policy().await;
-            self.look_at_facts().await;
+            self.poll_pair().await;
+            self.poll_policy().await;
+            self.poll_facts().await;
         }
     }
 
-    async fn look_at_pair(&mut self) {
-        let Some(found) = aside(&mut self.pair, PairOnDisk::look).await else { return };
-        let result = match found {
+    async fn poll_pair(&mut self) {
+        let Some(current) = run_blocking(&mut self.pair, PairOnDisk::poll).await else { return };
+        let result = match current {
             Ok(credentials) => {
                 self.tls.reload_from_config(Arc::clone(&credentials.tls));
                 report_certificate(&self.state, &credentials, "took the new certificate pair");
@@ -168,9 +168,9 @@ impl Reloader {
         self.state.metrics().certificate_reloaded(result);
     }
 
-    async fn look_at_policy(&mut self) {
-        let Some(found) = aside(&mut self.policy, FileOnDisk::look).await else { return };
-        let result = match found {
+    async fn poll_policy(&mut self) {
+        let Some(current) = run_blocking(&mut self.policy, FileOnDisk::poll).await else { return };
+        let result = match current {
             Ok(policy) => {
                 self.state.replace_policy(policy);
                 info!("took the new policy");
@@ -184,9 +184,9 @@ impl Reloader {
         self.state.metrics().policy_reloaded(result);
     }
 
-    async fn look_at_facts(&mut self) {
-        let Some(found) = aside(&mut self.facts, FileOnDisk::look).await else { return };
-        let result = match found {
+    async fn poll_facts(&mut self) {
+        let Some(current) = run_blocking(&mut self.facts, FileOnDisk::poll).await else { return };
+        let result = match current {
             Ok(facts) => {
                 self.state.replace_facts(facts);
                 info!("took the new facts");
@@ -202,23 +202,23 @@ impl Reloader {
 }
 
 /// Looks on a thread that may block. A panic on content that we did not foresee is one more bad content.
-async fn aside<T, R>(
+async fn run_blocking<T, R>(
     slot: &mut Option<T>,
-    look: fn(&mut T) -> Option<Result<R, String>>,
+    poll: fn(&mut T) -> Option<Result<R, String>>,
 ) -> Option<Result<R, String>>
 where
     T: Send + 'static,
     R: Send + 'static,
 {
-    let mut watched = slot.take()?;
-    let looked = spawn_blocking(move || {
-        let found = catch_unwind(AssertUnwindSafe(|| look(&mut watched)));
-        (watched, found.unwrap_or_else(|_| Some(Err("we panicked on it".to_owned()))))
+    let mut source = slot.take()?;
+    let task = spawn_blocking(move || {
+        let current = catch_unwind(AssertUnwindSafe(|| poll(&mut source)));
+        (source, current.unwrap_or_else(|_| Some(Err("we panicked on it".to_owned()))))
     });
     // The only error left is that the runtime ends, and with it every look.
-    let (watched, found) = looked.await.ok()?;
-    *slot = Some(watched);
-    found
+    let (source, current) = task.await.ok()?;
+    *slot = Some(source);
+    current
 }
 
 /// Logs and measures when the certificate in use ends.

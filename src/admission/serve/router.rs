@@ -29,13 +29,13 @@ use tracing::{debug, info, warn};
 
 use super::{
     bodies::{Bodies, Body},
-    refused::{Refused, status},
-    repeats::{Repeats, Turn},
+    http_error::{HttpError, status},
+    repeat_filter::{LogDecision, RepeatFilter},
 };
 use crate::{
     admission::{
         metrics::{Metrics, Refusal},
-        review::{self, Entry, Fault, NotAReview, Outcome, Record, Reviewed},
+        review::{self, Endpoint, InvalidReview, Outcome, Record, ReviewFailure, Reviewed},
     },
     base::{clock::today, duration},
     judgement::{facts::Facts, policy::Policy},
@@ -43,40 +43,40 @@ use crate::{
 };
 
 /// Longest text of a client in a log line or an answer, in characters: a DNS subdomain (RFC 1123).
-const LONGEST_NAME: usize = 253;
+const MAX_NAME_LEN: usize = 253;
 
 /// How many reviews are made at once. More than there are processors, so that the kernel shares them out between one
 /// that takes long and the others.
-const REVIEWERS: usize = 16;
+const MAX_CONCURRENT_REVIEWS: usize = 16;
 
 /// The function that reviews: [`review::review`], or in tests another.
-pub type Review = fn(&[u8], Entry, &Policy, Date) -> Result<Reviewed, NotAReview>;
+pub type Review = fn(&[u8], Endpoint, &Policy, Date) -> Result<Reviewed, InvalidReview>;
 
 /// What all requests share.
 pub struct State {
     policy: ArcSwap<Policy>,
     metrics: Arc<Metrics>,
     review: Review,
-    reviewers: Arc<Semaphore>,
+    review_permits: Arc<Semaphore>,
     bodies: Bodies,
-    longest_answer: Duration,
+    max_answer_time: Duration,
     stopping: CancellationToken,
-    repeats: Mutex<Repeats>,
+    repeat_filter: Mutex<RepeatFilter>,
 }
 
 impl State {
     /// Reviews by `policy`; once `stopping` is cancelled, answers ask clients to connect elsewhere. What has no answer
-    /// after `longest_answer`, or when its client is about to give up, falls open.
+    /// after `max_answer_time`, or when its client is about to give up, falls open.
     pub fn new(
         policy: Policy,
         metrics: Arc<Metrics>,
         review: Review,
-        longest_answer: Duration,
+        max_answer_time: Duration,
         stopping: CancellationToken,
     ) -> Self {
-        let (policy, repeats) = (ArcSwap::from_pointee(policy), Mutex::default());
-        let (reviewers, bodies) = (Arc::new(Semaphore::new(REVIEWERS)), Bodies::default());
-        Self { policy, metrics, review, reviewers, bodies, longest_answer, stopping, repeats }
+        let (policy, repeat_filter) = (ArcSwap::from_pointee(policy), Mutex::default());
+        let (review_permits, bodies) = (Arc::new(Semaphore::new(MAX_CONCURRENT_REVIEWS)), Bodies::default());
+        Self { policy, metrics, review, review_permits, bodies, max_answer_time, stopping, repeat_filter }
     }
 
     /// Where its reviews are counted.
@@ -99,49 +99,49 @@ impl State {
     }
 
     /// Whether an event is new, or repeats one of the last minute.
-    pub(crate) fn turn(&self, key: impl std::hash::Hash) -> Turn {
-        self.repeats.lock().unwrap_or_else(PoisonError::into_inner).turn(key, Instant::now())
+    pub(crate) fn log_decision(&self, key: impl std::hash::Hash) -> LogDecision {
+        self.repeat_filter.lock().unwrap_or_else(PoisonError::into_inner).log_decision(key, Instant::now())
     }
 }
 
 /// `POST /{mutate,validate}/{enforce,warn,audit}`, and the same with `/unprivileged` behind it: both are in the path,
 /// because the API server chooses them by the labels of the namespace, which a review does not hold. The latter is for
-/// namespaces with `pod-security.kubernetes.io/enforce in (baseline, restricted)`; the paths are [`Entry::path`]'s.
+/// namespaces with `pod-security.kubernetes.io/enforce in (baseline, restricted)`; the paths are [`Endpoint::path`]'s.
 pub fn router(state: Arc<State>) -> Router {
     let mut router = Router::new();
-    for entry in Entry::all() {
+    for endpoint in Endpoint::all() {
         let state = Arc::clone(&state);
-        let reply = move |request| reply(Arc::clone(&state), entry, request);
-        router = router.route(&entry.path(), post(reply));
+        let handle = move |request| handle(Arc::clone(&state), endpoint, request);
+        router = router.route(&endpoint.path(), post(handle));
     }
     // A path that is wrong in a webhook configuration shows only here.
-    let stray = |reason: Refusal, message: &'static str| {
+    let fallback = |reason: Refusal, message: &'static str| {
         let state = Arc::clone(&state);
         async move |request: Request| {
-            let refused = Refused { reason, message: message.to_owned() };
+            let http_error = HttpError { reason, message: message.to_owned() };
             // One key for all: their paths are without number.
-            refuse(&state, short(request.uri().path()), "", &refused)
+            reply_error(&state, truncate(request.uri().path()), "", &http_error)
         }
     };
     router
-        .fallback(stray(Refusal::Path, "there is no such path"))
-        .method_not_allowed_fallback(stray(Refusal::Method, "reviews come by POST"))
+        .fallback(fallback(Refusal::Path, "there is no such path"))
+        .method_not_allowed_fallback(fallback(Refusal::Method, "reviews come by POST"))
 }
 
-async fn reply(state: Arc<State>, entry: Entry, request: Request) -> Response {
+async fn handle(state: Arc<State>, endpoint: Endpoint, request: Request) -> Response {
     let closes = state.stopping.is_cancelled() && request.version() < Version::HTTP_2;
-    let deadline = Deadline::now() + patience(request.uri().query(), state.longest_answer);
+    let deadline = Deadline::now() + answer_timeout(request.uri().query(), state.max_answer_time);
     let answer = async {
         let body = state.bodies.read(request, deadline).await?;
-        judge(&state, entry, Arc::new(body), deadline).await
+        review_before_deadline(&state, endpoint, Arc::new(body), deadline).await
     };
     let mut response = match answer.await {
         Ok(answer) => {
             ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], answer).into_response()
         }
-        Err(refused) => {
-            let path = entry.path();
-            refuse(&state, &path, &path, &refused)
+        Err(http_error) => {
+            let path = endpoint.path();
+            reply_error(&state, &path, &path, &http_error)
         }
     };
     if closes {
@@ -153,20 +153,21 @@ async fn reply(state: Arc<State>, entry: Entry, request: Request) -> Response {
 
 /// How long we may take. The API server says in the query how long it waits, from before it connects (apiserver
 /// `pkg/admission/plugin/webhook/mutating/dispatcher.go`): a fifth of it is for the way here and back.
-fn patience(query: Option<&str>, longest: Duration) -> Duration {
+fn answer_timeout(query: Option<&str>, longest: Duration) -> Duration {
     let timeout = query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("timeout=")));
-    let waits = timeout.and_then(|text| duration::read(text).ok()).filter(|waits| !waits.is_zero());
-    waits.map_or(longest, |waits| longest.min(waits / 5 * 4))
+    let client_timeout =
+        timeout.and_then(|text| duration::read(text).ok()).filter(|client_timeout| !client_timeout.is_zero());
+    client_timeout.map_or(longest, |client_timeout| longest.min(client_timeout / 5 * 4))
 }
 
-fn refuse(state: &State, path: &str, repeated: &str, refused: &Refused) -> Response {
-    let Refused { reason, message } = refused;
+fn reply_error(state: &State, path: &str, repeated: &str, http_error: &HttpError) -> Response {
+    let HttpError { reason, message } = http_error;
     state.metrics.refused(*reason);
     // Unlike `%message`, a string is printed with its line ends escaped: parts of it are the client's.
-    let (label, why) = (reason.as_str(), short(message));
-    match state.turn((repeated, label)) {
-        Turn::Say { withheld } => warn!(path, reason = label, why, withheld, "refused"),
-        Turn::Withhold => debug!(path, reason = label, why, "refused"),
+    let (label, why) = (reason.as_str(), truncate(message));
+    match state.log_decision((repeated, label)) {
+        LogDecision::Log { suppressed } => warn!(path, reason = label, why, withheld = suppressed, "refused"),
+        LogDecision::Suppress => debug!(path, reason = label, why, "refused"),
     }
     let mut response = (status(*reason), format!("{why}\n")).into_response();
     if *reason == Refusal::Method {
@@ -176,71 +177,75 @@ fn refuse(state: &State, path: &str, repeated: &str, refused: &Refused) -> Respo
 }
 
 /// Answers before the deadline: with the review, or else that there was none.
-async fn judge(
+async fn review_before_deadline(
     state: &Arc<State>,
-    entry: Entry,
+    endpoint: Endpoint,
     body: Arc<Body>,
     deadline: Deadline,
-) -> Result<Vec<u8>, Refused> {
+) -> Result<Vec<u8>, HttpError> {
     let started = Instant::now();
-    let fault = match timeout_at(deadline, review(state, entry, Arc::clone(&body))).await {
-        Ok(Some(reviewed)) => return Ok(answered(state, entry, reviewed?, started.elapsed())),
-        Ok(None) => Fault::Bug,
-        Err(_) => Fault::Late,
+    let failure = match timeout_at(deadline, review(state, endpoint, Arc::clone(&body))).await {
+        Ok(Some(reviewed)) => return Ok(answered(state, endpoint, reviewed?, started.elapsed())),
+        Ok(None) => ReviewFailure::Panic,
+        Err(_) => ReviewFailure::Timeout,
     };
-    let fallen = spawn_blocking(move || review::fall_open(&body, fault)).await;
-    let fallen = fallen
-        .map_err(|_| Refused { reason: Refusal::Failed, message: "the review failed twice".to_owned() });
-    Ok(answered(state, entry, fallen??, started.elapsed()))
+    let admitted = spawn_blocking(move || review::fail_open(&body, failure)).await;
+    let admitted = admitted
+        .map_err(|_| HttpError { reason: Refusal::Failed, message: "the review failed twice".to_owned() });
+    Ok(answered(state, endpoint, admitted??, started.elapsed()))
 }
 
 /// Reviews on a thread that may block, for a review that takes long must not stop the connections of others. One that
 /// has begun ends by itself, and holds its place and its body until then. `None` after a panic.
-async fn review(state: &Arc<State>, entry: Entry, body: Arc<Body>) -> Option<Result<Reviewed, NotAReview>> {
-    let place = Arc::clone(&state.reviewers).acquire_owned().await.ok()?;
+async fn review(
+    state: &Arc<State>,
+    endpoint: Endpoint,
+    body: Arc<Body>,
+) -> Option<Result<Reviewed, InvalidReview>> {
+    let permit = Arc::clone(&state.review_permits).acquire_owned().await.ok()?;
     let (review, policy) = (state.review, state.policy.load_full());
     let reviewing = spawn_blocking(move || {
-        let reviewed = review(&body, entry, &policy, today());
-        drop((body, place));
+        let reviewed = review(&body, endpoint, &policy, today());
+        drop((body, permit));
         reviewed
     });
     reviewing.await.ok()
 }
 
-fn answered(state: &State, entry: Entry, reviewed: Reviewed, took: Duration) -> Vec<u8> {
-    state.metrics.reviewed(entry.door, entry.mode, &reviewed.record, took);
-    log(state, entry, &reviewed.record, took);
+fn answered(state: &State, endpoint: Endpoint, reviewed: Reviewed, took: Duration) -> Vec<u8> {
+    state.metrics.reviewed(endpoint.webhook, endpoint.mode, &reviewed.record, took);
+    log(state, endpoint, &reviewed.record, took);
     reviewed.body
 }
 
 /// One event for each review; one that repeats another of the last minute only at debug level.
-fn log(state: &State, entry: Entry, record: &Record, took: Duration) {
+fn log(state: &State, endpoint: Endpoint, record: &Record, took: Duration) {
     let findings = review::counted(record.findings.iter().map(|(rule, action)| (*rule, action.as_str())));
     macro_rules! event {
-        ($level:ident, $withheld:expr) => {
+        ($level:ident, $suppressed:expr) => {
             $level!(
-                uid = short(&record.uid),
+                uid = truncate(&record.uid),
                 kind = record.kind.map_or("", Kind::as_str),
-                namespace = short(&record.namespace),
-                name = short(&record.name),
-                operation = short(&record.operation),
-                door = entry.door.as_str(),
-                mode = entry.mode.as_str(),
-                unprivileged = entry.unprivileged,
+                namespace = truncate(&record.namespace),
+                name = truncate(&record.name),
+                operation = truncate(&record.operation),
+                door = endpoint.webhook.as_str(),
+                mode = endpoint.mode.as_str(),
+                unprivileged = endpoint.unprivileged,
                 dry_run = record.dry_run,
                 outcome = record.outcome.as_str(),
                 findings,
                 duration_seconds = took.as_secs_f64(),
-                withheld = $withheld,
+                withheld = $suppressed,
                 "reviewed"
             )
         };
     }
-    let key = (entry, record.kind, &record.namespace, without_ordinal(&record.name), record.outcome);
-    match (state.turn(key), record.outcome) {
-        (Turn::Withhold, _) => event!(debug, 0_u64),
-        (Turn::Say { withheld }, Outcome::Failed | Outcome::Unreadable) => event!(warn, withheld),
-        (Turn::Say { withheld }, _) => event!(info, withheld),
+    let key = (endpoint, record.kind, &record.namespace, without_ordinal(&record.name), record.outcome);
+    match (state.log_decision(key), record.outcome) {
+        (LogDecision::Suppress, _) => event!(debug, 0_u64),
+        (LogDecision::Log { suppressed }, Outcome::Failed | Outcome::Unreadable) => event!(warn, suppressed),
+        (LogDecision::Log { suppressed }, _) => event!(info, suppressed),
     }
 }
 
@@ -253,8 +258,8 @@ fn without_ordinal(name: &str) -> &str {
 }
 
 /// No more of a text than a name may have: anybody in the cluster can send us one of megabytes.
-fn short(text: &str) -> &str {
-    text.char_indices().nth(LONGEST_NAME).map_or(text, |(end, _)| &text[..end])
+fn truncate(text: &str) -> &str {
+    text.char_indices().nth(MAX_NAME_LEN).map_or(text, |(end, _)| &text[..end])
 }
 
 #[cfg(test)]
@@ -283,13 +288,13 @@ mod tests {
             (Some(""), 10_000),
             (None, 10_000),
         ] {
-            assert_eq!(patience(query, longest), Duration::from_millis(expected), "{query:?}");
+            assert_eq!(answer_timeout(query, longest), Duration::from_millis(expected), "{query:?}");
         }
     }
 
     #[test]
     fn long_names_are_cut_between_characters() {
-        assert_eq!(short("web"), "web");
-        assert_eq!(short(&"ä".repeat(300)).chars().count(), LONGEST_NAME);
+        assert_eq!(truncate("web"), "web");
+        assert_eq!(truncate(&"ä".repeat(300)).chars().count(), MAX_NAME_LEN);
     }
 }

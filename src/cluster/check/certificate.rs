@@ -139,7 +139,7 @@ fn lifetime(chain: &[Certificate], authorities: &[Certificate], now: Timestamp) 
         held.map(|(what, certificate)| end(what, certificate, now)).collect()
     };
     let over = texts(&|certificate| !certificate.is_valid(now));
-    let late = texts(&|certificate| certificate.left(now) < LAST_PART);
+    let late = texts(&|certificate| certificate.remaining_fraction(now) < LAST_PART);
     Some(if !over.is_empty() {
         CheckResult::of(id, Outcome::fail_of("API servers trust none of these", &over))
     } else if !late.is_empty() {
@@ -150,7 +150,7 @@ fn lifetime(chain: &[Certificate], authorities: &[Certificate], now: Timestamp) 
 }
 
 fn end(what: &str, certificate: &Certificate, now: Timestamp) -> String {
-    if certificate.is_early(now) {
+    if certificate.is_not_yet_valid(now) {
         return format!("{what} is not valid yet");
     }
     let word = if certificate.is_valid(now) { "ends" } else { "ended" };

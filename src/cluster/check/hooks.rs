@@ -6,7 +6,7 @@ use k8s_openapi::{
 };
 
 use super::Snapshot;
-use crate::admission::review::{Door, Mode, UNPRIVILEGED};
+use crate::admission::review::{Mode, UNPRIVILEGED, WebhookKind};
 
 /// How the names of our entries end.
 const OUR_ENTRIES: &str = ".linkerd-linger.io";
@@ -15,7 +15,7 @@ const OUR_ENTRIES: &str = ".linkerd-linger.io";
 pub(super) struct Entry<'a> {
     pub(super) name: &'a str,
     pub(super) configuration: &'a str,
-    pub(super) door: Door,
+    pub(super) webhook: WebhookKind,
     pub(super) client: &'a WebhookClientConfig,
     pub(super) namespaces: Option<&'a LabelSelector>,
     pub(super) reinvoked: bool,
@@ -37,7 +37,7 @@ impl Entry<'_> {
     fn path(&self) -> Option<impl Iterator<Item = &str>> {
         let service = self.client.service.as_ref().and_then(|service| service.path.as_deref());
         let path = service.or(self.client.url.as_deref())?;
-        Some(path.split('/').skip_while(|word| *word != self.door.as_str()))
+        Some(path.split('/').skip_while(|word| *word != self.webhook.as_str()))
     }
 
     /// The name that the serving certificate must be for (k8s.io/apiserver `pkg/util/webhook/client.go`).
@@ -65,7 +65,7 @@ pub(super) fn ours(snapshot: &Snapshot) -> Vec<Entry<'_>> {
             entries.push(Entry {
                 name: &hook.name,
                 configuration: configuration.metadata.name.as_deref().unwrap_or_default(),
-                door: Door::Mutate,
+                webhook: WebhookKind::Mutating,
                 client: &hook.client_config,
                 namespaces: hook.namespace_selector.as_ref(),
                 reinvoked: hook.reinvocation_policy.as_deref() == Some("IfNeeded"),
@@ -77,7 +77,7 @@ pub(super) fn ours(snapshot: &Snapshot) -> Vec<Entry<'_>> {
             entries.push(Entry {
                 name: &hook.name,
                 configuration: configuration.metadata.name.as_deref().unwrap_or_default(),
-                door: Door::Validate,
+                webhook: WebhookKind::Validating,
                 client: &hook.client_config,
                 namespaces: hook.namespace_selector.as_ref(),
                 reinvoked: false,

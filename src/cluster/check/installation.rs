@@ -5,7 +5,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 
 use super::{CheckId, CheckResult, Outcome, Snapshot, hooks, namespaces};
 use crate::{
-    admission::review::{Door, Mode},
+    admission::review::{Mode, WebhookKind},
     base::names,
     judgement::policy::{Exemption, Policy},
     linkerd::version::Version,
@@ -168,16 +168,20 @@ fn configurations(snapshot: &Snapshot) -> CheckResult {
     }
     let entries = hooks::ours(snapshot);
     let mut missing = Vec::new();
-    for door in Door::ALL {
-        let kind = door.configuration();
-        let of_door: Vec<_> = entries.iter().filter(|entry| entry.door == door).collect();
-        if of_door.is_empty() {
+    for webhook in WebhookKind::ALL {
+        let kind = webhook.configuration();
+        let of_webhook: Vec<_> = entries.iter().filter(|entry| entry.webhook == webhook).collect();
+        if of_webhook.is_empty() {
             missing.push(format!("{kind} {} is not there", names::WEBHOOK_CONFIGURATION));
             continue;
         }
-        let lacks = |mode: &Mode| !of_door.iter().any(|entry| entry.mode() == Some(*mode));
+        let lacks = |mode: &Mode| !of_webhook.iter().any(|entry| entry.mode() == Some(*mode));
         for mode in Mode::ALL.into_iter().filter(lacks) {
-            missing.push(format!("{kind} {} has no entry for {}", of_door[0].configuration, mode.as_str()));
+            missing.push(format!(
+                "{kind} {} has no entry for {}",
+                of_webhook[0].configuration,
+                mode.as_str()
+            ));
         }
     }
     CheckResult::of(id, Outcome::fail_of("API servers do not call us", &missing))

@@ -6,7 +6,7 @@ use super::{CheckId, CheckResult, Outcome, Read, Snapshot, hooks, installation};
 use crate::base::names;
 
 /// The oldest API server that is known to do, as a minor version of 1.
-const OLDEST_MINOR: u32 = 25;
+const MIN_MINOR_VERSION: u32 = 25;
 
 /// A permission to create objects.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -58,14 +58,16 @@ pub fn version(major: &str, minor: &str, git: &str) -> CheckResult {
         text[..end].parse::<u32>().ok()
     };
     match (number(major), number(minor)) {
-        (Some(major), Some(minor)) if (major, minor) >= (1, OLDEST_MINOR) => {
+        (Some(major), Some(minor)) if (major, minor) >= (1, MIN_MINOR_VERSION) => {
             CheckResult::good(id, format!("{} ({git})", id.description()))
         }
-        (Some(_), Some(_)) => {
-            CheckResult::of(id, Outcome::Error(format!("it is {git}; needed is v1.{OLDEST_MINOR} or newer")))
-        }
+        (Some(_), Some(_)) => CheckResult::of(
+            id,
+            Outcome::Error(format!("it is {git}; needed is v1.{MIN_MINOR_VERSION} or newer")),
+        ),
         _ => {
-            let why = format!("its version {git:?} cannot be read; needed is v1.{OLDEST_MINOR} or newer");
+            let why =
+                format!("its version {git:?} cannot be read; needed is v1.{MIN_MINOR_VERSION} or newer");
             CheckResult::of(id, Outcome::Warning(why))
         }
     }

@@ -50,17 +50,17 @@ fn secret(chain: &str) -> Secret {
     serde_json::from_value(json!({"data": {"tls.crt": base64(chain)}})).unwrap()
 }
 
-fn configuration(name: &str, door: &str, bundle: &str) -> Value {
+fn configuration(name: &str, webhook: &str, bundle: &str) -> Value {
     let entries: Vec<_> = Mode::ALL
         .into_iter()
         .map(|mode| {
             let mode = mode.as_str();
             let service = json!({"name": "linkerd-linger", "namespace": "linkerd-linger",
-                                 "path": format!("/{door}/{mode}")});
+                                 "path": format!("/{webhook}/{mode}")});
             let pods = json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"],
                               "resources": ["pods"]});
             json!({
-                "name": format!("{mode}.{door}.linkerd-linger.io"),
+                "name": format!("{mode}.{webhook}.linkerd-linger.io"),
                 "admissionReviewVersions": ["v1"],
                 "sideEffects": "None",
                 "clientConfig": {"service": service, "caBundle": base64(bundle)},
@@ -143,7 +143,7 @@ fn exemption(of: &str, until: &str) -> String {
 /// A cluster in which all is well.
 fn healthy() -> Snapshot {
     let (authority, chain) = certificates(SERVER_NAME, 5, 8);
-    let ours = |door| configuration(names::WEBHOOK_CONFIGURATION, door, &authority);
+    let ours = |webhook| configuration(names::WEBHOOK_CONFIGURATION, webhook, &authority);
     let injector = other("linkerd-proxy-injector-webhook-config", "linkerd-proxy-injector.linkerd.io");
     Snapshot {
         mutating: Ok(vec![serde_json::from_value(ours("mutate")).unwrap(), injector]),

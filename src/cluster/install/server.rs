@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Options, container_security, labels, namespaced, pod_security, pods, with};
-use crate::{admission::serve::Waits, base::names};
+use crate::{admission::serve::Timeouts, base::names};
 
 /// The label that tells the server's pods from those of `certs rotate`.
 const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
@@ -104,7 +104,7 @@ pub(super) fn selector() -> Value {
 }
 
 fn pod(options: &Options) -> Value {
-    let waits = Waits::default();
+    let timeouts = Timeouts::default();
     let files = |mode: u32| json!({"defaultMode": mode});
     // Only the pair: the authority's key in the same Secret is none of the server's business. Until the Secret is
     // there, the kubelet waits.
@@ -124,7 +124,7 @@ fn pod(options: &Options) -> Value {
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
         "securityContext": pod_security(),
-        "terminationGracePeriodSeconds": (waits.shutdown_delay + waits.drain + TO_SPARE).as_secs(),
+        "terminationGracePeriodSeconds": (timeouts.shutdown_delay + timeouts.drain + TO_SPARE).as_secs(),
         "topologySpreadConstraints": spread(options.ha),
         "containers": [container(options)],
         "volumes": volumes,

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{FailurePolicy, Options, Tls, object, with};
 use crate::{
-    admission::review::{Door, Entry, Mode},
+    admission::review::{Endpoint, Mode, WebhookKind},
     base::names,
     workload::context::{NEVER, POD_SECURITY_LABEL, PRIVILEGED_LABEL, UNPRIVILEGED_LEVELS},
 };
@@ -16,11 +16,11 @@ const TIMEOUT_SECONDS: u32 = 5;
 
 /// The mutating one, then the validating one.
 pub(super) fn configurations(options: &Options) -> [Value; 2] {
-    [configuration(options, Door::Mutate), configuration(options, Door::Validate)]
+    [configuration(options, WebhookKind::Mutating), configuration(options, WebhookKind::Validating)]
 }
 
-fn configuration(options: &Options, door: Door) -> Value {
-    let kind = door.configuration();
+fn configuration(options: &Options, webhook: WebhookKind) -> Value {
+    let kind = webhook.configuration();
     let mut configuration = object("admissionregistration.k8s.io/v1", kind, names::WEBHOOK_CONFIGURATION);
     // AKS would rewrite our selectors, and every apply would put them back: https://github.com/Azure/AKS/issues/1771
     let mut annotations = json!({"admissions.enforcer/disabled": "true"});
@@ -32,15 +32,15 @@ fn configuration(options: &Options, door: Door) -> Value {
         Tls::SelfSigned | Tls::Byo { .. } => {}
     }
     configuration["metadata"]["annotations"] = annotations;
-    let of_door = Entry::all().filter(|of| of.door == door);
-    let entries: Vec<_> = of_door
+    let of_webhook = Endpoint::all().filter(|of| of.webhook == webhook);
+    let entries: Vec<_> = of_webhook
         .flat_map(|of| {
             Privilege::ALL
                 .into_iter()
                 .filter(move |it| it.is_never() == of.unprivileged)
                 .map(move |it| (of, it))
         })
-        .map(|(of, privilege)| entry(options, of, privilege))
+        .map(|(of, privilege)| endpoint(options, of, privilege))
         .collect();
     with(configuration, json!({"webhooks": entries}))
 }
@@ -92,10 +92,10 @@ impl Privilege {
     }
 }
 
-fn entry(options: &Options, of: Entry, privilege: Privilege) -> Value {
-    let Entry { door, mode, .. } = of;
-    let entry = json!({
-        "name": format!("{}{}.{}.linkerd-linger.io", mode.as_str(), privilege.suffix(), door.as_str()),
+fn endpoint(options: &Options, of: Endpoint, privilege: Privilege) -> Value {
+    let Endpoint { webhook, mode, .. } = of;
+    let endpoint = json!({
+        "name": format!("{}{}.{}.linkerd-linger.io", mode.as_str(), privilege.suffix(), webhook.as_str()),
         "admissionReviewVersions": ["v1"],
         "clientConfig": client_config(options, &of.path()),
         "failurePolicy": failure_policy(options, mode).as_str(),
@@ -105,14 +105,14 @@ fn entry(options: &Options, of: Entry, privilege: Privilege) -> Value {
         "objectSelector": {
             "matchExpressions": [{"key": "linkerd.io/control-plane-component", "operator": "DoesNotExist"}],
         },
-        "rules": rules(door),
+        "rules": rules(webhook),
         "sideEffects": "None",
         "timeoutSeconds": TIMEOUT_SECONDS,
     });
-    match door {
+    match webhook {
         // The name puts us after Linkerd's injector; should another webhook inject later, we are asked again.
-        Door::Mutate => with(entry, json!({"reinvocationPolicy": "IfNeeded"})),
-        Door::Validate => entry,
+        WebhookKind::Mutating => with(endpoint, json!({"reinvocationPolicy": "IfNeeded"})),
+        WebhookKind::Validating => endpoint,
     }
 }
 
@@ -156,7 +156,7 @@ fn namespaces(options: &Options, mode: Mode, privilege: Privilege) -> Vec<Value>
 /// Pods are mutated when they are made, for later almost nothing of them may change. Workloads never are, so that no
 /// controller and no GitOps tool sees a difference; they are validated, because who applies them sees the answer. Of a
 /// pod that runs only images and labels still change, and no failurePolicy must keep finalizers from being removed.
-fn rules(door: Door) -> Value {
+fn rules(webhook: WebhookKind) -> Value {
     let rule = |group: &str, version: &str, resources: &[&str], operations: &[&str]| {
         json!({
             "apiGroups": [group],
@@ -166,9 +166,9 @@ fn rules(door: Door) -> Value {
             "scope": "Namespaced",
         })
     };
-    match door {
-        Door::Mutate => json!([rule("", "v1", &["pods"], &["CREATE"])]),
-        Door::Validate => {
+    match webhook {
+        WebhookKind::Mutating => json!([rule("", "v1", &["pods"], &["CREATE"])]),
+        WebhookKind::Validating => {
             let operations = ["CREATE", "UPDATE"];
             json!([
                 rule("", "v1", &["pods"], &["CREATE"]),

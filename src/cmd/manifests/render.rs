@@ -18,7 +18,7 @@ use crate::base::duration;
 const AT_A_TIME: usize = 4;
 
 /// How much of what a program prints on stderr is told.
-const LONGEST_REASON: usize = 300;
+const MAX_REASON_LEN: usize = 300;
 
 /// A directory to render.
 #[derive(Clone, Debug)]
@@ -144,7 +144,7 @@ async fn output(words: &[&str], limit: Duration) -> Result<String, String> {
         let told = lines.next().unwrap_or("it printed no error");
         // kubectl logs an error of several lines below this one.
         let told = if told.ends_with("err=<") { lines.next().unwrap_or(told) } else { told };
-        let told: String = without_frame(told).chars().take(LONGEST_REASON).collect();
+        let told: String = without_frame(told).chars().take(MAX_REASON_LEN).collect();
         return Err(format!("because {program} failed: {told}"));
     }
     String::from_utf8(output.stdout).map_err(|_| format!("because {program} printed no UTF-8"))

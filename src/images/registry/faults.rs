@@ -8,7 +8,7 @@ use rustls::CertificateError;
 use super::{Fault, Silence};
 
 /// The longest text of a registry that is shown.
-const LONGEST: usize = 200;
+const MAX_LEN: usize = 200;
 
 /// The innermost cause of an error: `Connection refused (os error 111)`.
 pub(super) fn cause(error: &(dyn Error + 'static)) -> String {
@@ -31,7 +31,7 @@ pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
 }
 
 fn printable(text: &str) -> String {
-    text.trim().chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.trim().chars().take(MAX_LEN).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// The registry does not let us read the image.

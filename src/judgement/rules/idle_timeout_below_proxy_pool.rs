@@ -3,7 +3,7 @@
 //! Measured: failures occur when a connection is re-used at the moment of the close, and none when the proxy drops it
 //! first. A server that can speak HTTP/2 is no exception: HTTP/1 requests reach it over the same pool as any other.
 
-use super::{Case, MOST_FINDINGS, Rule, closes, evidence, or_declare, seconds};
+use super::{Case, MAX_FINDINGS, Rule, closes, evidence, or_declare, seconds};
 use crate::{
     judgement::{
         finding::{Finding, RuleId},
@@ -31,7 +31,7 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
         if window.from >= proxy.pool.timeout || !pooled {
             continue;
         }
-        if findings.len() > MOST_FINDINGS {
+        if findings.len() > MAX_FINDINGS {
             break;
         }
         let kept = seconds(proxy.pool.timeout);

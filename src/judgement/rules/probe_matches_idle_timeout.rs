@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Case, MOST_FINDINGS, Rule, closes, evidence, or_declare, seconds};
+use super::{Case, MAX_FINDINGS, Rule, closes, evidence, or_declare, seconds};
 use crate::{
     judgement::{
         finding::{Finding, RuleId},
@@ -28,7 +28,7 @@ pub(super) const RULE: Rule = Rule {
 };
 
 /// How many probes a finding names; of more it tells the number.
-const MOST_NAMED: usize = 4;
+const MAX_NAMED: usize = 4;
 
 fn check(case: &Case<'_>) -> Vec<Finding> {
     let Some(proxy) = case.survey.mesh.proxy() else { return Vec::new() };
@@ -46,7 +46,7 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
         for server in app.answers().into_iter().filter_map(server) {
             server.judge_traffic(&mut findings);
         }
-        if findings.len() > MOST_FINDINGS {
+        if findings.len() > MAX_FINDINGS {
             break;
         }
     }
@@ -162,7 +162,7 @@ impl Server<'_> {
         let pod = self.case.survey.pod;
         let at = probes
             .iter()
-            .take(MOST_NAMED)
+            .take(MAX_NAMED)
             .map(|used| pod.container_pointer(used.container, [used.probe.kind.field(), "periodSeconds"]))
             .chain([match &self.how.origin {
                 Origin::SetBy { at, .. } => json_patch::jsonptr::PointerBuf::parse(at.clone()).ok(),
@@ -228,9 +228,9 @@ impl Server<'_> {
     /// `the liveness probe`, `the liveness and readiness probes`; one of another container as
     /// `the front/liveness probe`.
     fn name(&self, probes: &[&ProbeUse<'_>]) -> String {
-        let mut kinds: Vec<_> = probes.iter().take(MOST_NAMED).map(|used| self.kind(used)).collect();
-        if probes.len() > MOST_NAMED {
-            kinds.push(format!("{} more", probes.len() - MOST_NAMED));
+        let mut kinds: Vec<_> = probes.iter().take(MAX_NAMED).map(|used| self.kind(used)).collect();
+        if probes.len() > MAX_NAMED {
+            kinds.push(format!("{} more", probes.len() - MAX_NAMED));
         }
         match kinds.as_slice() {
             [one] => format!("the {one} probe"),

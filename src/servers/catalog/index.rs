@@ -33,7 +33,7 @@ pub(in crate::servers) enum Match {
 }
 
 /// Longer paths nobody writes: registries allow 255 characters, and mirrors put a name or two before a path.
-const MOST_PARTS: usize = 8;
+const MAX_PARTS: usize = 8;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Index {
@@ -106,7 +106,7 @@ impl Index {
         let mut found: Vec<_> =
             self.marks(SignKind::Image, repository).into_iter().map(|mark| (mark, Match::Path)).collect();
         let parts = repository.match_indices('/').map(|(at, _)| at + 1);
-        let mut tails = parts.take(MOST_PARTS).filter_map(|at| repository.get(at..));
+        let mut tails = parts.take(MAX_PARTS).filter_map(|at| repository.get(at..));
         while found.is_empty()
             && let Some(tail) = tails.next().filter(|tail| tail.contains('/'))
         {

@@ -10,7 +10,7 @@ pub(in crate::servers) struct Version(Vec<u64>);
 
 impl Version {
     /// More than this is a date or a build number, not a release.
-    const LARGEST: u64 = 9_999;
+    const MAX_PART: u64 = 9_999;
 
     /// The version at the head of an image tag; `None` for `latest`, names, dates and hashes.
     pub(in crate::servers) fn from_tag(tag: &str) -> Option<Self> {
@@ -21,7 +21,7 @@ impl Version {
             return None;
         }
         let parts: Vec<u64> = digits.split('.').take(3).map(str::parse).collect::<Result<_, _>>().ok()?;
-        parts.iter().all(|part| *part <= Self::LARGEST).then_some(Self(parts))
+        parts.iter().all(|part| *part <= Self::MAX_PART).then_some(Self(parts))
     }
 
     /// The version in a variable of an image's ENV, such as `v2.8.4`, `9.4.58.v20250814` or `jdk-21.0.5+11`.

@@ -34,7 +34,7 @@ pub(in crate::servers) struct Launch {
 pub(super) const BITNAMI: &str = "/opt/bitnami/scripts/";
 
 /// Deeper than this nobody wraps a server.
-pub(super) const DEEPEST: usize = 16;
+pub(super) const MAX_DEPTH: usize = 16;
 
 /// The command inside of wrappers other than shells; the variables that they set do not matter.
 pub(super) fn inner(words: &[Word]) -> Vec<Word> {
@@ -49,7 +49,7 @@ pub(super) fn inner(words: &[Word]) -> Vec<Word> {
         is_unread: false,
         image_fields: None,
     };
-    for _ in 0..DEEPEST {
+    for _ in 0..MAX_DEPTH {
         let Some(Ok(first)) = launch.words.first().map(Word::known) else { break };
         let program = basename(first).to_owned();
         let Some(inner) = launch.take_off(&program) else { break };

@@ -40,9 +40,9 @@ use super::{Reader, Reading};
 use crate::{servers::catalog::ConfigFile, workload::word::Place};
 
 /// Longer files are not read: configuration files are far shorter, and a pod must not cost more than 50 ms.
-const LONGEST: usize = 64 << 10;
+const MAX_LEN: usize = 64 << 10;
 /// The same for YAML and its like, whose parsers take longer: 64 KiB of nested maps took 90 ms where six keys were read.
-const LONGEST_TREE: usize = 32 << 10;
+const MAX_TREE_LEN: usize = 32 << 10;
 
 /// The files that a program can read, as far as the input shows them.
 trait Files {

@@ -19,7 +19,7 @@ pub(in crate::servers) enum ListenerOf<'c> {
 }
 
 /// More listeners nobody names on a command line.
-const MOST_NAMES: usize = 64;
+const MAX_NAMES: usize = 64;
 
 impl<'c> Reader<'_, 'c> {
     /// The listener of the port that is asked about.
@@ -56,7 +56,7 @@ impl<'c> Reader<'_, 'c> {
             for setting in listener.port.iter().chain(&listener.settings) {
                 names.extend(self.names_in(setting));
             }
-            instances.extend(names.into_iter().take(MOST_NAMES).map(|name| (listener, name)));
+            instances.extend(names.into_iter().take(MAX_NAMES).map(|name| (listener, name)));
         }
         instances
     }

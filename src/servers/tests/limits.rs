@@ -12,7 +12,7 @@ use crate::{
         context::Context,
         environment::{Environment, ROOM},
         pod::Container,
-        word::LONGEST,
+        word::MAX_LEN,
     },
 };
 
@@ -51,16 +51,16 @@ const LINE: &str = "- unknown: the command line is too long to follow";
     json!({"command": ["sh", "-c", format!("A=$(x);{} exec uvicorn $A", "A=$A$A;".repeat(40))]}),
     &format!("uvicorn unknown: {WORD}"))]
 #[case::repeated_in_args(
-    json!({"command": vec!["$(A)$(A)"; 100_000], "env": [{"name": "A", "value": "x".repeat(LONGEST / 2)}]}), LINE)]
+    json!({"command": vec!["$(A)$(A)"; 100_000], "env": [{"name": "A", "value": "x".repeat(MAX_LEN / 2)}]}), LINE)]
 #[case::repeated_in_env(
-    json!({"command": ["uvicorn"], "env": std::iter::once(json!({"name": "A", "value": "x".repeat(LONGEST / 2)}))
+    json!({"command": ["uvicorn"], "env": std::iter::once(json!({"name": "A", "value": "x".repeat(MAX_LEN / 2)}))
         .chain((0..50_000).map(|n| json!({"name": format!("B{n}"), "value": "$(A)$(A)"}))).collect::<Vec<_>>()}),
     LINE)]
 #[case::repeated_in_a_script(
-    json!({"command": ["sh", "-c", "x $A$A;".repeat(10_000)], "env": [{"name": "A", "value": "x ".repeat(LONGEST / 4)}]}),
+    json!({"command": ["sh", "-c", "x $A$A;".repeat(10_000)], "env": [{"name": "A", "value": "x ".repeat(MAX_LEN / 4)}]}),
     LINE)]
 #[case::brackets_that_do_not_close(json!({"command": ["uvicorn", "$(".repeat(3_000_000)]}), &format!("uvicorn unknown: {WORD}"))]
-#[case::brackets_in_each_word(json!({"command": vec!["$(".repeat(LONGEST / 2); 50]}), LINE)]
+#[case::brackets_in_each_word(json!({"command": vec!["$(".repeat(MAX_LEN / 2); 50]}), LINE)]
 #[case::flags(json!({"image": "traefik:v3", "args": flags(60_000)}), LINE)]
 #[case::fewer_flags(json!({"image": "traefik:v3", "args": flags(8_000)}), "traefik unknown: each port of traefik has an idle timeout of its own")]
 #[case::many_args(json!({"command": vec!["a"; 1_000_000]}), LINE)]
@@ -72,9 +72,9 @@ const LINE: &str = "- unknown: the command line is too long to follow";
     json!({"command": ["sh", "-c", format!("{} exec uvicorn", "echo a;".repeat(900_000))]}),
     &format!("- unknown: {WORD}"))]
 #[case::script_of_short_words(
-    json!({"command": ["sh", "-c", format!("exec uvicorn {}", "a ".repeat(LONGEST / 2 - 100))]}), LINE)]
+    json!({"command": ["sh", "-c", format!("exec uvicorn {}", "a ".repeat(MAX_LEN / 2 - 100))]}), LINE)]
 #[case::sourced_again(
-    json!({"command": ["sh", "-c", format!("{} exec uvicorn", ". x;".repeat(LONGEST / 4 - 100))],
+    json!({"command": ["sh", "-c", format!("{} exec uvicorn", ". x;".repeat(MAX_LEN / 4 - 100))],
         "env": (0..6_000).map(|n| json!({"name": format!("B{n}")})).collect::<Vec<_>>()}),
     LINE)]
 fn are_not_followed(#[case] mut container: Value, #[case] said: &str) {
@@ -98,7 +98,7 @@ fn an_environment_takes_no_more_than_its_room(#[case] container: Value) {
     let environment = Environment::read(&container, "", &Context::default(), ROOM);
     let names = environment.names();
     let lengths = names.iter().map(|name| environment.get(name).unwrap().len());
-    assert!(lengths.clone().all(|length| length <= LONGEST));
+    assert!(lengths.clone().all(|length| length <= MAX_LEN));
     assert!(lengths.sum::<usize>() <= ROOM);
     assert!(names.len() <= ROOM / 128);
 }
@@ -196,7 +196,7 @@ const FRAGMENTS: [&str; 40] = [
 ];
 
 /// More than fifty milliseconds are too long for a pod; without optimisation everything takes about ten times as long.
-const MOST_MILLISECONDS: u128 = 500;
+const MAX_MILLISECONDS: u128 = 500;
 
 fn answered(case: &Value) -> u128 {
     let text = json!([case]).to_string();
@@ -220,7 +220,7 @@ proptest::proptest! {
             "config_maps": {"c": {key: fragments.concat()}}, "expect": "x",
         });
         let took = answered(&case);
-        proptest::prop_assert!(took < MOST_MILLISECONDS, "{took} ms");
+        proptest::prop_assert!(took < MAX_MILLISECONDS, "{took} ms");
     }
 
     #[test]
@@ -234,6 +234,6 @@ proptest::proptest! {
         line.extend(words);
         let case = json!({"name": "a/b", "image": image, "command": line, "env": variables, "port": 80, "expect": "x"});
         let took = answered(&case);
-        proptest::prop_assert!(took < MOST_MILLISECONDS, "{took} ms");
+        proptest::prop_assert!(took < MAX_MILLISECONDS, "{took} ms");
     }
 }

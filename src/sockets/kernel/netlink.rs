@@ -10,7 +10,7 @@ use netlink_sys::{Socket, SocketAddr};
 use rustix::net::sockopt;
 
 /// A dump that the kernel does not go on with is given up; one of 100,000 sockets takes less than a second.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
+const MAX_WAIT: Duration = Duration::from_secs(5);
 /// The kernel fills at most 32 KiB for one read of a dump (`NLMSG_GOODSIZE`, `netlink_dump`).
 const READ_SIZE: usize = 32 << 10;
 
@@ -20,7 +20,7 @@ where
     M: NetlinkSerializable + NetlinkDeserializable,
 {
     let mut socket = Socket::new(protocol)?;
-    sockopt::set_socket_timeout(socket.as_fd(), sockopt::Timeout::Recv, Some(LONGEST_WAIT))?;
+    sockopt::set_socket_timeout(socket.as_fd(), sockopt::Timeout::Recv, Some(MAX_WAIT))?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
     let mut header = NetlinkHeader::default();

@@ -90,12 +90,12 @@ fn overview(findings: &[Shown<'_>], styles: &Styles) -> String {
 /// The places of the findings that are identical to one.
 fn also(others: &[Shown<'_>], width: usize, styles: &Styles) -> String {
     let mut text = String::new();
-    for Shown { object, finding } in others.iter().take(MOST_NAMES) {
+    for Shown { object, finding } in others.iter().take(MAX_NAMES) {
         let place = format!("{}{} {}", place(object, finding), clean(&object.kind), name_of(object));
         text.push_str(&format!("{:width$} {} also: {place}\n", "", paint("=", styles.frame)));
     }
-    if others.len() > MOST_NAMES {
-        let more = others.len() - MOST_NAMES;
+    if others.len() > MAX_NAMES {
+        let more = others.len() - MAX_NAMES;
         let mark = paint("=", styles.frame);
         text.push_str(&format!("{:width$} {mark} also: {more} more, see -o json\n", ""));
     }
@@ -217,7 +217,7 @@ fn summary(report: &Report, styles: &Styles) -> String {
 }
 
 /// How many names a note lists, and how many reasons there are notes for.
-const MOST_NAMES: usize = 5;
+const MAX_NAMES: usize = 5;
 
 /// What was not linted, and why: one line for each reason.
 pub fn not_linted(skipped: &Skipped) -> String {
@@ -231,8 +231,8 @@ pub fn not_linted(skipped: &Skipped) -> String {
     for directory in &skipped.not_rendered {
         by_reason.entry(&directory.why).or_default().push(&directory.file);
     }
-    let more: usize = by_reason.values().skip(MOST_NAMES).map(Vec::len).sum();
-    for (why, files) in by_reason.into_iter().take(MOST_NAMES) {
+    let more: usize = by_reason.values().skip(MAX_NAMES).map(Vec::len).sum();
+    for (why, files) in by_reason.into_iter().take(MAX_NAMES) {
         note(format!("not rendered, {}", clean(why)), files);
     }
     if more > 0 {
@@ -249,8 +249,8 @@ pub fn not_linted(skipped: &Skipped) -> String {
 }
 
 fn listed(names: &[&str]) -> String {
-    let more = names.len().saturating_sub(MOST_NAMES);
-    let shown: Vec<_> = names.iter().take(MOST_NAMES).map(|name| clean(name)).collect();
+    let more = names.len().saturating_sub(MAX_NAMES);
+    let shown: Vec<_> = names.iter().take(MAX_NAMES).map(|name| clean(name)).collect();
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     shown.join(", ") + &more
 }

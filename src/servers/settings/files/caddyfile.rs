@@ -16,11 +16,11 @@ use self::{lexer::Token, ports::port_of};
 use super::{Answer, Entry, Files, Query};
 
 /// How many files one configuration may import.
-const MOST_FILES: usize = 128;
+const MAX_FILES: usize = 128;
 /// How long all files together may be.
-const MOST_BYTES: usize = 1 << 20;
+const MAX_BYTES: usize = 1 << 20;
 /// How many tokens are read in all files and imports together.
-const MOST_TOKENS: usize = 200_000;
+const MAX_TOKENS: usize = 200_000;
 /// The port of Caddy's admin endpoint (caddy `admin.go`: `DefaultAdminListen`).
 const ADMIN_PORT: u16 = 2019;
 
@@ -31,8 +31,8 @@ pub(super) fn read(files: &dyn Files, path: &str, text: &str, query: Query<'_>) 
         paths: Vec::new(),
         tokens: Vec::new(),
         snippets: BTreeMap::new(),
-        files_left: MOST_FILES,
-        tokens_left: MOST_TOKENS,
+        files_left: MAX_FILES,
+        tokens_left: MAX_TOKENS,
         blocks: 0,
         servers: Vec::new(),
         http_port: Some(80),
@@ -41,7 +41,7 @@ pub(super) fn read(files: &dyn Files, path: &str, text: &str, query: Query<'_>) 
             Some(address) => address.ok().and_then(|address| port_of(&address)),
             None => Some(ADMIN_PORT),
         },
-        bytes_left: MOST_BYTES,
+        bytes_left: MAX_BYTES,
         sites: Vec::new(),
         unseen: false,
         bound: false,

@@ -5,7 +5,7 @@
 
 use std::{borrow::Cow, collections::BTreeSet};
 
-use super::{Files, LONGEST, Opened, nginx::envsubst, too_long};
+use super::{Files, MAX_LEN, Opened, nginx::envsubst, too_long};
 use crate::{
     servers::{
         catalog::{ConfigFile, Server},
@@ -250,7 +250,7 @@ impl Files for Disk<'_> {
         }
         if let Some(mount) = self.mount(path) {
             return match self.mounted(mount, path) {
-                Mounted::Key { text, .. } if text.len() > LONGEST => Opened::Unseen(too_long(path)),
+                Mounted::Key { text, .. } if text.len() > MAX_LEN => Opened::Unseen(too_long(path)),
                 Mounted::Key { text, .. } => Opened::Text(Cow::Borrowed(text)),
                 Mounted::Missing => Opened::Missing,
                 Mounted::Unseen(why) => Opened::Unseen(why),

@@ -4,7 +4,7 @@
 //! (spring-boot `ConfigDataEnvironment.java`: `classpath:/`, `classpath:/config/`, `file:./`, `file:./config/`, of which the
 //! last counts most).
 
-use super::{Answer, Disk, Files, LONGEST_TREE, Opened, Reader, Reading, spring, too_long};
+use super::{Answer, Disk, Files, MAX_TREE_LEN, Opened, Reader, Reading, spring, too_long};
 use crate::{
     servers::catalog::ConfigFile,
     workload::word::{basename, is_within},
@@ -32,7 +32,7 @@ impl Files for MountedOnly<'_, '_> {
             return Opened::Missing;
         }
         match self.0.open(path) {
-            Opened::Text(text) if text.len() > LONGEST_TREE => Opened::Unseen(too_long(path)),
+            Opened::Text(text) if text.len() > MAX_TREE_LEN => Opened::Unseen(too_long(path)),
             opened => opened,
         }
     }

@@ -1,7 +1,7 @@
 //! The formats of configuration files, and the reader of each.
 
 use super::{
-    Answer, Files, LONGEST, LONGEST_TREE, Query, caddy_json, caddyfile, envoy, haproxy, hcl, hocon, httpd,
+    Answer, Files, MAX_LEN, MAX_TREE_LEN, Query, caddy_json, caddyfile, envoy, haproxy, hcl, hocon, httpd,
     ini::{self, Dialect},
     jetty_ini, lighttpd, nginx, properties, python, quarkus, ruby, server_xml,
     tree::{self, Style},
@@ -121,7 +121,7 @@ impl FileFormat {
 
     pub(super) const fn longest(self) -> usize {
         match self {
-            Self::Appsettings | Self::ByEnding | Self::Quarkus | Self::Spring | Self::Uwsgi => LONGEST_TREE,
+            Self::Appsettings | Self::ByEnding | Self::Quarkus | Self::Spring | Self::Uwsgi => MAX_TREE_LEN,
             Self::Caddy
             | Self::Envoy
             | Self::Haproxy
@@ -134,7 +134,7 @@ impl FileFormat {
             | Self::Nginx
             | Self::Python
             | Self::Ruby
-            | Self::ServerXml => LONGEST,
+            | Self::ServerXml => MAX_LEN,
         }
     }
 

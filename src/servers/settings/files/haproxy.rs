@@ -16,7 +16,7 @@ use self::sections::Section;
 use super::{Answer, Entry, Files, Query};
 
 /// How much text variables may bring.
-const LONGEST: usize = 1 << 20;
+const MAX_LEN: usize = 1 << 20;
 /// What `option httpclose` is answered as.
 const CLOSE: &str = "close";
 /// The timeouts that act on an idle connection, the strongest first.
@@ -24,7 +24,7 @@ const TIMEOUTS: [&str; 3] = ["http-keep-alive", "http-request", "client"];
 
 /// Reads the idle timeout from the configuration at `path`.
 pub(super) fn read(files: &dyn Files, path: &str, text: &str, query: Query<'_>) -> Answer {
-    let mut reader = Reader { files, path, variables: BTreeMap::new(), left: LONGEST, sections: Vec::new() };
+    let mut reader = Reader { files, path, variables: BTreeMap::new(), left: MAX_LEN, sections: Vec::new() };
     reader.sections(text).and_then(|()| reader.answer(query.port)).into()
 }
 

@@ -13,9 +13,9 @@ use self::lexer::FieldPath;
 use super::{Answer, Entry, Files, Opened, Query, cursor::Cursor};
 
 /// Deeper than this nobody nests objects and includes.
-const DEEPEST: usize = 32;
+const MAX_DEPTH: usize = 32;
 /// How many files one configuration may include.
-const MOST_FILES: usize = 64;
+const MAX_FILES: usize = 64;
 
 /// Reads the path `key` from the file at `path`.
 pub(super) fn read(files: &dyn Files, path: &str, text: &str, query: Query<'_>) -> Answer {
@@ -26,7 +26,7 @@ pub(super) fn read(files: &dyn Files, path: &str, text: &str, query: Query<'_>) 
         root_keys: BTreeSet::new(),
         variables: BTreeSet::new(),
     };
-    let mut reader = Reader { files, found: &mut found, files_left: MOST_FILES };
+    let mut reader = Reader { files, found: &mut found, files_left: MAX_FILES };
     match reader.file(path, text, Place::On(0), 0) {
         Ok(()) => found.answer(),
         Err(why) => Answer::Unknown(why),
@@ -125,7 +125,7 @@ impl Reader<'_, '_> {
         depth: usize,
         braces: bool,
     ) -> Result<(), String> {
-        if depth > DEEPEST {
+        if depth > MAX_DEPTH {
             return Err(cursor.fault("objects are nested too deeply"));
         }
         loop {
@@ -259,7 +259,7 @@ impl Reader<'_, '_> {
     }
 
     fn array(&mut self, cursor: &mut Cursor<'_>, depth: usize) -> Result<(), String> {
-        if depth > DEEPEST {
+        if depth > MAX_DEPTH {
             return Err(cursor.fault("lists are nested too deeply"));
         }
         loop {

@@ -20,15 +20,15 @@ use self::{
 use super::{Answer, Entry, Files, Query, includes::Includes};
 
 /// Deeper than this nobody nests includes.
-const DEEPEST: usize = 16;
+const MAX_DEPTH: usize = 16;
 /// How long all files together may be.
-const MOST_BYTES: usize = 1 << 20;
+const MAX_BYTES: usize = 1 << 20;
 /// How many files one configuration may include.
-const MOST_FILES: usize = 128;
+const MAX_FILES: usize = 128;
 /// How many lines are read in all files together.
-const MOST_LINES: usize = 100_000;
+const MAX_LINES: usize = 100_000;
 /// How long a line may get by the variables in it.
-const LONGEST_LINE: usize = 8 << 10;
+const MAX_LINE_LEN: usize = 8 << 10;
 
 /// Files of httpd's `docs/conf/extra` without any keep-alive directive and without virtual hosts.
 const WITHOUT_TIMEOUTS: [&str; 9] = [
@@ -50,7 +50,7 @@ const OLD_BROWSERS: [&str; 5] = ["Mozilla", "MSIE", "RealPlayer", "Java", "JDK"]
 /// Reads `key` from the configuration whose main file is at `path`.
 pub(super) fn read(files: &dyn Files, path: &str, text: &str, query: Query<'_>) -> Answer {
     let mut reader = Reader {
-        includes: Includes { files, files_left: MOST_FILES, bytes_left: MOST_BYTES },
+        includes: Includes { files, files_left: MAX_FILES, bytes_left: MAX_BYTES },
         key: query.key,
         root: default_root(path),
         variables: BTreeMap::new(),
@@ -58,7 +58,7 @@ pub(super) fn read(files: &dyn Files, path: &str, text: &str, query: Query<'_>) 
         modules: BUILT_IN.iter().map(ToString::to_string).collect(),
         scopes: vec![Scope::default()],
         listens: Vec::new(),
-        lines_left: MOST_LINES,
+        lines_left: MAX_LINES,
     };
     let read = reader.file(path, text, &Context::default(), 0);
     read.and_then(|()| reader.answer(path, query.port)).into()
@@ -237,7 +237,7 @@ impl Reader<'_> {
         at: &Spot<'_>,
         depth: usize,
     ) -> Result<(), String> {
-        if depth >= DEEPEST {
+        if depth >= MAX_DEPTH {
             return Err(at.says("includes are nested too deeply"));
         }
         let pattern = words(&self.expand(rest, at)?).into_iter().next().unwrap_or_default();
@@ -273,7 +273,7 @@ impl Reader<'_> {
             expanded.push_str(before);
             expanded
                 .push_str(&value.ok_or_else(|| at.says(&format!("nobody can tell the variable {name}")))?);
-            if expanded.len() > LONGEST_LINE {
+            if expanded.len() > MAX_LINE_LEN {
                 return Err(at.says("the line is too long"));
             }
             rest = behind;

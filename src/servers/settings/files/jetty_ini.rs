@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use super::{Answer, Entry, Files, Opened, Query};
 
 /// How many files of start.d are read.
-const MOST_FILES: usize = 64;
+const MAX_FILES: usize = 64;
 
 /// Reads the property `key` from the file at `path` and from its siblings.
 pub(super) fn read(files: &dyn Files, path: &str, text: &str, query: Query<'_>) -> Answer {
@@ -32,7 +32,7 @@ fn find(files: &dyn Files, path: &str, text: &str, key: &str) -> Result<Option<E
     if path != start_ini && !siblings.iter().any(|sibling| sibling == path) {
         siblings.push(path.to_owned());
     }
-    if siblings.len() > MOST_FILES {
+    if siblings.len() > MAX_FILES {
         return Err(format!("{base}/start.d has too many files"));
     }
     let mut of_start_d: Option<Entry> = None;

@@ -14,15 +14,15 @@ use self::lexer::{Kind, Lexer, Token};
 use super::{Answer, Entry, Files, Query, includes::Includes};
 
 /// Deeper than this nobody nests includes.
-const DEEPEST: usize = 16;
+const MAX_DEPTH: usize = 16;
 /// How long all files together may be.
-const MOST_BYTES: usize = 1 << 20;
+const MAX_BYTES: usize = 1 << 20;
 /// How many files one configuration may include.
-const MOST_FILES: usize = 128;
+const MAX_FILES: usize = 128;
 /// How many tokens are read in all files together.
-const MOST_TOKENS: usize = 200_000;
+const MAX_TOKENS: usize = 200_000;
 /// How long a value may get by the variables in it.
-const LONGEST_VALUE: usize = 8 << 10;
+const MAX_VALUE_LEN: usize = 8 << 10;
 /// With zero the server closes after each response (lighttpd `src/h1.c`).
 const REQUESTS: &str = "server.max-keep-alive-requests";
 
@@ -56,13 +56,13 @@ const HARMLESS_COMMANDS: [&str; 3] = ["create-mime.conf.pl", "create-mime.assign
 /// Reads `key` from the configuration whose main file is at `path`.
 pub(super) fn read(files: &dyn Files, path: &str, text: &str, query: Query<'_>) -> Answer {
     let mut reader = Reader {
-        includes: Includes { files, files_left: MOST_FILES, bytes_left: MOST_BYTES },
+        includes: Includes { files, files_left: MAX_FILES, bytes_left: MAX_BYTES },
         key: query.key,
         folder: path.rsplit_once('/').map_or("", |(folder, _)| folder),
         variables: BTreeMap::new(),
         idle: Setting::default(),
         requests: Setting::default(),
-        tokens_left: MOST_TOKENS,
+        tokens_left: MAX_TOKENS,
     };
     reader.file(path, text, false, 0).and_then(|()| reader.answer()).into()
 }
@@ -220,7 +220,7 @@ impl Reader<'_> {
             _ => format!("{}/{pattern}", self.folder),
         };
         let (folder, _) = pattern.rsplit_once('/').unwrap_or_default();
-        if depth >= DEEPEST || folder.contains('*') || pattern.contains(['?', '[', '{']) {
+        if depth >= MAX_DEPTH || folder.contains('*') || pattern.contains(['?', '[', '{']) {
             return Err(format!(
                 "{at}the pattern of the included files is not plain, or they are nested too deeply"
             ));
@@ -266,7 +266,7 @@ fn join(left: Value, right: Value) -> Option<Value> {
         (Value::Text(mut left), Value::Text(right) | Value::Number(right)) => {
             left.push_str(&right);
             Some(Value::Text(left))
-                .filter(|value| matches!(value, Value::Text(text) if text.len() < LONGEST_VALUE))
+                .filter(|value| matches!(value, Value::Text(text) if text.len() < MAX_VALUE_LEN))
         }
         (Value::Number(_), _) => None,
     }

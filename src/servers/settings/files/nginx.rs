@@ -14,7 +14,7 @@ pub(super) use self::template::envsubst;
 use super::{Answer, Entry, Files, Query};
 
 /// Deeper than this nobody nests blocks and includes.
-const DEEPEST: usize = 16;
+const MAX_DEPTH: usize = 16;
 
 /// Reads `key` from the configuration whose main file is at `path`.
 pub(super) fn read(files: &dyn Files, path: &str, text: &str, query: Query<'_>) -> Answer {
@@ -77,7 +77,7 @@ fn value(scope: &[Directive], key: &str) -> Result<Option<Entry>, String> {
 
 /// Which location answers depends on the path, so that all must agree with their server.
 fn locations(scope: &[Directive], key: &str, own: Option<&Entry>, depth: usize) -> Result<(), String> {
-    if depth > DEEPEST {
+    if depth > MAX_DEPTH {
         return Err("the blocks are nested too deeply".to_owned());
     }
     for block in ["location", "if", "limit_except"] {

@@ -5,9 +5,9 @@
 use super::Files;
 
 /// Deeper than this nobody nests defaults.
-const DEEPEST: usize = 8;
+const MAX_DEPTH: usize = 8;
 /// How many placeholders one value may have: each may cost a look at all files.
-const MOST: usize = 32;
+const MAX_PLACEHOLDERS: usize = 32;
 
 /// What a name stands for: `None` where nobody sets it; the error says why nobody can tell.
 pub(super) type Lookup<'l> = dyn Fn(&str) -> Option<Result<String, String>> + 'l;
@@ -27,14 +27,14 @@ pub(super) fn resolve(files: &dyn Files, text: &str) -> Result<String, String> {
 /// Programs differ in what they make of a dollar sign without braces, of an escaped placeholder, of a variable that is
 /// empty, and of a default that begins with `-`, `+`, `=` or `?`: those are errors.
 pub(super) fn expand(text: &str, lookup: &Lookup<'_>) -> Result<String, String> {
-    if text.matches('$').count() > MOST {
+    if text.matches('$').count() > MAX_PLACEHOLDERS {
         return Err("the value has too many placeholders".to_owned());
     }
     at_depth(text, lookup, 0)
 }
 
 fn at_depth(text: &str, lookup: &Lookup<'_>, depth: usize) -> Result<String, String> {
-    if depth > DEEPEST {
+    if depth > MAX_DEPTH {
         return Err("placeholders are nested too deeply".to_owned());
     }
     let mut expanded = String::new();

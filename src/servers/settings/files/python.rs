@@ -18,7 +18,7 @@ use super::{
 };
 
 /// One value may come from another variable, and so on.
-const DEEPEST: usize = 8;
+const MAX_DEPTH: usize = 8;
 
 /// Modules of the standard library that change neither the variables of another module nor the environment.
 const PLAIN_MODULES: [&str; 26] = [
@@ -87,7 +87,7 @@ pub(super) fn read(files: &dyn Files, path: &str, text: &str, query: Query<'_>) 
     };
     match module.assignment(query.key, module.statements.len()) {
         Ok(None) => Answer::Absent,
-        Ok(Some((at, value))) => match module.value(value, at, DEEPEST) {
+        Ok(Some((at, value))) => match module.value(value, at, MAX_DEPTH) {
             Ok(value) => match module.statements.get(at) {
                 Some(statement) => Answer::Set(Entry {
                     value,

@@ -28,7 +28,7 @@ const ELSEWHERE: [&str; 8] = [
 ];
 
 /// How many lists of profiles with the active one a file may have: each costs a look at the whole file.
-const MOST_LISTS: usize = 16;
+const MAX_LISTS: usize = 16;
 
 /// A file that Quarkus reads.
 struct Source {
@@ -178,7 +178,7 @@ impl Source {
             .collect();
         profiles.sort_unstable();
         profiles.dedup();
-        if profiles.len() > MOST_LISTS {
+        if profiles.len() > MAX_LISTS {
             return Err(format!("{} has too many lists of profiles", self.path));
         }
         let mut of_several = None;

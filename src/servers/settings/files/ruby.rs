@@ -15,7 +15,7 @@ use super::{
 };
 
 /// Deeper than this nobody nests values.
-const DEEPEST: usize = 8;
+const MAX_DEPTH: usize = 8;
 
 /// Methods and variables through which code can set any option, or read other files.
 const REFLECTION: [&str; 20] = [
@@ -51,7 +51,7 @@ pub(super) fn read(files: &dyn Files, path: &str, text: &str, query: Query<'_>) 
     let answer = Lexer::new(path, text).tokens().and_then(|tokens| {
         let script = Script { files, path, tokens: &tokens };
         let Some((line, call)) = script.call(query.key)? else { return Ok(Answer::Absent) };
-        let value = script.value(call.get(1..).unwrap_or_default(), line, DEEPEST)?;
+        let value = script.value(call.get(1..).unwrap_or_default(), line, MAX_DEPTH)?;
         Ok(Answer::Set(Entry { value, text: source(call, text), path: path.to_owned(), line }))
     });
     answer.unwrap_or_else(Answer::Unknown)

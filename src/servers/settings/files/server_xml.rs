@@ -14,9 +14,9 @@ const KEEP_ALIVE: [&str; 2] = ["keepAliveTimeout", "connectionTimeout"];
 const ALIASES: [&str; 3] = ["soTimeout", "socket.soTimeout", "socketProperties.soTimeout"];
 
 /// How many connectors are read.
-const MOST_CONNECTORS: usize = 64;
+const MAX_CONNECTORS: usize = 64;
 /// How many attributes an element has at most, as the parser compares all of them with each other.
-const MOST_ATTRIBUTES: usize = 1000;
+const MAX_ATTRIBUTES: usize = 1000;
 
 /// Reads the attribute `key` of a connector from the file at `path`.
 pub(super) fn read(_files: &dyn Files, path: &str, text: &str, query: Query<'_>) -> Answer {
@@ -24,7 +24,7 @@ pub(super) fn read(_files: &dyn Files, path: &str, text: &str, query: Query<'_>)
 }
 
 fn find(path: &str, text: &str, query: Query<'_>) -> Result<Option<Entry>, String> {
-    if text.split('<').any(|element| element.matches('=').count() > MOST_ATTRIBUTES) {
+    if text.split('<').any(|element| element.matches('=').count() > MAX_ATTRIBUTES) {
         return Err(format!("{path} has an element with too many attributes"));
     }
     let document = Document::parse(text).map_err(|error| {
@@ -80,7 +80,7 @@ impl<'d, 'i> File<'d, 'i> {
         let mut of_port = Vec::new();
         let mut doubt = None;
         for (index, connector) in all.enumerate() {
-            if index == MOST_CONNECTORS {
+            if index == MAX_CONNECTORS {
                 return Err(format!("{} has too many connectors", self.path));
             }
             if let Some(port) = port {

@@ -19,7 +19,7 @@ use super::{
 };
 
 /// How many files of profiles are read.
-const MOST_FILES: usize = 64;
+const MAX_FILES: usize = 64;
 
 /// Properties that bring other files or profiles into play, without case, dashes and underscores.
 const ELSEWHERE: [&str; 4] =
@@ -63,8 +63,8 @@ fn find(files: &dyn Files, stem: &str, profiles: Option<&[String]>, key: &str) -
     };
     match &active {
         Some(active) => {
-            for profile in active.iter().take(MOST_FILES) {
-                if !is_name(profile) || active.len() > MOST_FILES {
+            for profile in active.iter().take(MAX_FILES) {
+                if !is_name(profile) || active.len() > MAX_FILES {
                     return Err(format!("the profile {profile} is no plain name"));
                 }
                 documents.extend(of_profile(load(files, &format!("{stem}-{profile}"))?)?);
@@ -193,7 +193,7 @@ fn of_profile(documents: Vec<Document>) -> Result<Vec<Document>, String> {
 /// The files of all profiles, where nobody can tell which are active.
 fn of_any_profile(files: &dyn Files, stem: &str) -> Result<Vec<Document>, String> {
     let mut documents = Vec::new();
-    let mut left = MOST_FILES;
+    let mut left = MAX_FILES;
     for extension in ["yaml", "yml", "xml", "properties"] {
         for path in files.list(&format!("{stem}-*.{extension}"))? {
             left = left.checked_sub(1).ok_or("there are too many files of profiles")?;

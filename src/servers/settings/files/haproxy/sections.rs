@@ -10,7 +10,7 @@ use super::{
 };
 
 /// How many sections one file may have.
-const MOST_SECTIONS: usize = 1024;
+const MAX_SECTIONS: usize = 1024;
 /// Sections in which nothing matters to us (haproxy `REGISTER_CONFIG_SECTION`).
 const OTHER_SECTIONS: [&str; 21] = [
     "acme",
@@ -103,7 +103,7 @@ impl Reader<'_> {
         if conditions > 0 {
             section.doubt = Some(self.at(line, "a condition may leave this section out"));
         }
-        if self.sections.len() == MOST_SECTIONS {
+        if self.sections.len() == MAX_SECTIONS {
             return Err(self.at(line, "there are too many sections"));
         }
         self.sections.push(section);

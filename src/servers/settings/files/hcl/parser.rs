@@ -5,7 +5,7 @@
 use super::super::cursor::Cursor;
 
 /// Deeper than this nobody nests blocks and lists.
-const DEEPEST: usize = 32;
+const MAX_DEPTH: usize = 32;
 
 /// A value; of scalars that are neither strings nor numbers it does not matter which they are.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl<'t> Parser<'t> {
     }
 
     fn items(&mut self, braces: bool, depth: usize) -> Result<Vec<Item>, String> {
-        if depth > DEEPEST {
+        if depth > MAX_DEPTH {
             return Err(self.cursor.fault("blocks are nested too deeply"));
         }
         let mut items = Vec::new();
@@ -134,7 +134,7 @@ impl<'t> Parser<'t> {
     }
 
     fn list(&mut self, depth: usize) -> Result<Vec<Value>, String> {
-        if depth > DEEPEST {
+        if depth > MAX_DEPTH {
             return Err(self.cursor.fault("lists are nested too deeply"));
         }
         let mut values = Vec::new();

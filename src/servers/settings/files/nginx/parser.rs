@@ -4,14 +4,14 @@
 
 use super::{
     super::{Files, cursor::Cursor, includes::Includes},
-    DEEPEST,
+    MAX_DEPTH,
     lexer::{self, Token},
 };
 
 /// How many files one configuration may include.
-const MOST_FILES: usize = 64;
+const MAX_FILES: usize = 64;
 /// How many directives are read in all files together.
-const MOST_DIRECTIVES: usize = 100_000;
+const MAX_DIRECTIVES: usize = 100_000;
 
 /// Files that every nginx image brings, with types and parameters alone (nginx `conf/`).
 const WITHOUT_TIMEOUTS: [&str; 8] = [
@@ -45,9 +45,9 @@ impl<'f> Parser<'f> {
     /// A parser for the configuration whose main file is at `path`.
     pub(super) fn new(files: &'f dyn Files, path: &'f str) -> Self {
         Self {
-            includes: Includes { files, files_left: MOST_FILES, bytes_left: usize::MAX },
+            includes: Includes { files, files_left: MAX_FILES, bytes_left: usize::MAX },
             folder: path.rsplit_once('/').map_or("", |(folder, _)| folder),
-            directives_left: MOST_DIRECTIVES,
+            directives_left: MAX_DIRECTIVES,
         }
     }
 
@@ -62,7 +62,7 @@ impl<'f> Parser<'f> {
         depth: usize,
         inside: bool,
     ) -> Result<Vec<Directive>, String> {
-        if depth > DEEPEST {
+        if depth > MAX_DEPTH {
             return Err(cursor.fault("blocks or includes are nested too deeply"));
         }
         let mut directives = Vec::new();

@@ -13,13 +13,13 @@ use super::{Leaf, Style, Value};
 use crate::base::yaml;
 
 /// Deeper than this nobody nests maps.
-const DEEPEST: usize = 32;
+const MAX_DEPTH: usize = 32;
 /// How many values are read: aliases of YAML can make more than the text has.
-const MOST_LEAVES: usize = 50_000;
+const MAX_LEAVES: usize = 50_000;
 /// How many keys `<<` may copy, at the most that the text allows: each copy costs time.
-const MOST_MERGED: usize = 100_000;
+const MAX_MERGED: usize = 100_000;
 /// Longer names do not occur, and each leaf below one repeats it.
-const LONGEST_NAME: usize = 512;
+const MAX_NAME_LEN: usize = 512;
 
 /// The documents of a text; the error begins with `line 7: `.
 pub(super) fn documents(text: &str, style: Style) -> Result<Vec<Vec<Leaf>>, String> {
@@ -68,7 +68,7 @@ fn any_documents(text: &str, style: Style) -> Result<Vec<Vec<Leaf>>, String> {
 
 /// Whether merges may copy more keys than a configuration has.
 fn merges_too_much(text: &str) -> bool {
-    text.matches("<<").count().saturating_mul(text.matches(':').count()) > MOST_MERGED
+    text.matches("<<").count().saturating_mul(text.matches(':').count()) > MAX_MERGED
 }
 
 /// Where lines end.
@@ -93,12 +93,12 @@ struct Flat {
 
 impl Flat {
     const fn new(style: Style) -> Self {
-        Self { style, leaves: Vec::new(), left: MOST_LEAVES }
+        Self { style, leaves: Vec::new(), left: MAX_LEAVES }
     }
 
     /// Counts what is read, and refuses what is too deep.
     fn enter(&mut self, line: usize, depth: usize) -> Result<(), String> {
-        if depth > DEEPEST {
+        if depth > MAX_DEPTH {
             return Err(format!("line {line}: maps are nested too deeply"));
         }
         self.left =
@@ -109,7 +109,7 @@ impl Flat {
     fn name(&self, above: &str, key: &str, line: usize) -> Result<String, String> {
         let key = self.style.part(key);
         let name = if above.is_empty() { key } else { format!("{above}.{key}") };
-        if name.len() > LONGEST_NAME {
+        if name.len() > MAX_NAME_LEN {
             return Err(format!("line {line}: a key is too long"));
         }
         Ok(name)

@@ -5,7 +5,7 @@
 use super::{super::super::script::Kind, Lexer};
 
 /// Deeper than this nobody nests the code in strings.
-const DEEPEST: usize = 8;
+const MAX_DEPTH: usize = 8;
 
 impl<'t> Lexer<'t> {
     /// A string, command or pattern between two of the same quotes.
@@ -36,7 +36,7 @@ impl<'t> Lexer<'t> {
 
     /// Skips `{...}` in a string. What changes settings there is not looked for, as it has no reason to be there.
     fn code(&mut self, depth: usize) -> Result<(), String> {
-        if depth > DEEPEST {
+        if depth > MAX_DEPTH {
             return Err(self.cursor.fault("strings are nested too deeply"));
         }
         let mut open = 0_usize;

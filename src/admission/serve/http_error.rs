@@ -2,18 +2,18 @@
 
 use axum::http::StatusCode;
 
-use crate::admission::{metrics::Refusal, review::NotAReview};
+use crate::admission::{metrics::Refusal, review::InvalidReview};
 
 /// A request that gets no review.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub(super) struct HttpError {
     pub(super) reason: Refusal,
     pub(super) message: String,
 }
 
-impl From<NotAReview> for Refused {
-    fn from(why: NotAReview) -> Self {
-        Self { reason: Refusal::NotAReview, message: why.to_string() }
+impl From<InvalidReview> for HttpError {
+    fn from(why: InvalidReview) -> Self {
+        Self { reason: Refusal::InvalidReview, message: why.to_string() }
     }
 }
 
@@ -26,7 +26,7 @@ pub(super) const fn status(reason: Refusal) -> StatusCode {
         Refusal::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Refusal::TooSlow => StatusCode::REQUEST_TIMEOUT,
         Refusal::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
-        Refusal::Interrupted | Refusal::NotAReview => StatusCode::BAD_REQUEST,
+        Refusal::Interrupted | Refusal::InvalidReview => StatusCode::BAD_REQUEST,
         Refusal::Failed => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

@@ -4,16 +4,16 @@
 //! a path. A path can hold no query, since each of its segments must be a DNS name (apiserver `pkg/util/webhook`,
 //! `ValidateWebhookService`), hence one more segment.
 
-use super::{Door, Mode};
+use super::{Mode, WebhookKind};
 
 /// The last segment of the paths of entries under which nothing privileged is added.
 pub const UNPRIVILEGED: &str = "unprivileged";
 
 /// An entry of a webhook configuration: what is known of a request by its path.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct Entry {
+pub struct Endpoint {
     /// The webhook.
-    pub door: Door,
+    pub webhook: WebhookKind,
     /// How much follows from a verdict.
     pub mode: Mode,
     /// The namespace refuses what setting the timeout takes: it enforces Pod Security `baseline` or `restricted`, or has
@@ -21,30 +21,30 @@ pub struct Entry {
     pub unprivileged: bool,
 }
 
-impl Entry {
+impl Endpoint {
     /// The entry for namespaces that let pods be privileged.
-    pub const fn new(door: Door, mode: Mode) -> Self {
-        Self { door, mode, unprivileged: false }
+    pub const fn new(webhook: WebhookKind, mode: Mode) -> Self {
+        Self { webhook, mode, unprivileged: false }
     }
 
     /// The entry for namespaces with `pod-security.kubernetes.io/enforce in (baseline, restricted)` or
     /// `linkerd-linger.io/privileged: never`.
-    pub const fn unprivileged(door: Door, mode: Mode) -> Self {
-        Self { door, mode, unprivileged: true }
+    pub const fn unprivileged(webhook: WebhookKind, mode: Mode) -> Self {
+        Self { webhook, mode, unprivileged: true }
     }
 
     /// Every entry.
     pub fn all() -> impl Iterator<Item = Self> {
-        Door::ALL.into_iter().flat_map(|door| {
+        WebhookKind::ALL.into_iter().flat_map(|webhook| {
             Mode::ALL
                 .into_iter()
-                .flat_map(move |mode| [Self::new(door, mode), Self::unprivileged(door, mode)])
+                .flat_map(move |mode| [Self::new(webhook, mode), Self::unprivileged(webhook, mode)])
         })
     }
 
     /// Its path, for `clientConfig.service.path`: `/mutate/enforce`, `/mutate/enforce/unprivileged`.
     pub fn path(self) -> String {
-        let path = format!("/{}/{}", self.door.as_str(), self.mode.as_str());
+        let path = format!("/{}/{}", self.webhook.as_str(), self.mode.as_str());
         if self.unprivileged { format!("{path}/{UNPRIVILEGED}") } else { path }
     }
 }
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn each_entry_has_a_path_of_its_own() {
-        let mut paths: Vec<_> = Entry::all().map(Entry::path).collect();
+        let mut paths: Vec<_> = Endpoint::all().map(Endpoint::path).collect();
         paths.sort();
         let expected = [
             "/mutate/audit",

@@ -25,25 +25,27 @@ use tokio_rustls::TlsConnector;
 /// For TCP and TLS together: on loopback that takes a millisecond, and a kubelet waits three seconds for the answer.
 const DEADLINE: Duration = Duration::from_secs(2);
 /// For how long an answer holds, so that nobody can make us dial more often than this.
-const FRESH: Duration = Duration::from_secs(2);
+const CACHE_TTL: Duration = Duration::from_secs(2);
 
 /// Calls the webhook port.
-pub struct SelfDial {
+pub struct SelfCheck {
     addrs: Vec<SocketAddr>,
     tls: TlsConnector,
-    last: Mutex<Option<(Instant, Result<(), String>)>>,
+    cached: Mutex<Option<(Instant, Result<(), String>)>>,
 }
 
-impl SelfDial {
+impl SelfCheck {
     /// Will call the port that listens here.
     ///
     /// # Errors
     ///
     /// When TLS cannot be set up.
     pub fn new(listens: SocketAddr) -> Result<Self, rustls::Error> {
-        let addrs =
-            reachable(listens.ip()).into_iter().map(|ip| SocketAddr::new(ip, listens.port())).collect();
-        Ok(Self { addrs, tls: connector()?, last: Mutex::new(None) })
+        let addrs = reachable_addresses(listens.ip())
+            .into_iter()
+            .map(|ip| SocketAddr::new(ip, listens.port()))
+            .collect();
+        Ok(Self { addrs, tls: connector()?, cached: Mutex::new(None) })
     }
 
     /// The addresses from which its calls come, for they are calls from here to here.
@@ -57,21 +59,21 @@ impl SelfDial {
     ///
     /// What went wrong.
     pub async fn check(&self) -> Result<(), String> {
-        let mut last = self.last.lock().await;
-        if let Some((when, result)) = &*last
-            && when.elapsed() < FRESH
+        let mut cached = self.cached.lock().await;
+        if let Some((when, result)) = &*cached
+            && when.elapsed() < CACHE_TTL
         {
             return result.clone();
         }
-        let result = match timeout(DEADLINE, self.call()).await {
+        let result = match timeout(DEADLINE, self.connect()).await {
             Ok(result) => result,
             Err(_) => Err(format!("no TLS after {DEADLINE:?}")),
         };
-        *last = Some((Instant::now(), result.clone()));
+        *cached = Some((Instant::now(), result.clone()));
         result
     }
 
-    async fn call(&self) -> Result<(), String> {
+    async fn connect(&self) -> Result<(), String> {
         let tcp = TcpStream::connect(&*self.addrs).await.map_err(|error| error.to_string())?;
         // No certificate is looked at for it.
         let name = ServerName::from(Ipv4Addr::LOCALHOST);
@@ -84,7 +86,7 @@ impl SelfDial {
 
 /// Where to reach what listens on every address. A pod that listens on every one of IPv6 may have none of them: then
 /// its socket is for IPv4 alone.
-fn reachable(ip: IpAddr) -> Vec<IpAddr> {
+fn reachable_addresses(ip: IpAddr) -> Vec<IpAddr> {
     match ip {
         IpAddr::V4(ip) if ip.is_unspecified() => vec![Ipv4Addr::LOCALHOST.into()],
         IpAddr::V6(ip) if ip.is_unspecified() => vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()],
@@ -151,23 +153,23 @@ mod tests {
     #[tokio::test]
     async fn a_port_that_only_accepts_is_not_ready() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let dial = SelfDial::new(listener.local_addr().unwrap()).unwrap();
+        let self_check = SelfCheck::new(listener.local_addr().unwrap()).unwrap();
         let check = tokio::spawn(async move {
-            let first = dial.check().await;
-            (first, dial)
+            let first = self_check.check().await;
+            (first, self_check)
         });
         drop(listener.accept().await.unwrap());
-        let (first, dial) = check.await.unwrap();
+        let (first, self_check) = check.await.unwrap();
         assert!(first.is_err());
         // From memory, for nobody accepts any more.
-        assert_eq!(dial.check().await, first);
+        assert_eq!(self_check.check().await, first);
     }
 
     #[tokio::test]
     async fn a_port_that_is_silent_is_not_ready_after_the_deadline() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let dial = SelfDial::new(listener.local_addr().unwrap()).unwrap();
-        assert_eq!(dial.check().await, Err("no TLS after 2s".to_owned()));
+        let self_check = SelfCheck::new(listener.local_addr().unwrap()).unwrap();
+        assert_eq!(self_check.check().await, Err("no TLS after 2s".to_owned()));
     }
 
     #[test]
@@ -177,7 +179,7 @@ mod tests {
             ("[::]:1", &["::1", "127.0.0.1"]),
             ("10.0.0.7:1", &["10.0.0.7"]),
         ] {
-            let sources = SelfDial::new(listens.parse().unwrap()).unwrap().sources();
+            let sources = SelfCheck::new(listens.parse().unwrap()).unwrap().sources();
             assert_eq!(sources.iter().map(ToString::to_string).collect::<Vec<_>>(), expected);
         }
     }

@@ -15,12 +15,12 @@ use tokio_io_timeout::TimeoutStream;
 
 /// Accepts TCP connections whose writes end.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct StallAcceptor {
+pub(crate) struct WriteTimeoutAcceptor {
     /// Longest time for which a write may make no progress.
     pub(crate) limit: Duration,
 }
 
-impl<S> Accept<TcpStream, S> for StallAcceptor {
+impl<S> Accept<TcpStream, S> for WriteTimeoutAcceptor {
     type Stream = Pin<Box<TimeoutStream<TcpStream>>>;
     type Service = S;
     type Future = Ready<io::Result<(Self::Stream, S)>>;
