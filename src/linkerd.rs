@@ -12,7 +12,7 @@ pub mod version;
 use std::fmt;
 
 use self::{
-    pool::{DISCOVERY_UNUSED_TIMEOUT, PoolIdle, Told},
+    pool::{DISCOVERY_UNUSED_TIMEOUT, PoolIdle, PoolInputs},
     ports::{Names, PortSet},
     version::{Line, Version},
 };
@@ -20,7 +20,7 @@ use crate::workload::{
     context::{Context, Unprivileged},
     environment,
     image::ImageRef,
-    pod::{Container, ContainerList, EnvVar, Kept, Pod},
+    pod::{Container, ContainerList, EnvVar, Pod, StringMap},
 };
 
 /// The proxy's container, in whichever list it is.
@@ -98,9 +98,9 @@ pub enum NotMeshed {
     /// Another mesh's sidecar or init container is there.
     OtherSidecar(String),
     /// Nothing asks for injection.
-    NotAsked,
+    NotRequested,
     /// Injection was asked for, and the injector did not come.
-    InjectorStayedAway,
+    NotInjected,
 }
 
 impl fmt::Display for NotMeshed {
@@ -113,10 +113,10 @@ impl fmt::Display for NotMeshed {
                 write!(f, "linkerd.io/inject is {value:?}, which is neither enabled, ingress nor disabled")
             }
             Self::OtherSidecar(name) => write!(f, "the injector leaves pods with {name} alone"),
-            Self::InjectorStayedAway => {
-                f.write_str("injection was asked for, and Linkerd's injector did not come")
+            Self::NotInjected => f.write_str("injection was asked for, and Linkerd's injector did not come"),
+            Self::NotRequested => {
+                f.write_str("no proxy in it, and no linkerd.io/inject annotation asks for one")
             }
-            Self::NotAsked => f.write_str("no proxy in it, and no linkerd.io/inject annotation asks for one"),
         }
     }
 }
@@ -157,7 +157,7 @@ pub enum Injection {
     /// The same, and a pod that says nothing is in a namespace that asks for injection.
     Assumed,
     /// The injector has had its turn: what has no proxy by now gets none.
-    Over,
+    Completed,
 }
 
 /// Whether it is a mirror of a static pod, which kubelet runs already: a refusal would only hide it, and no patch would
@@ -181,10 +181,10 @@ pub fn mesh(pod: &Pod<'_>, namespace: &str, context: &Context, injection: Inject
     let assumed = injection == Injection::Assumed;
     match inject(pod.annotations.get(INJECT), of_namespace(INJECT), assumed) {
         Err(not) => Mesh::Not(not),
-        Ok(()) if injection == Injection::Over => Mesh::Not(NotMeshed::InjectorStayedAway),
+        Ok(()) if injection == Injection::Completed => Mesh::Not(NotMeshed::NotInjected),
         Ok(()) => match other_sidecar(pod) {
             Some(name) => Mesh::Not(NotMeshed::OtherSidecar(name)),
-            None => Mesh::WillBeInjected(to_come(pod, namespace, context)),
+            None => Mesh::WillBeInjected(expected_proxy(pod, namespace, context)),
         },
     }
 }
@@ -201,7 +201,7 @@ fn inject(pod: Option<&str>, namespace: Option<&str>, assume: bool) -> Result<()
         (Some("disabled"), _) | (None, Some("disabled")) => Err(NotMeshed::Disabled),
         (Some(_), _) | (None, Some(_)) => Ok(()),
         (None, None) if assume => Ok(()),
-        (None, None) => Err(NotMeshed::NotAsked),
+        (None, None) => Err(NotMeshed::NotRequested),
     }
 }
 
@@ -211,13 +211,13 @@ fn other_sidecar(pod: &Pod<'_>) -> Option<String> {
         .find(|container| match &*container.name {
             "istio-proxy" => true,
             proxy_init::NAME | "istio-init" => container.list == ContainerList::Init,
-            _ => taken_for_a_sidecar(&container.image).is_some(),
+            _ => sidecar_image_prefix(&container.image).is_some(),
         })
         .map(|container| container.name.to_string())
 }
 
 /// The beginning of an image by which the injector takes its container for a sidecar (the same file).
-pub fn taken_for_a_sidecar(image: &str) -> Option<&'static str> {
+pub fn sidecar_image_prefix(image: &str) -> Option<&'static str> {
     [
         "cr.l5d.io/linkerd/proxy:",
         "cr.l5d.io/linkerd/proxy-init:",
@@ -237,9 +237,9 @@ fn injected(pod: &Pod<'_>, proxy: &Container<'_>, namespace: &str, context: &Con
         Some(init) => skipped_by_proxy_init(init),
         None => (skipped_by_cni(pod.annotations.get(SKIP_INBOUND_PORTS)), None),
     };
-    let line = version.map_or_else(|| line_by_shape(pod, init), Version::line);
+    let line = version.map_or_else(|| line_from_containers(pod, init), Version::line);
     let last = |name: &str| proxy.env.iter().rev().find(|var| &*var.name == name);
-    let told = Told {
+    let inputs = PoolInputs {
         variable: environment::variables(proxy, namespace, context),
         discovery: pod.annotations.get(DISCOVERY_UNUSED_TIMEOUT),
         version,
@@ -254,12 +254,12 @@ fn injected(pod: &Pod<'_>, proxy: &Container<'_>, namespace: &str, context: &Con
         skipped,
         redirected_only,
         opaque: last(OPAQUE_PORTS_ENV).map(|var| PortSet::parse([&*var.value])).unwrap_or_default(),
-        pool: told.pool(),
+        pool: inputs.pool(),
     }
 }
 
 /// The line by what the injector wrote, where the version is a tag of someone's own.
-fn line_by_shape(pod: &Pod<'_>, init: Option<&Container<'_>>) -> Option<Line> {
+fn line_from_containers(pod: &Pod<'_>, init: Option<&Container<'_>>) -> Option<Line> {
     let Some(init) = init else {
         let has = |name: &str| pod.init_containers.iter().any(|container| &*container.name == name);
         return if has(NETWORK_VALIDATOR) {
@@ -314,7 +314,7 @@ fn skipped_by_cni(annotation: Option<&str>) -> PortSet {
 
 /// What the injector will write: the pod's annotations win over those of its namespace. Where Pod Security refuses
 /// linkerd-init, which has NET_ADMIN and NET_RAW, only linkerd-cni is left.
-fn to_come(pod: &Pod<'_>, namespace: &str, context: &Context) -> Proxy {
+fn expected_proxy(pod: &Pod<'_>, namespace: &str, context: &Context) -> Proxy {
     let of_namespace = |key: &str| context.namespace_annotation(namespace, key);
     let annotations = &pod.annotations;
     let either = |key: &str| annotations.get(key).or_else(|| of_namespace(key));
@@ -328,7 +328,7 @@ fn to_come(pod: &Pod<'_>, namespace: &str, context: &Context) -> Proxy {
         .collect::<Vec<_>>();
     let line = version.and_then(Version::line);
     let proxy = Container { env, ..Container::default() };
-    let told = Told {
+    let inputs = PoolInputs {
         variable: environment::variables(&proxy, namespace, context),
         discovery: either(DISCOVERY_UNUSED_TIMEOUT),
         version,
@@ -349,7 +349,7 @@ fn to_come(pod: &Pod<'_>, namespace: &str, context: &Context) -> Proxy {
         },
         redirected_only: None,
         opaque: PortSet::parse_named([either(OPAQUE_PORTS).unwrap_or(DEFAULT_OPAQUE)], &named_ports(pod)),
-        pool: told.pool(),
+        pool: inputs.pool(),
     }
 }
 
@@ -361,7 +361,7 @@ fn named_ports<'p>(pod: &'p Pod<'_>) -> Names<'p> {
 
 /// Of each annotation that of the pod wins over that of the namespace.
 fn native_annotation<'a>(
-    annotations: &'a Kept<'_>,
+    annotations: &'a StringMap<'_>,
     of_namespace: impl Fn(&str) -> Option<&'a str>,
 ) -> Option<bool> {
     ["config.linkerd.io", "config.beta.linkerd.io", "config.alpha.linkerd.io"]
@@ -397,7 +397,7 @@ mod tests {
         Some("enabled"),
         Err(NotMeshed::Disabled)
     )]
-    #[case::nobody(None, None, Err(NotMeshed::NotAsked))]
+    #[case::nobody(None, None, Err(NotMeshed::NotRequested))]
     #[case::typo(Some("true"), Some("enabled"), Err(NotMeshed::InvalidInject("true".into())))]
     #[case::empty_is_unsaid(Some(""), Some("enabled"), Ok(()))]
     fn the_injector_decides(

@@ -110,8 +110,8 @@ pub fn served<'c>(
         Some(_) | None => container,
     };
     let containers = pod.containers.len() + pod.init_containers.len();
-    let room = environment::ROOM / containers.max(1);
-    let read = || Environment::read(container, namespace, context, room);
+    let remaining = environment::MAX_EXPANSION / containers.max(1);
+    let read = || Environment::read(container, namespace, context, remaining);
     let recognised = |launch: Result<Launch, String>| {
         let unread = launch.as_ref().err().cloned();
         // A setting that one server alone reads is proof of it, whatever script starts it.

@@ -133,7 +133,7 @@ const REDIRECTS: &str = "iptables -t nat -A PREROUTING -p tcp --dport 9000:9001 
 
 /// Who asks whom, through the relay in the pod.
 #[derive(Clone, Copy, Debug)]
-struct Way {
+struct Method {
     /// Where the relay listens.
     relay: &'static str,
     /// Where the server listens, and the relay reaches it.
@@ -144,10 +144,10 @@ struct Way {
     outbound: bool,
 }
 
-const INBOUND: Way =
-    Way { relay: "0.0.0.0:4143", server: "127.0.0.1:9000", asked: "10.99.0.2:9000", outbound: false };
-const OUTBOUND: Way =
-    Way { relay: "0.0.0.0:4140", server: "10.99.0.1:9000", asked: "10.99.0.1:9000", outbound: true };
+const INBOUND: Method =
+    Method { relay: "0.0.0.0:4143", server: "127.0.0.1:9000", asked: "10.99.0.2:9000", outbound: false };
+const OUTBOUND: Method =
+    Method { relay: "0.0.0.0:4140", server: "10.99.0.1:9000", asked: "10.99.0.1:9000", outbound: true };
 
 /// The two namespaces, connected, with the redirect; or why there are none.
 async fn connected(seconds: u32) -> Result<(Namespace, Namespace), String> {
@@ -184,7 +184,7 @@ async fn sockets(pod: &Namespace) -> Value {
 #[case::outbound_arrives_with_our_timeout(OUTBOUND, 3600, true)]
 #[tokio::test]
 async fn an_answer_after_silence_to_a_half_closed_client(
-    #[case] way: Way,
+    #[case] method: Method,
     #[case] seconds: u32,
     #[case] arrives: bool,
 ) {
@@ -195,17 +195,17 @@ async fn an_answer_after_silence_to_a_half_closed_client(
             return;
         }
     };
-    let (asking, serving) = if way.outbound { (&pod, &elsewhere) } else { (&elsewhere, &pod) };
-    let inbound = pod.spawn(move || TcpListener::bind(way.relay).unwrap()).join().unwrap();
-    let own = serving.spawn(move || TcpListener::bind(way.server).unwrap()).join().unwrap();
-    let relaying = pod.spawn(move || relay(&inbound, way.server));
+    let (asking, serving) = if method.outbound { (&pod, &elsewhere) } else { (&elsewhere, &pod) };
+    let inbound = pod.spawn(move || TcpListener::bind(method.relay).unwrap()).join().unwrap();
+    let own = serving.spawn(move || TcpListener::bind(method.server).unwrap()).join().unwrap();
+    let relaying = pod.spawn(move || relay(&inbound, method.server));
     let answering = thread::spawn(move || answer(&own));
-    let asked = asking.spawn(move || ask(way.asked));
+    let asked = asking.spawn(move || ask(method.asked));
     support::eventually("the connection is half-closed", async || {
         let report = sockets(&pod).await;
         let namespace = &report["namespaces"][0];
         assert_eq!(namespace["closeWaitTimeoutSeconds"], seconds);
-        let relay = way.relay.rsplit(':').next().unwrap();
+        let relay = method.relay.rsplit(':').next().unwrap();
         let is_relays = |it: &&Value| {
             it["state"] == "CLOSE_WAIT" && it["local"].as_str().unwrap().ends_with(&format!(":{relay}"))
         };

@@ -134,13 +134,15 @@ fn is_injectors(object: &Value, policy: &Policy) -> bool {
     let object = Object::read(&json).unwrap().unwrap();
     let proxy = object.pod.all_containers().find(|container| &*container.name == "linkerd-proxy").unwrap();
     let Some(init) = ProxyInit::find(&object.pod) else { return proxy.env_from.is_empty() };
-    let by_injector = init.combined || init.forged(&object.pod, &policy.close_wait.images).is_none();
+    let by_injector =
+        init.combined || init.untrusted_reason(&object.pod, &policy.close_wait.images).is_none();
     let told_by_linkerd = object.pod.annotations.get("config.linkerd.io/close-wait-timeout").is_some();
-    let as_root = init.told().is_some() && init.lacks(&object.pod).is_empty() && !init.combined;
+    let as_root =
+        init.requested_seconds().is_some() && init.missing_fields(&object.pod).is_empty() && !init.combined;
     by_injector
         && proxy.env_from.is_empty()
         && !init.container.args.is_empty()
-        && init.will_set().is_ok()
+        && init.effective_seconds().is_ok()
         && init.flags.len() < 2
         && !(told_by_linkerd && init.flags.is_empty())
         && !as_root
@@ -161,7 +163,7 @@ fn template(object: &mut Value) -> &mut Value {
 fn uninjected(after: &Value, told: &Told) -> Value {
     let json = after.to_string();
     let object = Object::read(&json).unwrap().unwrap();
-    let seconds = ProxyInit::find(&object.pod).and_then(|init| init.told());
+    let seconds = ProxyInit::find(&object.pod).and_then(|init| init.requested_seconds());
     let mut before = after.clone();
     let pod = template(&mut before);
     let mut removed = Vec::new();
@@ -368,9 +370,9 @@ fn same(pair: &Pair, before: &Told, after: &Told, unprivileged: Option<Unprivile
     equal("pool", pool(before), pool(after))?;
     let warns = |rule: Option<RuleId>| rule.filter(|rule| !rule.can_patch());
     let plan = &after.plan;
-    let due = format!("{:?}", (plan.way, plan.seconds, warns(plan.rule)));
+    let due = format!("{:?}", (plan.method, plan.seconds, warns(plan.rule)));
     match before.plan.forecasts.iter().find(|forecast| forecast.setup == setup) {
-        Some(it) => equal("forecast", format!("{:?}", (it.way, it.seconds, warns(it.rule))), due)?,
+        Some(it) => equal("forecast", format!("{:?}", (it.method, it.seconds, warns(it.rule))), due)?,
         // Nobody wants a timeout, which no setup changes.
         None if before.plan.forecasts.is_empty() && plan.rule.is_none() => {}
         None => return Err(format!("no forecast for {setup:?}, which is {due}")),

@@ -6,11 +6,11 @@ use linkerd_linger::{
     base::names::INIT_CONTAINER,
     cluster::apiserver,
     judgement::{
-        close_wait::{self, Now, PlanAction},
+        close_wait::{self, CurrentState, PlanAction},
         finding::RuleId,
         patch,
         policy::{Policy, Via},
-        rules::{self, Inspected},
+        rules::{self, Inspection},
         survey,
     },
     linkerd::{Injection, proxy_init::ProxyInit},
@@ -184,7 +184,7 @@ fn policy((via, cni, image): (Via, bool, bool)) -> Policy {
     policy
 }
 
-fn inspect(pod: &Value, policy: &Policy) -> Inspected {
+fn inspect(pod: &Value, policy: &Policy) -> Inspection {
     let json = pod.to_string();
     let object = Object::read(&json).unwrap().unwrap();
     let context = Context::default();
@@ -193,7 +193,7 @@ fn inspect(pod: &Value, policy: &Policy) -> Inspected {
 }
 
 /// The pod after the patch, if there is one.
-fn patched(pod: &Value, policy: &Policy) -> Option<(Inspected, Value)> {
+fn patched(pod: &Value, policy: &Policy) -> Option<(Inspection, Value)> {
     let found = inspect(pod, policy);
     let edits: Vec<_> = found.findings.iter().flat_map(|finding| finding.edits.clone()).collect();
     if edits.is_empty() {
@@ -249,8 +249,8 @@ proptest! {
 
         let json = patched.to_string();
         let object = Object::read(&json).unwrap().unwrap();
-        let now = close_wait::now(&object.pod, policy.close_wait.init_image.as_deref());
-        prop_assert!(matches!(now, Now::Sets(..)), "{:?}", now);
+        let now = close_wait::current(&object.pod, policy.close_wait.init_image.as_deref());
+        prop_assert!(matches!(now, CurrentState::Sets(..)), "{:?}", now);
     }
 
     #[test]
@@ -283,7 +283,7 @@ proptest! {
     fn our_container_comes_before_all_that_could_open_connections(pod in pods(), wish in wishes()) {
         let policy = policy(wish);
         let Some((found, patched)) = patched(&pod, &policy) else { return Ok(()) };
-        if found.plan.way == Ok(close_wait::Way::InitContainer) {
+        if found.plan.method == Ok(close_wait::Method::InitContainer) {
             let inits = patched["spec"]["initContainers"].as_array().unwrap();
             let place = inits.iter().position(|init| init["name"] == INIT_CONTAINER).unwrap();
             prop_assert!(inits[..place].iter().all(|init| init["name"] == "linkerd-init"), "{:?}", inits);

@@ -372,7 +372,7 @@ fn answered<T>(
     today: Date,
 ) -> Reviewed {
     let injection = match (endpoint.webhook, object.kind) {
-        (WebhookKind::Validating, Kind::Pod) => Injection::Over,
+        (WebhookKind::Validating, Kind::Pod) => Injection::Completed,
         (_, kind) => policy.injection(kind),
     };
     let mut alone = Context { known_images: policy.facts.index.clone(), ..Context::default() };
@@ -412,7 +412,7 @@ fn answer<'u>(
         Mode::Audit if !warnings.is_empty() => (admit, Outcome::WouldWarn),
         Mode::Audit => (admit, Outcome::Admitted),
         Mode::Enforce if verdict.rejects() => {
-            (Answer::deny(uid, wording::denial(verdict.that(Action::Reject))), Outcome::Rejected)
+            (Answer::deny(uid, wording::denial(verdict.with_action(Action::Reject))), Outcome::Rejected)
         }
         Mode::Enforce | Mode::Warn => {
             let would_reject = verdict.rejects();

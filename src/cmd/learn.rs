@@ -230,9 +230,9 @@ async fn servers(
                 let Ok(object) = Object::read_as(Kind::Pod, pod.get()) else { continue };
                 let Some((kind, name)) = workload(&object) else { continue };
                 let namespace = object.namespace.as_deref().unwrap_or_default();
-                let judgement = judge(&object, namespace, &context, policy, today, Injection::Over);
+                let judgement = judge(&object, namespace, &context, policy, today, Injection::Completed);
                 let survey = &judgement.survey;
-                for used in survey.probes.iter().filter(|used| used.way.is_pooled()) {
+                for used in survey.probes.iter().filter(|used| used.transport.is_pooled()) {
                     let (Some(app), Some(port)) = (survey.apps.get(used.answered_by), used.probe.port) else {
                         continue;
                     };

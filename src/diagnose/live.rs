@@ -363,7 +363,7 @@ fn ends(pod: &Pod) -> Vec<String> {
 fn specs(json: &str, namespace: &str, today: Date, into: &mut BTreeMap<u16, SpecPort>) {
     let Ok(object) = Object::read_as(Kind::Pod, json) else { return };
     let (context, policy) = (Context::default(), Policy::default());
-    spec::ports(&judge(&object, namespace, &context, &policy, today, Injection::Over), into);
+    spec::ports(&judge(&object, namespace, &context, &policy, today, Injection::Completed), into);
 }
 
 async fn read_log(

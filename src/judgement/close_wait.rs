@@ -8,13 +8,13 @@ mod own_init;
 mod pod_sysctl;
 mod with_proxy_init;
 
-use self::own_init::Own;
+use self::own_init::OwnInit;
 pub use self::{forecast::Forecast, own_init::read_image};
 use crate::{
     base::{duration, names::INIT_CONTAINER},
     judgement::{
         finding::{Change, Edit, RuleId},
-        policy::{CloseWait as Wish, Via},
+        policy::{CloseWait as CloseWaitPolicy, Via},
         survey::Survey,
     },
     linkerd::{
@@ -78,7 +78,7 @@ pub struct Plan {
     /// The rule that has something to say about it.
     pub rule: Option<RuleId>,
     /// How the timeout is set, or why it cannot be.
-    pub way: Result<Way, Obstacle>,
+    pub method: Result<Method, Obstacle>,
     /// The edits that set it.
     pub edits: Vec<Edit>,
     /// Of a pod that is not injected yet, what will follow from each [`Setup`](crate::linkerd::expected::Setup) that is possible.
@@ -87,7 +87,7 @@ pub struct Plan {
 
 /// The ways to set the timeout.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Way {
+pub enum Method {
     /// The flag of linkerd-init.
     ProxyInit,
     /// An init container of our own.
@@ -96,9 +96,9 @@ pub enum Way {
     PodSysctl,
 }
 
-impl Way {
+impl Method {
     /// That a pod does it already, in words.
-    pub fn sets(self, seconds: u32) -> String {
+    pub fn describe(self, seconds: u32) -> String {
         match self {
             Self::ProxyInit => format!("linkerd-init sets {seconds}s by itself"),
             Self::InitContainer => {
@@ -142,33 +142,41 @@ impl Obstacle {
 
 impl Plan {
     fn nothing(why: impl Into<String>) -> Self {
-        Self::stopped(Obstacle::NotWanted, why)
+        Self::blocked(Obstacle::NotWanted, why)
     }
 
-    fn stopped(obstacle: Obstacle, why: impl Into<String>) -> Self {
+    fn blocked(obstacle: Obstacle, why: impl Into<String>) -> Self {
         Self {
             action: PlanAction::None,
             seconds: None,
             why: why.into(),
             rule: obstacle.rule(),
-            way: Err(obstacle),
+            method: Err(obstacle),
             edits: Vec::new(),
             forecasts: Vec::new(),
         }
     }
 
-    fn keep(way: Way, seconds: u32) -> Self {
-        let why = way.sets(seconds);
+    fn keep(method: Method, seconds: u32) -> Self {
+        let why = method.describe(seconds);
         let (action, seconds) = (PlanAction::Keep, Some(seconds));
-        Self { action, seconds, why, rule: None, way: Ok(way), edits: Vec::new(), forecasts: Vec::new() }
+        Self {
+            action,
+            seconds,
+            why,
+            rule: None,
+            method: Ok(method),
+            edits: Vec::new(),
+            forecasts: Vec::new(),
+        }
     }
 }
 
 /// What a pod does by itself.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Now {
+pub enum CurrentState {
     /// It runs with so many seconds.
-    Sets(Way, u32),
+    Sets(Method, u32),
     /// It runs with what the kernel starts a network namespace with: 60 seconds.
     Unset,
     /// It crash-loops, and this is why.
@@ -177,27 +185,28 @@ pub enum Now {
 
 /// What a pod does by itself. linkerd-init counts before our container, which runs before it where we put it, and both
 /// before kubelet's sysctls. An init container of our name counts if it has our image, which without `image` is any.
-pub fn now(pod: &Pod<'_>, image: Option<&str>) -> Now {
-    sets(pod, ProxyInit::find(pod).as_ref(), &own_init::find(pod, image))
+pub fn current(pod: &Pod<'_>, image: Option<&str>) -> CurrentState {
+    current_state(pod, ProxyInit::find(pod).as_ref(), &own_init::find(pod, image))
 }
 
-fn sets(pod: &Pod<'_>, init: Option<&ProxyInit<'_>>, own: &Own<'_>) -> Now {
+fn current_state(pod: &Pod<'_>, init: Option<&ProxyInit<'_>>, own: &OwnInit<'_>) -> CurrentState {
     match init.map_or(Ok(None), |init| working_flag(pod, init)) {
-        Err(why) => return Now::Fails(why),
-        Ok(Some(seconds)) => return Now::Sets(Way::ProxyInit, seconds),
+        Err(why) => return CurrentState::Fails(why),
+        Ok(Some(seconds)) => return CurrentState::Sets(Method::ProxyInit, seconds),
         Ok(None) => {}
     }
-    if let Own::Ours(ours) = own
-        && let Some(seconds) = ours.seconds.filter(|_| ours.early)
+    if let OwnInit::OwnContainer(own_container) = own
+        && let Some(seconds) = own_container.seconds.filter(|_| own_container.early)
     {
-        return Now::Sets(Way::InitContainer, seconds);
+        return CurrentState::Sets(Method::InitContainer, seconds);
     }
-    pod_sysctl::seconds(pod).map_or(Now::Unset, |seconds| Now::Sets(Way::PodSysctl, seconds))
+    pod_sysctl::seconds(pod)
+        .map_or(CurrentState::Unset, |seconds| CurrentState::Sets(Method::PodSysctl, seconds))
 }
 
 /// The seconds that linkerd-init sets, or why it fails.
 fn working_flag(pod: &Pod<'_>, init: &ProxyInit<'_>) -> Result<Option<u32>, String> {
-    let set = init.will_set();
+    let set = init.effective_seconds();
     if set == Ok(None) {
         return Ok(None);
     }
@@ -208,13 +217,13 @@ fn working_flag(pod: &Pod<'_>, init: &ProxyInit<'_>) -> Result<Option<u32>, Stri
         ));
     }
     let seconds = set.map_err(|flag| {
-        if init.reads_its_flags() {
+        if init.has_valid_flags() {
             format!("{flag} is not within the {MIN_SECONDS}s to {MAX_SECONDS}s that work")
         } else {
             format!("linkerd-init fails at {flag}")
         }
     })?;
-    let lacks = init.lacks(pod);
+    let lacks = init.missing_fields(pod);
     match seconds {
         Some(seconds) if !lacks.is_empty() => {
             let fields = lacks.join(", ");
@@ -225,7 +234,7 @@ fn working_flag(pod: &Pod<'_>, init: &ProxyInit<'_>) -> Result<Option<u32>, Stri
 }
 
 /// Plans the close-wait timeout of a pod. Of one that is not injected yet, what will be planned once it is.
-pub fn plan(survey: &Survey<'_, '_>, policy: &Wish) -> Plan {
+pub fn plan(survey: &Survey<'_, '_>, policy: &CloseWaitPolicy) -> Plan {
     match &survey.mesh {
         Mesh::Not(why) => Plan::nothing(why.to_string()),
         Mesh::WillBeInjected(_) => forecast::forecast(survey, policy),
@@ -234,7 +243,7 @@ pub fn plan(survey: &Survey<'_, '_>, policy: &Wish) -> Plan {
 }
 
 /// Plans the close-wait timeout of an injected pod: the surveyed one, or one that it may become.
-fn plan_injected(survey: &Survey<'_, '_>, pod: &Pod<'_>, policy: &Wish) -> Plan {
+fn plan_injected(survey: &Survey<'_, '_>, pod: &Pod<'_>, policy: &CloseWaitPolicy) -> Plan {
     let (wanted, from) = match wanted(survey, policy) {
         Ok(wanted) => wanted,
         Err(off) => return Plan::nothing(off),
@@ -242,22 +251,22 @@ fn plan_injected(survey: &Survey<'_, '_>, pod: &Pod<'_>, policy: &Wish) -> Plan 
     let init = ProxyInit::find(pod);
     let init = init.as_ref();
     let own = own_init::find(pod, policy.init_image.as_deref());
-    let now = sets(pod, init, &own);
-    let planner = Planner { pod, unprivileged: survey.unprivileged, policy, init, own, now, wanted };
-    match (planner.way(), &planner.now) {
-        (_, Now::Sets(way, seconds)) => Plan::keep(*way, *seconds),
-        (Ok(way), Now::Unset | Now::Fails(_)) => planner.plan(way, &from),
+    let current = current_state(pod, init, &own);
+    let planner = Planner { pod, unprivileged: survey.unprivileged, policy, init, own, current, wanted };
+    match (planner.method(), &planner.current) {
+        (_, CurrentState::Sets(method, seconds)) => Plan::keep(*method, *seconds),
+        (Ok(method), CurrentState::Unset | CurrentState::Fails(_)) => planner.plan(method, &from),
         // What it would take, though nobody can do it yet.
-        (Err((obstacle @ Obstacle::NoImage, why)), Now::Unset | Now::Fails(_)) => {
-            let seconds = planner.init.and_then(ProxyInit::told).or(Some(wanted));
-            Plan { action: PlanAction::InitContainer, seconds, ..Plan::stopped(obstacle, why) }
+        (Err((obstacle @ Obstacle::NoImage, why)), CurrentState::Unset | CurrentState::Fails(_)) => {
+            let seconds = planner.init.and_then(ProxyInit::requested_seconds).or(Some(wanted));
+            Plan { action: PlanAction::InitContainer, seconds, ..Plan::blocked(obstacle, why) }
         }
-        (Err((obstacle, why)), Now::Unset | Now::Fails(_)) => Plan::stopped(obstacle, why),
+        (Err((obstacle, why)), CurrentState::Unset | CurrentState::Fails(_)) => Plan::blocked(obstacle, why),
     }
 }
 
 /// The wanted seconds and who wants them; or who wants none.
-fn wanted(survey: &Survey<'_, '_>, policy: &Wish) -> Result<(u32, String), String> {
+fn wanted(survey: &Survey<'_, '_>, policy: &CloseWaitPolicy) -> Result<(u32, String), String> {
     match (survey.annotations.close_wait, policy.timeout) {
         (Some((CloseWait::Seconds(seconds), key)), _) => Ok((seconds, format!("annotation {key}"))),
         (Some((CloseWait::Off, key)), _) => Err(format!("switched off by the annotation {key}")),
@@ -274,33 +283,33 @@ fn wanted(survey: &Survey<'_, '_>, policy: &Wish) -> Result<(u32, String), Strin
 struct Planner<'p> {
     pod: &'p Pod<'p>,
     unprivileged: Option<Unprivileged>,
-    policy: &'p Wish,
+    policy: &'p CloseWaitPolicy,
     init: Option<&'p ProxyInit<'p>>,
-    own: Own<'p>,
-    now: Now,
+    own: OwnInit<'p>,
+    current: CurrentState,
     wanted: u32,
 }
 
 impl Planner<'_> {
     /// The way to take, or what is in it.
-    fn way(&self) -> Result<Way, (Obstacle, String)> {
-        let forged = self.forged();
+    fn method(&self) -> Result<Method, (Obstacle, String)> {
+        let untrusted_reason = self.untrusted_reason();
         let with_flag = match self.init {
-            Some(init) if !init.combined => forged.clone().map_or(Ok(Way::ProxyInit), Err),
-            Some(_) | None => Err((Obstacle::OnlyProxyInit, self.why_not_linkerd())),
+            Some(init) if !init.combined => untrusted_reason.clone().map_or(Ok(Method::ProxyInit), Err),
+            Some(_) | None => Err((Obstacle::OnlyProxyInit, self.linkerd_obstacle())),
         };
-        let stays_ours = matches!(self.own, Own::Ours(_)) && self.policy.init_image.is_some();
-        let way = match self.policy.via {
+        let keeps_own_init = matches!(self.own, OwnInit::OwnContainer(_)) && self.policy.init_image.is_some();
+        let method = match self.policy.via {
             Via::ProxyInit => with_flag,
-            Via::PodSysctl => Ok(Way::PodSysctl),
-            Via::InitContainer => self.with_own(),
-            Via::Auto if with_flag.is_ok() && !stays_ours => with_flag,
+            Via::PodSysctl => Ok(Method::PodSysctl),
+            Via::InitContainer => self.own_init_method(),
+            Via::Auto if with_flag.is_ok() && !keeps_own_init => with_flag,
             Via::Auto if self.init.is_none() && !self.policy.cni => {
-                return Err((Obstacle::NotWanted, self.why_not_linkerd() + ", and closeWait.cni is false"));
+                return Err((Obstacle::NotWanted, self.linkerd_obstacle() + ", and closeWait.cni is false"));
             }
             // Where we can add nothing, what is wrong with linkerd-init is the better news.
-            Via::Auto => self.with_own().map_err(|error| match (error.0, &forged) {
-                (Obstacle::NoImage, Some(forged)) => forged.clone(),
+            Via::Auto => self.own_init_method().map_err(|error| match (error.0, &untrusted_reason) {
+                (Obstacle::NoImage, Some(untrusted_reason)) => untrusted_reason.clone(),
                 _ => error,
             }),
         };
@@ -308,88 +317,95 @@ impl Planner<'_> {
             let why = format!("{}, so nothing privileged is added", unprivileged.why());
             return Err((Obstacle::Unprivileged, why));
         }
-        match (&self.now, forged) {
+        match (&self.current, untrusted_reason) {
             // Its arguments mean what they do to proxy-init only if it is proxy-init.
-            (Now::Fails(_), Some(forged)) => Err(forged),
-            _ => way,
+            (CurrentState::Fails(_), Some(untrusted_reason)) => Err(untrusted_reason),
+            _ => method,
         }
     }
 
     /// That linkerd-init is not Linkerd's, where it would be made privileged.
-    fn forged(&self) -> Option<(Obstacle, String)> {
+    fn untrusted_reason(&self) -> Option<(Obstacle, String)> {
         let init = self.init.filter(|init| !init.combined)?;
-        let why = init.forged(self.pod, &self.policy.images)?;
+        let why = init.untrusted_reason(self.pod, &self.policy.images)?;
         let container = proxy_init::NAME;
         Some((Obstacle::Untrusted { container }, format!("{container} gets no privilege from us: {why}")))
     }
 
-    fn with_own(&self) -> Result<Way, (Obstacle, String)> {
+    fn own_init_method(&self) -> Result<Method, (Obstacle, String)> {
         match (&self.policy.init_image, &self.own) {
-            (None, _) => Err((Obstacle::NoImage, self.why_not_linkerd())),
-            (Some(_), Own::Foreign(why)) => {
+            (None, _) => Err((Obstacle::NoImage, self.linkerd_obstacle())),
+            (Some(_), OwnInit::Foreign(why)) => {
                 let container = INIT_CONTAINER;
                 Err((
                     Obstacle::Untrusted { container },
                     format!("{container} gets no privilege from us: {why}"),
                 ))
             }
-            (Some(_), Own::Absent | Own::Ours(_)) => Ok(Way::InitContainer),
+            (Some(_), OwnInit::Absent | OwnInit::OwnContainer(_)) => Ok(Method::InitContainer),
         }
     }
 
     /// Why Linkerd itself does not do it.
-    fn why_not_linkerd(&self) -> String {
-        match (&self.now, self.init) {
-            (Now::Fails(why), _) => why.clone(),
-            (Now::Sets(..) | Now::Unset, Some(init)) if init.combined => format!(
+    fn linkerd_obstacle(&self) -> String {
+        match (&self.current, self.init) {
+            (CurrentState::Fails(why), _) => why.clone(),
+            (CurrentState::Sets(..) | CurrentState::Unset, Some(init)) if init.combined => format!(
                 "linkerd-init runs from {} (2.20 and newer), which has no sysctl: its flag would crash-loop it",
                 init.container.image
             ),
-            (Now::Sets(..) | Now::Unset, Some(_)) => match (self.policy.via, self.forged()) {
-                (Via::Auto, Some((_, why))) => why,
-                (Via::Auto, None) => format!("{INIT_CONTAINER} is there already, and does not work as it is"),
-                (Via::InitContainer | Via::ProxyInit | Via::PodSysctl, _) => {
-                    format!("closeWait.via is {}", self.policy.via.as_str())
+            (CurrentState::Sets(..) | CurrentState::Unset, Some(_)) => {
+                match (self.policy.via, self.untrusted_reason()) {
+                    (Via::Auto, Some((_, why))) => why,
+                    (Via::Auto, None) => {
+                        format!("{INIT_CONTAINER} is there already, and does not work as it is")
+                    }
+                    (Via::InitContainer | Via::ProxyInit | Via::PodSysctl, _) => {
+                        format!("closeWait.via is {}", self.policy.via.as_str())
+                    }
                 }
-            },
-            (Now::Sets(..) | Now::Unset, None) => {
+            }
+            (CurrentState::Sets(..) | CurrentState::Unset, None) => {
                 "meshed through linkerd-cni, which cannot set it: the pod keeps the kernel's 60s".to_owned()
             }
         }
     }
 
-    fn plan(&self, way: Way, from: &str) -> Plan {
+    fn plan(&self, method: Method, from: &str) -> Plan {
         let pod = self.pod;
         // What somebody told linkerd-init stays, whoever sets it then.
-        let told = self.init.and_then(ProxyInit::told);
-        let mut seconds = told.unwrap_or(self.wanted);
+        let requested = self.init.and_then(ProxyInit::requested_seconds);
+        let mut seconds = requested.unwrap_or(self.wanted);
         let mut edits = Vec::new();
-        if let (Way::InitContainer | Way::PodSysctl, Some(init), Now::Fails(_)) = (way, self.init, &self.now)
+        if let (Method::InitContainer | Method::PodSysctl, Some(init), CurrentState::Fails(_)) =
+            (method, self.init, &self.current)
         {
-            edits.push(with_proxy_init::take_out(pod, init));
+            edits.push(with_proxy_init::remove_flags(pod, init));
         }
-        let mut stays = told.is_some();
-        match (way, self.init, self.beside()) {
-            (Way::ProxyInit, Some(init), _) => edits.extend(with_proxy_init::put_in(pod, init, seconds)),
-            (Way::ProxyInit, None, _) => {}
-            (Way::InitContainer, ..) => edits.extend(self.own_edits(seconds)),
-            (Way::PodSysctl, _, Some(beside)) => (seconds, stays) = (beside, true),
-            (Way::PodSysctl, _, None) => edits.extend(pod_sysctl::edits(pod, seconds)),
+        let mut stays = requested.is_some();
+        match (method, self.init, self.seconds_without_proxy_init()) {
+            (Method::ProxyInit, Some(init), _) => edits.extend(with_proxy_init::set_flag(pod, init, seconds)),
+            (Method::ProxyInit, None, _) => {}
+            (Method::InitContainer, ..) => edits.extend(self.own_edits(seconds)),
+            (Method::PodSysctl, _, Some(seconds_without_proxy_init)) => {
+                (seconds, stays) = (seconds_without_proxy_init, true)
+            }
+            (Method::PodSysctl, _, None) => edits.extend(pod_sysctl::edits(pod, seconds)),
         }
-        let (action, rule, why) = match (&self.now, way) {
-            (Now::Fails(why), way) => {
-                let then = match (stays, way) {
-                    (true, Way::ProxyInit) => String::new(),
-                    (true, Way::InitContainer | Way::PodSysctl) => format!("; the {seconds}s stay"),
+        let (action, rule, why) = match (&self.current, method) {
+            (CurrentState::Fails(why), method) => {
+                let then = match (stays, method) {
+                    (true, Method::ProxyInit) => String::new(),
+                    (true, Method::InitContainer | Method::PodSysctl) => format!("; the {seconds}s stay"),
                     (false, _) => format!("; instead {seconds}s, wanted by {from}"),
                 };
                 (PlanAction::Repair, RuleId::CloseWaitBroken, why.clone() + &then)
             }
-            (Now::Sets(..) | Now::Unset, Way::InitContainer) => {
-                let why = format!("{}; wanted by {from}", self.why_not_linkerd());
+            (CurrentState::Sets(..) | CurrentState::Unset, Method::InitContainer) => {
+                let why = format!("{}; wanted by {from}", self.linkerd_obstacle());
                 (PlanAction::InitContainer, RuleId::CloseWaitUnset, why)
             }
-            (Now::Sets(..) | Now::Unset, Way::ProxyInit | Way::PodSysctl) => {
+            (CurrentState::Sets(..) | CurrentState::Unset, Method::ProxyInit | Method::PodSysctl) => {
                 (PlanAction::Patch, RuleId::CloseWaitUnset, format!("wanted by {from}"))
             }
         };
@@ -398,17 +414,21 @@ impl Planner<'_> {
             seconds: Some(seconds),
             why,
             rule: Some(rule),
-            way: Ok(way),
+            method: Ok(method),
             edits,
             forecasts: Vec::new(),
         }
     }
 
     /// The seconds that the pod sets without linkerd-init.
-    fn beside(&self) -> Option<u32> {
+    fn seconds_without_proxy_init(&self) -> Option<u32> {
         match &self.own {
-            Own::Ours(ours) if ours.early && ours.seconds.is_some() => ours.seconds,
-            Own::Absent | Own::Ours(_) | Own::Foreign(_) => pod_sysctl::seconds(self.pod),
+            OwnInit::OwnContainer(own_container)
+                if own_container.early && own_container.seconds.is_some() =>
+            {
+                own_container.seconds
+            }
+            OwnInit::Absent | OwnInit::OwnContainer(_) | OwnInit::Foreign(_) => pod_sysctl::seconds(self.pod),
         }
     }
 
@@ -417,25 +437,27 @@ impl Planner<'_> {
     fn own_edits(&self, seconds: u32) -> Vec<Edit> {
         let pod = self.pod;
         let Some(image) = &self.policy.init_image else { return Vec::new() };
-        let ours = own_init::container(pod, image, seconds);
+        let own_container = own_init::container(pod, image, seconds);
         let mut first = pod.pointer(["spec", "initContainers"]);
         if pod.init_containers.is_empty() {
-            return vec![Edit { at: first, change: Change::Set(vec![ours].into()) }];
+            return vec![Edit { at: first, change: Change::Set(vec![own_container].into()) }];
         }
         first.push_back(0_usize);
-        let insert = Edit { at: first, change: Change::Insert(ours.clone()) };
+        let insert = Edit { at: first, change: Change::Insert(own_container.clone()) };
         match &self.own {
-            Own::Ours(there) if there.early && there.seconds == Some(seconds) => Vec::new(),
-            Own::Ours(there) => {
-                let at = pod.container_pointer(there.container, []);
-                if there.early {
+            OwnInit::OwnContainer(existing) if existing.early && existing.seconds == Some(seconds) => {
+                Vec::new()
+            }
+            OwnInit::OwnContainer(existing) => {
+                let at = pod.container_pointer(existing.container, []);
+                if existing.early {
                     // Replaced as a whole, so that nothing that somebody else wrote into it runs privileged.
-                    vec![Edit { at, change: Change::Replace(ours) }]
+                    vec![Edit { at, change: Change::Replace(own_container) }]
                 } else {
                     vec![Edit { at, change: Change::Remove }, insert]
                 }
             }
-            Own::Absent | Own::Foreign(_) => vec![insert],
+            OwnInit::Absent | OwnInit::Foreign(_) => vec![insert],
         }
     }
 }

@@ -54,7 +54,7 @@ impl Mistakes {
         let section = self.map(field)?;
         let prefix = if section.path.is_empty() { String::new() } else { format!("{}: ", section.path) };
         for entry in section.entries.iter().filter(|entry| !known.contains(&entry.key.as_str())) {
-            self.add(entry.line, format!("{prefix}{}", no_such("field", &entry.key, known)));
+            self.add(entry.line, format!("{prefix}{}", unknown_name("field", &entry.key, known)));
         }
         Some(section)
     }
@@ -120,7 +120,7 @@ impl Mistakes {
     }
 
     /// A word of a closed set.
-    pub(super) fn one_of<T: Copy>(
+    pub(super) fn parse_one_of<T: Copy>(
         &mut self,
         field: &Field<'_>,
         noun: &str,
@@ -131,7 +131,7 @@ impl Mistakes {
         let found = all.iter().copied().find(|value| as_str(*value) == word);
         if found.is_none() {
             let known: Vec<_> = all.iter().copied().map(as_str).collect();
-            self.at(field, no_such(noun, word, &known));
+            self.at(field, unknown_name(noun, word, &known));
         }
         found
     }
@@ -200,7 +200,7 @@ pub(super) fn date(text: &str) -> Option<Date> {
 }
 
 /// That there is no such word, and which was meant, or else which there are.
-pub(crate) fn no_such(noun: &str, word: &str, known: &[&str]) -> String {
+pub(crate) fn unknown_name(noun: &str, word: &str, known: &[&str]) -> String {
     let near = |name: &str| strsim::jaro_winkler(&word.to_lowercase(), &name.to_lowercase());
     let nearest = known.iter().copied().max_by(|a, b| near(a).total_cmp(&near(b)));
     match nearest.filter(|name| near(name) >= 0.85) {

@@ -8,7 +8,7 @@ use serde_json::{Value, json, value::RawValue};
 
 use crate::{
     judgement::{
-        close_wait::{self, Now},
+        close_wait::{self, CurrentState},
         finding::{Change, Edit},
     },
     workload::{
@@ -44,10 +44,10 @@ pub fn render(pod: &Pod<'_>, edits: &[Edit]) -> Result<Patch, PatchError> {
     let json = touched.to_string();
     let object = Object::read(&json).map_err(PatchError::Read)?;
     let object = object.ok_or_else(|| PatchError::Useless("the pod is gone".to_owned()))?;
-    match close_wait::now(&object.pod, None) {
-        Now::Sets(..) => Ok(patch),
-        Now::Unset => Err(PatchError::Useless("nothing sets the timeout".to_owned())),
-        Now::Fails(why) => Err(PatchError::Useless(why)),
+    match close_wait::current(&object.pod, None) {
+        CurrentState::Sets(..) => Ok(patch),
+        CurrentState::Unset => Err(PatchError::Useless("nothing sets the timeout".to_owned())),
+        CurrentState::Fails(why) => Err(PatchError::Useless(why)),
     }
 }
 

@@ -32,7 +32,7 @@ pub struct Rule {
     pub id: RuleId,
     /// What it finds, in one line.
     pub help: &'static str,
-    check: fn(&Case<'_>) -> Vec<Finding>,
+    check: fn(&RuleInput<'_>) -> Vec<Finding>,
 }
 
 /// Every rule, in the order of [`RuleId::ALL`].
@@ -58,7 +58,7 @@ pub fn page(rule: RuleId) -> &'static str {
 const MAX_FINDINGS: usize = 100;
 
 /// What a rule looks at.
-struct Case<'a> {
+struct RuleInput<'a> {
     survey: &'a Survey<'a, 'a>,
     plan: &'a Plan,
     tolerance: Duration,
@@ -66,7 +66,7 @@ struct Case<'a> {
 
 /// What the rules found, and the plan that some of them speak of.
 #[derive(Clone, Debug)]
-pub struct Inspected {
+pub struct Inspection {
     /// The findings, in the order of [`RULES`].
     pub findings: Vec<Finding>,
     /// What will be done about the close-wait timeout.
@@ -74,21 +74,22 @@ pub struct Inspected {
 }
 
 /// Asks all rules.
-pub fn inspect<'a>(survey: &'a Survey<'a, 'a>, policy: &Policy) -> Inspected {
+pub fn inspect<'a>(survey: &'a Survey<'a, 'a>, policy: &Policy) -> Inspection {
     let plan = close_wait::plan(survey, &policy.close_wait);
-    let case = Case { survey, plan: &plan, tolerance: policy.tolerance };
-    let findings = RULES.iter().flat_map(|rule| (rule.check)(&case).into_iter().take(MAX_FINDINGS)).collect();
-    Inspected { findings, plan }
+    let input = RuleInput { survey, plan: &plan, tolerance: policy.tolerance };
+    let findings =
+        RULES.iter().flat_map(|rule| (rule.check)(&input).into_iter().take(MAX_FINDINGS)).collect();
+    Inspection { findings, plan }
 }
 
-impl Case<'_> {
+impl RuleInput<'_> {
     /// The finding of a close-wait rule, if the plan speaks of it: then its message and its help are asked for.
     fn of_plan(&self, rule: RuleId, words: impl FnOnce() -> (String, String)) -> Vec<Finding> {
         if self.plan.rule != Some(rule) {
             return Vec::new();
         }
         let (message, help) = words();
-        let name = match self.plan.way {
+        let name = match self.plan.method {
             Err(Obstacle::Untrusted { container }) => container,
             Ok(_) | Err(_) => proxy_init::NAME,
         };

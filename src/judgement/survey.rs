@@ -99,12 +99,12 @@ pub struct ProbeUse<'p> {
     /// The index in [`Survey::apps`] of the container that answers it.
     pub answered_by: usize,
     /// Over a pooled connection of the proxy, or why not.
-    pub way: Way,
+    pub transport: Transport,
 }
 
 /// The way that a request takes to the app.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Way {
+pub enum Transport {
     /// Through the proxy's HTTP/1 pool, whose connections it re-uses for up to the pool's idle timeout.
     Http1,
     /// Through the proxy's one HTTP/2 connection, which it re-uses as long as it is open.
@@ -113,7 +113,7 @@ pub enum Way {
     Not(NotPooled),
 }
 
-impl Way {
+impl Transport {
     /// Whether the proxy re-uses the connection.
     pub const fn is_pooled(self) -> bool {
         matches!(self, Self::Http1 | Self::Http2)
@@ -196,7 +196,7 @@ pub fn of<'p, 'c>(
             App { container, served }
         })
         .collect();
-    let declared_by = declared_by(&apps);
+    let declared_in = declared_in(&apps);
     let probes = apps
         .iter()
         .enumerate()
@@ -204,8 +204,8 @@ pub fn of<'p, 'c>(
         .map(|(index, container, probe)| ProbeUse {
             container,
             probe,
-            answered_by: answering(&apps[index], &declared_by, probe.port).unwrap_or(index),
-            way: way(mesh.proxy(), probe),
+            answered_by: container_on_port(&apps[index], &declared_in, probe.port).unwrap_or(index),
+            transport: transport(mesh.proxy(), probe),
         })
         .collect();
     let unprivileged = context.unprivileged.get(namespace).copied();
@@ -234,7 +234,7 @@ fn declared(pod: &Pod<'_>, idle: IdleTimeout) -> Answer {
 }
 
 /// The first container that declares each port.
-fn declared_by(apps: &[App<'_, '_>]) -> HashMap<u16, usize> {
+fn declared_in(apps: &[App<'_, '_>]) -> HashMap<u16, usize> {
     let ports = apps
         .iter()
         .enumerate()
@@ -248,31 +248,35 @@ fn declared_by(apps: &[App<'_, '_>]) -> HashMap<u16, usize> {
 
 /// The container that answers a probe, where it is not the probed one itself. The containers of a pod share their
 /// ports: the one that declares the port answers, else the one that is probed.
-fn answering(probed: &App<'_, '_>, declared_by: &HashMap<u16, usize>, port: Option<u16>) -> Option<usize> {
+fn container_on_port(
+    probed: &App<'_, '_>,
+    declared_in: &HashMap<u16, usize>,
+    port: Option<u16>,
+) -> Option<usize> {
     let port = port?;
     let itself = probed.container.ports.iter().any(|declared| declared.number == port);
-    if itself { None } else { declared_by.get(&port).copied() }
+    if itself { None } else { declared_in.get(&port).copied() }
 }
 
-fn way(proxy: Option<&Proxy>, probe: &Probe<'_>) -> Way {
+fn transport(proxy: Option<&Proxy>, probe: &Probe<'_>) -> Transport {
     let (pooled, port) = match &probe.handler {
-        Handler::Exec => return Way::Not(NotPooled::Exec),
-        Handler::TcpSocket => return Way::Not(NotPooled::TcpSocket),
-        Handler::Unknown => return Way::Not(NotPooled::UnknownHandler),
-        Handler::HttpGet { https: true, .. } => return Way::Not(NotPooled::Https),
-        Handler::HttpGet { host: Some(_), .. } => return Way::Not(NotPooled::OtherHost),
-        Handler::HttpGet { .. } => (Way::Http1, probe.port),
-        Handler::Grpc { .. } => (Way::Http2, probe.port),
+        Handler::Exec => return Transport::Not(NotPooled::Exec),
+        Handler::TcpSocket => return Transport::Not(NotPooled::TcpSocket),
+        Handler::Unknown => return Transport::Not(NotPooled::UnknownHandler),
+        Handler::HttpGet { https: true, .. } => return Transport::Not(NotPooled::Https),
+        Handler::HttpGet { host: Some(_), .. } => return Transport::Not(NotPooled::OtherHost),
+        Handler::HttpGet { .. } => (Transport::Http1, probe.port),
+        Handler::Grpc { .. } => (Transport::Http2, probe.port),
     };
     match (proxy, port) {
-        (None, _) => Way::Not(NotPooled::NotMeshed),
-        (_, None) => Way::Not(NotPooled::UnknownPort),
-        (Some(proxy), Some(port)) => port_way(proxy, port).map_or(pooled, Way::Not),
+        (None, _) => Transport::Not(NotPooled::NotMeshed),
+        (_, None) => Transport::Not(NotPooled::UnknownPort),
+        (Some(proxy), Some(port)) => port_transport(proxy, port).map_or(pooled, Transport::Not),
     }
 }
 
 /// Why requests to a port do not take connections that the proxy re-uses, if they do not.
-pub fn port_way(proxy: &Proxy, port: u16) -> Option<NotPooled> {
+pub fn port_transport(proxy: &Proxy, port: u16) -> Option<NotPooled> {
     if proxy.skipped.contains(port) {
         Some(NotPooled::SkippedPort)
     } else if proxy.redirected_only.as_ref().is_some_and(|only| !only.contains(port)) {
@@ -320,8 +324,8 @@ mod tests {
         );
         let object = Object::read(&json).unwrap().unwrap();
         let container = &object.pod.containers[0];
-        let way = Way::Not(NotPooled::NotMeshed);
-        let used = ProbeUse { container, probe: &container.probes[0], answered_by: 0, way };
+        let transport = Transport::Not(NotPooled::NotMeshed);
+        let used = ProbeUse { container, probe: &container.probes[0], answered_by: 0, transport };
         assert_eq!(used.authority().as_deref(), expected);
     }
 }

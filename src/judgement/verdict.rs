@@ -38,7 +38,7 @@ pub struct Judged {
 
 impl Verdict {
     /// The findings from which this follows, exempt ones left out.
-    pub fn that(&self, action: Action) -> impl Iterator<Item = &Finding> {
+    pub fn with_action(&self, action: Action) -> impl Iterator<Item = &Finding> {
         self.judged
             .iter()
             .filter(move |judged| judged.action == action && judged.exempt.is_none())
@@ -47,17 +47,17 @@ impl Verdict {
 
     /// Whether the object is refused.
     pub fn rejects(&self) -> bool {
-        self.that(Action::Reject).next().is_some()
+        self.with_action(Action::Reject).next().is_some()
     }
 
     /// The edits that mend the object.
     pub fn edits(&self) -> Vec<Edit> {
-        self.that(Action::Patch).flat_map(|finding| finding.edits.iter().cloned()).collect()
+        self.with_action(Action::Patch).flat_map(|finding| finding.edits.iter().cloned()).collect()
     }
 
     /// Whether there is something to warn of.
     pub fn warns(&self) -> bool {
-        self.that(Action::Warn).next().is_some() || !self.remarks.is_empty()
+        self.with_action(Action::Warn).next().is_some() || !self.remarks.is_empty()
     }
 
     /// What it comes to.
@@ -127,7 +127,7 @@ pub fn decide(
             Exempt::No => None,
             Exempt::Yes(reason) => Some(reason),
             Exempt::Expired { until, .. } => {
-                remarks.push(over(finding.rule.as_str(), until));
+                remarks.push(expired_remark(finding.rule.as_str(), until));
                 None
             }
         };
@@ -145,7 +145,8 @@ fn exemption(
     policy: &Policy,
     today: Date,
 ) -> Exempt {
-    match (policy.exemption(subject, finding.rule, today), own.filter(|own| own.rules.has(finding.rule))) {
+    match (policy.exemption(subject, finding.rule, today), own.filter(|own| own.rules.contains(finding.rule)))
+    {
         (yes @ Exempt::Yes(_), _) => yes,
         (_, Some(own)) => Exempt::Yes(own.reason.clone()),
         (other @ (Exempt::No | Exempt::Expired { .. }), None) => other,
@@ -160,7 +161,7 @@ fn action(finding: &Finding, object: &Object<'_>, policy: &Policy) -> Action {
             Action::Warn
         }
         // What a workload makes is judged at the workload: a refusal here would strand what already runs.
-        Action::Reject if policy.reject_at == RejectAt::Workloads && is_judged_at_its_owner(object) => {
+        Action::Reject if policy.reject_at == RejectAt::Workloads && is_judged_at_owner(object) => {
             Action::Warn
         }
         Action::Patch if finding.edits.is_empty() => Action::Warn,
@@ -170,7 +171,7 @@ fn action(finding: &Finding, object: &Object<'_>, policy: &Policy) -> Action {
 
 /// Whether a workload owns it that we judge. Of others, such as an Argo Rollout, the first thing that we see is what they
 /// make.
-fn is_judged_at_its_owner(object: &Object<'_>) -> bool {
+fn is_judged_at_owner(object: &Object<'_>) -> bool {
     object.owner.as_ref().and_then(Owner::judged).is_some()
 }
 
@@ -185,13 +186,13 @@ fn own_exemption(
         return Err(format!("{} does not count: the policy forbids it", annotations::EXEMPT));
     }
     match AnnotationExemption::parse(text) {
-        Ok(own) if own.until < today => Err(over(&own.rules.to_string(), own.until)),
+        Ok(own) if own.until < today => Err(expired_remark(&own.rules.to_string(), own.until)),
         Ok(own) => Ok(Some(own)),
         // That is a finding already.
         Err(_) => Ok(None),
     }
 }
 
-fn over(rules: &str, until: Date) -> String {
+fn expired_remark(rules: &str, until: Date) -> String {
     format!("the exemption from {rules} ended on {until}")
 }

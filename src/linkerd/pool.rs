@@ -79,7 +79,7 @@ impl fmt::Display for PoolFrom {
 }
 
 /// What the pool's timeout follows from.
-pub(super) struct Told<'t, V> {
+pub(super) struct PoolInputs<'t, V> {
     /// The proxy's environment: the value of a variable, or why nobody can tell it.
     pub(super) variable: V,
     /// [`DISCOVERY_UNUSED_TIMEOUT`].
@@ -92,7 +92,7 @@ pub(super) struct Told<'t, V> {
     pub(super) line: Option<Line>,
 }
 
-impl<V: Fn(&str) -> Option<Result<String, String>>> Told<'_, V> {
+impl<V: Fn(&str) -> Option<Result<String, String>>> PoolInputs<'_, V> {
     /// From the proxy's environment, else from its version or line; never longer than the proxy keeps the client.
     pub(super) fn pool(&self) -> PoolIdle {
         if (self.variable)(MAX_IDLE_CONNECTIONS).is_some_and(|value| value.is_ok_and(|it| it.trim() == "0")) {
@@ -178,7 +178,7 @@ impl<V: Fn(&str) -> Option<Result<String, String>>> Told<'_, V> {
 const MAX_SHOWN: usize = 30;
 
 /// The variable that sets the pool's timeout in this version.
-pub fn knob(version: Option<Version>, line: Option<Line>) -> &'static str {
+pub fn setting_name(version: Option<Version>, line: Option<Line>) -> &'static str {
     match has_short_pool(version, line) {
         Some(false) => ROUTER_MAX_IDLE_AGE,
         Some(true) | None => POOL_IDLE_TIMEOUT,
@@ -220,7 +220,7 @@ mod tests {
 
     use super::*;
 
-    fn told(
+    fn inputs(
         env: &[(&str, Result<&str, &str>)],
         discovery: Option<&str>,
         version: &str,
@@ -231,12 +231,12 @@ mod tests {
             Some(value.map(str::to_owned).map_err(str::to_owned))
         };
         let (version, version_text) = (Version::parse(version), version);
-        Told { variable, discovery, version, version_text, line }.pool()
+        PoolInputs { variable, discovery, version, version_text, line }.pool()
     }
 
     fn pool(env: &[(&'static str, &'static str)], version: &str) -> (u128, String) {
         let env: Vec<_> = env.iter().map(|(name, value)| (*name, Ok(*value))).collect();
-        let pool = told(&env, None, version, Version::parse(version).and_then(Version::line));
+        let pool = inputs(&env, None, version, Version::parse(version).and_then(Version::line));
         (pool.timeout.as_millis(), pool.from.to_string())
     }
 
@@ -299,7 +299,7 @@ mod tests {
         #[case] from: &str,
     ) {
         assert_eq!(line.to_string(), shown);
-        let pool = told(&[], None, "acme-7", Some(line));
+        let pool = inputs(&[], None, "acme-7", Some(line));
         assert_eq!((pool.timeout.as_millis(), pool.from.to_string()), (millis, from.to_owned()));
     }
 
@@ -329,7 +329,7 @@ mod tests {
     #[test]
     fn what_nobody_can_read_is_said() {
         let env = [(POOL_IDLE_TIMEOUT, Ok("1s")), (POOL_IDLE_TIMEOUT, Err("it comes from ConfigMap pool"))];
-        let pool = told(&env, None, "stable-2.14.10", None);
+        let pool = inputs(&env, None, "stable-2.14.10", None);
         let said = (pool.timeout.as_secs(), pool.from.to_string());
         assert_eq!(said, (3, "usual one, assumed: it comes from ConfigMap pool".to_owned()));
     }
@@ -356,7 +356,7 @@ mod tests {
         #[case] from: &str,
     ) {
         let env: Vec<_> = variable.into_iter().map(|value| (DISCOVERY_IDLE_TIMEOUT, Ok(value))).collect();
-        let pool = told(&env, annotation, "stable-2.14.10", Some(Line::exactly(14)));
+        let pool = inputs(&env, annotation, "stable-2.14.10", Some(Line::exactly(14)));
         assert_eq!((pool.timeout.as_secs(), pool.from.to_string()), (seconds, from.to_owned()));
     }
 }

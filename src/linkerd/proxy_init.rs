@@ -24,29 +24,29 @@ pub const UPSTREAM_IMAGES: [&str; 3] =
 pub(super) const COMBINED_COMMAND: &str = "linkerd2-proxy-init";
 
 /// The flags that the injector writes, and how each takes its value (`_proxy-init.tpl` of 2.9 to 2.20).
-const INJECTED_FLAGS: [(&str, Takes); 14] = [
-    (FLAG, Takes::Value),
-    ("--firewall-bin-path", Takes::OneOf(&["iptables", "iptables-legacy", "iptables-nft"])),
+const INJECTED_FLAGS: [(&str, FlagValue); 14] = [
+    (FLAG, FlagValue::Value),
+    ("--firewall-bin-path", FlagValue::OneOf(&["iptables", "iptables-legacy", "iptables-nft"])),
     (
         "--firewall-save-bin-path",
-        Takes::OneOf(&["iptables-save", "iptables-legacy-save", "iptables-nft-save"]),
+        FlagValue::OneOf(&["iptables-save", "iptables-legacy-save", "iptables-nft-save"]),
     ),
-    ("--inbound-ports-to-ignore", Takes::Value),
-    ("--incoming-proxy-port", Takes::Value),
-    ("--iptables-mode", Takes::OneOf(&["legacy", "nft", "plain"])),
-    ("--ipv6", Takes::Switch),
-    ("--log-format", Takes::Value),
-    ("--log-level", Takes::Value),
-    ("--outbound-ports-to-ignore", Takes::Value),
-    ("--outgoing-proxy-port", Takes::Value),
-    ("--proxy-gid", Takes::Value),
-    ("--proxy-uid", Takes::Value),
-    ("--subnets-to-ignore", Takes::Value),
+    ("--inbound-ports-to-ignore", FlagValue::Value),
+    ("--incoming-proxy-port", FlagValue::Value),
+    ("--iptables-mode", FlagValue::OneOf(&["legacy", "nft", "plain"])),
+    ("--ipv6", FlagValue::Switch),
+    ("--log-format", FlagValue::Value),
+    ("--log-level", FlagValue::Value),
+    ("--outbound-ports-to-ignore", FlagValue::Value),
+    ("--outgoing-proxy-port", FlagValue::Value),
+    ("--proxy-gid", FlagValue::Value),
+    ("--proxy-uid", FlagValue::Value),
+    ("--subnets-to-ignore", FlagValue::Value),
 ];
 
 /// How a flag takes its value.
 #[derive(Clone, Copy)]
-enum Takes {
+enum FlagValue {
     /// The next argument, or what stands behind `=`.
     Value,
     /// The same, and only these: a path would make a privileged container run someone's own program.
@@ -90,7 +90,7 @@ impl<'p> ProxyInit<'p> {
     /// # Errors
     ///
     /// The argument that makes proxy-init, or its write to the kernel, fail.
-    pub fn will_set(&self) -> Result<Option<u32>, String> {
+    pub fn effective_seconds(&self) -> Result<Option<u32>, String> {
         for flag in &self.flags {
             if flag.seconds.is_none() {
                 return Err(self.flag_text(flag));
@@ -105,7 +105,7 @@ impl<'p> ProxyInit<'p> {
     }
 
     /// Whether proxy-init reads all of its flags: then at most the kernel can object to one.
-    pub fn reads_its_flags(&self) -> bool {
+    pub fn has_valid_flags(&self) -> bool {
         self.flags.iter().all(|flag| flag.seconds.is_some())
     }
 
@@ -116,14 +116,14 @@ impl<'p> ProxyInit<'p> {
     }
 
     /// The seconds that it is told to set: those of the last flag, where they are within the range that works.
-    pub fn told(&self) -> Option<u32> {
+    pub fn requested_seconds(&self) -> Option<u32> {
         let seconds = u32::try_from(self.flags.last()?.seconds?).ok()?;
         (MIN_SECONDS..=MAX_SECONDS).contains(&seconds).then_some(seconds)
     }
 
     /// What keeps it from writing the timeout: the members of `securityContext` that must be something else.
-    pub fn lacks(&self, pod: &Pod<'_>) -> Vec<&'static str> {
-        lacks(pod, self.container)
+    pub fn missing_fields(&self, pod: &Pod<'_>) -> Vec<&'static str> {
+        missing_fields(pod, self.container)
     }
 
     /// The members of `securityContext` that we change to make it work: what it [lacks](Self::lacks), and what makes
@@ -146,7 +146,7 @@ impl<'p> ProxyInit<'p> {
     /// Why the container is not one that the injector wrote, if it is not.
     ///
     /// We make it privileged, so it must be nobody's own program: `linkerd-init` is but a name.
-    pub fn forged(&self, pod: &Pod<'_>, images: &[String]) -> Option<String> {
+    pub fn untrusted_reason(&self, pod: &Pod<'_>, images: &[String]) -> Option<String> {
         let container = self.container;
         let repository = ImageRef::of(&container.image).repository;
         if !images.iter().any(|allowed| allowed == repository) {
@@ -155,7 +155,7 @@ impl<'p> ProxyInit<'p> {
         if let Some(command) = container.command.first() {
             return Some(format!("it overrides the image's command with {command:?}"));
         }
-        if let Some(argument) = foreign_argument(container) {
+        if let Some(argument) = unexpected_argument(container) {
             return Some(format!("the injector does not write its argument {argument:?}"));
         }
         if let Some(name) = container.env.first().map(|var| &var.name) {
@@ -180,34 +180,34 @@ impl<'p> ProxyInit<'p> {
         if container.mounts.len() > INJECTED_MOUNTS {
             return Some(format!("the injector does not give it {} mounts", container.mounts.len()));
         }
-        let foreign = container.mounts.iter().find(|mount| !is_injected_mount(pod, mount))?;
-        Some(if foreign.is_plain {
-            format!("the injector does not mount {} at {}", foreign.name, foreign.mount_path)
+        let unexpected = container.mounts.iter().find(|mount| !is_injected_mount(pod, mount))?;
+        Some(if unexpected.is_plain {
+            format!("the injector does not mount {} at {}", unexpected.name, unexpected.mount_path)
         } else {
-            format!("the injector does not mount {} with a subPath or mountPropagation", foreign.name)
+            format!("the injector does not mount {} with a subPath or mountPropagation", unexpected.name)
         })
     }
 }
 
 /// What keeps a container from writing the timeout (measured): a writable `/proc/sys` needs `privileged`, and a child
 /// process keeps no capability unless it is root. With the other two the API server or kubelet refuses that.
-pub fn lacks(pod: &Pod<'_>, container: &Container<'_>) -> Vec<&'static str> {
+pub fn missing_fields(pod: &Pod<'_>, container: &Container<'_>) -> Vec<&'static str> {
     let (own, of_pod) = (context(container.security_context), context(pod.security_context));
     let inherited = |field| own.get(field).filter(|value| !value.is_null()).or_else(|| of_pod.get(field));
-    let mut lacks = Vec::new();
+    let mut missing_fields = Vec::new();
     if own.get("privileged") != Some(&Value::Bool(true)) {
-        lacks.push("privileged");
+        missing_fields.push("privileged");
     }
     if own.get("allowPrivilegeEscalation") == Some(&Value::Bool(false)) {
-        lacks.push("allowPrivilegeEscalation");
+        missing_fields.push("allowPrivilegeEscalation");
     }
     if inherited("runAsUser") != Some(&Value::from(0)) {
-        lacks.push("runAsUser");
+        missing_fields.push("runAsUser");
     }
     if inherited("runAsNonRoot") == Some(&Value::Bool(true)) {
-        lacks.push("runAsNonRoot");
+        missing_fields.push("runAsNonRoot");
     }
-    lacks
+    missing_fields
 }
 
 fn context(raw: Option<&RawValue>) -> Map<String, Value> {
@@ -229,7 +229,7 @@ fn is_injected_mount(pod: &Pod<'_>, mount: &Mount<'_>) -> bool {
 }
 
 /// The first argument that is not as the injector writes it.
-fn foreign_argument<'c>(container: &'c Container<'_>) -> Option<&'c str> {
+fn unexpected_argument<'c>(container: &'c Container<'_>) -> Option<&'c str> {
     let mut arguments = container.args.iter();
     while let Some(argument) = arguments.next() {
         let (name, joined) = match argument.split_once('=') {
@@ -240,11 +240,11 @@ fn foreign_argument<'c>(container: &'c Container<'_>) -> Option<&'c str> {
             return Some(argument);
         };
         let known = match takes {
-            Takes::Value => joined.is_some() || arguments.next().is_some() || name == FLAG,
-            Takes::OneOf(values) => {
+            FlagValue::Value => joined.is_some() || arguments.next().is_some() || name == FLAG,
+            FlagValue::OneOf(values) => {
                 joined.or_else(|| arguments.next().map(|value| &**value)).is_some_and(|v| values.contains(&v))
             }
-            Takes::Switch => true,
+            FlagValue::Switch => true,
         };
         if !known {
             return Some(argument);
@@ -267,7 +267,7 @@ fn flags(container: &Container<'_>) -> Vec<FlagAt> {
         }
         let takes_next = joined.is_none()
             && name.starts_with("--")
-            && !matches!(INJECTED_FLAGS.iter().find(|(flag, _)| *flag == name), Some((_, Takes::Switch)));
+            && !matches!(INJECTED_FLAGS.iter().find(|(flag, _)| *flag == name), Some((_, FlagValue::Switch)));
         if name == FLAG {
             let value = joined.or_else(|| container.args.get(index + 1).map(|value| &**value));
             found.push(FlagAt {
@@ -360,7 +360,7 @@ mod tests {
     ) {
         let pod = Pod { init_containers: vec![container(args)], ..Pod::default() };
         let init = ProxyInit::find(&pod).unwrap();
-        assert_eq!(init.will_set(), expected.map_err(str::to_owned));
+        assert_eq!(init.effective_seconds(), expected.map_err(str::to_owned));
     }
 
     #[rstest]
@@ -369,6 +369,6 @@ mod tests {
     #[case::word(&["hello"], "hello")]
     #[case::end_of_flags(&["--"], "--")]
     fn foreign_arguments_are_found(#[case] args: &[&'static str], #[case] expected: &str) {
-        assert_eq!(foreign_argument(&container(args)), Some(expected));
+        assert_eq!(unexpected_argument(&container(args)), Some(expected));
     }
 }

@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, schema_for};
 use serde::{Deserialize, Serialize};
 
 use super::report::{FindingReport, ObjectReport, Report, Suppression};
-use crate::judgement::{fields::no_such, finding::RuleId};
+use crate::judgement::{fields::unknown_name, finding::RuleId};
 
 /// The version of the format.
 const VERSION: u32 = 1;
@@ -121,7 +121,11 @@ impl Baseline {
         let mut counts = BTreeMap::new();
         for Entry { rule, kind, namespace, name, container, count } in file.findings {
             if rule.parse::<RuleId>().is_err() {
-                return Err(BaselineError::Rule(no_such("rule", &rule, &RuleId::ALL.map(RuleId::as_str))));
+                return Err(BaselineError::Rule(unknown_name(
+                    "rule",
+                    &rule,
+                    &RuleId::ALL.map(RuleId::as_str),
+                )));
             }
             *counts.entry(Key { rule, kind, namespace, name, container }).or_insert(0) += count;
         }

@@ -4,7 +4,7 @@
 //! suppressed if it is about a covered line, or if the first line of its object is covered.
 
 use super::report::{ErrorReport, ObjectReport, Report, Suppression};
-use crate::judgement::{fields::no_such, finding::RuleId};
+use crate::judgement::{fields::unknown_name, finding::RuleId};
 
 /// What such a comment begins with.
 const MARK: &str = "linkerd-linger: ignore";
@@ -109,7 +109,7 @@ fn rules_and_reason(text: &str) -> Result<(Vec<RuleId>, String), String> {
         .and_then(|rest| rest.split_once(']'))
         .ok_or("this comment names no rule, so it suppresses nothing")?;
     let known = RuleId::ALL.map(RuleId::as_str);
-    let read = |name: &str| name.parse::<RuleId>().map_err(|_| no_such("rule", name, &known));
+    let read = |name: &str| name.parse::<RuleId>().map_err(|_| unknown_name("rule", name, &known));
     let rules = rules.split(',').map(|name| read(name.trim())).collect::<Result<Vec<_>, _>>()?;
     let reason = reason.trim().trim_start_matches([':', '-']).trim();
     if reason.is_empty() {

@@ -161,7 +161,7 @@ pub async fn servers(
     let object = Object::read_as(Kind::Pod, json.get()).map_err(|error| failed(error.to_string()))?;
     // The annotation would be compared with itself.
     let policy = Policy::default();
-    let judgement = judge(&object, namespace, &Context::default(), &policy, today, Injection::Over);
+    let judgement = judge(&object, namespace, &Context::default(), &policy, today, Injection::Completed);
     for server in &mut servers {
         let app = judgement.survey.apps.iter().find(|app| &*app.container.name == server.container.as_str());
         if let Some(app) = app {

@@ -72,7 +72,7 @@ fn args(container: &Container<'_>, environment: &Environment) -> impl Iterator<I
 }
 
 fn push(words: &mut Vec<Word>, word: Word, environment: &Environment) -> Result<(), String> {
-    if !environment.spend(word.len()) {
+    if !environment.charge(word.len()) {
         return Err(TOO_LONG.to_owned());
     }
     words.push(word);

@@ -208,12 +208,12 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::workload::pod::{Container, Kept};
+    use crate::workload::pod::{Container, StringMap};
 
     fn read(key: &'static str, value: &'static str) -> Annotations {
         let container = |name: &'static str| Container { name: name.into(), ..Container::default() };
         Annotations::read(&Pod {
-            annotations: Kept(vec![(key.into(), value.into())]),
+            annotations: StringMap(vec![(key.into(), value.into())]),
             containers: vec![container("web"), container("admin")],
             ..Pod::default()
         })

@@ -20,10 +20,10 @@ use crate::workload::{
 /// environment, a quarter of the usual 8 MiB of stack (`execve(2)`).
 ///
 /// Its containers share it, so that a pod costs the same in however many parts it comes.
-pub(crate) const ROOM: usize = 2 << 20;
+pub(crate) const MAX_EXPANSION: usize = 2 << 20;
 
 /// What a word costs beside its text: about the memory that it takes.
-const EACH: usize = 128;
+const MAX_VALUE_LEN: usize = 128;
 
 /// The variables of a container.
 #[derive(Clone, Debug, Default)]
@@ -37,8 +37,8 @@ pub(crate) struct Environment {
     knows_image: bool,
     /// Nothing comes from the image.
     bare: bool,
-    /// What is left of [`ROOM`]; everything that makes words takes from it.
-    room: Cell<usize>,
+    /// What is left of [`MAX_EXPANSION`]; everything that makes words takes from it.
+    remaining: Cell<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -50,11 +50,16 @@ struct Variable {
 }
 
 impl Environment {
-    /// Reads the image's ENV, `envFrom`, then `env`, and follows no more than `room` bytes here and later.
-    pub(crate) fn read(container: &Container<'_>, namespace: &str, context: &Context, room: usize) -> Self {
-        let mut environment = Self { room: Cell::new(room), ..Self::default() };
+    /// Reads the image's ENV, `envFrom`, then `env`, and follows no more than `remaining` bytes here and later.
+    pub(crate) fn read(
+        container: &Container<'_>,
+        namespace: &str,
+        context: &Context,
+        remaining: usize,
+    ) -> Self {
+        let mut environment = Self { remaining: Cell::new(remaining), ..Self::default() };
         if !environment.fill(container, namespace, context) {
-            environment.give_up();
+            environment.set_exhausted();
         }
         environment
     }
@@ -64,7 +69,7 @@ impl Environment {
         if let Some(facts) = context.image(&container.image) {
             let place: Arc<str> = format!("ENV of {}", facts.name(&container.image)).into();
             for (name, value) in &facts.config.env {
-                if !self.spend(name.len() + value.len()) {
+                if !self.charge(name.len() + value.len()) {
                     return false;
                 }
                 let word = Word::text(value, Place::ImageConfig(Arc::clone(&place)));
@@ -73,7 +78,7 @@ impl Environment {
             self.knows_image = true;
         }
         for source in &container.env_from {
-            if !self.spend(source.prefix.len() + self.variables.len()) {
+            if !self.charge(source.prefix.len() + self.variables.len()) {
                 return false;
             }
             if let Some(config_map) = &source.config_map_ref {
@@ -83,17 +88,17 @@ impl Environment {
                             return false;
                         }
                     }
-                    None => self.miss(&source.prefix, &format!("ConfigMap {}", config_map.name)),
+                    None => self.set_unavailable(&source.prefix, &format!("ConfigMap {}", config_map.name)),
                 }
             } else if let Some(secret) = &source.secret_ref {
-                self.miss(&source.prefix, &format!("Secret {}", secret.name));
+                self.set_unavailable(&source.prefix, &format!("Secret {}", secret.name));
             } else {
-                self.miss(&source.prefix, "a source of envFrom");
+                self.set_unavailable(&source.prefix, "a source of envFrom");
             }
         }
         for (index, variable) in container.env.iter().enumerate() {
             if let Some(word) = self.resolve(variable, Place::Env(index), namespace, context) {
-                if !self.spend(variable.name.len() + word.len()) {
+                if !self.charge(variable.name.len() + word.len()) {
                     return false;
                 }
                 self.set(&variable.name, word, true);
@@ -104,17 +109,17 @@ impl Environment {
 
     fn take(&mut self, prefix: &str, name: &str, data: &BTreeMap<String, String>) -> bool {
         data.iter().all(|(key, value)| {
-            let room = self.spend(prefix.len() + key.len() + value.len());
-            if room {
+            let remaining = self.charge(prefix.len() + key.len() + value.len());
+            if remaining {
                 let word = Word::text(value, Place::ConfigMap(name.to_owned()));
                 self.set(&format!("{prefix}{key}"), word, true);
             }
-            room
+            remaining
         })
     }
 
     /// A source that we cannot read may also hold what earlier sources set.
-    fn miss(&mut self, prefix: &str, source: &str) {
+    fn set_unavailable(&mut self, prefix: &str, source: &str) {
         let source = cut(source, 100);
         for (name, variable) in self.variables.iter_mut().filter(|(name, _)| name.starts_with(prefix)) {
             let at = variable.value.take().map_or(Place::Env(0), |word| word.at);
@@ -127,14 +132,14 @@ impl Environment {
     /// `source` may set any variable.
     pub(crate) fn doubt(&mut self, source: &str) {
         self.unread.clear();
-        if self.spend(self.variables.len()) {
-            self.miss("", source);
+        if self.charge(self.variables.len()) {
+            self.set_unavailable("", source);
         } else {
-            self.give_up();
+            self.set_exhausted();
         }
     }
 
-    fn give_up(&mut self) {
+    fn set_exhausted(&mut self) {
         self.variables.clear();
         self.image.clear();
         self.unread = vec![(String::new(), "more text than we follow".to_owned())];
@@ -162,9 +167,9 @@ impl Environment {
 
     /// Takes room for one thing of this many bytes; `false` when there is none left, now and ever after.
     #[must_use]
-    pub(crate) fn spend(&self, bytes: usize) -> bool {
-        let left = self.room.get().checked_sub(bytes.saturating_add(EACH));
-        self.room.set(left.unwrap_or_default());
+    pub(crate) fn charge(&self, bytes: usize) -> bool {
+        let left = self.remaining.get().checked_sub(bytes.saturating_add(MAX_VALUE_LEN));
+        self.remaining.set(left.unwrap_or_default());
         left.is_some()
     }
 
@@ -183,10 +188,10 @@ impl Environment {
     }
 
     /// The same, to write it into another word: the only way in which text multiplies, so it takes room.
-    pub(crate) fn lend(&self, name: &str) -> Option<Cow<'_, Word>> {
-        let room = self.spend(name.len() + self.unread.len());
+    pub(crate) fn get_for_expansion(&self, name: &str) -> Option<Cow<'_, Word>> {
+        let remaining = self.charge(name.len() + self.unread.len());
         let word = self.get(name)?;
-        if room && self.spend(word.len() + word.pieces().len() * EACH) {
+        if remaining && self.charge(word.len() + word.pieces().len() * MAX_VALUE_LEN) {
             return Some(word);
         }
         Some(Cow::Owned(Word::unknown(TOO_LONG, Place::Env(0))))
@@ -286,7 +291,7 @@ impl Environment {
     fn named(&self, name: &str) -> Option<Cow<'_, Word>> {
         let usual = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
         let may_be_read = !name.is_empty() && name.chars().all(usual) && self.unread(name).is_some();
-        if self.variables.contains_key(name) || may_be_read { self.lend(name) } else { None }
+        if self.variables.contains_key(name) || may_be_read { self.get_for_expansion(name) } else { None }
     }
 }
 
@@ -308,7 +313,7 @@ pub(crate) fn variables(
     namespace: &str,
     context: &Context,
 ) -> impl Fn(&str) -> Option<Result<String, String>> {
-    let environment = Environment::read(container, namespace, context, ROOM);
+    let environment = Environment::read(container, namespace, context, MAX_EXPANSION);
     move |name| environment.get(name).map(|word| word.known().map(str::to_owned).map_err(str::to_owned))
 }
 
@@ -326,7 +331,7 @@ mod tests {
         let mut context = Context::default();
         let data = [("KEEP", "30"), ("PORT", "8000")].map(|(key, value)| (key.to_owned(), value.to_owned()));
         context.config_maps.insert(("shop".to_owned(), "web".to_owned()), data.into());
-        Environment::read(&container, "shop", &context, ROOM)
+        Environment::read(&container, "shop", &context, MAX_EXPANSION)
     }
 
     fn show(word: Option<Cow<'_, Word>>) -> String {
@@ -392,7 +397,7 @@ mod tests {
         let config = ImageConfig { env: env.into(), ..ImageConfig::default() };
         let facts = ImageFacts { digest: "sha256:ab".to_owned(), config, doubt: None };
         let images = [("cart:3".to_owned(), facts)].into();
-        Environment::read(&container, "shop", &Context { images, ..Context::default() }, ROOM)
+        Environment::read(&container, "shop", &Context { images, ..Context::default() }, MAX_EXPANSION)
     }
 
     #[rstest]

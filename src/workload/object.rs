@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     base::text::{Text, nullable},
-    workload::pod::{Container, ContainerList, Kept, Pod, Volume},
+    workload::pod::{Container, ContainerList, Pod, StringMap, Volume},
 };
 
 /// The kinds that hold a pod or a pod template.
@@ -219,9 +219,9 @@ struct Metadata<'a> {
     #[serde(borrow, default)]
     namespace: Option<Text<'a>>,
     #[serde(borrow, default, deserialize_with = "nullable")]
-    labels: Kept<'a>,
+    labels: StringMap<'a>,
     #[serde(borrow, default, deserialize_with = "nullable")]
-    annotations: Kept<'a>,
+    annotations: StringMap<'a>,
     #[serde(borrow, default, deserialize_with = "nullable")]
     owner_references: Vec<Owner<'a>>,
 }
@@ -251,7 +251,8 @@ struct Spec<'a> {
 impl<'a> Manifest<'a> {
     pub(crate) fn into_object(self, kind: Kind) -> Object<'a> {
         let Self { metadata, spec, template } = self;
-        let mut own = Metadata { labels: Kept::default(), annotations: Kept::default(), ..metadata };
+        let mut own =
+            Metadata { labels: StringMap::default(), annotations: StringMap::default(), ..metadata };
         let template = match kind {
             Kind::Pod => Some((metadata.labels, metadata.annotations, spec)),
             Kind::Deployment
@@ -286,7 +287,7 @@ impl<'a> Manifest<'a> {
         }
     }
 
-    fn template(template: Option<Box<Self>>) -> Option<(Kept<'a>, Kept<'a>, Spec<'a>)> {
+    fn template(template: Option<Box<Self>>) -> Option<(StringMap<'a>, StringMap<'a>, Spec<'a>)> {
         let Self { metadata, spec, .. } = *template?;
         Some((metadata.labels, metadata.annotations, spec))
     }

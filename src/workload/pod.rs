@@ -26,9 +26,9 @@ pub struct Pod<'a> {
     /// `["spec", "template"]` for a Deployment.
     pub at: &'static [&'static str],
     /// The labels whose key has [a prefix that we read](Kept).
-    pub labels: Kept<'a>,
+    pub labels: StringMap<'a>,
     /// The annotations whose key has [a prefix that we read](Kept).
-    pub annotations: Kept<'a>,
+    pub annotations: StringMap<'a>,
     /// `spec.hostNetwork`.
     pub host_network: bool,
     /// `spec.serviceAccountName`.
@@ -249,15 +249,15 @@ pub const TEMPLATE_HASH: &str = "pod-template-hash";
 /// mirror pods, and [`TEMPLATE_HASH`]. The others (`kubectl.kubernetes.io/last-applied-configuration` is a copy of the whole object) are
 /// skipped without being copied.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Kept<'a>(pub Vec<(Text<'a>, Text<'a>)>);
+pub struct StringMap<'a>(pub Vec<(Text<'a>, Text<'a>)>);
 
-impl Kept<'_> {
+impl StringMap<'_> {
     /// The value of `key`; of two entries with one key the last counts.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.0.iter().rev().find(|(found, _)| &**found == key).map(|(_, value)| &**value)
     }
 
-    fn keeps(key: &str) -> bool {
+    fn is_relevant_key(key: &str) -> bool {
         key == TEMPLATE_HASH
             || key.split_once('/').is_some_and(|(prefix, _)| {
                 matches!(prefix, "kubernetes.io" | "linkerd-linger.io")
@@ -267,20 +267,20 @@ impl Kept<'_> {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Kept<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for StringMap<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct KeptVisitor;
-        impl<'de> Visitor<'de> for KeptVisitor {
-            type Value = Kept<'de>;
+        struct StringMapVisitor;
+        impl<'de> Visitor<'de> for StringMapVisitor {
+            type Value = StringMap<'de>;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("a map of strings")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut kept = Kept::default();
+                let mut kept = StringMap::default();
                 while let Some(key) = map.next_key::<Text<'de>>()? {
-                    if Kept::keeps(&key) {
+                    if StringMap::is_relevant_key(&key) {
                         let value = map.next_value::<Option<Text<'de>>>()?.unwrap_or_default();
                         kept.0.push((key, value));
                     } else {
@@ -291,10 +291,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Kept<'a> {
             }
 
             fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(Kept::default())
+                Ok(StringMap::default())
             }
         }
-        deserializer.deserialize_any(KeptVisitor)
+        deserializer.deserialize_any(StringMapVisitor)
     }
 }
 

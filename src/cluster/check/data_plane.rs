@@ -12,7 +12,7 @@ use crate::{
     admission::review::Mode,
     base::plural::count,
     judgement::{
-        close_wait::{self, Now},
+        close_wait::{self, CurrentState},
         facts::deployment_of,
         finding::{Action, RuleId},
         judge::judge,
@@ -33,7 +33,7 @@ pub struct PodSeen {
     name: String,
     namespace: String,
     owner: Workload,
-    close_wait: Now,
+    close_wait: CurrentState,
     /// Whether the webhook would patch it, if it were created again.
     mended: bool,
     /// Why it would be rejected, if it were created again.
@@ -86,14 +86,15 @@ impl Judge {
         }
         let object = Object::read_as(Kind::Pod, json).ok()?;
         let namespace = object.namespace.as_deref().unwrap_or_default();
-        let judgement = judge(&object, namespace, &self.context, &self.policy, self.today, Injection::Over);
+        let judgement =
+            judge(&object, namespace, &self.context, &self.policy, self.today, Injection::Completed);
         judgement.survey.mesh.proxy()?;
         // Our container may be of an older image than the server's: it sets what it sets.
-        let close_wait = close_wait::now(&object.pod, None);
+        let close_wait = close_wait::current(&object.pod, None);
         let mended = !judgement.verdict.edits().is_empty();
         let rejected = judgement
             .verdict
-            .that(Action::Reject)
+            .with_action(Action::Reject)
             .find(|finding| finding.rule == RuleId::ProbeMatchesIdleTimeout)
             .map(|finding| finding.message.clone());
         let owner = owner(&object);
@@ -184,8 +185,8 @@ fn values(pods: &[PodSeen]) -> Vec<CheckResult> {
     let mut namespaces: BTreeMap<&str, BTreeMap<Option<u32>, Owners<'_>>> = BTreeMap::new();
     for pod in pods {
         let seconds = match pod.close_wait {
-            Now::Sets(_, seconds) => Some(seconds),
-            Now::Fails(_) | Now::Unset => None,
+            CurrentState::Sets(_, seconds) => Some(seconds),
+            CurrentState::Fails(_) | CurrentState::Unset => None,
         };
         let values = namespaces.entry(&pod.namespace).or_default();
         *values.entry(seconds).or_default().entry(&pod.owner).or_default() += 1;
@@ -223,13 +224,13 @@ fn in_kernels(pods: &[PodSeen], kernels: Option<&Kernels>) -> CheckResult {
         let Some(seconds) = kernels.timeouts.get(&pod.uid) else { continue };
         *values.entry(*seconds).or_default() += 1;
         match pod.close_wait {
-            Now::Sets(_, set) if set != *seconds => {
+            CurrentState::Sets(_, set) if set != *seconds => {
                 wrong.push(format!(
                     "{}/{}: {seconds}s, and not the {set}s that its init container sets",
                     pod.namespace, pod.name
                 ));
             }
-            Now::Sets(..) | Now::Fails(_) | Now::Unset => {}
+            CurrentState::Sets(..) | CurrentState::Fails(_) | CurrentState::Unset => {}
         }
     }
     let values =
@@ -280,8 +281,8 @@ fn cost(pods: &[PodSeen], kernels: &Kernels) -> CheckResult {
 
 fn fails(pods: &[PodSeen]) -> CheckResult {
     let items = by_owner(pods.iter().filter_map(|pod| match &pod.close_wait {
-        Now::Fails(why) => Some((pod, why.as_str())),
-        Now::Sets(..) | Now::Unset => None,
+        CurrentState::Fails(why) => Some((pod, why.as_str())),
+        CurrentState::Sets(..) | CurrentState::Unset => None,
     }));
     let items: Vec<_> = items
         .iter()

@@ -10,7 +10,7 @@ use super::{CheckId, CheckResult, Outcome, ReadError, Snapshot, hooks, namespace
 use crate::{
     admission::review::Mode,
     judgement::{
-        close_wait::{self, Now},
+        close_wait::{self, CurrentState},
         finding::Action,
         judge::judge,
         policy::Policy,
@@ -131,7 +131,7 @@ fn trial(
     let judgement = judge(&object, namespace, &context, policy, today, Injection::AsAnnotated);
     let expected = match id {
         CheckId::DryRunPatched => {
-            let patched = judgement.verdict.that(Action::Patch).next().is_some();
+            let patched = judgement.verdict.with_action(Action::Patch).next().is_some();
             match judgement.plan.seconds.filter(|_| patched) {
                 Some(seconds) => Expected::Sets(seconds),
                 None if judgement.survey.unprivileged.is_some() => return skip(&judgement.plan.why),
@@ -254,13 +254,13 @@ fn of_answer(trial: &Trial, answer: &Answer) -> CheckResult {
         }
         (Answer::Admitted { pod, .. }, Expected::Sets(wanted)) => match Object::read_as(Kind::Pod, pod) {
             Err(error) => fails(format!("what came back in {namespace} cannot be read: {error}")),
-            Ok(object) => match close_wait::now(&object.pod, None) {
-                Now::Sets(way, seconds) if seconds == *wanted => good(&way.sets(seconds)),
-                Now::Sets(way, seconds) => {
-                    fails(format!("in {namespace} {}; expected are {wanted}s", way.sets(seconds)))
+            Ok(object) => match close_wait::current(&object.pod, None) {
+                CurrentState::Sets(method, seconds) if seconds == *wanted => good(&method.describe(seconds)),
+                CurrentState::Sets(method, seconds) => {
+                    fails(format!("in {namespace} {}; expected are {wanted}s", method.describe(seconds)))
                 }
-                Now::Unset => fails(silent(namespace, "came back without the patch")),
-                Now::Fails(why) => fails(format!("in {namespace} it would not start: {why}")),
+                CurrentState::Unset => fails(silent(namespace, "came back without the patch")),
+                CurrentState::Fails(why) => fails(format!("in {namespace} it would not start: {why}")),
             },
         },
         (Answer::Admitted { .. }, Expected::Refused) => fails(silent(namespace, "was admitted")),

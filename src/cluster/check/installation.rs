@@ -150,7 +150,7 @@ fn idle_exemptions(snapshot: &Snapshot, policy: &Policy, today: Date) -> Vec<Str
             return Some(format!("it ended on {}", exemption.until));
         }
         let (pattern, names) = (exemption.namespace.as_ref()?, names.as_ref()?);
-        (!names.iter().any(|name| pattern.fits(name))).then(|| "no namespace fits it".to_owned())
+        (!names.iter().any(|name| pattern.matches(name))).then(|| "no namespace fits it".to_owned())
     };
     let told = |exemption: &Exemption| {
         let why = idle(exemption)?;

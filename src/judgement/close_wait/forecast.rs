@@ -3,11 +3,11 @@
 //! The cluster decides how that is done, so each possible [`Setup`] is planned for. Where all lead to the same warning,
 //! the warning is due already; a patch needs nobody to do anything.
 
-use super::{Obstacle, Plan, PlanAction, Way, plan_injected};
+use super::{Method, Obstacle, Plan, PlanAction, plan_injected};
 use crate::{
     judgement::{
         finding::RuleId,
-        policy::CloseWait as Wish,
+        policy::CloseWait as CloseWaitPolicy,
         survey::{Expected, Survey},
     },
     linkerd::expected::{Redirection, Setup},
@@ -20,7 +20,7 @@ pub struct Forecast {
     /// How Linkerd sets the pod up.
     pub setup: Setup,
     /// How the timeout will be set, or why it cannot be.
-    pub way: Result<Way, Obstacle>,
+    pub method: Result<Method, Obstacle>,
     /// The timeout that the pod will run with, where it is set at all, in seconds.
     pub seconds: Option<u32>,
     /// The rule that will have something to say about it.
@@ -31,24 +31,24 @@ pub struct Forecast {
 
 impl Forecast {
     fn of(setup: Setup, plan: &Plan) -> Self {
-        let Plan { action, seconds, why, rule, way, .. } = plan;
+        let Plan { action, seconds, why, rule, method, .. } = plan;
         let seconds_text = seconds.map_or_else(String::new, |seconds| format!("{seconds}s"));
-        let what = match (way, action) {
+        let what = match (method, action) {
             (Ok(_), PlanAction::Keep) => why.clone(),
-            (Ok(Way::ProxyInit), _) => format!("linkerd-init is patched to set {seconds_text}"),
-            (Ok(Way::InitContainer), _) => format!("an init container is added that sets {seconds_text}"),
-            (Ok(Way::PodSysctl), _) => format!("a sysctl is added that sets {seconds_text}"),
+            (Ok(Method::ProxyInit), _) => format!("linkerd-init is patched to set {seconds_text}"),
+            (Ok(Method::InitContainer), _) => format!("an init container is added that sets {seconds_text}"),
+            (Ok(Method::PodSysctl), _) => format!("a sysctl is added that sets {seconds_text}"),
             (Err(Obstacle::NotWanted), _) => "nothing is done: closeWait.cni is false".to_owned(),
             (Err(Obstacle::NoImage), _) => "a warning: the webhook has no --init-image".to_owned(),
             (Err(Obstacle::OnlyProxyInit), _) => "a warning: closeWait.via is proxy-init".to_owned(),
             (Err(Obstacle::Unprivileged | Obstacle::Untrusted { .. }), _) => format!("a warning: {why}"),
         };
-        Self { setup, way: *way, seconds: *seconds, rule: *rule, what }
+        Self { setup, method: *method, seconds: *seconds, rule: *rule, what }
     }
 }
 
 /// Plans for each possible setup, and for the pod what all of them have in common.
-pub(super) fn forecast(survey: &Survey<'_, '_>, policy: &Wish) -> Plan {
+pub(super) fn forecast(survey: &Survey<'_, '_>, policy: &CloseWaitPolicy) -> Plan {
     if let Err(off) = super::wanted(survey, policy) {
         return Plan::nothing(off);
     }
@@ -68,12 +68,12 @@ pub(super) fn forecast(survey: &Survey<'_, '_>, policy: &Wish) -> Plan {
     };
     let why = format!("not injected yet; {refused}{}", told(&forecasts));
     let Some((first, others)) = plans.split_first() else { return Plan::nothing(why) };
-    let alike = |other: &Plan| (other.way, other.rule) == (first.way, first.rule);
-    let obstacle = match first.way {
+    let alike = |other: &Plan| (other.method, other.rule) == (first.method, first.rule);
+    let obstacle = match first.method {
         Err(obstacle) if others.iter().all(alike) => obstacle,
         Ok(_) | Err(_) => Obstacle::NotWanted,
     };
-    Plan { forecasts, ..Plan::stopped(obstacle, why) }
+    Plan { forecasts, ..Plan::blocked(obstacle, why) }
 }
 
 /// What follows from each setup; once, where it is the same for several.

@@ -24,18 +24,18 @@ const RESOURCES: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
 
 /// What is to be said of a container with the name of ours.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Own<'p> {
+pub(super) enum OwnInit<'p> {
     /// There is none.
     Absent,
     /// It is ours.
-    Ours(Ours<'p>),
+    OwnContainer(OwnContainer<'p>),
     /// It is not, and this is how we know.
     Foreign(String),
 }
 
 /// Our container in a pod.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Ours<'p> {
+pub(super) struct OwnContainer<'p> {
     pub(super) container: &'p Container<'p>,
     /// The seconds that it sets; `None` where it would fail.
     pub(super) seconds: Option<u32>,
@@ -44,30 +44,33 @@ pub(super) struct Ours<'p> {
 }
 
 /// Looks for our container. Without `image` any image will do: then we add none, and give nothing to this one.
-pub(super) fn find<'p>(pod: &'p Pod<'p>, image: Option<&str>) -> Own<'p> {
+pub(super) fn find<'p>(pod: &'p Pod<'p>, image: Option<&str>) -> OwnInit<'p> {
     let Some(container) = pod.all_containers().find(|container| &*container.name == INIT_CONTAINER) else {
-        return Own::Absent;
+        return OwnInit::Absent;
     };
     let repository = ImageRef::of(&container.image).repository;
     let argument = match container.args.as_slice() {
         [command, argument] if &**command == COMMAND => &**argument,
-        _ => return Own::Foreign(format!("it does not run {COMMAND}")),
+        _ => return OwnInit::Foreign(format!("it does not run {COMMAND}")),
     };
     if container.list != ContainerList::Init || container.restart_always {
-        return Own::Foreign("it is no init container that ends".to_owned());
+        return OwnInit::Foreign("it is no init container that ends".to_owned());
     }
     if image.is_some_and(|image| ImageRef::of(image).repository != repository) {
-        return Own::Foreign(format!("its image {repository} is not the one of --init-image"));
+        return OwnInit::Foreign(format!("its image {repository} is not the one of --init-image"));
     }
     if let Some(command) = container.command.first() {
-        return Own::Foreign(format!("it overrides the image's command with {command:?}"));
+        return OwnInit::Foreign(format!("it overrides the image's command with {command:?}"));
     }
     let in_range = |seconds: &u32| (MIN_SECONDS..=MAX_SECONDS).contains(seconds);
-    let seconds =
-        argument.parse().ok().filter(in_range).filter(|_| proxy_init::lacks(pod, container).is_empty());
+    let seconds = argument
+        .parse()
+        .ok()
+        .filter(in_range)
+        .filter(|_| proxy_init::missing_fields(pod, container).is_empty());
     let before = pod.init_containers.iter().take(container.index);
     let early = before.into_iter().all(|before| OPENS_NOTHING.contains(&&*before.name));
-    Own::Ours(Ours { container, seconds, early })
+    OwnInit::OwnContainer(OwnContainer { container, seconds, early })
 }
 
 /// The container as we write it. `runAsNonRoot` is there for pods that set it to true for all containers; a message of
@@ -126,7 +129,7 @@ pub fn read_image(text: &str) -> Result<String, String> {
     {
         return Err("write it like registry.example.com/linkerd-linger:1.2.3".to_owned());
     }
-    if let Some(prefix) = linkerd::taken_for_a_sidecar(text) {
+    if let Some(prefix) = linkerd::sidecar_image_prefix(text) {
         return Err(format!("Linkerd's injector would take a container of {prefix}... for its own"));
     }
     Ok(text.to_owned())

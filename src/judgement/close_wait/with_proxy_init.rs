@@ -9,11 +9,11 @@ use crate::{
 };
 
 /// What makes linkerd-init set the timeout: those seconds, where its flags do not set any.
-pub(super) fn put_in(pod: &Pod<'_>, init: &ProxyInit<'_>, seconds: u32) -> Vec<Edit> {
-    let mut edits = match init.will_set() {
+pub(super) fn set_flag(pod: &Pod<'_>, init: &ProxyInit<'_>, seconds: u32) -> Vec<Edit> {
+    let mut edits = match init.effective_seconds() {
         Ok(Some(_)) => Vec::new(),
         Ok(None) => add_flag(pod, init, seconds),
-        Err(_) => mend_flags(pod, init, seconds),
+        Err(_) => repair_flags(pod, init, seconds),
     };
     edits.extend(add_privileges(pod, init));
     edits
@@ -30,10 +30,11 @@ fn add_flag(pod: &Pod<'_>, init: &ProxyInit<'_>, seconds: u32) -> Vec<Edit> {
 }
 
 /// Each value at which proxy-init would fail replaced, and the last one where it sets nothing.
-fn mend_flags(pod: &Pod<'_>, init: &ProxyInit<'_>, seconds: u32) -> Vec<Edit> {
+fn repair_flags(pod: &Pod<'_>, init: &ProxyInit<'_>, seconds: u32) -> Vec<Edit> {
     let last = init.flags.len().saturating_sub(1);
-    let is_bad =
-        |index: usize, flag: &FlagAt| flag.seconds.is_none() || (index == last && init.told().is_none());
+    let is_bad = |index: usize, flag: &FlagAt| {
+        flag.seconds.is_none() || (index == last && init.requested_seconds().is_none())
+    };
     init.flags
         .iter()
         .enumerate()
@@ -67,7 +68,7 @@ fn add_privileges(pod: &Pod<'_>, init: &ProxyInit<'_>) -> Vec<Edit> {
 }
 
 /// The arguments without any occurrence of the flag: one edit, however many there are.
-pub(super) fn take_out(pod: &Pod<'_>, init: &ProxyInit<'_>) -> Edit {
+pub(super) fn remove_flags(pod: &Pod<'_>, init: &ProxyInit<'_>) -> Edit {
     let mut flags = init.flags.iter().peekable();
     let mut left: Vec<Value> = Vec::new();
     for (index, argument) in init.container.args.iter().enumerate() {

@@ -98,7 +98,7 @@ fn read_server(mistakes: &mut Mistakes, item: &Field<'_>) -> Option<ServerFact> 
     let section = mistakes.section(item, &SERVER_FIELDS)?;
     // Each is asked for before the first that is missing ends it, so that all mistakes are found.
     let kind = required(mistakes, &section, "kind")
-        .and_then(|field| mistakes.one_of(&field, "kind", &KINDS, |kind| kind));
+        .and_then(|field| mistakes.parse_one_of(&field, "kind", &KINDS, |kind| kind));
     let mut text = |name: &str| {
         let field = required(mistakes, &section, name)?;
         mistakes.word(&field).map(str::to_owned)
@@ -156,7 +156,7 @@ fn read_behaviour(mistakes: &mut Mistakes, section: &Section<'_>) -> Option<Beha
         }
     }
     if let Some(field) = section.get("closesEachResponse") {
-        mistakes.one_of(&field, "value", &["true"], |word| word)?;
+        mistakes.parse_one_of(&field, "value", &["true"], |word| word)?;
         found.push(Behaviour::ClosesEachResponse);
     }
     if let Some(field) = section.get("openAfter") {

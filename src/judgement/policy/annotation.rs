@@ -87,7 +87,7 @@ fn rule_set(text: &str) -> Result<RuleSet, AnnotationError> {
     }
     let rules = text.split(',').map(|name| {
         let name = name.trim();
-        name.parse().map_err(|_| fail(fields::no_such("rule", name, &RuleId::ALL.map(RuleId::as_str))))
+        name.parse().map_err(|_| fail(fields::unknown_name("rule", name, &RuleId::ALL.map(RuleId::as_str))))
     });
     Ok(RuleSet::Only(rules.collect::<Result<_, _>>()?))
 }
@@ -118,7 +118,8 @@ mod tests {
         let exemption = AnnotationExemption::parse(value).unwrap();
         assert_eq!(exemption.reason, "a=b; c");
         assert!(
-            exemption.rules.has(RuleId::CloseWaitBroken) && !exemption.rules.has(RuleId::InvalidAnnotation)
+            exemption.rules.contains(RuleId::CloseWaitBroken)
+                && !exemption.rules.contains(RuleId::InvalidAnnotation)
         );
         let all = AnnotationExemption::parse("*; until=2027-01-31; reason=x; y").unwrap();
         assert_eq!((all.rules, all.reason.as_str()), (RuleSet::All, "x; y"));

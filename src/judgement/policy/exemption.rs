@@ -43,7 +43,7 @@ impl Pattern {
     }
 
     /// Whether a name fits.
-    pub fn fits(&self, name: &str) -> bool {
+    pub fn matches(&self, name: &str) -> bool {
         if self.prefix { name.starts_with(&self.text) } else { name == self.text }
     }
 }
@@ -59,7 +59,7 @@ pub enum RuleSet {
 
 impl RuleSet {
     /// Whether a rule is among them.
-    pub fn has(&self, rule: RuleId) -> bool {
+    pub fn contains(&self, rule: RuleId) -> bool {
         match self {
             Self::All => true,
             Self::Only(rules) => rules.contains(&rule),
@@ -112,28 +112,29 @@ pub enum Exempt {
 impl Exemption {
     /// Whether it is about this object and this rule, whatever the date.
     pub fn covers(&self, subject: &Subject<'_>, rule: RuleId) -> bool {
-        let fits = |pattern: &Option<Pattern>, name: &str| pattern.as_ref().is_none_or(|it| it.fits(name));
+        let matches =
+            |pattern: &Option<Pattern>, name: &str| pattern.as_ref().is_none_or(|it| it.matches(name));
         let account = if subject.service_account.is_empty() { "default" } else { subject.service_account };
-        self.rules.has(rule)
-            && fits(&self.namespace, subject.namespace)
-            && fits(&self.service_account, account)
-            && self.owner.as_ref().is_none_or(|owner| self.fits_owner(owner, subject))
+        self.rules.contains(rule)
+            && matches(&self.namespace, subject.namespace)
+            && matches(&self.service_account, account)
+            && self.owner.as_ref().is_none_or(|owner| self.matches_owner(owner, subject))
     }
 
-    fn fits_owner(&self, owner: &Pattern, subject: &Subject<'_>) -> bool {
+    fn matches_owner(&self, owner: &Pattern, subject: &Subject<'_>) -> bool {
         let Some(kind) = &self.owner_kind else {
-            return owner.fits(subject.name)
-                || owner.fits(subject.owner)
-                || grand_owner(subject).is_some_and(|(_, name)| owner.fits(name));
+            return owner.matches(subject.name)
+                || owner.matches(subject.owner)
+                || owning_deployment(subject).is_some_and(|(_, name)| owner.matches(name));
         };
-        (kind == subject.owner_kind && owner.fits(subject.owner))
-            || grand_owner(subject).is_some_and(|(of, name)| kind == of && owner.fits(name))
+        (kind == subject.owner_kind && owner.matches(subject.owner))
+            || owning_deployment(subject).is_some_and(|(of, name)| kind == of && owner.matches(name))
     }
 }
 
 /// The Deployment behind a ReplicaSet and the CronJob behind a Job, by the names that their controllers give:
 /// a pod names only the one that made it.
-fn grand_owner<'a>(subject: &Subject<'a>) -> Option<(&'static str, &'a str)> {
+fn owning_deployment<'a>(subject: &Subject<'a>) -> Option<(&'static str, &'a str)> {
     let (name, suffix) = subject.owner.rsplit_once('-')?;
     // `SafeEncodeString` in k8s.io/apimachinery/pkg/util/rand: no vowels, no look-alikes.
     let is_hash = |byte: u8| b"bcdfghjklmnpqrstvwxz2456789".contains(&byte);

@@ -59,12 +59,12 @@ fn read_policy(mistakes: &mut Mistakes, whole: &Field<'_>, text: &str, policy: &
         read_reject(mistakes, &field, policy);
     }
     if let Some(field) = root.get("rejectAt")
-        && let Some(at) = mistakes.one_of(&field, "value", &RejectAt::ALL, RejectAt::as_str)
+        && let Some(at) = mistakes.parse_one_of(&field, "value", &RejectAt::ALL, RejectAt::as_str)
     {
         policy.reject_at = at;
     }
     if let Some(field) = root.get("assumeInjected") {
-        let word = mistakes.one_of(&field, "value", &["true", "false"], |word| word);
+        let word = mistakes.parse_one_of(&field, "value", &["true", "false"], |word| word);
         policy.assume_injected = word == Some("true");
     }
     if let Some(field) = root.get("rules") {
@@ -81,7 +81,7 @@ fn read_policy(mistakes: &mut Mistakes, whole: &Field<'_>, text: &str, policy: &
         && let Some(section) = mistakes.section(&field, &["exempt"])
         && let Some(field) = section.get("exempt")
     {
-        let word = mistakes.one_of(&field, "value", &["allow", "forbid"], |word| word);
+        let word = mistakes.parse_one_of(&field, "value", &["allow", "forbid"], |word| word);
         policy.annotation_exemptions = word != Some("forbid");
     }
 }
@@ -100,7 +100,7 @@ fn read_reject(mistakes: &mut Mistakes, field: &Field<'_>, policy: &mut Policy) 
     ];
     let (mut when, mut from) = (None, None);
     for item in &words {
-        let Some(word) = mistakes.one_of(item, "value", &known, |word| word) else { continue };
+        let Some(word) = mistakes.parse_one_of(item, "value", &known, |word| word) else { continue };
         let found = RejectWhen::ALL.into_iter().find(|value| value.as_str() == word);
         let twice = match found {
             Some(value) => when.replace(value).is_some(),
@@ -139,12 +139,12 @@ fn read_close_wait(mistakes: &mut Mistakes, field: &Field<'_>, close_wait: &mut 
         }
     }
     if let Some(field) = section.get("via")
-        && let Some(via) = mistakes.one_of(&field, "value", &Via::ALL, Via::as_str)
+        && let Some(via) = mistakes.parse_one_of(&field, "value", &Via::ALL, Via::as_str)
     {
         close_wait.via = via;
     }
     if let Some(field) = section.get("cni") {
-        let word = mistakes.one_of(&field, "value", &["true", "false"], |word| word);
+        let word = mistakes.parse_one_of(&field, "value", &["true", "false"], |word| word);
         close_wait.cni = word == Some("true");
     }
     let Some(field) = section.get("images") else { return };
@@ -185,11 +185,11 @@ fn read_rules(mistakes: &mut Mistakes, field: &Field<'_>) -> BTreeMap<RuleId, Ac
     let Some(section) = mistakes.map(field) else { return rules };
     for (name, field) in section.fields() {
         let Ok(rule) = name.parse::<RuleId>() else {
-            let message = read::no_such("rule", name, &RuleId::ALL.map(RuleId::as_str));
+            let message = read::unknown_name("rule", name, &RuleId::ALL.map(RuleId::as_str));
             mistakes.add(field.line, format!("rules: {message}"));
             continue;
         };
-        match mistakes.one_of(&field, "action", &Action::ALL, Action::as_str) {
+        match mistakes.parse_one_of(&field, "action", &Action::ALL, Action::as_str) {
             Some(Action::Patch) if !rule.can_patch() => {
                 mistakes.at(&field, "this rule knows no patch; use reject, warn or ignore");
             }
@@ -274,7 +274,7 @@ fn read_rule_set(mistakes: &mut Mistakes, section: &Section<'_>) -> RuleSet {
         mistakes.at(&field, "it is empty; leave it out to mean every rule");
     }
     for item in items {
-        rules.extend(mistakes.one_of(&item, "rule", &RuleId::ALL, RuleId::as_str));
+        rules.extend(mistakes.parse_one_of(&item, "rule", &RuleId::ALL, RuleId::as_str));
     }
     RuleSet::Only(rules)
 }

@@ -134,8 +134,8 @@ fn reject() -> Schema {
 fn actions() -> Schema {
     let mut properties = serde_json::Map::new();
     for rule in RuleId::ALL {
-        let fits = |action: &Action| *action != Action::Patch || rule.can_patch();
-        let actions: Vec<_> = Action::ALL.into_iter().filter(fits).map(Action::as_str).collect();
+        let matches = |action: &Action| *action != Action::Patch || rule.can_patch();
+        let actions: Vec<_> = Action::ALL.into_iter().filter(matches).map(Action::as_str).collect();
         properties.insert(rule.as_str().to_owned(), serde_json::json!({"enum": actions}));
     }
     json_schema!({"type": "object", "properties": properties, "additionalProperties": false})

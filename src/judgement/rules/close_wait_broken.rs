@@ -1,8 +1,8 @@
 //! linkerd-init is told to set the close-wait timeout, and will fail to: the pod crash-loops.
 
-use super::{Case, Rule};
+use super::{Rule, RuleInput};
 use crate::judgement::{
-    close_wait::Way,
+    close_wait::Method,
     finding::{Change, Edit, Finding, RuleId},
 };
 
@@ -12,27 +12,27 @@ pub(super) const RULE: Rule = Rule {
     check,
 };
 
-fn check(case: &Case<'_>) -> Vec<Finding> {
-    case.of_plan(RULE.id, || words(case))
+fn check(input: &RuleInput<'_>) -> Vec<Finding> {
+    input.of_plan(RULE.id, || texts(input))
 }
 
-fn words(case: &Case<'_>) -> (String, String) {
+fn texts(input: &RuleInput<'_>) -> (String, String) {
     // The kernel takes a negative number, and more on some machines than on others: no crash is certain then.
-    let init = case.survey.proxy_init.as_ref();
+    let init = input.survey.proxy_init.as_ref();
     let runs = init.is_some_and(|init| {
-        !init.combined && init.reads_its_flags() && init.lacks(case.survey.pod).is_empty()
+        !init.combined && init.has_valid_flags() && init.missing_fields(input.survey.pod).is_empty()
     });
     let message = if runs {
         "linkerd-init is told to set a close-wait timeout that is out of range"
     } else {
         "linkerd-init cannot set the close-wait timeout as it is told to, and crash-loops"
     };
-    let otherwise = match case.plan.way {
-        Ok(Way::ProxyInit) | Err(_) => {
-            let sets: Vec<_> = case.plan.edits.iter().filter_map(by_hand).collect();
+    let otherwise = match input.plan.method {
+        Ok(Method::ProxyInit) | Err(_) => {
+            let sets: Vec<_> = input.plan.edits.iter().filter_map(manual_help).collect();
             format!("set on linkerd-init: {}", sets.join(", "))
         }
-        Ok(Way::InitContainer | Way::PodSysctl) => {
+        Ok(Method::InitContainer | Method::PodSysctl) => {
             "unset proxyInit.closeWaitTimeoutSecs of Linkerd, and let the webhook set the timeout".to_owned()
         }
     };
@@ -40,7 +40,7 @@ fn words(case: &Case<'_>) -> (String, String) {
 }
 
 /// An edit as a person would do it: `runAsUser 0`, `args[11] "3600"`.
-fn by_hand(edit: &Edit) -> Option<String> {
+fn manual_help(edit: &Edit) -> Option<String> {
     let last = edit.at.last()?;
     let field = last.decoded();
     Some(match &edit.change {

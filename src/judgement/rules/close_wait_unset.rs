@@ -1,10 +1,10 @@
 //! Nothing sets the close-wait timeout, and something could.
 
-use super::{Case, Rule};
+use super::{Rule, RuleInput};
 use crate::{
     base::names::INIT_CONTAINER,
     judgement::{
-        close_wait::{NOT_HTTP, Way},
+        close_wait::{Method, NOT_HTTP},
         finding::{Finding, RuleId},
     },
     linkerd::proxy_init::FLAG,
@@ -17,22 +17,22 @@ pub(super) const RULE: Rule = Rule {
     check,
 };
 
-fn check(case: &Case<'_>) -> Vec<Finding> {
-    case.of_plan(RULE.id, || words(case))
+fn check(input: &RuleInput<'_>) -> Vec<Finding> {
+    input.of_plan(RULE.id, || texts(input))
 }
 
-fn words(case: &Case<'_>) -> (String, String) {
-    let seconds = case.plan.seconds.unwrap_or_default();
-    let (message, otherwise) = match case.plan.way {
-        Ok(Way::ProxyInit) | Err(_) => (
+fn texts(input: &RuleInput<'_>) -> (String, String) {
+    let seconds = input.plan.seconds.unwrap_or_default();
+    let (message, otherwise) = match input.plan.method {
+        Ok(Method::ProxyInit) | Err(_) => (
             "linkerd-init leaves the kernel's 60s: opaque TCP that is half-closed and silent for longer is lost",
             format!("give linkerd-init {FLAG} {seconds} and make it privileged and root"),
         ),
-        Ok(Way::InitContainer) => (
+        Ok(Method::InitContainer) => (
             "nothing sets the close-wait timeout: opaque TCP that is half-closed and silent for 60s is lost",
             format!("put the init container {INIT_CONTAINER} before all others"),
         ),
-        Ok(Way::PodSysctl) => (
+        Ok(Method::PodSysctl) => (
             "nothing sets the close-wait timeout: opaque TCP that is half-closed and silent for 60s is lost",
             format!(
                 "set net.netfilter.nf_conntrack_tcp_timeout_close_wait to {seconds} in the pod's sysctls"

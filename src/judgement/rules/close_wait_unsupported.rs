@@ -1,6 +1,6 @@
 //! Linkerd cannot set the close-wait timeout of this pod, and nothing else may.
 
-use super::{Case, Rule};
+use super::{Rule, RuleInput};
 use crate::{
     judgement::{
         close_wait::Obstacle,
@@ -16,15 +16,15 @@ pub(super) const RULE: Rule = Rule {
     check,
 };
 
-fn check(case: &Case<'_>) -> Vec<Finding> {
-    case.of_plan(RULE.id, || words(case))
+fn check(input: &RuleInput<'_>) -> Vec<Finding> {
+    input.of_plan(RULE.id, || texts(input))
 }
 
-fn words(case: &Case<'_>) -> (String, String) {
+fn texts(input: &RuleInput<'_>) -> (String, String) {
     // What Linkerd does here; each with what follows must fit a warning.
-    let cni = case.survey.mesh.proxy().is_some_and(|proxy| proxy.cni);
-    let linkerd = match &case.survey.proxy_init {
-        Some(init) if init.combined && init.will_set() != Ok(None) => {
+    let cni = input.survey.mesh.proxy().is_some_and(|proxy| proxy.cni);
+    let linkerd = match &input.survey.proxy_init {
+        Some(init) if init.combined && init.effective_seconds() != Ok(None) => {
             format!("{FLAG} crash-loops linkerd-init 2.20+")
         }
         Some(init) if init.combined => {
@@ -33,7 +33,7 @@ fn words(case: &Case<'_>) -> (String, String) {
         None if cni => "linkerd-cni cannot set the close-wait timeout".to_owned(),
         Some(_) | None => "linkerd-init may not set the close-wait timeout".to_owned(),
     };
-    let (message, help) = match case.plan.way {
+    let (message, help) = match input.plan.method {
         Err(Obstacle::NoImage) => (
             format!("{linkerd}, and the webhook has no --init-image"),
             "give the webhook --init-image, so that an init container of its own sets it",
@@ -45,7 +45,7 @@ fn words(case: &Case<'_>) -> (String, String) {
         Err(Obstacle::Unprivileged) => (
             "the namespace allows no privileged container to set the close-wait timeout: the kernel's 60s stay"
                 .to_owned(),
-            match case.survey.unprivileged {
+            match input.survey.unprivileged {
                 Some(Unprivileged::Label) => {
                     "remove the label linkerd-linger.io/privileged from the namespace, or exempt it from \
                      close-wait-unsupported"

@@ -1,6 +1,6 @@
 //! A container is not what its name says: whoever wrote it shall not be made root by us.
 
-use super::{Case, Rule};
+use super::{Rule, RuleInput};
 use crate::{
     base::names::INIT_CONTAINER,
     judgement::{
@@ -15,12 +15,12 @@ pub(super) const RULE: Rule = Rule {
     check,
 };
 
-fn check(case: &Case<'_>) -> Vec<Finding> {
-    case.of_plan(RULE.id, || words(case))
+fn check(input: &RuleInput<'_>) -> Vec<Finding> {
+    input.of_plan(RULE.id, || texts(input))
 }
 
-fn words(case: &Case<'_>) -> (String, String) {
-    let (message, help) = match case.plan.way {
+fn texts(input: &RuleInput<'_>) -> (String, String) {
+    let (message, help) = match input.plan.method {
         Err(Obstacle::Untrusted { container: INIT_CONTAINER }) => (
             format!("{INIT_CONTAINER} is not our container: it is not made privileged, the kernel's 60s stay"),
             "give that container another name",

@@ -3,11 +3,11 @@
 //! Measured: failures occur when a connection is re-used at the moment of the close, and none when the proxy drops it
 //! first. A server that can speak HTTP/2 is no exception: HTTP/1 requests reach it over the same pool as any other.
 
-use super::{Case, MAX_FINDINGS, Rule, closes, evidence, or_declare, seconds};
+use super::{MAX_FINDINGS, Rule, RuleInput, closes, evidence, or_declare, seconds};
 use crate::{
     judgement::{
         finding::{Finding, RuleId},
-        survey::port_way,
+        survey::port_transport,
     },
     linkerd::pool,
     servers::Idle,
@@ -19,15 +19,16 @@ pub(super) const RULE: Rule = Rule {
     check,
 };
 
-fn check(case: &Case<'_>) -> Vec<Finding> {
-    let Some(proxy) = case.survey.mesh.proxy() else { return Vec::new() };
+fn check(input: &RuleInput<'_>) -> Vec<Finding> {
+    let Some(proxy) = input.survey.mesh.proxy() else { return Vec::new() };
     let mut findings = Vec::new();
     let answers =
-        case.survey.apps.iter().flat_map(|app| app.answers().into_iter().map(move |answer| (app, answer)));
+        input.survey.apps.iter().flat_map(|app| app.answers().into_iter().map(move |answer| (app, answer)));
     for (app, answer) in answers {
         let Idle::ClosesAfter(window, how) = &answer.idle else { continue };
         let ports = &app.container.ports;
-        let pooled = ports.is_empty() || ports.iter().any(|port| port_way(proxy, port.number).is_none());
+        let pooled =
+            ports.is_empty() || ports.iter().any(|port| port_transport(proxy, port.number).is_none());
         if window.from >= proxy.pool.timeout || !pooled {
             continue;
         }
@@ -40,7 +41,7 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
             reachable: true,
             certainty: how.certainty.clone(),
             container: Some(app.container.name.to_string()),
-            at: vec![case.survey.pod.container_pointer(app.container, [])],
+            at: vec![input.survey.pod.container_pointer(app.container, [])],
             message: format!(
                 "{}: {}; the proxy re-uses them up to {kept}",
                 app.container.name,
@@ -50,7 +51,7 @@ fn check(case: &Case<'_>) -> Vec<Finding> {
             help: format!(
                 "raise {} above {kept}, or set {} of linkerd-proxy below {}{}",
                 app.idle_timeout_name(answer),
-                pool::knob(proxy.version, proxy.line),
+                pool::setting_name(proxy.version, proxy.line),
                 seconds(window.from),
                 or_declare(how)
             ),

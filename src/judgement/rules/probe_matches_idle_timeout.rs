@@ -9,11 +9,11 @@ use std::{
     time::Duration,
 };
 
-use super::{Case, MAX_FINDINGS, Rule, closes, evidence, or_declare, seconds};
+use super::{MAX_FINDINGS, Rule, RuleInput, closes, evidence, or_declare, seconds};
 use crate::{
     judgement::{
         finding::{Finding, RuleId},
-        survey::{App, ProbeUse, Survey, Way, port_way},
+        survey::{App, ProbeUse, Survey, Transport, port_transport},
         timing::{self, Budget},
     },
     linkerd::{Proxy, pool},
@@ -30,21 +30,21 @@ pub(super) const RULE: Rule = Rule {
 /// How many probes a finding names; of more it tells the number.
 const MAX_NAMED: usize = 4;
 
-fn check(case: &Case<'_>) -> Vec<Finding> {
-    let Some(proxy) = case.survey.mesh.proxy() else { return Vec::new() };
+fn check(input: &RuleInput<'_>) -> Vec<Finding> {
+    let Some(proxy) = input.survey.mesh.proxy() else { return Vec::new() };
     let mut findings = Vec::new();
     let mut budget = Budget::default();
-    for (app, pools) in case.survey.apps.iter().zip(pools(case.survey)) {
+    for (app, pools) in input.survey.apps.iter().zip(pools(input.survey)) {
         let server = |answer| {
-            Some(Server { case, proxy, app, answer, window: window(answer)?.0, how: window(answer)?.1 })
+            Some(Server { input, proxy, app, answer, window: window(answer)?.0, how: window(answer)?.1 })
         };
         for (pool, probes) in &pools {
             if let Some(server) = server(app.served.at(Some(pool.port))) {
-                server.judge_probes(pool, probes, &mut budget, &mut findings);
+                server.check_probes(pool, probes, &mut budget, &mut findings);
             }
         }
         for server in app.answers().into_iter().filter_map(server) {
-            server.judge_traffic(&mut findings);
+            server.check_traffic(&mut findings);
         }
         if findings.len() > MAX_FINDINGS {
             break;
@@ -72,19 +72,19 @@ struct Pool {
 }
 
 impl Pool {
-    const fn way(&self) -> Way {
-        if self.http2 { Way::Http2 } else { Way::Http1 }
+    const fn transport(&self) -> Transport {
+        if self.http2 { Transport::Http2 } else { Transport::Http1 }
     }
 }
 
 /// The pools of each app, with the probes that use them.
 fn pools<'s>(survey: &'s Survey<'_, '_>) -> Vec<BTreeMap<Pool, Vec<&'s ProbeUse<'s>>>> {
     let mut pools: Vec<BTreeMap<_, Vec<_>>> = survey.apps.iter().map(|_| BTreeMap::new()).collect();
-    for used in survey.probes.iter().filter(|used| used.way.is_pooled()) {
+    for used in survey.probes.iter().filter(|used| used.transport.is_pooled()) {
         let Some(port) = used.probe.port else { continue };
         let pool = Pool {
             port,
-            http2: used.way == Way::Http2,
+            http2: used.transport == Transport::Http2,
             startup: used.probe.kind == ProbeKind::Startup,
             authority: used.authority(),
         };
@@ -95,7 +95,7 @@ fn pools<'s>(survey: &'s Survey<'_, '_>) -> Vec<BTreeMap<Pool, Vec<&'s ProbeUse<
 
 /// A server whose closing window is known.
 struct Server<'a> {
-    case: &'a Case<'a>,
+    input: &'a RuleInput<'a>,
     proxy: &'a Proxy,
     app: &'a App<'a, 'a>,
     answer: &'a Answer,
@@ -104,62 +104,62 @@ struct Server<'a> {
 }
 
 impl Server<'_> {
-    fn judge_probes(
+    fn check_probes(
         &self,
         pool: &Pool,
         probes: &[&ProbeUse<'_>],
         budget: &mut Budget,
         findings: &mut Vec<Finding>,
     ) {
-        let (port, way) = (pool.port, pool.way());
+        let (port, transport) = (pool.port, pool.transport());
         let periods: Vec<Duration> = probes.iter().map(|used| used.probe.period).collect();
         let matching: BTreeSet<Duration> =
-            periods.iter().copied().filter(|period| self.case.meets(*period, self.window)).collect();
+            periods.iter().copied().filter(|period| self.input.meets(*period, self.window)).collect();
         for period in &matching {
             let of: Vec<_> = probes.iter().copied().filter(|used| used.probe.period == *period).collect();
             let runs = if of.len() == 1 { "runs" } else { "run" };
             let fact = format!("{} on port {port} {runs} every {}", self.name(&of), seconds(*period));
-            findings.push(self.finding(&fact, &of, way, *period));
+            findings.push(self.finding(&fact, &of, transport, *period));
         }
         // No gap can be dangerous that the pool does not outlast.
-        if way == Way::Http1 && self.window.from > self.proxy.pool.timeout {
+        if transport == Transport::Http1 && self.window.from > self.proxy.pool.timeout {
             return;
         }
         let gaps: BTreeSet<Duration> = timing::gaps(&periods, pool.http2, budget)
             .into_iter()
             .map(|gap| gap.idle)
-            .filter(|idle| !matching.contains(idle) && self.case.meets(*idle, self.window))
-            .filter(|idle| self.reachable(way, *idle))
+            .filter(|idle| !matching.contains(idle) && self.input.meets(*idle, self.window))
+            .filter(|idle| self.reachable(transport, *idle))
             .collect();
         for idle in gaps {
             let fact =
                 format!("{} on port {port} leave a connection idle for {}", self.name(probes), seconds(idle));
-            findings.push(self.finding(&fact, probes, way, idle));
+            findings.push(self.finding(&fact, probes, transport, idle));
         }
     }
 
     /// Traffic that the pod declares goes to every port that the proxy reads.
-    fn judge_traffic(&self, findings: &mut Vec<Finding>) {
+    fn check_traffic(&self, findings: &mut Vec<Finding>) {
         let ports = &self.app.container.ports;
-        if !ports.is_empty() && ports.iter().all(|port| port_way(self.proxy, port.number).is_some()) {
+        if !ports.is_empty() && ports.iter().all(|port| port_transport(self.proxy, port.number).is_some()) {
             return;
         }
-        for period in &self.case.survey.annotations.traffic_periods {
-            if self.case.meets(*period, self.window) {
+        for period in &self.input.survey.annotations.traffic_periods {
+            if self.input.meets(*period, self.window) {
                 let fact = format!("the declared traffic comes every {}", seconds(*period));
-                findings.push(self.finding(&fact, &[], Way::Http1, *period));
+                findings.push(self.finding(&fact, &[], Transport::Http1, *period));
             }
         }
     }
 
     /// Whether the proxy may re-use a connection that was idle so long, and the server close it by then.
-    fn reachable(&self, way: Way, idle: Duration) -> bool {
+    fn reachable(&self, transport: Transport, idle: Duration) -> bool {
         let kept = self.proxy.pool.timeout;
-        way == Way::Http2 || (self.window.from <= kept && idle <= kept + self.case.tolerance)
+        transport == Transport::Http2 || (self.window.from <= kept && idle <= kept + self.input.tolerance)
     }
 
-    fn finding(&self, fact: &str, probes: &[&ProbeUse<'_>], way: Way, idle: Duration) -> Finding {
-        let pod = self.case.survey.pod;
+    fn finding(&self, fact: &str, probes: &[&ProbeUse<'_>], transport: Transport, idle: Duration) -> Finding {
+        let pod = self.input.survey.pod;
         let at = probes
             .iter()
             .take(MAX_NAMED)
@@ -172,7 +172,7 @@ impl Server<'_> {
             .collect();
         Finding {
             rule: RULE.id,
-            reachable: self.reachable(way, idle),
+            reachable: self.reachable(transport, idle),
             certainty: self.how.certainty.clone(),
             container: Some(self.app.container.name.to_string()),
             at,
@@ -181,20 +181,20 @@ impl Server<'_> {
                 self.app.container.name,
                 closes(self.app, self.window, self.how)
             ),
-            note: format!("{}; {}", evidence(self.how), self.reach(way, idle)),
-            help: self.help(way, idle),
+            note: format!("{}; {}", evidence(self.how), self.reachability(transport, idle)),
+            help: self.help(transport, idle),
             edits: Vec::new(),
         }
     }
 
-    fn reach(&self, way: Way, idle: Duration) -> String {
+    fn reachability(&self, transport: Transport, idle: Duration) -> String {
         let pool = &self.proxy.pool;
         let kept = seconds(pool.timeout);
-        match way {
-            Way::Http2 => {
+        match transport {
+            Transport::Http2 => {
                 "can fail now: the proxy re-uses the HTTP/2 connection as long as it is open".to_owned()
             }
-            _ if self.reachable(way, idle) => {
+            _ if self.reachable(transport, idle) => {
                 format!("can fail now: the proxy re-uses idle connections for up to {kept} ({})", pool.from)
             }
             _ => format!(
@@ -206,17 +206,17 @@ impl Server<'_> {
         }
     }
 
-    fn help(&self, way: Way, idle: Duration) -> String {
+    fn help(&self, transport: Transport, idle: Duration) -> String {
         let mut ways =
             vec![format!("raise {} well above {}", self.app.idle_timeout_name(self.answer), seconds(idle))];
-        if way == Way::Http1 && self.reachable(way, idle) {
+        if transport == Transport::Http1 && self.reachable(transport, idle) {
             ways.push(format!(
                 "set {} of linkerd-proxy below {}",
-                pool::knob(self.proxy.version, self.proxy.line),
+                pool::setting_name(self.proxy.version, self.proxy.line),
                 seconds(self.window.from)
             ));
         }
-        let tolerance = self.case.tolerance;
+        let tolerance = self.input.tolerance;
         ways.push(format!(
             "choose a period outside {} to {}",
             seconds(self.window.from.saturating_sub(tolerance)),

@@ -11,7 +11,7 @@ use crate::{
         finding::{Action, Finding},
         judge::Judgement,
         patch,
-        survey::{ProbeUse, Survey, Way},
+        survey::{ProbeUse, Survey, Transport},
     },
     linkerd::{Mesh, Proxy},
     workload::object::Object,
@@ -108,16 +108,16 @@ fn container(app: &crate::judgement::survey::App<'_, '_>) -> ContainerReport {
 }
 
 fn probe(used: &ProbeUse<'_>, survey: &Survey<'_, '_>) -> ProbeReport {
-    let why = match (used.way, survey.mesh.proxy()) {
-        (Way::Not(why), _) => why.to_string(),
-        (Way::Http2, _) => {
+    let why = match (used.transport, survey.mesh.proxy()) {
+        (Transport::Not(why), _) => why.to_string(),
+        (Transport::Http2, _) => {
             "over the proxy's HTTP/2 connection, which it re-uses as long as it is open".to_owned()
         }
-        (Way::Http1, Some(proxy)) => {
+        (Transport::Http1, Some(proxy)) => {
             let kept = crate::base::duration::show(proxy.pool.timeout);
             format!("over the proxy's HTTP/1 connections, which it re-uses for up to {kept}")
         }
-        (Way::Http1, None) => String::new(),
+        (Transport::Http1, None) => String::new(),
     };
     ProbeReport {
         container: used.container.name.to_string(),
@@ -125,7 +125,7 @@ fn probe(used: &ProbeUse<'_>, survey: &Survey<'_, '_>) -> ProbeReport {
         handler: used.probe.handler.as_str(),
         port: used.probe.port,
         period: Seconds(used.probe.period),
-        proxied: used.way.is_pooled(),
+        proxied: used.transport.is_pooled(),
         why,
     }
 }

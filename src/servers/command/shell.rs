@@ -38,7 +38,7 @@ pub(super) fn foreground(
     environment: &mut Environment,
     exports_all: bool,
 ) -> Result<Foreground, String> {
-    if !environment.spend(script.len()) {
+    if !environment.charge(script.len()) {
         return Err(TOO_LONG.to_owned());
     }
     let tokens = lexer::tokens(script)?;
@@ -331,7 +331,7 @@ impl Shell<'_> {
             for name in
                 text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|name| is_name(name))
             {
-                if !self.environment.spend(name.len()) {
+                if !self.environment.charge(name.len()) {
                     self.environment.doubt("the shell script");
                     return;
                 }
@@ -428,7 +428,7 @@ impl Run {
                 run.exports = matches!(parts, [Part::Literal(text)] if text == "export");
             } else {
                 let fields = fields(parts, shell, at);
-                if !fields.iter().all(|_| environment.spend(0)) {
+                if !fields.iter().all(|_| environment.charge(0)) {
                     return Err(TOO_LONG.to_owned());
                 }
                 if declares {
@@ -437,7 +437,7 @@ impl Run {
                     run.words.extend(fields);
                 }
             }
-            if !environment.spend(0) {
+            if !environment.charge(0) {
                 return Err(TOO_LONG.to_owned());
             }
         }
@@ -518,7 +518,7 @@ fn pieces(part: &Part, environment: &Environment) -> Vec<Piece> {
     match part {
         Part::Literal(text) | Part::Quoted(text) => vec![Piece::Text(text.clone())],
         Part::Unknown(why) => vec![Piece::Unknown(why.clone())],
-        Part::Variable { name, fallback, .. } => match (environment.lend(name), fallback) {
+        Part::Variable { name, fallback, .. } => match (environment.get_for_expansion(name), fallback) {
             (Some(word), Some(fallback)) if fallback.for_empty && word.known() == Ok("") => {
                 vec![Piece::Text(fallback.text.clone())]
             }

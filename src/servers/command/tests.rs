@@ -2,13 +2,13 @@ use rstest::rstest;
 use serde_json::json;
 
 use super::*;
-use crate::workload::{context::Context, environment::ROOM};
+use crate::workload::{context::Context, environment::MAX_EXPANSION};
 
 /// The command line as we would print it; an error starts with `!`, what is not known is `?`.
 fn run(command: &[&str], env: &serde_json::Value) -> String {
     let text = json!({ "command": command, "env": env }).to_string();
     let container: Container<'_> = serde_json::from_str(&text).unwrap();
-    let environment = Environment::read(&container, "", &Context::default(), ROOM);
+    let environment = Environment::read(&container, "", &Context::default(), MAX_EXPANSION);
     match launch(&container, environment) {
         Err(why) => format!("! {why}"),
         Ok(launch) => {
@@ -134,7 +134,7 @@ fn scripts(#[case] script: &str, #[case] words: &str) {
 fn variables_of_the_command_line_are_kept(#[case] command: &[&str]) {
     let text = json!({ "command": command }).to_string();
     let container: Container<'_> = serde_json::from_str(&text).unwrap();
-    let environment = Environment::read(&container, "", &Context::default(), ROOM);
+    let environment = Environment::read(&container, "", &Context::default(), MAX_EXPANSION);
     let launch = launch(&container, environment).unwrap();
     assert_eq!(launch.environment.get("KEEP").unwrap().known(), Ok("7"));
 }

@@ -10,7 +10,7 @@ use crate::{
     servers::{Catalog, cases, command},
     workload::{
         context::Context,
-        environment::{Environment, ROOM},
+        environment::{Environment, MAX_EXPANSION},
         pod::Container,
         word::MAX_LEN,
     },
@@ -95,12 +95,12 @@ fn are_not_followed(#[case] mut container: Value, #[case] said: &str) {
 fn an_environment_takes_no_more_than_its_room(#[case] container: Value) {
     let text = container.to_string();
     let container: Container<'_> = serde_json::from_str(&text).unwrap();
-    let environment = Environment::read(&container, "", &Context::default(), ROOM);
+    let environment = Environment::read(&container, "", &Context::default(), MAX_EXPANSION);
     let names = environment.names();
     let lengths = names.iter().map(|name| environment.get(name).unwrap().len());
     assert!(lengths.clone().all(|length| length <= MAX_LEN));
-    assert!(lengths.sum::<usize>() <= ROOM);
-    assert!(names.len() <= ROOM / 128);
+    assert!(lengths.sum::<usize>() <= MAX_EXPANSION);
+    assert!(names.len() <= MAX_EXPANSION / 128);
 }
 
 /// Otherwise a body of thousands of containers would cost thousands of rooms.
