@@ -29,15 +29,15 @@ use crate::{
     base::{errors::describe, names},
     cluster::check::{
         CheckResult, Read, ReadError,
-        dry_run::{self, Answer, Trial},
+        dry_run::{self, Answer, DryRun},
         pre::Permission,
     },
 };
 
 /// The longest wait for one answer, as long as Linkerd's own checks wait (linkerd2 `RequestTimeout`).
-const ANSWER: Duration = Duration::from_secs(30);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How many objects to ask for at once: kubectl's `--chunk-size`.
-const PAGE: u32 = 500;
+const PAGE_SIZE: u32 = 500;
 /// The status of an expired continue token.
 const GONE: u16 = 410;
 
@@ -70,7 +70,7 @@ pub enum ConnectError {
 
 impl ConnectError {
     /// The message with its causes.
-    pub fn told(&self) -> String {
+    pub fn message(&self) -> String {
         let source = self.source();
         source.map_or_else(|| self.to_string(), |source| format!("{self}: {}", describe(source)))
     }
@@ -146,7 +146,7 @@ impl Cluster {
     ///
     /// When it cannot be read; `what` is what was tried.
     pub async fn get<T: DeserializeOwned>(&self, path: &str, what: &str) -> Read<Option<T>> {
-        match self.ask(what, hyper::Request::get(path).body(Vec::new())).await? {
+        match self.request(what, hyper::Request::get(path).body(Vec::new())).await? {
             Ok(text) => parse(what, &text).map(Some),
             Err(status) if status.code == 404 => Ok(None),
             Err(status) => Err(refused(what, &status)),
@@ -176,9 +176,9 @@ impl Cluster {
         what: &str,
         mut each: impl FnMut(Vec<T>),
     ) -> Read<()> {
-        let mut params = params.limit(PAGE);
+        let mut params = params.limit(PAGE_SIZE);
         loop {
-            let token = match self.ask(what, Request::new(path).list(&params)).await? {
+            let token = match self.request(what, Request::new(path).list(&params)).await? {
                 Ok(text) => {
                     let page: Page<T> = parse(what, &text)?;
                     each(page.items.unwrap_or_default());
@@ -206,7 +206,7 @@ impl Cluster {
     /// # Errors
     ///
     /// When the API server does not say.
-    pub async fn may_create(&self, permission: &Permission) -> Read<bool> {
+    pub async fn can_create(&self, permission: &Permission) -> Read<bool> {
         let what = "ask the API server for one's permissions";
         let attributes = ResourceAttributes {
             verb: Some("create".to_owned()),
@@ -231,13 +231,13 @@ impl Cluster {
     }
 
     /// Creates a pod for show: it passes all of admission, and is not stored.
-    async fn create_for_show(&self, namespace: &str, pod: &Value) -> Answer {
+    async fn dry_run_create(&self, namespace: &str, pod: &Value) -> Answer {
         let what = format!("create pods in the namespace {namespace}, be it only for show");
         let params = PostParams { dry_run: true, ..PostParams::default() };
         let path = format!("/api/v1/namespaces/{namespace}/pods");
         let request = Request::new(path).create(&params, pod.to_string().into_bytes());
         match self.send(&what, request).await {
-            Err(error) => Answer::Unasked(error),
+            Err(error) => Answer::NotSent(error),
             Ok(Reply { code, body, warnings }) if (200..300).contains(&code) => {
                 Answer::Admitted { pod: body, warnings }
             }
@@ -245,7 +245,7 @@ impl Cluster {
                 let status = status(code, &body);
                 // The authorizer's words; admission plugins answer 403 as well.
                 if code == 403 && status.message.contains("cannot create resource") {
-                    Answer::Unasked(ReadError::Forbidden { what })
+                    Answer::NotSent(ReadError::Forbidden { what })
                 } else {
                     Answer::Refused(status.message)
                 }
@@ -254,13 +254,13 @@ impl Cluster {
     }
 
     /// Makes a trial: creates its pod for show, and once more unpatched if something else than our webhook refuses it.
-    pub async fn prove(&self, trial: &Trial) -> CheckResult {
-        let answer = self.create_for_show(&trial.namespace, &trial.pod).await;
-        let unpatched = match trial.without_patch(&answer) {
-            Some(pod) => Some(self.create_for_show(&trial.namespace, &pod).await),
+    pub async fn dry_run(&self, dry_run: &DryRun) -> CheckResult {
+        let answer = self.dry_run_create(&dry_run.namespace, &dry_run.pod).await;
+        let unpatched = match dry_run.without_patch(&answer) {
+            Some(pod) => Some(self.dry_run_create(&dry_run.namespace, &pod).await),
             None => None,
         };
-        dry_run::result(trial, &answer, unpatched.as_ref())
+        dry_run::result(dry_run, &answer, unpatched.as_ref())
     }
 
     async fn read<T: DeserializeOwned, E: std::error::Error + 'static>(
@@ -268,14 +268,14 @@ impl Cluster {
         what: &str,
         request: Result<hyper::Request<Vec<u8>>, E>,
     ) -> Read<T> {
-        match self.ask(what, request).await? {
+        match self.request(what, request).await? {
             Ok(text) => parse(what, &text),
             Err(status) => Err(refused(what, &status)),
         }
     }
 
     /// The text of an answer, or the status in its place.
-    async fn ask<E: std::error::Error + 'static>(
+    async fn request<E: std::error::Error + 'static>(
         &self,
         what: &str,
         request: Result<hyper::Request<Vec<u8>>, E>,
@@ -300,8 +300,8 @@ impl Cluster {
             let body = String::from_utf8_lossy(&body).into_owned();
             Ok(Reply { code: head.status.as_u16(), body, warnings })
         };
-        let late = |_| failed(format!("no answer within {}s", ANSWER.as_secs()));
-        timeout(ANSWER, exchange).await.map_err(late)?
+        let late = |_| failed(format!("no answer within {}s", RESPONSE_TIMEOUT.as_secs()));
+        timeout(RESPONSE_TIMEOUT, exchange).await.map_err(late)?
     }
 }
 

@@ -23,7 +23,7 @@ use tokio::{sync::Semaphore, task::JoinSet};
 pub use self::platform::{Platform, PlatformError};
 use self::{
     archive::Archive,
-    registry::{Failure, Registries, Silence},
+    registry::{Failure, HostError, Registries},
 };
 use crate::{base::plural::count, workload::image_config::ImageFacts};
 
@@ -139,7 +139,7 @@ async fn from_registries(
         });
     }
     // A registry that does not answer is one error, however many images it has.
-    let mut silent: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut host_failure: BTreeMap<String, Vec<String>> = BTreeMap::new();
     while let Some(task) = tasks.join_next().await {
         done += 1;
         progress(done, all);
@@ -147,7 +147,7 @@ async fn from_registries(
             Ok((name, Ok(facts))) => {
                 images.facts.insert(name, facts);
             }
-            Ok((name, Err(Failure::Registry(host)))) => silent.entry(host).or_default().push(name),
+            Ok((name, Err(Failure::Registry(host)))) => host_failure.entry(host).or_default().push(name),
             Ok((name, Err(Failure::Image { message, help }))) => {
                 images.errors.push(ImageError { place: name, message, help });
             }
@@ -158,9 +158,9 @@ async fn from_registries(
             }),
         }
     }
-    for (host, mut names) in silent {
+    for (host, mut names) in host_failure {
         names.sort();
-        let Silence { why, help } = registries.silence(&host);
+        let HostError { why, help } = registries.host_error(&host);
         let message = format!("{why}; not read: {}", listed(&names));
         images.errors.push(ImageError { place: format!("registry {host}"), message, help });
     }

@@ -34,7 +34,7 @@ use crate::{
 
 /// What a container is known to run, and what that does with idle connections.
 #[derive(Clone, Debug)]
-pub struct Served<'c> {
+pub struct DetectedServer<'c> {
     /// Its server, where it was recognised. One is named without an answer when only one hint speaks for it.
     pub server: Option<&'c Server>,
     /// The program of the entry that it is, where the entry is about several.
@@ -45,7 +45,7 @@ pub struct Served<'c> {
     pub by_port: BTreeMap<u16, Answer>,
 }
 
-impl Served<'_> {
+impl DetectedServer<'_> {
     /// The answer for a port, or for the container in general.
     pub fn at(&self, port: Option<u16>) -> &Answer {
         port.and_then(|port| self.by_port.get(&port)).unwrap_or(&self.general)
@@ -61,7 +61,7 @@ impl Served<'_> {
     }
 
     /// What an image's config shows is no longer certain if another image may run.
-    fn doubted(self, doubt: Option<&str>) -> Self {
+    fn with_doubt(self, doubt: Option<&str>) -> Self {
         let Some(doubt) = doubt else { return self };
         self.map(|mut idle| {
             if let Some(evidence) = idle.evidence_mut()
@@ -91,14 +91,14 @@ const MAX_PORTS: usize = 32;
 /// in general, and at each of `ports`.
 ///
 /// ConfigMaps are looked up in `namespace`.
-pub fn served<'c>(
+pub fn detected<'c>(
     catalog: &'c Catalog,
     pod: &Pod<'_>,
     container: &Container<'_>,
     ports: &[u16],
     namespace: &str,
     context: &Context,
-) -> Served<'c> {
+) -> DetectedServer<'c> {
     let facts = context.image(&container.image);
     let in_directory;
     let container = match facts {
@@ -116,21 +116,21 @@ pub fn served<'c>(
         let unread = launch.as_ref().err().cloned();
         // A setting that one server alone reads is proof of it, whatever script starts it.
         let launch = launch.unwrap_or_else(|_| Launch::unread(read()));
-        Started { recognised: recognise::recognise(catalog, container, &launch, facts), launch, unread }
+        StartCommand { recognised: recognise::recognise(catalog, container, &launch, facts), launch, unread }
     };
-    let of_pod = recognised(command::launch(container, read()));
-    let of_image = facts.and_then(|facts| command::launch_of_image(container, facts, read()));
-    let Started { recognised, launch, unread } = match of_image {
-        Some(launch) => of_pod.or_of_image(recognised(launch)),
-        None => of_pod,
+    let from_pod = recognised(command::launch(container, read()));
+    let from_image = facts.and_then(|facts| command::launch_of_image(container, facts, read()));
+    let StartCommand { recognised, launch, unread } = match from_image {
+        Some(launch) => from_pod.or_image(recognised(launch)),
+        None => from_pod,
     };
-    let unknown = |server, why: String| Served {
+    let unknown = |server, why: String| DetectedServer {
         server,
         product: None,
         general: Answer { idle: Idle::Unknown(Why(why)), raise: None },
         by_port: BTreeMap::new(),
     };
-    let served = match (recognised, unread) {
+    let detected = match (recognised, unread) {
         (Recognised::Server(found), _) => {
             let has_entrypoint = found.own_entrypoint || command::has_entrypoint(container, facts);
             let disk = Disk {
@@ -148,33 +148,33 @@ pub fn served<'c>(
         (Recognised::Hint(server, why), None) => unknown(Some(server), why),
         (Recognised::Nothing(why), None) => unknown(None, why),
     };
-    served.doubted(facts.and_then(|facts| facts.doubt.as_deref())).clean()
+    detected.with_doubt(facts.and_then(|facts| facts.doubt.as_deref())).clean()
 }
 
 /// A command line, and the server that is recognised by it.
-struct Started<'c> {
+struct StartCommand<'c> {
     recognised: Recognised<'c>,
     launch: Launch,
     /// Why the command line cannot be read, where it cannot.
     unread: Option<String>,
 }
 
-impl Started<'_> {
+impl StartCommand<'_> {
     /// Chooses between the command line that the pod gives and the one that the image's config completes.
     ///
     /// The image's own command line decides, except where it hides the server that the catalog lists this image for: a
     /// start script, or the program below a product.
-    fn or_of_image(self, of_image: Self) -> Self {
-        match (&self.recognised, &of_image.recognised) {
+    fn or_image(self, from_image: Self) -> Self {
+        match (&self.recognised, &from_image.recognised) {
             (Recognised::Server(listed), Recognised::Server(found)) => {
                 let hides_it = !found.own_image || listed.server.id != found.server.id;
-                if listed.own_image && hides_it { self } else { of_image }
+                if listed.own_image && hides_it { self } else { from_image }
             }
             (Recognised::Server(listed), Recognised::Hint(..) | Recognised::Nothing(_)) => {
-                let is_read = of_image.unread.is_none() && !of_image.launch.starts_script();
-                if listed.only_name.is_some() && is_read { of_image } else { self }
+                let is_read = from_image.unread.is_none() && !from_image.launch.starts_script();
+                if listed.only_name.is_some() && is_read { from_image } else { self }
             }
-            (Recognised::Hint(..) | Recognised::Nothing(_), _) => of_image,
+            (Recognised::Hint(..) | Recognised::Nothing(_), _) => from_image,
         }
     }
 }
@@ -185,8 +185,9 @@ fn answers<'c>(
     container: &Container<'_>,
     disk: Disk<'_>,
     ports: &[u16],
-) -> Served<'c> {
-    let at = |port| Reader { found, launch, container, disk: disk.clone(), listener: None, port };
+) -> DetectedServer<'c> {
+    let at =
+        |port| Reader { recognition: found, launch, container, disk: disk.clone(), listener: None, port };
     let general = at(None);
     let has_ports = !found.server.listeners.is_empty()
         || found.server.other_ports.is_some()
@@ -194,7 +195,7 @@ fn answers<'c>(
         || general.files_have_ports();
     let ports = if has_ports { ports } else { &[] };
     let by_port = ports.iter().take(MAX_PORTS).map(|port| (*port, resolve::resolve(&at(Some(*port)))));
-    Served {
+    DetectedServer {
         server: Some(found.server),
         product: found.product,
         by_port: by_port.collect(),

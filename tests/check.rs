@@ -60,8 +60,8 @@ fn serve(mut stream: TcpStream, answers: &Answers, seen: &Mutex<Vec<String>>) {
         let line = head.lines().next().unwrap().trim_end_matches(" HTTP/1.1").to_owned();
         seen.lock().unwrap().push(head);
         let found = answers.iter().filter(|(key, _)| line.starts_with(*key)).max_by_key(|(key, _)| key.len());
-        let missing = (404, json!({"kind": "Status", "message": "not found", "code": 404}));
-        let (code, body) = found.map_or(&missing, |(_, answer)| answer);
+        let missing_namespace = (404, json!({"kind": "Status", "message": "not found", "code": 404}));
+        let (code, body) = found.map_or(&missing_namespace, |(_, answer)| answer);
         let body = body.to_string();
         let answer = format!(
             "HTTP/1.1 {code} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
@@ -143,9 +143,12 @@ fn the_flags_that_linkerd_passes_are_taken() {
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     let report = json(&output);
     assert_eq!(report["success"], false);
-    let missing = find(&report, "linkerd-linger", "linkerd-linger Namespace exists");
-    assert_eq!(missing["result"], "error");
-    assert!(missing["hint"].as_str().unwrap().ends_with("docs/check.md#namespace"), "{missing}");
+    let missing_namespace = find(&report, "linkerd-linger", "linkerd-linger Namespace exists");
+    assert_eq!(missing_namespace["result"], "error");
+    assert!(
+        missing_namespace["hint"].as_str().unwrap().ends_with("docs/check.md#namespace"),
+        "{missing_namespace}"
+    );
     let requests = server.requests();
     let injector = "/apis/apps/v1/namespaces/mesh/deployments/linkerd-proxy-injector";
     assert!(requests.iter().any(|head| head.contains(injector)), "{requests:?}");
@@ -264,8 +267,8 @@ fn pods_are_created_for_show_only() {
     answers.insert("POST /api/v1/namespaces/shop/pods", denied);
     let server = ApiServer::start(answers);
     let report = json(&run(&server, &["-o", "json"]));
-    let rejected = find(&report, "linkerd-linger-dry-run", "a pod is rejected");
-    assert_eq!(rejected["result"], "success", "{rejected}");
+    let rejection = find(&report, "linkerd-linger-dry-run", "a pod is rejected");
+    assert_eq!(rejection["result"], "success", "{rejection}");
     let patched = find(&report, "linkerd-linger-dry-run", "a pod is patched");
     assert!(patched["error"].as_str().unwrap().contains("denied the request"), "{patched}");
     let requests = server.requests();

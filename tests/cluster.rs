@@ -467,9 +467,9 @@ async fn a_policy_that_refuses_our_patch_is_told_and_the_label_ends_it() {
         let mut snapshot = client.snapshot("linkerd").await;
         let is_ours = |it: &Namespace| it.metadata.name.as_deref() == Some(&namespace);
         snapshot.namespaces.as_mut().unwrap().retain(is_ours);
-        let (trials, mut results) = dry_run::trials(&snapshot, date(2026, 11, 23));
-        for trial in &trials {
-            results.push(client.prove(trial).await);
+        let (dry_runs, mut results) = dry_run::dry_runs(&snapshot, date(2026, 11, 23));
+        for trial in &dry_runs {
+            results.push(client.dry_run(trial).await);
         }
         results
     };

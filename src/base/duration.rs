@@ -19,7 +19,7 @@ pub struct DurationError {
 /// # Errors
 ///
 /// When `text` is empty, negative, without a unit, or absurdly long.
-pub fn read(text: &str) -> Result<Duration, DurationError> {
+pub fn parse(text: &str) -> Result<Duration, DurationError> {
     let fail = |reason: &str| DurationError { text: text.to_owned(), reason: reason.to_owned() };
     let text = text.strip_prefix('+').unwrap_or(text);
     match text.as_bytes().first() {
@@ -45,7 +45,7 @@ pub fn read(text: &str) -> Result<Duration, DurationError> {
 
 /// Writes a duration as people do: `1h`, `2m30s`, `90s`, `1.5s`, `100ms`, `0s`. Below two minutes it stays in seconds,
 /// the unit of probe periods and of most timeouts.
-pub fn show(duration: Duration) -> String {
+pub fn format(duration: Duration) -> String {
     let seconds = duration.as_secs();
     if seconds == 0 && !duration.is_zero() {
         return format!("{duration:?}");
@@ -89,9 +89,9 @@ mod tests {
     #[case("0s", 0, "0s")]
     #[case("1h1m1.25s", 3_661_250, "1h1m1.25s")]
     fn reads_and_shows(#[case] text: &str, #[case] millis: u64, #[case] shown: &str) {
-        let duration = read(text).unwrap();
+        let duration = parse(text).unwrap();
         assert_eq!(duration, Duration::from_millis(millis));
-        assert_eq!(show(duration), shown);
+        assert_eq!(format(duration), shown);
     }
 
     #[rstest]
@@ -110,14 +110,14 @@ mod tests {
     #[case("1d", "invalid unit")]
     #[case("1.5", "missing a unit")]
     fn refuses(#[case] text: &str, #[case] reason: &str) {
-        let error = read(text).unwrap_err();
+        let error = parse(text).unwrap_err();
         assert!(error.reason.starts_with(reason), "{error}");
     }
 
     proptest::proptest! {
         #[test]
         fn never_panics(text in "[0-9.hmsnu\u{b5}e+-]{0,40}") {
-            let _ = read(&text);
+            let _ = parse(&text);
         }
     }
 }

@@ -22,12 +22,13 @@ mod tests {
 
     #[derive(Debug, thiserror::Error)]
     #[error("{0}")]
-    struct Told(&'static str, #[source] Option<Box<Self>>);
+    struct TestError(&'static str, #[source] Option<Box<Self>>);
 
     #[test]
     fn each_cause_is_said_once() {
-        let cause = |text, cause: Told| Told(text, Some(Box::new(cause)));
-        let error = cause("cannot read a: no such file", cause("no such file", Told("disk on fire", None)));
+        let cause = |text, cause: TestError| TestError(text, Some(Box::new(cause)));
+        let error =
+            cause("cannot read a: no such file", cause("no such file", TestError("disk on fire", None)));
         assert_eq!(describe(&error), "cannot read a: no such file: disk on fire");
     }
 }

@@ -50,9 +50,9 @@ pub const SOCKETS: &str = "linkerd-linger-sockets";
 /// The labels of the pods of `install --sockets`.
 pub const SOCKETS_SELECTOR: &str = "app.kubernetes.io/name=linkerd-linger-sockets";
 /// The ServiceAccount, Role, Job and CronJob of `certs rotate`.
-pub const CERTIFICATE_KEEPER: &str = "linkerd-linger-certs";
+pub const CERTIFICATE_CRON_JOB: &str = "linkerd-linger-certs";
 /// The field manager of `certs rotate`, which writes nothing but the Secret and `caBundle`.
-pub const CERTIFICATE_FIELD_MANAGER: &str = CERTIFICATE_KEEPER;
+pub const CERTIFICATE_FIELD_MANAGER: &str = CERTIFICATE_CRON_JOB;
 /// The names that the serving certificate must hold: API servers ask for the first (k8s.io/apiserver
 /// `pkg/util/webhook/client.go`), people in the cluster also for the second.
 pub const SERVICE_NAMES: [&str; 2] =

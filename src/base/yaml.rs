@@ -198,7 +198,7 @@ impl Reader<'_> {
                     let scalar = Scalar::read(text.into_owned(), style == ScalarStyle::Plain, tag);
                     (anchor, Rc::new(leaf(span, scalar)))
                 }
-                Event::Alias(id) => (0, anchors.get(&id).cloned().ok_or_else(|| within_itself(span))?),
+                Event::Alias(id) => (0, anchors.get(&id).cloned().ok_or_else(|| is_recursive(span))?),
                 Event::SequenceEnd | Event::MappingEnd => match open.pop() {
                     Some(ended) => (ended.anchor, Rc::new(self.close(ended)?)),
                     None => continue,
@@ -289,7 +289,7 @@ fn leaf(span: Span, scalar: Scalar) -> Node {
     Node { line: span.start.line(), column: span.start.col() + 1, value: Value::Scalar(scalar), depth: 0 }
 }
 
-fn within_itself(span: Span) -> YamlError {
+fn is_recursive(span: Span) -> YamlError {
     YamlError {
         line: span.start.line(),
         column: span.start.col() + 1,

@@ -7,7 +7,6 @@
 pub mod certificate;
 pub mod data_plane;
 pub mod dry_run;
-mod hooks;
 mod id;
 mod installation;
 mod namespaces;
@@ -15,6 +14,7 @@ mod order;
 pub mod output;
 pub mod pre;
 mod selector;
+mod webhook_entries;
 
 use jiff::{Timestamp, tz::TimeZone};
 use k8s_openapi::api::{
@@ -57,8 +57,8 @@ impl CheckResult {
     }
 
     /// Whether it failed at something that a cluster which was just changed may still mend by itself.
-    pub fn may_heal(&self) -> bool {
-        matches!(self.outcome, Outcome::Error(_)) && self.id.may_heal()
+    pub fn may_recover(&self) -> bool {
+        matches!(self.outcome, Outcome::Error(_)) && self.id.may_recover()
     }
 }
 
@@ -75,12 +75,12 @@ pub enum Outcome {
 
 impl Outcome {
     /// A warning that lists things, or all is well if there are none.
-    fn warn_of(headline: &str, items: &[String]) -> Self {
+    fn warn_about(headline: &str, items: &[String]) -> Self {
         if items.is_empty() { Self::Good } else { Self::Warning(listed(headline, items)) }
     }
 
     /// An error that lists things, or all is well if there are none.
-    fn fail_of(headline: &str, items: &[String]) -> Self {
+    fn fail_about(headline: &str, items: &[String]) -> Self {
         if items.is_empty() { Self::Good } else { Self::Error(listed(headline, items)) }
     }
 }
@@ -144,8 +144,8 @@ impl Snapshot {
     /// Whether anything of ours is there, so that looking further makes sense.
     pub fn is_installed(&self) -> bool {
         // What could not be read may be there.
-        let namespace = self.namespaces.as_ref().map_or(true, |all| namespaces::own(all).is_some());
-        namespace || !hooks::ours(self).is_empty()
+        let namespace = self.namespaces.as_ref().map_or(true, |all| namespaces::own_namespace(all).is_some());
+        namespace || !webhook_entries::own_entries(self).is_empty()
     }
 
     /// The policy that the server reviews by, with its image for init containers: the default policy where there is

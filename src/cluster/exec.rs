@@ -106,8 +106,8 @@ impl Cluster {
                 .take_stream(port)
                 .ok_or_else(|| failed("the API server forwards another port".to_owned()))
         };
-        let late = |_| failed(format!("no answer within {}s", super::ANSWER.as_secs()));
-        timeout(super::ANSWER, open).await.map_err(late)?
+        let late = |_| failed(format!("no answer within {}s", super::RESPONSE_TIMEOUT.as_secs()));
+        timeout(super::RESPONSE_TIMEOUT, open).await.map_err(late)?
     }
 
     /// The log of a container, each line with the time of day: the last `since` of it, or what the container before the last
@@ -135,9 +135,9 @@ impl Cluster {
         };
         let late = |_| ReadError::Failed {
             what: what.clone(),
-            why: format!("no answer within {}s", super::ANSWER.as_secs()),
+            why: format!("no answer within {}s", super::RESPONSE_TIMEOUT.as_secs()),
         };
-        let stream = timeout(super::ANSWER, pods.log_stream(pod, &params)).await.map_err(late)?;
+        let stream = timeout(super::RESPONSE_TIMEOUT, pods.log_stream(pod, &params)).await.map_err(late)?;
         Ok(stream.map_err(|error| denied(&error, "log", namespace, &what))?.compat())
     }
 
@@ -151,7 +151,7 @@ impl Cluster {
         let (resource, name) = path.rsplit_once('/').unwrap_or(("", path));
         let params = PatchParams { dry_run, ..PatchParams::apply(manager) };
         let request = Request::new(resource).patch(name, &params, &Patch::Apply(part));
-        match self.ask(&what, request).await? {
+        match self.request(&what, request).await? {
             Ok(text) => parse::<serde::de::IgnoredAny>(&what, &text).map(drop),
             Err(status) => Err(ReadError::Failed { what, why: status.message.clone() }),
         }
@@ -172,7 +172,7 @@ impl Cluster {
             &PatchParams::default(),
             &Patch::Strategic(patch),
         );
-        match self.ask(&what, request).await? {
+        match self.request(&what, request).await? {
             Ok(text) => parse::<serde::de::IgnoredAny>(&what, &text).map(drop),
             // Admission answers 403 as well, with a reason that the user needs.
             Err(status) if status.code == 403 && !status.message.contains("cannot patch resource") => {

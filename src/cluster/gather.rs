@@ -8,7 +8,7 @@ use crate::{
     base::names,
     cluster::check::{
         Read, ReadError, Snapshot,
-        data_plane::{Judge, PodSeen},
+        data_plane::{PodJudge, PodSummary},
         pre::{PERMISSIONS, Permission},
     },
 };
@@ -57,7 +57,7 @@ impl Cluster {
     /// # Errors
     ///
     /// When they cannot be listed.
-    pub async fn pods(&self, namespace: Option<&str>, judge: &Judge) -> Read<Vec<PodSeen>> {
+    pub async fn pods(&self, namespace: Option<&str>, judge: &PodJudge) -> Read<Vec<PodSummary>> {
         let (path, what) = match namespace {
             Some(name) => {
                 (format!("/api/v1/namespaces/{name}/pods"), format!("list pods in the namespace {name}"))
@@ -67,7 +67,7 @@ impl Cluster {
         let params = ListParams::default().labels(INJECTED).fields(NOT_COMPLETED);
         let mut seen = Vec::new();
         self.pages(&path, params, &what, |pods: Vec<RawPod>| {
-            seen.extend(pods.iter().filter_map(|pod| judge.see(pod.get())));
+            seen.extend(pods.iter().filter_map(|pod| judge.summarize(pod.get())));
         })
         .await?;
         Ok(seen)
@@ -78,7 +78,7 @@ impl Cluster {
         // At once: each may have to wait for its answer as long as any.
         let asked = PERMISSIONS.map(|permission| {
             let cluster = self.clone();
-            (permission, tokio::spawn(async move { cluster.may_create(&permission).await }))
+            (permission, tokio::spawn(async move { cluster.can_create(&permission).await }))
         });
         let mut access = Vec::new();
         for (permission, answer) in asked {

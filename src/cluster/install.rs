@@ -139,7 +139,7 @@ pub fn manifests(options: &Options) -> Vec<Value> {
     }
     // Before the webhooks: where cert-manager is missing, applying its objects fails, and no API server must then call
     // a server that never gets a certificate.
-    objects.extend(certificates::keepers(options));
+    objects.extend(certificates::rotation_jobs(options));
     objects.extend(webhooks::configurations(options));
     if options.sockets {
         objects.extend(sockets::objects(options));
@@ -157,7 +157,7 @@ pub fn cluster_scoped() -> Vec<Value> {
         objects.push(object("admissionregistration.k8s.io/v1", kind, names::WEBHOOK_CONFIGURATION));
     }
     for kind in ["ClusterRoleBinding", "ClusterRole"] {
-        objects.push(object("rbac.authorization.k8s.io/v1", kind, names::CERTIFICATE_KEEPER));
+        objects.push(object("rbac.authorization.k8s.io/v1", kind, names::CERTIFICATE_CRON_JOB));
     }
     for name in [names::SOCKETS, names::NAMESPACE] {
         objects.push(object("v1", "Namespace", name));

@@ -147,13 +147,13 @@ fn test(paths: &[PathBuf], servers: &[PathBuf]) -> anyhow::Result<ExitCode> {
             let policy = crate::admission::policy_file::parse(path, &text)?;
             policy.catalog.as_ref().clone()
         } else {
-            catalog.with_text(&text).map_err(|mistakes| unusable(path, &mistakes))?
+            catalog.with_text(&text).map_err(|mistakes| catalog_error(path, &mistakes))?
         };
     }
     let (mut passed, mut failed) = (0, 0);
     let mut text = String::new();
     for path in paths {
-        let cases = cases::parse(&read(path)?).map_err(|mistakes| unusable(path, &mistakes))?;
+        let cases = cases::parse(&read(path)?).map_err(|mistakes| catalog_error(path, &mistakes))?;
         for (line, case) in cases {
             match case.check(&catalog) {
                 Ok(()) => passed += 1,
@@ -182,7 +182,7 @@ fn read(path: &Path) -> anyhow::Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-fn unusable(path: &Path, mistakes: &[CatalogError]) -> anyhow::Error {
+fn catalog_error(path: &Path, mistakes: &[CatalogError]) -> anyhow::Error {
     let lines: Vec<_> = mistakes
         .iter()
         .map(|mistake| format!("\n  {}:{}: {}", path.display(), mistake.line, mistake.message))

@@ -40,7 +40,7 @@ enum Command {
 #[derive(Clone, Debug, clap::Args)]
 struct RotateArgs {
     /// Longest time for all of it
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration::read)]
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration::parse)]
     timeout: Duration,
 }
 

@@ -63,7 +63,7 @@ pub struct Args {
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Table)]
     output: Format,
     /// How long to wait for what may still become well, such as a server that starts
-    #[arg(long, value_name = "DURATION", default_value = "5m0s", value_parser = duration::read)]
+    #[arg(long, value_name = "DURATION", default_value = "5m0s", value_parser = duration::parse)]
     wait: Duration,
     #[command(flatten)]
     connection: Connection,
@@ -108,7 +108,7 @@ async fn results(args: &Args) -> Vec<CheckResult> {
     let deadline = Instant::now() + args.wait.min(MAX_WAIT);
     let cluster = match Cluster::connect(&args.connection.target()).await {
         Ok(cluster) => cluster,
-        Err(error) => return vec![CheckResult::of(CheckId::ApiClient, Outcome::Error(error.told()))],
+        Err(error) => return vec![CheckResult::of(CheckId::ApiClient, Outcome::Error(error.message()))],
     };
     let mut results = vec![CheckResult::of(CheckId::ApiClient, Outcome::Good)];
     match cluster.version().await {
@@ -126,15 +126,17 @@ async fn results(args: &Args) -> Vec<CheckResult> {
         results.extend(pre::checks(&snapshot, &cluster.access().await));
         return results;
     }
-    let (snapshot, installed) = until_well(&cluster, args, deadline).await;
+    let (snapshot, installed) = retry_until_ok(&cluster, args, deadline).await;
     results.extend(installed);
     if args.proxy {
         let namespace = args.namespace.as_deref().filter(|name| !name.is_empty());
-        if let Some(missing) = namespace.and_then(|name| data_plane::missing(&snapshot, name)) {
-            results.push(missing);
+        if let Some(missing_namespace) =
+            namespace.and_then(|name| data_plane::missing_namespace(&snapshot, name))
+        {
+            results.push(missing_namespace);
             return results;
         }
-        let judge = data_plane::Judge::of(&snapshot, today());
+        let judge = data_plane::PodJudge::of(&snapshot, today());
         let pods = cluster.pods(namespace, &judge).await;
         let kernels = kernels(&cluster, namespace).await;
         results.extend(data_plane::checks(&snapshot, &pods, kernels.as_ref()));
@@ -170,25 +172,25 @@ async fn kernels(cluster: &Cluster, namespace: Option<&str>) -> Option<data_plan
 }
 
 /// Looks again until nothing is left that may become well by itself, or the deadline comes.
-async fn until_well(cluster: &Cluster, args: &Args, deadline: Instant) -> (Snapshot, Vec<CheckResult>) {
-    let mut told = None;
+async fn retry_until_ok(cluster: &Cluster, args: &Args, deadline: Instant) -> (Snapshot, Vec<CheckResult>) {
+    let mut message = None;
     loop {
         let snapshot = cluster.snapshot(&args.connection.linkerd_namespace).await;
         let mut results = check::installed(&snapshot, Timestamp::now());
         if snapshot.is_installed() {
-            let (trials, instead) = dry_run::trials(&snapshot, today());
-            for trial in &trials {
-                results.push(cluster.prove(trial).await);
+            let (dry_runs, skipped) = dry_run::dry_runs(&snapshot, today());
+            for dry_run in &dry_runs {
+                results.push(cluster.dry_run(dry_run).await);
             }
-            results.extend(instead);
+            results.extend(skipped);
         }
-        let waits_for = results.iter().find(|result| result.may_heal());
+        let waits_for = results.iter().find(|result| result.may_recover());
         let Some(result) = waits_for.filter(|_| Instant::now() + PAUSE <= deadline) else {
             return (snapshot, results);
         };
-        if told != Some(result.id) && args.output != Format::Json && stderr().is_terminal() {
+        if message != Some(result.id) && args.output != Format::Json && stderr().is_terminal() {
             anstream::eprintln!("waiting: {}", result.id.description());
-            told = Some(result.id);
+            message = Some(result.id);
         }
         sleep(PAUSE).await;
     }

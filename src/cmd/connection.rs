@@ -65,7 +65,7 @@ impl Connection {
     ///
     /// When the kubeconfig cannot be used.
     pub(crate) async fn connect(&self) -> anyhow::Result<Cluster> {
-        Cluster::connect(&self.target()).await.map_err(|error| anyhow::anyhow!(error.told()))
+        Cluster::connect(&self.target()).await.map_err(|error| anyhow::anyhow!(error.message()))
     }
 
     /// Logs if that was asked for.

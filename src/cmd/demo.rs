@@ -24,7 +24,7 @@ use crate::{
 pub struct Args {}
 
 /// A pod, the mode of its namespace, and what it shows.
-struct Scene {
+struct Example {
     file: &'static str,
     text: &'static str,
     mode: Mode,
@@ -36,38 +36,38 @@ const SERVER_NAME: &str = "localhost";
 /// The image of the init container that is added; nothing pulls it.
 const INIT_IMAGE: &str = "registry.example.com/linkerd-linger:1.0.0";
 
-const SCENES: [Scene; 6] = [
-    Scene {
+const EXAMPLES: [Example; 6] = [
+    Example {
         file: "examples/pods/1-patched.yaml",
         text: include_str!("../../examples/pods/1-patched.yaml"),
         mode: Mode::Enforce,
         title: "nothing sets its close-wait timeout",
     },
-    Scene {
+    Example {
         file: "examples/pods/2-rejected.yaml",
         text: include_str!("../../examples/pods/2-rejected.yaml"),
         mode: Mode::Enforce,
         title: "its probe meets its server's idle timeout",
     },
-    Scene {
+    Example {
         file: "examples/pods/3-warned.yaml",
         text: include_str!("../../examples/pods/3-warned.yaml"),
         mode: Mode::Enforce,
         title: "its server closes connections that the proxy still re-uses",
     },
-    Scene {
+    Example {
         file: "examples/pods/4-audited.yaml",
         text: include_str!("../../examples/pods/4-audited.yaml"),
         mode: Mode::Audit,
         title: "the same mistake in a namespace that only audits",
     },
-    Scene {
+    Example {
         file: "examples/pods/5-repaired.yaml",
         text: include_str!("../../examples/pods/5-repaired.yaml"),
         mode: Mode::Enforce,
         title: "its linkerd-init would crash-loop",
     },
-    Scene {
+    Example {
         file: "examples/pods/6-combined.yaml",
         text: include_str!("../../examples/pods/6-combined.yaml"),
         mode: Mode::Enforce,
@@ -82,11 +82,11 @@ const SCENES: [Scene; 6] = [
 /// When the server cannot be started, or an answer is not one that an API server takes.
 pub fn run(_: &Args) -> Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
-    runtime.block_on(play())?;
+    runtime.block_on(run_example())?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn play() -> Result<()> {
+async fn run_example() -> Result<()> {
     let config = Config { init_image: Some(INIT_IMAGE.to_owned()), ..Config::loopback() };
     let server = serve::start(config).await.context("cannot start the server")?;
     let authority = server.authority().ok_or_else(|| anyhow!("the server has no authority of its own"))?;
@@ -95,31 +95,33 @@ async fn play() -> Result<()> {
         "Serving on https://{} with a certificate made for this run; playing the API server (HTTP/1.1 over TLS).",
         server.addr()
     );
-    for (number, scene) in (1..).zip(&SCENES) {
-        let told =
-            scene.play(&webhook, number).await.with_context(|| format!("cannot play {}", scene.file))?;
-        anstream::print!("\n{told}");
+    for (number, example) in (1..).zip(&EXAMPLES) {
+        let output = example
+            .run_example(&webhook, number)
+            .await
+            .with_context(|| format!("cannot play {}", example.file))?;
+        anstream::print!("\n{output}");
     }
     server.stop();
     server.wait().await.context("the server did not stop well")
 }
 
-impl Scene {
-    async fn play(&self, webhook: &Webhook, number: usize) -> Result<String> {
+impl Example {
+    async fn run_example(&self, webhook: &Webhook, number: usize) -> Result<String> {
         let manifests = manifest::read(self.file, self.text);
         let document = manifests.documents.first().ok_or_else(|| anyhow!("it holds no object"))?;
         let sent: Value = serde_json::from_str(document.json())?;
         let bold = Style::new().bold();
-        let mut told = format!("{bold}{number}. {}: {}{bold:#}\n", self.file, self.title);
+        let mut output = format!("{bold}{number}. {}: {}{bold:#}\n", self.file, self.title);
 
-        let admission = self.call(webhook, WebhookKind::Mutating, &sent, number, &mut told).await?;
+        let admission = self.call(webhook, WebhookKind::Mutating, &sent, number, &mut output).await?;
         if !admission.allowed {
-            return Ok(told);
+            return Ok(output);
         }
         let patched = apiserver::patched(&sent, &admission.patch)?;
-        diff(&sent, &patched, &mut told)?;
-        self.call(webhook, WebhookKind::Validating, &patched, number, &mut told).await?;
-        Ok(told)
+        diff(&sent, &patched, &mut output)?;
+        self.call(webhook, WebhookKind::Validating, &patched, number, &mut output).await?;
+        Ok(output)
     }
 
     /// Posts the pod, and tells of the answer what kubectl or the audit log would show.
@@ -129,7 +131,7 @@ impl Scene {
         kind: WebhookKind,
         pod: &Value,
         number: usize,
-        told: &mut String,
+        output: &mut String,
     ) -> Result<Admission> {
         let path = Endpoint::new(kind, self.mode).path();
         let uid = format!("00000000-0000-4000-8000-{number:012}");
@@ -142,26 +144,26 @@ impl Scene {
                 (true, true, true) => ("admitted", AnsiColor::Green),
             };
         let style = Style::new().fg_color(Some(Color::Ansi(color))).bold();
-        writeln!(told, "   POST {path:<18} {style}{word}{style:#}")?;
+        writeln!(output, "   POST {path:<18} {style}{word}{style:#}")?;
         for warning in &admission.warnings {
-            writeln!(told, "     Warning: {warning}")?;
+            writeln!(output, "     Warning: {warning}")?;
         }
         if !admission.allowed {
             let name = format!("{}.{}.linkerd-linger.io", self.mode.as_str(), kind.as_str());
             let message = format!("admission webhook \"{name}\" denied the request: {}", admission.message);
             for line in wrap(&message, 100) {
-                writeln!(told, "     {line}")?;
+                writeln!(output, "     {line}")?;
             }
         }
         for (key, value) in &admission.audit {
-            writeln!(told, "     audit: {key}={value}")?;
+            writeln!(output, "     audit: {key}={value}")?;
         }
         Ok(admission)
     }
 }
 
 /// The lines in which the init containers differ, as YAML.
-fn diff(before: &Value, after: &Value, told: &mut String) -> Result<()> {
+fn diff(before: &Value, after: &Value, output: &mut String) -> Result<()> {
     let init = |pod: &Value| -> Result<String> {
         let init = pod.pointer("/spec/initContainers").cloned().unwrap_or_default();
         Ok(serde_saphyr::to_string(&init)?)
@@ -176,7 +178,7 @@ fn diff(before: &Value, after: &Value, told: &mut String) -> Result<()> {
                 ChangeTag::Equal => (' ', None),
             };
             let style = Style::new().fg_color(color);
-            writeln!(told, "     {style}{sign} {}{style:#}", change.value().trim_end())?;
+            writeln!(output, "     {style}{sign} {}{style:#}", change.value().trim_end())?;
         }
     }
     Ok(())

@@ -76,7 +76,7 @@ pub struct Args {
     #[arg(short = 'A', long, conflicts_with_all = ["logs", "metrics", "manifest", "namespace"])]
     all_namespaces: bool,
     /// How far to look back in the logs
-    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration::read)]
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration::parse)]
     since: Duration,
     /// Read the logs of the containers that ran before the last restart, too
     #[arg(long, conflicts_with = "logs")]

@@ -70,7 +70,7 @@ fn source(text: &str) -> Result<Source, String> {
 }
 
 fn wait(text: &str) -> Result<Duration, String> {
-    let wait = duration::read(text).map_err(|error| error.to_string())?;
+    let wait = duration::parse(text).map_err(|error| error.to_string())?;
     if wait.is_zero() { Err("no registry answers within 0s; write it like 10s".to_owned()) } else { Ok(wait) }
 }
 

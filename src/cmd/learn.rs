@@ -78,7 +78,7 @@ pub struct Args {
     #[arg(short, long)]
     yes: bool,
     /// How long to wait for a close
-    #[arg(long, value_name = "DURATION", default_value = "130s", value_parser = duration::read)]
+    #[arg(long, value_name = "DURATION", default_value = "130s", value_parser = duration::parse)]
     max: Duration,
     /// Read the configs of images, and measure nothing
     #[arg(long)]
@@ -97,7 +97,7 @@ pub struct Args {
 
 /// A server that an HTTP probe of an injected workload asks.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-struct Asked {
+struct ServerKey {
     namespace: String,
     kind: String,
     name: String,
@@ -105,8 +105,8 @@ struct Asked {
     port: u16,
 }
 
-impl Asked {
-    fn shown(&self) -> String {
+impl ServerKey {
+    fn describe(&self) -> String {
         format!(
             "{} {}/{}, container {}, port {}",
             self.namespace,
@@ -154,10 +154,10 @@ async fn learn(args: &Args) -> anyhow::Result<ExitCode> {
         policy.facts = facts::merged(&policy.facts, Vec::new(), images);
         servers(&cluster, namespace, &policy).await?
     };
-    let unknown: Vec<Asked> = after_images
+    let unknown: Vec<ServerKey> = after_images
         .iter()
         .filter(|(_, known)| known.certainty != Some(true))
-        .map(|(asked, _)| asked.clone())
+        .map(|(servers_to_measure, _)| servers_to_measure.clone())
         .collect();
     let mut failed = Vec::new();
     if !args.images_only && !unknown.is_empty() {
@@ -168,8 +168,8 @@ async fn learn(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let after = servers(&cluster, namespace, &policy).await?;
     anstream::eprintln!("with the new facts: {}", tally(&after));
-    for (asked, why) in &failed {
-        anstream::eprintln!("  {}: {why}", asked.shown());
+    for (servers_to_measure, why) in &failed {
+        anstream::eprintln!("  {}: {why}", servers_to_measure.describe());
     }
     match &args.write_facts {
         Some(path) => facts::write(path, policy.facts.servers.to_vec(), policy.facts.images.to_vec())?,
@@ -188,7 +188,7 @@ struct Known {
 }
 
 /// How many servers are certain, likely and unknown.
-fn tally(servers: &BTreeMap<Asked, Known>) -> String {
+fn tally(servers: &BTreeMap<ServerKey, Known>) -> String {
     let of = |certainty| servers.values().filter(|known| known.certainty == certainty).count();
     format!("{} certain, {} likely, {} unknown", of(Some(true)), of(Some(false)), of(None))
 }
@@ -213,7 +213,7 @@ async fn servers(
     cluster: &Cluster,
     namespace: Option<&str>,
     policy: &Policy,
-) -> anyhow::Result<BTreeMap<Asked, Known>> {
+) -> anyhow::Result<BTreeMap<ServerKey, Known>> {
     let (path, what) = match namespace {
         Some(name) => {
             (format!("/api/v1/namespaces/{name}/pods"), format!("list pods in the namespace {name}"))
@@ -223,7 +223,7 @@ async fn servers(
     let params = ListParams::default().labels(INJECTED).fields(NOT_COMPLETED);
     let context = Context { known_images: Arc::clone(&policy.facts.index), ..Context::default() };
     let today = today();
-    let mut asked = BTreeMap::new();
+    let mut servers_to_measure = BTreeMap::new();
     cluster
         .pages(&path, params, &what, |pods: Vec<Box<RawValue>>| {
             for pod in &pods {
@@ -236,8 +236,8 @@ async fn servers(
                     let (Some(app), Some(port)) = (survey.apps.get(used.answered_by), used.probe.port) else {
                         continue;
                     };
-                    let evidence = app.served.at(Some(port)).idle.evidence();
-                    let server = Asked {
+                    let evidence = app.detected.at(Some(port)).idle.evidence();
+                    let server = ServerKey {
                         namespace: namespace.to_owned(),
                         kind: kind.to_owned(),
                         name: name.to_owned(),
@@ -245,25 +245,26 @@ async fn servers(
                         port,
                     };
                     let certainty = evidence.map(|evidence| evidence.certainty.is_certain());
-                    asked.insert(server, Known { certainty, image: app.container.image.to_string() });
+                    servers_to_measure
+                        .insert(server, Known { certainty, image: app.container.image.to_string() });
                 }
             }
         })
         .await?;
-    Ok(asked)
+    Ok(servers_to_measure)
 }
 
 /// Asks on a terminal whether to measure.
-fn agree(args: &Args, unknown: &[Asked]) -> anyhow::Result<()> {
+fn agree(args: &Args, unknown: &[ServerKey]) -> anyhow::Result<()> {
     if args.yes {
         return Ok(());
     }
     anstream::eprintln!(
         "to measure, with {CONNECTIONS} connections and one GET on each, for at most {}:",
-        duration::show(args.max)
+        duration::format(args.max)
     );
-    for asked in unknown {
-        anstream::eprintln!("  {}", asked.shown());
+    for servers_to_measure in unknown {
+        anstream::eprintln!("  {}", servers_to_measure.describe());
     }
     if !stdin().is_terminal() || !stderr().is_terminal() {
         bail!("nothing was measured: there is no terminal to ask on; --yes agrees");
@@ -281,24 +282,24 @@ fn agree(args: &Args, unknown: &[Asked]) -> anyhow::Result<()> {
 async fn measure(
     cluster: &Cluster,
     args: &Args,
-    unknown: Vec<Asked>,
-) -> (Vec<ServerFact>, Vec<(Asked, String)>) {
+    unknown: Vec<ServerKey>,
+) -> (Vec<ServerFact>, Vec<(ServerKey, String)>) {
     let limit = Arc::new(Semaphore::new(MAX_CONCURRENT));
     let all = unknown.len();
     let mut tasks = JoinSet::new();
-    for asked in unknown {
+    for servers_to_measure in unknown {
         let (cluster, limit, max) = (cluster.clone(), Arc::clone(&limit), args.max);
         tasks.spawn_local(async move {
             let _permit = limit.acquire().await;
-            let fact = measure_one(&cluster, &asked, max).await;
-            (asked, fact)
+            let fact = measure_one(&cluster, &servers_to_measure, max).await;
+            (servers_to_measure, fact)
         });
     }
     let (mut learnt, mut failed) = (Vec::new(), Vec::new());
     while let Some(done) = tasks.join_next().await {
         match done {
             Ok((_, Ok(fact))) => learnt.push(fact),
-            Ok((asked, Err(why))) => failed.push((asked, why)),
+            Ok((servers_to_measure, Err(why))) => failed.push((servers_to_measure, why)),
             // A panic of ours loses the name of the server, and not the others.
             Err(error) => anstream::eprintln!("error: {error}"),
         }
@@ -311,18 +312,30 @@ async fn measure(
     (learnt, failed)
 }
 
-async fn measure_one(cluster: &Cluster, asked: &Asked, max: Duration) -> Result<ServerFact, String> {
-    let text = format!("{}/{}", asked.kind.to_lowercase(), asked.name);
+async fn measure_one(
+    cluster: &Cluster,
+    servers_to_measure: &ServerKey,
+    max: Duration,
+) -> Result<ServerFact, String> {
+    let text = format!("{}/{}", servers_to_measure.kind.to_lowercase(), servers_to_measure.name);
     let workload = Workload::parse(&text)?;
-    let found = target::servers(cluster, &asked.namespace, &workload, Some(asked.port), None, today()).await;
+    let found = target::servers(
+        cluster,
+        &servers_to_measure.namespace,
+        &workload,
+        Some(servers_to_measure.port),
+        None,
+        today(),
+    )
+    .await;
     let found = found.map_err(|error| error.to_string())?;
-    let server = found.iter().find(|server| server.container == asked.container);
+    let server = found.iter().find(|server| server.container == servers_to_measure.container);
     let server = server.ok_or("its pods no longer have this container")?;
     let protocol = Protocol::Http1;
     let settings = Settings { connections: CONNECTIONS, max, protocol, ended: Arc::default() };
-    let measurement = run::server(cluster, &asked.namespace, &workload, server, &settings).await;
+    let measurement = run::server(cluster, &servers_to_measure.namespace, &workload, server, &settings).await;
     match measurement.behaviour() {
-        Ok(behaviour) => facts::fact(&asked.namespace, &workload, server, &measurement, today())
+        Ok(behaviour) => facts::fact(&servers_to_measure.namespace, &workload, server, &measurement, today())
             .ok_or_else(|| behaviour.describe()),
         Err(error) => Err(error.to_string()),
     }

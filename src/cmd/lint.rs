@@ -159,11 +159,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let fixes = Fixes::plan(&loaded, &report)?;
         if args.diff {
             manifests::print(&fixes.diff())?;
-            tell(&fixes, "would fix");
+            report_to_user(&fixes, "would fix");
             return Ok(exit_code(&report, args.fail_on));
         }
         fixes.write()?;
-        tell(&fixes, "fixed");
+        report_to_user(&fixes, "fixed");
         if fixes.fixed > 0 {
             report = args.inputs.report()?;
             if let Some(baseline) = &baseline {
@@ -183,7 +183,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Says on stderr what was fixed, and what could not be.
-fn tell(fixes: &Fixes, verb: &str) {
+fn report_to_user(fixes: &Fixes, verb: &str) {
     let files = count(fixes.changed().count(), "file");
     anstream::eprintln!("{verb} {} in {files}", count(fixes.fixed, "finding"));
     for failed in &fixes.failed {

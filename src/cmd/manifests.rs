@@ -72,7 +72,7 @@ pub(crate) struct Inputs {
     #[arg(long)]
     no_render: bool,
     /// The longest wait for kustomize or helm to render one directory
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration::read)]
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration::parse)]
     render_timeout: Duration,
     #[command(flatten)]
     images: ImageArgs,

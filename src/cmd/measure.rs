@@ -67,7 +67,7 @@ pub struct Args {
     #[arg(long, value_name = "PATH", value_parser = path)]
     path: Option<String>,
     /// How long to wait for a close
-    #[arg(long, value_name = "DURATION", default_value = "130s", value_parser = duration::read)]
+    #[arg(long, value_name = "DURATION", default_value = "130s", value_parser = duration::parse)]
     max: Duration,
     /// How many connections to open, at most 8
     #[arg(long, value_name = "NUMBER", default_value_t = 4, value_parser = connections)]
@@ -220,7 +220,7 @@ async fn progress(connections: usize, max: Duration, ended: Arc<AtomicUsize>) {
         anstream::eprint!(
             "\r\x1b[Kwaiting for {}s of at most {}: {} of {connections} connections ended",
             since.elapsed().as_secs(),
-            duration::show(max),
+            duration::format(max),
             ended.load(Ordering::Relaxed),
         );
     }
@@ -267,9 +267,9 @@ async fn annotate(
     let path = kind.path(namespace, &workload.name);
     for dry_run in [true, false] {
         cluster.apply(&path, &part, MANAGER, dry_run).await.with_context(|| {
-            format!("cannot annotate {}; the line is {IDLE_TIMEOUT}: {value}", workload.shown())
+            format!("cannot annotate {}; the line is {IDLE_TIMEOUT}: {value}", workload.display_name())
         })?;
     }
-    anstream::eprintln!("annotated {} in {namespace}: {IDLE_TIMEOUT}: {value}", workload.shown());
+    anstream::eprintln!("annotated {} in {namespace}: {IDLE_TIMEOUT}: {value}", workload.display_name());
     Ok(())
 }

@@ -41,7 +41,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 pub enum SetError {
     /// The file cannot be opened, read or written. The way out follows the reason, so the reason is told here and not
     /// once more as a source.
-    #[error("cannot set {}: {error}; {}", path.display(), way_out(error))]
+    #[error("cannot set {}: {error}; {}", path.display(), help_for(error))]
     File {
         /// The file.
         path: PathBuf,
@@ -80,7 +80,7 @@ pub fn set(path: &Path, seconds: u32) -> Result<String, SetError> {
 }
 
 /// What to do about an error, by what the kernel answers in each case (measured on Linux 6.18).
-fn way_out(error: &io::Error) -> &'static str {
+fn help_for(error: &io::Error) -> &'static str {
     match error.kind() {
         ErrorKind::ReadOnlyFilesystem => {
             "/proc/sys is writable only in a container with securityContext.privileged: true"
@@ -140,6 +140,6 @@ mod tests {
     #[case(ErrorKind::InvalidInput, "2147483")]
     #[case(ErrorKind::Unsupported, "nf_conntrack")]
     fn each_error_has_a_way_out(#[case] kind: ErrorKind, #[case] words: &str) {
-        assert!(way_out(&kind.into()).contains(words));
+        assert!(help_for(&kind.into()).contains(words));
     }
 }

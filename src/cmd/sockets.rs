@@ -101,7 +101,7 @@ enum Format {
 }
 
 fn pause(text: &str) -> Result<Duration, String> {
-    let pause = duration::read(text).map_err(|error| error.to_string())?;
+    let pause = duration::parse(text).map_err(|error| error.to_string())?;
     if pause.is_zero() { Err("there is no pause of 0s".to_owned()) } else { Ok(pause) }
 }
 
@@ -151,7 +151,7 @@ fn repeat(
                 bail!("nothing could be read:\n  {}", report.errors.join("\n  "));
             }
             if args.watch.is_some() {
-                ages.tell(&mut report, Instant::now());
+                ages.update(&mut report, Instant::now());
                 sockets::judge(&mut report);
             }
             show(args, &report)?;

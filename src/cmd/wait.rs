@@ -12,7 +12,7 @@ use crate::base::{duration, shutdown::Signals};
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Args {
     /// When to end
-    #[arg(value_parser = duration::read)]
+    #[arg(value_parser = duration::parse)]
     duration: Duration,
 }
 

@@ -281,8 +281,8 @@ impl Case<'_> {
                     evidence.push(format!(
                         "{} keeps idle connections for {}, longer than the proxy does ({})",
                         spec.server,
-                        duration::show(from),
-                        duration::show(spec.pool)
+                        duration::format(from),
+                        duration::format(spec.pool)
                     ));
                     // Nobody knows the code of the app: what is likely may be wrong.
                     let race = gap.as_ref().is_some_and(|gap| gap.is_same(failures.len()));
@@ -350,9 +350,9 @@ impl Case<'_> {
             format!(
                 "{} closes idle connections after {} ({}), and the proxy keeps them for {}",
                 spec.server,
-                duration::show(from),
+                duration::format(from),
                 spec.evidence,
-                duration::show(spec.pool)
+                duration::format(spec.pool)
             )
         })
     }
@@ -484,7 +484,7 @@ impl Case<'_> {
             (Direction::Inbound, Some(spec)) => format!(
                 "raise {} above {}, for which the proxy keeps idle connections, or ask in another period",
                 spec.setting,
-                duration::show(spec.pool)
+                duration::format(spec.pool)
             ),
             (Direction::Inbound, None) => {
                 "raise the server's idle timeout (keep-alive) above the 3s for which the proxy keeps idle connections (longer \

@@ -87,9 +87,9 @@ impl Selection {
     /// When they cannot be read, or there is none.
     pub async fn of(cluster: &Cluster, namespace: &str, workload: &Workload) -> Read<Self> {
         let pods = target::pods_of(cluster, namespace, workload).await?;
-        let shown = format!("{namespace} {}", workload.shown());
+        let shown = format!("{namespace} {}", workload.display_name());
         if pods.is_empty() {
-            let what = format!("diagnose {} in the namespace {namespace}", workload.shown());
+            let what = format!("diagnose {} in the namespace {namespace}", workload.display_name());
             return Err(ReadError::Failed { what, why: "it has no pod".to_owned() });
         }
         Ok(Self { namespace: namespace.to_owned(), shown, pods })

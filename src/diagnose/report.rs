@@ -192,7 +192,7 @@ impl FailureReport {
         if let (Some(first), Some(last)) = (&self.first, &self.last) {
             let period = self
                 .period_seconds
-                .map(|period| format!(", a multiple of {} apart", duration::show(period.0)));
+                .map(|period| format!(", a multiple of {} apart", duration::format(period.0)));
             writeln!(out, "    when:   {first} to {last}{}", period.unwrap_or_default())?;
         }
         if !self.evidence.is_empty() {

@@ -56,7 +56,7 @@ pub fn ports(judgement: &Judgement<'_>, into: &mut BTreeMap<u16, SpecPort>) {
         let asked: Vec<(u16, Duration)> =
             asked.filter_map(|used| Some((used.probe.port?, used.probe.period))).collect();
         for port in declared.chain(asked.iter().map(|(port, _)| *port)) {
-            let answer = app.served.at(Some(port));
+            let answer = app.detected.at(Some(port));
             let help = judgement.verdict.judged.iter().map(|judged| &judged.finding).find(|finding| {
                 finding.rule == RuleId::ProbeMatchesIdleTimeout
                     && finding.container.as_deref() == Some(&*app.container.name)

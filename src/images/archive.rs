@@ -85,12 +85,12 @@ pub(super) struct Archive {
 struct Listed {
     /// The repository with its registry, and the tag; `None` where the archive gives no repository.
     name: Option<(String, String)>,
-    at: At,
+    at: Location,
 }
 
 /// Where its config is.
 #[derive(Debug)]
-enum At {
+enum Location {
     /// Behind the manifest or index of this descriptor.
     Manifest(Descriptor),
     /// In the entry of this name.
@@ -114,12 +114,10 @@ impl Archive {
         let index = contents.read(OCI_INDEX, manifest::MAX_LEN).map(|json| manifest::parse(&json));
         let has_index = match index {
             Ok(Ok(Manifest::Index(descriptors))) => {
-                images.extend(
-                    descriptors.into_iter().map(|descriptor| Listed {
-                        name: name_of(&descriptor),
-                        at: At::Manifest(descriptor),
-                    }),
-                );
+                images.extend(descriptors.into_iter().map(|descriptor| Listed {
+                    name: name_of(&descriptor),
+                    at: Location::Manifest(descriptor),
+                }));
                 true
             }
             Ok(Ok(Manifest::Config(_)) | Err(ManifestError::Empty)) | Err(ArchiveError::Missing(_)) => false,
@@ -133,7 +131,7 @@ impl Archive {
                     // The index comes first in the search, and has the digest of the manifest.
                     images.extend(image.repo_tags.iter().map(|tag| Listed {
                         name: Some(full_name(tag)),
-                        at: At::Config(image.config.clone()),
+                        at: Location::Config(image.config.clone()),
                     }));
                 }
             }
@@ -155,18 +153,18 @@ impl Archive {
         let digest = image.split_once('@').map(|(_, digest)| digest);
         let name = full_name(image);
         let is_meant = |listed: &&Listed| match (digest, &listed.at) {
-            (Some(digest), At::Manifest(descriptor)) => descriptor.digest == digest,
-            (Some(_), At::Config(_)) => false,
+            (Some(digest), Location::Manifest(descriptor)) => descriptor.digest == digest,
+            (Some(_), Location::Config(_)) => false,
             (None, _) => listed.name.as_ref() == Some(&name),
         };
         let found: Vec<_> = self.images.iter().filter(is_meant).collect();
         let manifests = found.iter().filter_map(|listed| match &listed.at {
-            At::Manifest(descriptor) => Some(descriptor),
-            At::Config(_) => None,
+            Location::Manifest(descriptor) => Some(descriptor),
+            Location::Config(_) => None,
         });
         let manifests: Vec<_> = manifests.collect();
         match (manifests.as_slice(), found.first()?) {
-            ([], Listed { at: At::Config(entry), .. }) => Some(self.of_config(entry)),
+            ([], Listed { at: Location::Config(entry), .. }) => Some(self.of_config(entry)),
             ([only], _) => Some(self.of_manifest(only, platform)),
             (several, _) => Some(
                 manifest::choose(several.iter().copied(), platform)

@@ -66,7 +66,7 @@ struct HelperOutput {
 
 /// What the configuration says of a registry.
 #[derive(Debug, Eq, PartialEq)]
-enum Stored {
+enum StoredCredential {
     /// Nothing.
     Nothing,
     /// The credentials.
@@ -101,33 +101,35 @@ impl DockerConfig {
     /// The credentials for a registry, and why those that are configured cannot be used.
     pub(super) async fn login(&self, host: &str) -> (RegistryAuth, Option<String>) {
         let stored = match self.stored(host) {
-            Stored::Helper { name, key } => match ask(&name, &key, HELPER_TIMEOUT).await {
+            StoredCredential::Helper { name, key } => match ask(&name, &key, HELPER_TIMEOUT).await {
                 Ok(stored) => stored,
-                Err(why) => Stored::Unusable(format!("credential helper docker-credential-{name}: {why}")),
+                Err(why) => {
+                    StoredCredential::Unusable(format!("credential helper docker-credential-{name}: {why}"))
+                }
             },
             stored => stored,
         };
         match stored {
-            Stored::Here(auth) => (auth, None),
-            Stored::Unusable(why) => (RegistryAuth::Anonymous, Some(why)),
-            Stored::Nothing | Stored::Helper { .. } => (RegistryAuth::Anonymous, None),
+            StoredCredential::Here(auth) => (auth, None),
+            StoredCredential::Unusable(why) => (RegistryAuth::Anonymous, Some(why)),
+            StoredCredential::Nothing | StoredCredential::Helper { .. } => (RegistryAuth::Anonymous, None),
         }
     }
 
     /// A helper of the registry comes first, then the helper of all registries, then the file itself.
-    fn stored(&self, host: &str) -> Stored {
+    fn stored(&self, host: &str) -> StoredCredential {
         let key_of = |map_key: &String| names(map_key, host);
         if let Some((key, name)) = self.cred_helpers.iter().find(|(key, _)| key_of(key)) {
-            return Stored::Helper { name: name.clone(), key: key.clone() };
+            return StoredCredential::Helper { name: name.clone(), key: key.clone() };
         }
         let entry = self.auths.iter().find(|(key, _)| key_of(key));
         if !self.creds_store.is_empty() {
             let is_hub = names(DOCKER_HUB, host);
             let fallback = if is_hub { DOCKER_HUB } else { host };
             let key = entry.map_or_else(|| fallback.to_owned(), |(key, _)| key.clone());
-            return Stored::Helper { name: self.creds_store.clone(), key };
+            return StoredCredential::Helper { name: self.creds_store.clone(), key };
         }
-        entry.map_or(Stored::Nothing, |(key, entry)| entry.stored(key))
+        entry.map_or(StoredCredential::Nothing, |(key, entry)| entry.stored(key))
     }
 }
 
@@ -140,13 +142,13 @@ fn names(key: &str, host: &str) -> bool {
 }
 
 impl Entry {
-    fn stored(&self, key: &str) -> Stored {
+    fn stored(&self, key: &str) -> StoredCredential {
         if !self.registrytoken.is_empty() {
-            return Stored::Here(RegistryAuth::Bearer(self.registrytoken.clone()));
+            return StoredCredential::Here(RegistryAuth::Bearer(self.registrytoken.clone()));
         }
         let decoded = STANDARD.decode(self.auth.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         let Some(decoded) = decoded else {
-            return Stored::Unusable(format!("auths[{key:?}].auth is not base64 of user:password"));
+            return StoredCredential::Unusable(format!("auths[{key:?}].auth is not base64 of user:password"));
         };
         let (user, password) = match decoded.split_once(':') {
             Some((user, password)) => (user.to_owned(), password.trim_end_matches('\0').to_owned()),
@@ -157,20 +159,20 @@ impl Entry {
     }
 }
 
-fn basic(user: String, password: String) -> Stored {
+fn basic(user: String, password: String) -> StoredCredential {
     match &*user {
-        "" if password.is_empty() => Stored::Nothing,
+        "" if password.is_empty() => StoredCredential::Nothing,
         // Only a POST of OAuth 2 exchanges it for an access token, which oci-client does not do.
-        "" | TOKEN_USER => Stored::Unusable(
+        "" | TOKEN_USER => StoredCredential::Unusable(
             "an identity token without a user name is stored; log in with a user name and a password"
                 .to_owned(),
         ),
-        _ => Stored::Here(RegistryAuth::Basic(user, password)),
+        _ => StoredCredential::Here(RegistryAuth::Basic(user, password)),
     }
 }
 
 /// Asks a credential helper.
-async fn ask(name: &str, key: &str, longest: Duration) -> Result<Stored, String> {
+async fn ask(name: &str, key: &str, longest: Duration) -> Result<StoredCredential, String> {
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     if name.is_empty() || !name.bytes().all(is_name) {
         return Err(format!("{name:?} is no name of a helper"));
@@ -198,7 +200,7 @@ async fn ask(name: &str, key: &str, longest: Duration) -> Result<Stored, String>
     if !status.success() {
         // docker-credential-helpers `credentials/error.go`: the registry is not among its own.
         if output.contains("credentials not found") {
-            return Ok(Stored::Nothing);
+            return Ok(StoredCredential::Nothing);
         }
         return Err(format!("ended with {status}"));
     }
@@ -214,16 +216,16 @@ mod tests {
 
     use super::*;
 
-    fn stored(config: &serde_json::Value, host: &str) -> Stored {
+    fn stored(config: &serde_json::Value, host: &str) -> StoredCredential {
         serde_json::from_value::<DockerConfig>(config.clone()).unwrap().stored(host)
     }
 
-    fn login(user: &str, password: &str) -> Stored {
-        Stored::Here(RegistryAuth::Basic(user.to_owned(), password.to_owned()))
+    fn login(user: &str, password: &str) -> StoredCredential {
+        StoredCredential::Here(RegistryAuth::Basic(user.to_owned(), password.to_owned()))
     }
 
-    fn helper(name: &str, key: &str) -> Stored {
-        Stored::Helper { name: name.to_owned(), key: key.to_owned() }
+    fn helper(name: &str, key: &str) -> StoredCredential {
+        StoredCredential::Helper { name: name.to_owned(), key: key.to_owned() }
     }
 
     // user:pass:word
@@ -232,17 +234,17 @@ mod tests {
     #[rstest]
     #[case::host(json!({"auths": {"example.com": {"auth": AUTH}}}), "example.com", login("user", "pass:word"))]
     #[case::url(json!({"auths": {"https://example.com/v1/": {"auth": AUTH}}}), "example.com", login("user", "pass:word"))]
-    #[case::port(json!({"auths": {"example.com": {"auth": AUTH}}}), "example.com:5000", Stored::Nothing)]
+    #[case::port(json!({"auths": {"example.com": {"auth": AUTH}}}), "example.com:5000", StoredCredential::Nothing)]
     #[case::docker_hub(json!({"auths": {DOCKER_HUB: {"auth": AUTH}}}), "index.docker.io", login("user", "pass:word"))]
-    #[case::other_host(json!({"auths": {"example.com": {"auth": AUTH}}}), "index.docker.io", Stored::Nothing)]
+    #[case::other_host(json!({"auths": {"example.com": {"auth": AUTH}}}), "index.docker.io", StoredCredential::Nothing)]
     #[case::plain(
         json!({"auths": {"example.com": {"username": "a", "password": "b"}}}), "example.com", login("a", "b"))]
     #[case::identity_token(
         json!({"auths": {"example.com": {"auth": "dXNlcjo=", "identitytoken": "t"}}}), "example.com", login("user", "t"))]
     #[case::token(
         json!({"auths": {"example.com": {"registrytoken": "t"}}}), "example.com",
-        Stored::Here(RegistryAuth::Bearer("t".to_owned())))]
-    #[case::empty(json!({"auths": {"example.com": {}}}), "example.com", Stored::Nothing)]
+        StoredCredential::Here(RegistryAuth::Bearer("t".to_owned())))]
+    #[case::empty(json!({"auths": {"example.com": {}}}), "example.com", StoredCredential::Nothing)]
     #[case::helper(json!({"credHelpers": {"example.com": "ecr-login"}}), "example.com", helper("ecr-login", "example.com"))]
     #[case::helper_beats_store(
         json!({"credHelpers": {"example.com": "gcr"}, "credsStore": "pass"}), "example.com", helper("gcr", "example.com"))]
@@ -250,11 +252,11 @@ mod tests {
         json!({"auths": {"https://example.com": {"auth": AUTH}}, "credsStore": "pass"}), "example.com",
         helper("pass", "https://example.com"))]
     #[case::store(json!({"credsStore": "pass"}), "index.docker.io", helper("pass", DOCKER_HUB))]
-    #[case::nothing(json!({"auths": null, "credHelpers": null}), "example.com", Stored::Nothing)]
+    #[case::nothing(json!({"auths": null, "credHelpers": null}), "example.com", StoredCredential::Nothing)]
     fn credentials_are_found_by_the_host(
         #[case] config: serde_json::Value,
         #[case] host: &str,
-        #[case] expected: Stored,
+        #[case] expected: StoredCredential,
     ) {
         assert_eq!(stored(&config, host), expected);
     }
@@ -267,7 +269,7 @@ mod tests {
     )]
     fn what_cannot_be_used_is_named(#[case] entry: serde_json::Value, #[case] message: &str) {
         let config = json!({"auths": {"example.com": entry}});
-        assert_eq!(stored(&config, "example.com"), Stored::Unusable(message.to_owned()));
+        assert_eq!(stored(&config, "example.com"), StoredCredential::Unusable(message.to_owned()));
     }
 
     #[tokio::test]

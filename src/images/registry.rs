@@ -4,7 +4,7 @@
 //! digests, from the cache where it has them. `oci-client` logs in, fetches and checks the digests. It does not show
 //! headers, so the HEAD request is our own: its answer has Retry-After.
 
-mod faults;
+mod errors;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -31,7 +31,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use self::faults::{denied, no_such_image, of_client, of_send, unexpected};
+use self::errors::{denied, no_such_image, of_client, of_send, unexpected};
 use super::{
     Options, authorities,
     cache::Cache,
@@ -41,16 +41,16 @@ use super::{
     platform::Platform,
 };
 use crate::{
-    base::duration::show,
+    base::duration::format,
     workload::image_config::{self, ImageConfig, ImageFacts},
 };
 
 /// The longest wait for a connection: a host that does not answer is not there.
-const CONNECT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an image waits in all for a registry that limits its clients.
 const MAX_WAIT: Duration = Duration::from_secs(30);
 /// The wait where such a registry does not name one.
-const USUAL_WAIT: Duration = Duration::from_secs(2);
+const DEFAULT_WAIT: Duration = Duration::from_secs(2);
 /// How often an image is asked for again after such a wait.
 const RETRIES: usize = 3;
 /// What the registry calls the digest of a manifest.
@@ -59,7 +59,7 @@ const DIGEST: &str = "docker-content-digest";
 /// Why an image was not read.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// Its registry does not answer; [`Registries::silence`] says why.
+    /// Its registry does not answer; [`Registries::host_error`] says why.
     Registry(String),
     /// This image alone.
     Image { message: String, help: String },
@@ -67,9 +67,9 @@ pub(super) enum Failure {
 
 /// Why one request or one attempt did not succeed.
 #[derive(Debug)]
-enum Fault {
+enum RequestError {
     /// The registry does not answer, and will not for other images.
-    Silent(Silence),
+    Host(HostError),
     /// It asks to wait: for so long, where it says how long.
     Limited(Option<Duration>),
     /// The image cannot be read.
@@ -78,13 +78,13 @@ enum Fault {
 
 /// Why a registry does not answer.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(super) struct Silence {
+pub(super) struct HostError {
     pub(super) why: String,
     /// What to do.
     pub(super) help: String,
 }
 
-impl Silence {
+impl HostError {
     fn new(why: impl Into<String>) -> Self {
         let help =
             "check the registry, name a mirror with --registry-mirror, or read an archive with --images=PATH";
@@ -92,9 +92,9 @@ impl Silence {
     }
 }
 
-impl Fault {
-    fn silent(why: impl Into<String>) -> Self {
-        Self::Silent(Silence::new(why))
+impl RequestError {
+    fn host_failure(why: impl Into<String>) -> Self {
+        Self::Host(HostError::new(why))
     }
 
     fn image(message: impl Into<String>, help: &'static str) -> Self {
@@ -117,11 +117,11 @@ pub(super) struct Registries {
 #[derive(Default)]
 struct Host {
     /// Its clients, as each registry may have certificate authorities of its own.
-    clients: OnceLock<Result<Clients, Silence>>,
+    clients: OnceLock<Result<Clients, HostError>>,
     /// Its credentials, and why those that are configured cannot be used.
     login: OnceCell<(RegistryAuth, Option<String>)>,
     /// Why it is not asked any more.
-    silence: OnceLock<Silence>,
+    host_error: OnceLock<HostError>,
 }
 
 /// What asks a registry.
@@ -146,9 +146,9 @@ impl Registries {
     }
 
     /// Clients that trust the authorities of the system and those that Docker has for this registry.
-    fn clients(&self, host: &str) -> Result<Clients, Silence> {
+    fn clients(&self, host: &str) -> Result<Clients, HostError> {
         let failed = |why: String| {
-            Silence {
+            HostError {
             why: format!("cannot prepare to ask it: {why}"),
             help: "check the CA certificates of the system and of certs.d, or read an archive with --images=PATH"
                 .to_owned(),
@@ -159,7 +159,7 @@ impl Registries {
         let mut extra_root_certificates = Vec::new();
         for authority in authorities {
             let at = authority.path.display();
-            let invalid = |error: reqwest::Error| failed(format!("{at}: {}", faults::cause(&error)));
+            let invalid = |error: reqwest::Error| failed(format!("{at}: {}", errors::cause(&error)));
             let certificates = reqwest::Certificate::from_pem_bundle(&authority.pem).map_err(invalid)?;
             if certificates.is_empty() {
                 return Err(failed(format!("{at} has no certificate in PEM")));
@@ -173,24 +173,24 @@ impl Registries {
         let config = ClientConfig {
             protocol: ClientProtocol::HttpsExcept(self.insecure.iter().cloned().collect()),
             extra_root_certificates,
-            connect_timeout: Some(CONNECT),
+            connect_timeout: Some(CONNECT_TIMEOUT),
             read_timeout: Some(self.timeout),
             user_agent: concat!("linkerd-linger/", env!("CARGO_PKG_VERSION")),
             ..ClientConfig::default()
         };
         let http = http
-            .connect_timeout(CONNECT)
+            .connect_timeout(CONNECT_TIMEOUT)
             .timeout(self.timeout)
             .user_agent(config.user_agent)
             .build()
-            .map_err(|error| failed(faults::cause(&error)))?;
-        let oci = Client::try_from(config).map_err(|error| failed(faults::cause(&error)))?;
+            .map_err(|error| failed(errors::cause(&error)))?;
+        let oci = Client::try_from(config).map_err(|error| failed(errors::cause(&error)))?;
         Ok(Clients { oci, http })
     }
 
     /// Why a registry is not asked any more.
-    pub(super) fn silence(&self, host: &str) -> Silence {
-        self.host(host).silence.get().cloned().unwrap_or_default()
+    pub(super) fn host_error(&self, host: &str) -> HostError {
+        self.host(host).host_error.get().cloned().unwrap_or_default()
     }
 
     /// Reads the config of an image.
@@ -198,36 +198,36 @@ impl Registries {
         let reference = self.reference(image)?;
         let name = reference.resolve_registry().to_owned();
         let host = self.host(&name);
-        let silent = |silence: Silence| {
-            let _ = host.silence.set(silence);
+        let host_failure = |host_error: HostError| {
+            let _ = host.host_error.set(host_error);
             Failure::Registry(name.clone())
         };
         let clients = host.clients.get_or_init(|| self.clients(&name));
-        let clients = clients.as_ref().map_err(|silence| silent(silence.clone()))?;
+        let clients = clients.as_ref().map_err(|host_error| host_failure(host_error.clone()))?;
         let mut session =
             Session { registries: self, host: &host, clients, reference: &reference, token: None };
         let mut waited = Duration::ZERO;
         for _ in 0..=RETRIES {
             let wait = match session.read().await {
                 Ok(facts) => return Ok(facts),
-                Err(Fault::Silent(silence)) => return Err(silent(silence)),
-                Err(Fault::Image { message, help }) => {
+                Err(RequestError::Host(host_error)) => return Err(host_failure(host_error)),
+                Err(RequestError::Image { message, help }) => {
                     return Err(Failure::Image { message, help: help.into() });
                 }
-                Err(Fault::Limited(wait)) => wait.unwrap_or(USUAL_WAIT),
+                Err(RequestError::Limited(wait)) => wait.unwrap_or(DEFAULT_WAIT),
             };
             waited += wait;
             if waited > MAX_WAIT {
-                return Err(silent(Silence::new(format!(
+                return Err(host_failure(HostError::new(format!(
                     "it limits its clients (429 Too Many Requests) and asks to wait {}; at most {} are waited",
-                    show(wait),
-                    show(MAX_WAIT)
+                    format(wait),
+                    format(MAX_WAIT)
                 ))));
             }
             sleep(wait).await;
         }
-        let why = format!("it still limits its clients (429 Too Many Requests) after {}", show(waited));
-        Err(silent(Silence::new(why)))
+        let why = format!("it still limits its clients (429 Too Many Requests) after {}", format(waited));
+        Err(host_failure(HostError::new(why)))
     }
 
     /// The name as a registry takes it, at the mirror where there is one.
@@ -258,7 +258,7 @@ enum Resolved {
     /// This digest.
     Digest(String),
     /// The registry does not say; a GET request shows it.
-    Unsaid,
+    Unknown,
 }
 
 /// One image at its registry.
@@ -272,14 +272,14 @@ struct Session<'r> {
 }
 
 impl Session<'_> {
-    async fn read(&mut self) -> Result<ImageFacts, Fault> {
+    async fn read(&mut self) -> Result<ImageFacts, RequestError> {
         let digest = match self.reference.digest() {
             Some(digest) => Resolved::Digest(digest.to_owned()),
             None => self.resolve().await?,
         };
         let (mut json, top) = match digest {
             Resolved::Digest(digest) => (self.manifest(&digest).await?, digest),
-            Resolved::Unsaid => self.pull(self.reference).await?,
+            Resolved::Unknown => self.pull(self.reference).await?,
         };
         for _ in 0..manifest::MAX_DEPTH {
             match manifest::parse(&json).map_err(of_manifest)? {
@@ -291,7 +291,7 @@ impl Session<'_> {
                 Manifest::Config(config) => {
                     let json = self.config(&config.digest).await?;
                     let config = ImageConfig::parse(&json)
-                        .map_err(|error| Fault::image(faults::chain(&error), "rebuild the image"))?;
+                        .map_err(|error| RequestError::image(errors::chain(&error), "rebuild the image"))?;
                     return Ok(ImageFacts { digest: top, config, doubt: None });
                 }
             }
@@ -300,14 +300,17 @@ impl Session<'_> {
     }
 
     /// Ends the wait for one request.
-    async fn within<T>(&self, request: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
-        if let Some(silence) = self.host.silence.get() {
-            return Err(Fault::Silent(silence.clone()));
+    async fn within<T>(
+        &self,
+        request: impl Future<Output = Result<T, RequestError>>,
+    ) -> Result<T, RequestError> {
+        if let Some(host_error) = self.host.host_error.get() {
+            return Err(RequestError::Host(host_error.clone()));
         }
         let limit = self.registries.timeout;
-        timeout(limit, request)
-            .await
-            .unwrap_or_else(|_| Err(Fault::silent(format!("it did not answer within {}", show(limit)))))
+        timeout(limit, request).await.unwrap_or_else(|_| {
+            Err(RequestError::host_failure(format!("it did not answer within {}", format(limit))))
+        })
     }
 
     async fn login(&self) -> &(RegistryAuth, Option<String>) {
@@ -322,7 +325,7 @@ impl Session<'_> {
     }
 
     /// Logs in, once for the image.
-    async fn authorize(&mut self) -> Result<(), Fault> {
+    async fn authorize(&mut self) -> Result<(), RequestError> {
         if self.token.is_none() {
             let (auth, unusable) = self.login().await;
             let client = &self.clients.oci;
@@ -337,7 +340,7 @@ impl Session<'_> {
     }
 
     /// Asks which digest the name stands for.
-    async fn resolve(&mut self) -> Result<Resolved, Fault> {
+    async fn resolve(&mut self) -> Result<Resolved, RequestError> {
         self.authorize().await?;
         let host = self.reference.resolve_registry();
         let scheme = if self.registries.insecure.contains(host) { "http" } else { "https" };
@@ -355,7 +358,9 @@ impl Session<'_> {
         let answer = self.within(send).await?;
         let header = |name: &str| answer.headers().get(name)?.to_str().ok().map(str::trim);
         match answer.status() {
-            StatusCode::TOO_MANY_REQUESTS => Err(Fault::Limited(header(RETRY_AFTER.as_str()).and_then(wait))),
+            StatusCode::TOO_MANY_REQUESTS => {
+                Err(RequestError::Limited(header(RETRY_AFTER.as_str()).and_then(wait)))
+            }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(denied(unusable.as_deref())),
             StatusCode::NOT_FOUND => Err(no_such_image()),
             status if status.is_server_error() => Err(unexpected(status.as_u16())),
@@ -365,15 +370,15 @@ impl Session<'_> {
                     return Err(long_manifest());
                 }
                 let digest = header(DIGEST).filter(|digest| digest::hex(digest).is_some());
-                Ok(digest.map_or(Resolved::Unsaid, |digest| Resolved::Digest(digest.to_owned())))
+                Ok(digest.map_or(Resolved::Unknown, |digest| Resolved::Digest(digest.to_owned())))
             }
             // A registry that does not know HEAD.
-            _ => Ok(Resolved::Unsaid),
+            _ => Ok(Resolved::Unknown),
         }
     }
 
     /// A manifest or an index by its digest.
-    async fn manifest(&mut self, digest: &str) -> Result<Vec<u8>, Fault> {
+    async fn manifest(&mut self, digest: &str) -> Result<Vec<u8>, RequestError> {
         let cache = &self.registries.cache;
         if let Some(json) = cache.get(digest, manifest::MAX_LEN) {
             return Ok(json);
@@ -383,7 +388,7 @@ impl Session<'_> {
         Ok(json)
     }
 
-    async fn pull(&mut self, reference: &Reference) -> Result<(Vec<u8>, String), Fault> {
+    async fn pull(&mut self, reference: &Reference) -> Result<(Vec<u8>, String), RequestError> {
         self.authorize().await?;
         let (auth, unusable) = self.login().await;
         let client = &self.clients.oci;
@@ -397,7 +402,7 @@ impl Session<'_> {
     }
 
     /// A config by its digest.
-    async fn config(&mut self, digest: &str) -> Result<Vec<u8>, Fault> {
+    async fn config(&mut self, digest: &str) -> Result<Vec<u8>, RequestError> {
         let cache = &self.registries.cache;
         if let Some(json) = cache.get(digest, image_config::MAX_LEN) {
             return Ok(json);
@@ -406,7 +411,7 @@ impl Session<'_> {
         let (_, unusable) = self.login().await;
         let client = &self.clients.oci;
         let request = async {
-            let mut config = Bounded(Vec::new());
+            let mut config = BoundedBuffer(Vec::new());
             let pulled = client.pull_blob(self.reference, digest, &mut config).await;
             pulled
                 .map_err(|error| of_client(error, self.reference.resolve_registry(), unusable.as_deref()))?;
@@ -418,7 +423,7 @@ impl Session<'_> {
     }
 }
 
-fn of_manifest(error: ManifestError) -> Fault {
+fn of_manifest(error: ManifestError) -> RequestError {
     let help = match error {
         ManifestError::NoPlatform { .. } => "name one of these with --platform",
         ManifestError::Invalid(_)
@@ -428,12 +433,12 @@ fn of_manifest(error: ManifestError) -> Fault {
         | ManifestError::LongConfig(_)
         | ManifestError::TooDeep => "check the name of the image, or push the image again",
     };
-    Fault::image(error.to_string(), help)
+    RequestError::image(error.to_string(), help)
 }
 
-fn long_manifest() -> Fault {
+fn long_manifest() -> RequestError {
     let message = format!("its manifest has more than {} bytes", manifest::MAX_LEN);
-    Fault::image(message, "check the name of the image")
+    RequestError::image(message, "check the name of the image")
 }
 
 /// The value of Retry-After: seconds, or a date (RFC 9110, section 10.2.3).
@@ -446,9 +451,9 @@ fn wait(value: &str) -> Option<Duration> {
 }
 
 /// Takes as many bytes as a config may have.
-struct Bounded(Vec<u8>);
+struct BoundedBuffer(Vec<u8>);
 
-impl AsyncWrite for Bounded {
+impl AsyncWrite for BoundedBuffer {
     fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.0.len() + bytes.len() > image_config::MAX_LEN {
             let message =
@@ -495,7 +500,7 @@ mod tests {
     async fn no_more_than_a_config_is_taken() {
         use tokio::io::AsyncWriteExt;
 
-        let mut config = Bounded(Vec::new());
+        let mut config = BoundedBuffer(Vec::new());
         config.write_all(&vec![0; image_config::MAX_LEN]).await.unwrap();
         let error = config.write_all(&[0]).await.unwrap_err();
         assert_eq!(error.to_string(), "the image config has more than 1048576 bytes, and is not read");

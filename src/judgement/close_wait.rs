@@ -273,7 +273,7 @@ fn wanted(survey: &Survey<'_, '_>, policy: &CloseWaitPolicy) -> Result<(u32, Str
         (None, Some(timeout)) => {
             // The policy's own check keeps the timeout within the range.
             let seconds = u32::try_from(timeout.as_secs()).unwrap_or(MAX_SECONDS);
-            Ok((seconds, format!("policy, closeWait.timeout {}", duration::show(timeout))))
+            Ok((seconds, format!("policy, closeWait.timeout {}", duration::format(timeout))))
         }
         (None, None) => Err("switched off by the policy, closeWait.timeout off".to_owned()),
     }

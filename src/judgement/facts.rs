@@ -112,11 +112,11 @@ impl Facts {
             let Some(app) = apps.iter_mut().find(|app| *app.container.name == *fact.container) else {
                 continue;
             };
-            let known = app.served.at(Some(fact.port));
+            let known = app.detected.at(Some(fact.port));
             let is_set = known.idle.evidence().is_some_and(Evidence::is_set_for_certain);
             if !is_set {
                 let answer = Answer { idle: fact.idle(&app.container.image), raise: known.raise.clone() };
-                app.served.by_port.insert(fact.port, answer);
+                app.detected.by_port.insert(fact.port, answer);
             }
         }
     }

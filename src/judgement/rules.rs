@@ -159,7 +159,7 @@ fn or_declare(evidence: &Evidence) -> String {
 /// A duration in the unit of probe periods: `90s`, not `1m30s`.
 fn seconds(duration: Duration) -> String {
     if duration < Duration::from_secs(1) {
-        duration::show(duration)
+        duration::format(duration)
     } else {
         format!("{}s", duration.as_secs_f64())
     }

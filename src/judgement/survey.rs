@@ -11,7 +11,7 @@ use crate::{
         expected::Setup,
         proxy_init::{self, ProxyInit},
     },
-    servers::{self, Answer, Catalog, Evidence, Idle, Served, Window},
+    servers::{self, Answer, Catalog, DetectedServer, Evidence, Idle, Window},
     workload::{
         annotations::{Annotations, IDLE_TIMEOUT, IdleTimeout},
         context::{Context, Unprivileged},
@@ -55,13 +55,13 @@ pub struct App<'p, 'c> {
     /// The container.
     pub container: &'p Container<'p>,
     /// The server that it runs, and what that does with idle connections.
-    pub served: Served<'c>,
+    pub detected: DetectedServer<'c>,
 }
 
 impl App<'_, '_> {
     /// The name for messages: the server's, else "its server".
     pub fn server_name(&self) -> &str {
-        self.served.name().unwrap_or("its server")
+        self.detected.name().unwrap_or("its server")
     }
 
     /// What to raise, for a help text: `Gunicorn's idle timeout (--keep-alive)`.
@@ -75,17 +75,17 @@ impl App<'_, '_> {
     pub fn answers(&self) -> Vec<&Answer> {
         let declared = self.container.ports.iter().map(|port| port.number);
         let ports: Vec<u16> = if self.container.ports.is_empty() {
-            self.served.by_port.keys().copied().collect()
+            self.detected.by_port.keys().copied().collect()
         } else {
             declared.collect()
         };
         let mut answers: Vec<&Answer> = Vec::new();
-        for answer in ports.into_iter().map(|port| self.served.at(Some(port))) {
+        for answer in ports.into_iter().map(|port| self.detected.at(Some(port))) {
             if !answers.contains(&answer) {
                 answers.push(answer);
             }
         }
-        if answers.is_empty() { vec![&self.served.general] } else { answers }
+        if answers.is_empty() { vec![&self.detected.general] } else { answers }
     }
 }
 
@@ -188,12 +188,12 @@ pub fn of<'p, 'c>(
             ports.extend(container.ports.iter().map(|port| port.number));
             ports.sort_unstable();
             ports.dedup();
-            let mut served = servers::served(catalog, pod, container, &ports, namespace, context);
+            let mut detected = servers::detected(catalog, pod, container, &ports, namespace, context);
             if let Some(idle) = annotations.idle_of(&container.name) {
-                served.general = declared(pod, idle);
-                served.by_port.clear();
+                detected.general = declared(pod, idle);
+                detected.by_port.clear();
             }
-            App { container, served }
+            App { container, detected }
         })
         .collect();
     let declared_in = declared_in(&apps);
@@ -221,7 +221,7 @@ pub fn of<'p, 'c>(
 /// The idle timeout that the annotation declares; its evidence is the annotation.
 fn declared(pod: &Pod<'_>, idle: IdleTimeout) -> Answer {
     let value = match idle {
-        IdleTimeout::After(timeout) => duration::show(timeout),
+        IdleTimeout::After(timeout) => duration::format(timeout),
         IdleTimeout::None => "none".to_owned(),
     };
     let at = pod.annotation_pointer(IDLE_TIMEOUT).to_string();

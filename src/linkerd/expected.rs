@@ -91,7 +91,7 @@ impl Setup {
     /// The init container. Linkerd writes the flag for its own annotation on the pod, not on the namespace.
     fn init<'p>(self, pod: &Pod<'p>, namespace: &str, context: &Context) -> Container<'p> {
         let flag = || {
-            let timeout = duration::read(pod.annotations.get(LINKERD_CLOSE_WAIT_TIMEOUT)?).ok()?;
+            let timeout = duration::parse(pod.annotations.get(LINKERD_CLOSE_WAIT_TIMEOUT)?).ok()?;
             Some(vec![Text::from(FLAG), Text(timeout.as_secs().to_string().into())])
         };
         let of_namespace = || context.namespace_annotation(namespace, INIT_IMAGE);

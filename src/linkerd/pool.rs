@@ -139,7 +139,7 @@ impl<V: Fn(&str) -> Option<Result<String, String>>> PoolInputs<'_, V> {
         if is_older {
             return None;
         }
-        Some(match self.discovery.and_then(|text| duration::read(text).ok()) {
+        Some(match self.discovery.and_then(|text| duration::parse(text).ok()) {
             Some(timeout) => PoolIdle {
                 timeout: Duration::from_secs(timeout.as_secs()),
                 from: PoolFrom::Annotation(DISCOVERY_UNUSED_TIMEOUT),

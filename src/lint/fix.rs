@@ -75,7 +75,7 @@ fn flags(finding: &Finding, survey: &Survey<'_, '_>, object: &Value) -> Vec<Prop
             continue;
         }
         let raised = TIMEOUTS.into_iter().map(Duration::from_secs).filter(|higher| *higher > timeout);
-        for value in raised.filter_map(|higher| like(old, timeout, higher)) {
+        for value in raised.filter_map(|higher| in_style_of(old, timeout, higher)) {
             let new = format!("{}{value}", &context[..context.len() - old.len()]);
             proposals.push(vec![Change {
                 at: at.clone(),
@@ -94,7 +94,7 @@ fn is_argument(at: &Pointer) -> bool {
 }
 
 /// Another duration in the form of `text`, which means `timeout`: `10` and `10000` by the same unit, `10s` with it.
-fn like(text: &str, timeout: Duration, other: Duration) -> Option<String> {
+fn in_style_of(text: &str, timeout: Duration, other: Duration) -> Option<String> {
     if let Ok(number) = text.parse::<u64>() {
         let number = u128::from(number);
         return if number == u128::from(timeout.as_secs()) && timeout.subsec_nanos() == 0 {
@@ -105,7 +105,7 @@ fn like(text: &str, timeout: Duration, other: Duration) -> Option<String> {
             None
         };
     }
-    (duration::read(text) == Ok(timeout)).then(|| format!("{}s", other.as_secs()))
+    (duration::parse(text) == Ok(timeout)).then(|| format!("{}s", other.as_secs()))
 }
 
 fn periods(finding: &Finding, object: &Value) -> Vec<Proposal> {
@@ -309,7 +309,7 @@ mod tests {
     #[case::minutes("10", 600_000, None)]
     #[case::word("never", 10_000, None)]
     fn a_timeout_keeps_its_form(#[case] text: &str, #[case] millis: u64, #[case] expected: Option<&str>) {
-        let like = like(text, Duration::from_millis(millis), Duration::from_secs(75));
-        assert_eq!(like.as_deref(), expected);
+        let in_style_of = in_style_of(text, Duration::from_millis(millis), Duration::from_secs(75));
+        assert_eq!(in_style_of.as_deref(), expected);
     }
 }

@@ -128,7 +128,7 @@ pub fn context<'d>(documents: impl IntoIterator<Item = &'d Document>) -> Context
         if document.api_version() != "v1" || !matches!(document.kind(), "Namespace" | "ConfigMap") {
             continue;
         }
-        let Ok(object) = serde_json::from_str::<Surrounding<'_>>(document.json()) else { continue };
+        let Ok(object) = serde_json::from_str::<ContextObject<'_>>(document.json()) else { continue };
         let metadata = object.metadata;
         if document.kind() == "Namespace" {
             let labels = metadata.labels.iter();
@@ -154,15 +154,15 @@ fn strings(map: Strings<'_>) -> impl Iterator<Item = (String, String)> {
 }
 
 #[derive(Deserialize)]
-struct Surrounding<'a> {
+struct ContextObject<'a> {
     #[serde(borrow, default, deserialize_with = "nullable")]
-    metadata: SurroundingMetadata<'a>,
+    metadata: ContextMetadata<'a>,
     #[serde(borrow, default, deserialize_with = "nullable")]
     data: Strings<'a>,
 }
 
 #[derive(Default, Deserialize)]
-struct SurroundingMetadata<'a> {
+struct ContextMetadata<'a> {
     #[serde(borrow, default, deserialize_with = "nullable")]
     name: Text<'a>,
     #[serde(borrow, default, deserialize_with = "nullable")]

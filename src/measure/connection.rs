@@ -25,7 +25,7 @@ use super::{
 /// The longest wait for a response: a server that takes longer is too busy to be measured.
 const RESPONSE: Duration = Duration::from_secs(10);
 /// The longest wait for the close of a connection whose client asked for it. Container runtimes add 1 s (see [`delay`]).
-const ASKED_CLOSE: Duration = Duration::from_secs(3);
+const REQUESTED_CLOSE: Duration = Duration::from_secs(3);
 /// A close that comes this soon after the response belongs to it. No idle timeout of the catalog is shorter than 1 s.
 const WITH_RESPONSE: Duration = Duration::from_millis(300);
 /// The first byte of a TLS record with an alert (RFC 8446, section 5.1): what a TLS server sends to who does not speak it.
@@ -52,7 +52,7 @@ impl Protocol {
 
 /// What to ask a server for.
 #[derive(Clone, Debug)]
-pub struct Ask {
+pub struct RequestOptions {
     /// The protocol.
     pub protocol: Protocol,
     /// The header `Host`, or the authority.
@@ -112,22 +112,22 @@ pub enum MeasureError {
 /// # Errors
 ///
 /// When there is no whole response.
-pub async fn sample<S>(stream: S, ask: &Ask) -> Result<Sample, MeasureError>
+pub async fn sample<S>(stream: S, request_options: &RequestOptions) -> Result<Sample, MeasureError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (stream, log) = Watched::new(stream);
     let io = TokioIo::new(stream);
-    let failed = |error: hyper::Error| explain(&error, &log, ask.protocol);
+    let failed = |error: hyper::Error| explain(&error, &log, request_options.protocol);
     // A connection ends when its sender is dropped, which is after the wait.
-    match ask.protocol {
+    match request_options.protocol {
         Protocol::Http1 => {
             let (mut sender, connection) = http1::handshake(io).await.map_err(failed)?;
             let exchange = async {
                 poll_fn(|cx| sender.poll_ready(cx)).await?;
-                read(sender.send_request(request(ask)).await?).await
+                read(sender.send_request(request(request_options)).await?).await
             };
-            watch(exchange, connection, &log, ask).await
+            watch(exchange, connection, &log, request_options).await
         }
         Protocol::H2c => {
             let mut builder = http2::Builder::new(TokioExecutor::new());
@@ -135,9 +135,9 @@ where
             let (mut sender, connection) = builder.handshake(io).await.map_err(failed)?;
             let exchange = async {
                 poll_fn(|cx| sender.poll_ready(cx)).await?;
-                read(sender.send_request(request(ask)).await?).await
+                read(sender.send_request(request(request_options)).await?).await
             };
-            watch(exchange, connection, &log, ask).await
+            watch(exchange, connection, &log, request_options).await
         }
     }
 }
@@ -147,14 +147,14 @@ async fn watch<C>(
     exchange: impl Future<Output = Result<(u16, Option<u64>), hyper::Error>>,
     connection: C,
     log: &Log,
-    ask: &Ask,
+    request_options: &RequestOptions,
 ) -> Result<Sample, MeasureError>
 where
     C: Future<Output: Send> + Send + 'static,
 {
     let mut connection = AbortOnDropHandle::new(tokio::spawn(connection));
-    let (status, announced) = respond(exchange, log, ask.protocol).await?;
-    let end = idle(log, ask, async { drop((&mut connection).await) }).await;
+    let (status, announced) = respond(exchange, log, request_options.protocol).await?;
+    let end = idle(log, request_options, async { drop((&mut connection).await) }).await;
     Ok(Sample { status, announced, end })
 }
 
@@ -167,21 +167,21 @@ where
 /// # Errors
 ///
 /// When there is no whole response.
-pub async fn delay<S>(stream: S, ask: &Ask) -> Result<Option<Duration>, MeasureError>
+pub async fn delay<S>(stream: S, request_options: &RequestOptions) -> Result<Option<Duration>, MeasureError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (mut stream, log) = Watched::new(stream);
     let text = format!(
         "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: {USER_AGENT}\r\nAccept: */*\r\nConnection: close\r\n\r\n",
-        ask.path, ask.host
+        request_options.path, request_options.host
     );
     let failed = |error: std::io::Error| MeasureError::Connect(error.to_string());
     stream.write_all(text.as_bytes()).await.map_err(failed)?;
     let mut buffer = vec![0; 16 << 10];
     let closed = timeout(RESPONSE, async {
         loop {
-            let wait = if log.seen().last_bytes.is_some() { ASKED_CLOSE } else { RESPONSE };
+            let wait = if log.seen().last_bytes.is_some() { REQUESTED_CLOSE } else { RESPONSE };
             match timeout(wait, stream.read(&mut buffer)).await {
                 Ok(Ok(1..)) => {}
                 Ok(Ok(0) | Err(_)) => return true,
@@ -197,16 +197,16 @@ where
     Ok(seen.end.filter(|_| closed).map(|(at, _)| at.saturating_duration_since(last)))
 }
 
-fn request(ask: &Ask) -> Request<Empty<Bytes>> {
-    let uri = match ask.protocol {
-        Protocol::Http1 => ask.path.clone(),
-        Protocol::H2c => format!("http://{}{}", ask.host, ask.path),
+fn request(request_options: &RequestOptions) -> Request<Empty<Bytes>> {
+    let uri = match request_options.protocol {
+        Protocol::Http1 => request_options.path.clone(),
+        Protocol::H2c => format!("http://{}{}", request_options.host, request_options.path),
     };
     let mut request = Request::new(Empty::new());
     // What cannot be a path or a host name was refused before.
     *request.uri_mut() = uri.parse().unwrap_or_default();
     let headers = request.headers_mut();
-    if let (Protocol::Http1, Ok(host)) = (ask.protocol, ask.host.parse()) {
+    if let (Protocol::Http1, Ok(host)) = (request_options.protocol, request_options.host.parse()) {
         headers.insert(header::HOST, host);
     }
     headers.insert(header::USER_AGENT, header::HeaderValue::from_static(USER_AGENT));
@@ -245,13 +245,13 @@ async fn respond<T>(
 }
 
 /// Waits until the server closes; `ended` returns when the connection can no longer be used.
-async fn idle(log: &Log, ask: &Ask, ended: impl Future<Output = ()>) -> End {
+async fn idle(log: &Log, request_options: &RequestOptions, ended: impl Future<Output = ()>) -> End {
     let last = log.seen().last_bytes.unwrap_or_else(Instant::now);
-    if timeout_at(last + ask.max + ask.delay, ended).await.is_err() {
-        return End::StillOpen(ask.max);
+    if timeout_at(last + request_options.max + request_options.delay, ended).await.is_err() {
+        return End::StillOpen(request_options.max);
     }
     let (at, close) = log.seen().end.unwrap_or_else(|| (Instant::now(), Close::Closed));
-    let after = at.saturating_duration_since(last).saturating_sub(ask.delay);
+    let after = at.saturating_duration_since(last).saturating_sub(request_options.delay);
     if after < WITH_RESPONSE { End::WithResponse } else { End::After(after, close) }
 }
 

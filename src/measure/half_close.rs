@@ -8,7 +8,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{USER_AGENT, connection::Ask};
+use super::{USER_AGENT, connection::RequestOptions};
 
 /// The longest wait for the server's close, after which it counts as one that does not.
 const CLOSE: Duration = Duration::from_secs(5);
@@ -48,8 +48,11 @@ impl HalfClose {
 /// # Errors
 ///
 /// When the request cannot be sent.
-pub async fn half_close(mut stream: TcpStream, ask: &Ask) -> std::io::Result<HalfClose> {
-    let (path, host) = (&ask.path, &ask.host);
+pub async fn half_close(
+    mut stream: TcpStream,
+    request_options: &RequestOptions,
+) -> std::io::Result<HalfClose> {
+    let (path, host) = (&request_options.path, &request_options.host);
     let request =
         format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {USER_AGENT}\r\nAccept: */*\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;

@@ -188,7 +188,7 @@ impl Measurement {
 fn spec(idle: &Idle) -> String {
     let fact = match idle {
         Idle::ClosesAfter(window, _) => {
-            let (from, to) = (duration::show(window.from), duration::show(window.to));
+            let (from, to) = (duration::format(window.from), duration::format(window.to));
             if from == to {
                 format!("closes idle connections after {from}")
             } else {

@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::{
-    connection::{self, Ask, MeasureError, Protocol, Sample},
+    connection::{self, MeasureError, Protocol, RequestOptions, Sample},
     half_close::half_close,
     report::Measurement,
     target::{Server, Workload},
@@ -43,14 +43,14 @@ pub struct Settings {
 }
 
 impl Settings {
-    fn ask(&self, host: String, path: String) -> Ask {
-        Ask { protocol: self.protocol, host, path, max: self.max, delay: Duration::ZERO }
+    fn request_options(&self, host: String, path: String) -> RequestOptions {
+        RequestOptions { protocol: self.protocol, host, path, max: self.max, delay: Duration::ZERO }
     }
 }
 
 /// Measures a server that a URL names: its host, without the brackets of an IPv6 address, its port, authority and path.
 pub async fn url(host: &str, port: u16, authority: &str, path: String, settings: &Settings) -> Measurement {
-    let ask = settings.ask(authority.to_owned(), path);
+    let request_options = settings.request_options(authority.to_owned(), path);
     let open = async || {
         let connect = timeout(CONNECT, TcpStream::connect((host, port)));
         match connect.await {
@@ -58,14 +58,21 @@ pub async fn url(host: &str, port: u16, authority: &str, path: String, settings:
             Err(_) => Err(MeasureError::Connect(format!("no answer within {}s", CONNECT.as_secs()))),
         }
     };
-    let samples = samples(settings, &ask, &open).await;
-    let answered = samples.iter().any(Result::is_ok) && ask.protocol == Protocol::Http1;
+    let samples = samples(settings, &request_options, &open).await;
+    let answered = samples.iter().any(Result::is_ok) && request_options.protocol == Protocol::Http1;
     let half_close = match open().await {
-        Ok(stream) if answered => half_close(stream, &ask).await.ok(),
+        Ok(stream) if answered => half_close(stream, &request_options).await.ok(),
         Ok(_) | Err(_) => None,
     };
-    let title = format!("http://{authority}{}", ask.path);
-    Measurement { title, protocol: ask.protocol, samples, half_close, known: None, uncertain: Duration::ZERO }
+    let title = format!("http://{authority}{}", request_options.path);
+    Measurement {
+        title,
+        protocol: request_options.protocol,
+        samples,
+        half_close,
+        known: None,
+        uncertain: Duration::ZERO,
+    }
 }
 
 /// Measures a server in a pod, by port-forward, over which a client cannot close only its own side.
@@ -76,37 +83,41 @@ pub async fn server(
     server: &Server,
     settings: &Settings,
 ) -> Measurement {
-    let mut ask = settings.ask(format!("localhost:{}", server.port), server.path.clone());
+    let mut request_options =
+        settings.request_options(format!("localhost:{}", server.port), server.path.clone());
     let open = async || {
         let stream = cluster.port_forward(namespace, &server.pod, server.port).await;
         stream.map_err(|error| MeasureError::Connect(describe(&error)))
     };
     let mut uncertain = FORWARD_DELAY;
-    if ask.protocol == Protocol::Http1
-        && let Some(delay) = delay(&ask, &open).await
+    if request_options.protocol == Protocol::Http1
+        && let Some(delay) = delay(&request_options, &open).await
     {
-        (ask.delay, uncertain) = (delay, Duration::ZERO);
+        (request_options.delay, uncertain) = (delay, Duration::ZERO);
     }
-    let samples = samples(settings, &ask, &open).await;
+    let samples = samples(settings, &request_options, &open).await;
     let title = format!(
         "{namespace} {}, pod {}, container {}, port {}, GET {}",
-        workload.shown(),
+        workload.display_name(),
         server.pod,
         server.container,
         server.port,
         server.path
     );
     let known = Some(server.known.clone());
-    Measurement { title, protocol: ask.protocol, samples, half_close: None, known, uncertain }
+    Measurement { title, protocol: request_options.protocol, samples, half_close: None, known, uncertain }
 }
 
 /// By how much later than the server's close we see it: the shortest time of some connections, since a busy machine can only add to
 /// it. `None` if the server does not close when it is asked to.
-async fn delay<S>(ask: &Ask, open: &impl AsyncFn() -> Result<S, MeasureError>) -> Option<Duration>
+async fn delay<S>(
+    request_options: &RequestOptions,
+    open: &impl AsyncFn() -> Result<S, MeasureError>,
+) -> Option<Duration>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let one = async || connection::delay(open().await.ok()?, ask).await.ok()?;
+    let one = async || connection::delay(open().await.ok()?, request_options).await.ok()?;
     let (first, second, third) = tokio::join!(one(), one(), one());
     [first, second, third].into_iter().flatten().min()
 }
@@ -114,7 +125,7 @@ where
 /// Opens connections one after the other, and waits for the end of all.
 async fn samples<S>(
     settings: &Settings,
-    ask: &Ask,
+    request_options: &RequestOptions,
     open: &impl AsyncFn() -> Result<S, MeasureError>,
 ) -> Vec<Result<Sample, MeasureError>>
 where
@@ -133,9 +144,9 @@ where
                 break;
             }
         };
-        let (ask, ended) = (ask.clone(), Arc::clone(&settings.ended));
+        let (request_options, ended) = (request_options.clone(), Arc::clone(&settings.ended));
         tasks.push(Ok(tokio::spawn(async move {
-            let sample = connection::sample(stream, &ask).await;
+            let sample = connection::sample(stream, &request_options).await;
             ended.fetch_add(1, Ordering::Relaxed);
             sample
         })));

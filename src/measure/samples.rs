@@ -80,7 +80,7 @@ impl Behaviour {
     pub fn annotation(self) -> Option<String> {
         match self {
             // The earliest close is what a probe can meet first.
-            Self::ClosesAfter { earliest, .. } => Some(crate::base::duration::show(rounded(earliest))),
+            Self::ClosesAfter { earliest, .. } => Some(crate::base::duration::format(rounded(earliest))),
             Self::ClosesEachResponse | Self::StillOpen(_) | Self::Differs { .. } => None,
         }
     }

@@ -94,7 +94,7 @@ impl Workload {
     }
 
     /// It as users write it.
-    pub fn shown(&self) -> String {
+    pub fn display_name(&self) -> String {
         format!(
             "{}/{}",
             self.kind.map_or_else(|| "pod".to_owned(), |kind| kind.kind().to_lowercase()),
@@ -146,7 +146,7 @@ pub async fn servers(
     path: Option<&str>,
     today: Date,
 ) -> Read<Vec<Server>> {
-    let what = format!("measure {} in the namespace {namespace}", workload.shown());
+    let what = format!("measure {} in the namespace {namespace}", workload.display_name());
     let failed = |why: String| ReadError::Failed { what: what.clone(), why };
     let json = pod_of(cluster, namespace, workload)
         .await?
@@ -165,7 +165,7 @@ pub async fn servers(
     for server in &mut servers {
         let app = judgement.survey.apps.iter().find(|app| &*app.container.name == server.container.as_str());
         if let Some(app) = app {
-            server.known = app.served.at(Some(server.port)).idle.clone();
+            server.known = app.detected.at(Some(server.port)).idle.clone();
         }
     }
     Ok(servers)
@@ -184,7 +184,7 @@ async fn pod_of(cluster: &Cluster, namespace: &str, workload: &Workload) -> Read
 /// When they cannot be read, or there is no such workload.
 pub async fn pods_of(cluster: &Cluster, namespace: &str, workload: &Workload) -> Read<Vec<Box<RawValue>>> {
     let path = format!("/api/v1/namespaces/{namespace}/pods");
-    let what = format!("get {} in the namespace {namespace}", workload.shown());
+    let what = format!("get {} in the namespace {namespace}", workload.display_name());
     let missing = || ReadError::Failed { what: what.clone(), why: "there is none".to_owned() };
     let Some(kind) = workload.kind else {
         let pod: Option<Box<RawValue>> = cluster.get(&format!("{path}/{}", workload.name), &what).await?;

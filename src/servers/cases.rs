@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use serde_saphyr::Spanned;
 
-use super::{Catalog, CatalogError, Idle, served};
+use super::{Catalog, CatalogError, Idle, detected};
 use crate::workload::{
     context::Context,
     image_config::{ImageConfig, ImageFacts},
@@ -153,18 +153,18 @@ impl Case {
     ///
     /// What we say instead, or what is wrong with the case.
     pub fn check(&self, catalog: &Catalog) -> Result<(), String> {
-        let said = self.said(catalog)?;
+        let actual = self.actual(catalog)?;
         let matches = match self.expect.split_once(": ") {
             Some((head, reason)) => {
-                said.split_once(": ").is_some_and(|(found, why)| found == head && why.contains(reason))
+                actual.split_once(": ").is_some_and(|(found, why)| found == head && why.contains(reason))
             }
-            None => said.split(": ").next() == Some(&*self.expect),
+            None => actual.split(": ").next() == Some(&*self.expect),
         };
-        if matches { Ok(()) } else { Err(format!("expected {}; got {said}", self.expect)) }
+        if matches { Ok(()) } else { Err(format!("expected {}; got {actual}", self.expect)) }
     }
 
     /// What we say: `certain gunicorn 10s`, `unknown - : reason`.
-    fn said(&self, catalog: &Catalog) -> Result<String, String> {
+    fn actual(&self, catalog: &Catalog) -> Result<String, String> {
         let object = self.object()?.to_string();
         let object = Object::read(&object).map_err(|error| error.to_string())?;
         let object = object.ok_or("the case makes no pod")?;
@@ -177,9 +177,9 @@ impl Case {
         }
         let container = object.pod.containers.first().ok_or("the case makes no container")?;
         let ports: Vec<u16> = self.port.into_iter().collect();
-        let served = served(catalog, &object.pod, container, &ports, "shop", &context);
-        let id = served.server.map_or("-", |server| &server.id);
-        let idle = &served.at(self.port).idle;
+        let detected = detected(catalog, &object.pod, container, &ports, "shop", &context);
+        let id = detected.server.map_or("-", |server| &server.id);
+        let idle = &detected.at(self.port).idle;
         let answer = match idle {
             Idle::ClosesAfter(window, _) if window.from == window.to => seconds(window.from),
             Idle::ClosesAfter(window, _) => format!("{}..{}", seconds(window.from), seconds(window.to)),

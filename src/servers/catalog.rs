@@ -23,8 +23,8 @@ pub(super) use self::{
         Strength,
     },
     format::{Format, Parsed},
-    index::{Mark, Match},
-    version::{Fit, Version, Versions},
+    index::{MatchKind, SignMatch},
+    version::{Version, VersionMatch, Versions},
 };
 pub use self::{
     entry::{Product, Server},
@@ -142,12 +142,12 @@ impl Catalog {
         self.servers.get(at)
     }
 
-    pub(super) fn marks(&self, kind: SignKind, text: &str) -> Vec<&Mark> {
-        self.index.marks(kind, text)
+    pub(super) fn matches(&self, kind: SignKind, text: &str) -> Vec<&SignMatch> {
+        self.index.matches(kind, text)
     }
 
-    pub(super) fn image_marks(&self, repository: &str) -> Vec<(&Mark, Match)> {
-        self.index.image_marks(repository)
+    pub(super) fn image_matches(&self, repository: &str) -> Vec<(&SignMatch, MatchKind)> {
+        self.index.image_matches(repository)
     }
 }
 

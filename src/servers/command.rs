@@ -93,7 +93,7 @@ fn start(
         environment,
         replaces_entrypoint,
         writes: None,
-        instead: Vec::new(),
+        alternatives: Vec::new(),
         is_unread: false,
         image_fields,
     });
@@ -144,7 +144,7 @@ pub(super) fn unwrap(mut launch: Launch) -> Result<Launch, String> {
         let inner = if SHELLS.contains(&program.as_str()) {
             Some(script(&mut launch)?)
         } else {
-            launch.take_off(&program)
+            launch.strip(&program)
         };
         match inner {
             None => {
@@ -187,10 +187,10 @@ fn script(launch: &mut Launch) -> Result<Vec<Word>, String> {
             }
             None if runs_text => {
                 let text = word.clone();
-                let shell::Foreground { words, writes, instead } =
+                let shell::Foreground { words, writes, alternatives } =
                     shell::foreground(&text, &mut launch.environment, exports)?;
                 launch.writes = launch.writes.take().or(writes);
-                launch.instead.extend(instead);
+                launch.alternatives.extend(alternatives);
                 return Ok(words);
             }
             None => {

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 pub(super) use self::program::JAVA_VALUED;
 use self::program::Program;
 use super::{
-    catalog::{Catalog, Mark, Match, Product, Server, SignKind, Strength, Version},
+    catalog::{Catalog, MatchKind, Product, Server, SignKind, SignMatch, Strength, Version},
     command::Launch,
 };
 use crate::workload::{
@@ -75,7 +75,7 @@ pub(super) const HELP: &str = "set it with annotation linkerd-linger.io/idle-tim
 struct Candidate {
     server: usize,
     product: Option<usize>,
-    image: Option<(Strength, Match)>,
+    image: Option<(Strength, MatchKind)>,
     command: Option<Strength>,
     setting: Option<Strength>,
 }
@@ -92,8 +92,8 @@ impl Candidate {
         let reliable_image = self.image.filter(|(strength, _)| *strength == Strength::Reliable);
         match (self.command, reliable_image, self.setting) {
             (Some(Strength::Reliable), ..) => 4,
-            (_, Some((_, Match::Path)), _) => 3,
-            (_, Some((_, Match::Name)), _) | (_, _, Some(Strength::Reliable)) => 2,
+            (_, Some((_, MatchKind::Path)), _) => 3,
+            (_, Some((_, MatchKind::Name)), _) | (_, _, Some(Strength::Reliable)) => 2,
             _ => u8::from(self.hints() > 1),
         }
     }
@@ -123,7 +123,7 @@ pub(super) fn recognise<'c>(
     };
     let image = Image { repository: image.qualified(), tag };
     let mut candidates = Candidates { catalog, list: Vec::new() };
-    if launch.instead.iter().any(|words| candidates.knows(&Program::read(words))) {
+    if launch.alternatives.iter().any(|words| candidates.knows(&Program::read(words))) {
         let why = "the shell script has a server that may or may not be reached";
         return Recognised::Nothing(format!("{why}; {HELP}"));
     }
@@ -186,15 +186,15 @@ struct Candidates<'c> {
 }
 
 impl<'c> Candidates<'c> {
-    fn of(&mut self, mark: &Mark) -> &mut Candidate {
-        let server = mark.server;
+    fn of(&mut self, sign_match: &SignMatch) -> &mut Candidate {
+        let server = sign_match.server;
         let at = self.list.iter().position(|candidate| candidate.server == server).unwrap_or_else(|| {
             let none = Candidate { server, product: None, image: None, command: None, setting: None };
             self.list.push(none);
             self.list.len() - 1
         });
         let candidate = &mut self.list[at];
-        candidate.product = candidate.product.or(mark.product);
+        candidate.product = candidate.product.or(sign_match.product);
         candidate
     }
 
@@ -203,10 +203,10 @@ impl<'c> Candidates<'c> {
     }
 
     fn image(&mut self, image: &Image<'_>) {
-        for (mark, how) in self.catalog.image_marks(&image.repository) {
-            if mark.takes_tag(image.tag) {
-                let found = &mut self.of(mark).image;
-                *found = (*found).max(Some((mark.strength, how)));
+        for (sign_match, how) in self.catalog.image_matches(&image.repository) {
+            if sign_match.takes_tag(image.tag) {
+                let found = &mut self.of(sign_match).image;
+                *found = (*found).max(Some((sign_match.strength, how)));
             }
         }
     }
@@ -246,15 +246,15 @@ impl<'c> Candidates<'c> {
     }
 
     fn knows(&self, program: &Program) -> bool {
-        program.signs.iter().any(|(kind, text)| !self.catalog.marks(*kind, text).is_empty())
+        program.signs.iter().any(|(kind, text)| !self.catalog.matches(*kind, text).is_empty())
     }
 
     /// A command that is something else overrules the image.
     fn command(&mut self, program: &Program) {
         for (kind, text) in &program.signs {
-            for mark in self.catalog.marks(*kind, text) {
-                let found = &mut self.of(mark).command;
-                *found = (*found).max(Some(mark.strength));
+            for sign_match in self.catalog.matches(*kind, text) {
+                let found = &mut self.of(sign_match).command;
+                *found = (*found).max(Some(sign_match.strength));
             }
         }
         if program.name.is_some() {
@@ -273,17 +273,17 @@ impl<'c> Candidates<'c> {
         let names: Vec<_> = variables.chain(properties).chain(flags).collect();
         let runs_another = self.list.iter().any(|candidate| candidate.command == Some(Strength::Reliable));
         for (kind, name) in names {
-            for mark in self.catalog.marks(kind, &name) {
-                let Some(server) = self.catalog.server(mark.server) else { continue };
+            for sign_match in self.catalog.matches(kind, &name) {
+                let Some(server) = self.catalog.server(sign_match.server) else { continue };
                 let runs_it = program.runtime.is_some() && program.runtime == server.runtime.as_deref();
-                let already = self.list.iter().any(|candidate| candidate.server == mark.server);
+                let already = self.list.iter().any(|candidate| candidate.server == sign_match.server);
                 let fits = program.runtime.is_none() || runs_it;
-                let proves = mark.strength == Strength::Reliable && fits && !runs_another;
+                let proves = sign_match.strength == Strength::Reliable && fits && !runs_another;
                 if program.name.is_some() && !runs_it && !already && !proves {
                     continue;
                 }
-                let candidate = self.of(mark);
-                candidate.setting = candidate.setting.max(Some(mark.strength));
+                let candidate = self.of(sign_match);
+                candidate.setting = candidate.setting.max(Some(sign_match.strength));
                 if runs_it {
                     candidate.command = candidate.command.max(Some(Strength::Hint));
                 }
@@ -336,7 +336,7 @@ impl<'c> Candidates<'c> {
             let known = from.split_once('/').map_or("", |(_, path)| path);
             *from == image.repository || path == known || path.ends_with(&format!("/{known}"))
         };
-        let own_image = candidate.image == Some((Strength::Reliable, Match::Path));
+        let own_image = candidate.image == Some((Strength::Reliable, MatchKind::Path));
         let only_name = candidate.image.filter(|_| candidate.rank() == 2 && candidate.setting.is_none());
         Recognised::Server(Recognition {
             server,

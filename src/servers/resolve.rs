@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::{
     catalog::{
-        Effect, Fit, Format, Grade, IdleDefault, Obeys, Outcome, Parsed, Server, Setting, Source, Versions,
+        Effect, Format, Grade, IdleDefault, Obeys, Outcome, Parsed, Server, Setting, Source, VersionMatch,
+        Versions,
     },
     idle::{Certainty, Evidence, Idle, Origin, Why, Window},
     recognise::{HELP, shorten},
@@ -32,7 +33,7 @@ impl Answer {
 
 /// Computes the answer for the port that `reader` asks about, or for the server in general.
 pub(super) fn resolve(reader: &Reader<'_, '_>) -> Answer {
-    let server = reader.found.server;
+    let server = reader.recognition.server;
     let Some(port) = reader.port else {
         let listeners = if server.listeners.iter().any(|listener| listener.name.contains('<')) {
             reader.instances()
@@ -56,7 +57,7 @@ pub(super) fn resolve(reader: &Reader<'_, '_>) -> Answer {
         }
         return main;
     };
-    if let Some(product) = reader.found.product
+    if let Some(product) = reader.recognition.product
         && !product.ports.is_empty()
         && !product.ports.contains(&port)
     {
@@ -72,11 +73,11 @@ pub(super) fn resolve(reader: &Reader<'_, '_>) -> Answer {
 }
 
 fn of_main(reader: &Reader<'_, '_>) -> Answer {
-    of(reader, &reader.found.server.settings, &reader.found.server.defaults)
+    of(reader, &reader.recognition.server.settings, &reader.recognition.server.defaults)
 }
 
 fn of(reader: &Reader<'_, '_>, settings: &[Setting], defaults: &[IdleDefault]) -> Answer {
-    let resolver = Resolver { reader, server: reader.found.server, settings, defaults };
+    let resolver = Resolver { reader, server: reader.recognition.server, settings, defaults };
     resolver.answer().unwrap_or_else(|why| Answer { idle: Idle::Unknown(Why(why)), raise: None })
 }
 
@@ -104,7 +105,7 @@ impl Resolver<'_, '_> {
         let obeys_nothing =
             !defaults.is_empty() && defaults.iter().all(|default| default.obeys == Obeys::Nothing);
         if !obeys_nothing {
-            for setting in self.settings.iter().filter(|setting| self.acts(setting, mode)) {
+            for setting in self.settings.iter().filter(|setting| self.is_active(setting, mode)) {
                 match self.setting(setting, &defaults)? {
                     Step::Next => {}
                     Step::Default => break,
@@ -115,23 +116,23 @@ impl Resolver<'_, '_> {
         self.default(&defaults, mode)
     }
 
-    fn fits(&self, versions: Option<&Versions>) -> Fit {
-        versions.map_or(Fit::Yes, |versions| versions.fit(self.reader.found.version.as_ref()))
+    fn fits(&self, versions: Option<&Versions>) -> VersionMatch {
+        versions.map_or(VersionMatch::Yes, |versions| versions.fit(self.reader.recognition.version.as_ref()))
     }
 
     /// A setting of newer releases acts unless the version is known to be older.
-    fn acts(&self, setting: &Setting, mode: Option<&str>) -> bool {
-        holds(&setting.modes, mode) && self.fits(setting.versions.as_ref()) != Fit::No
+    fn is_active(&self, setting: &Setting, mode: Option<&str>) -> bool {
+        mode_applies(&setting.modes, mode) && self.fits(setting.versions.as_ref()) != VersionMatch::No
     }
 
     fn mode(&self) -> Result<Option<&str>, String> {
         let Some(choice) = &self.server.mode else { return Ok(None) };
         let mut mode = choice.start.as_str();
         for step in &choice.steps {
-            if !holds(&step.when, Some(mode)) {
+            if !mode_applies(&step.when, Some(mode)) {
                 continue;
             }
-            for setting in step.choices.iter().filter(|setting| self.acts(setting, Some(mode))) {
+            for setting in step.choices.iter().filter(|setting| self.is_active(setting, Some(mode))) {
                 if let Some(chosen) = self.chosen(setting)? {
                     mode = chosen;
                     break;
@@ -165,15 +166,15 @@ impl Resolver<'_, '_> {
     fn open_defaults(&self, mode: Option<&str>) -> Vec<&IdleDefault> {
         let mut open = Vec::new();
         for default in self.defaults {
-            let known_image = !default.own_image || self.reader.found.own_image;
+            let known_image = !default.own_image || self.reader.recognition.own_image;
             let read = default.file.as_ref().is_none_or(|file| self.reader.has_read(file));
-            if !holds(&default.modes, mode) || !known_image || !read {
+            if !mode_applies(&default.modes, mode) || !known_image || !read {
                 continue;
             }
             match self.fits(default.versions.as_ref()) {
-                Fit::No => {}
-                Fit::Unsure if !default.assumed => open.push(default),
-                Fit::Unsure | Fit::Yes => {
+                VersionMatch::No => {}
+                VersionMatch::Unsure if !default.assumed => open.push(default),
+                VersionMatch::Unsure | VersionMatch::Yes => {
                     open.push(default);
                     break;
                 }
@@ -209,11 +210,11 @@ impl Resolver<'_, '_> {
         match format.read(&value) {
             Some(Parsed::Word) => Ok(Step::Next),
             Some(Parsed::Time(timeout)) => {
-                let mut window = window(Outcome::after(timeout), slack(defaults));
+                let mut window = window(Outcome::after(timeout), margin(defaults));
                 if let Some((plus, versions)) = plus {
                     let fit = self.fits(versions.as_ref());
-                    window.from += if fit == Fit::Yes { *plus } else { Duration::ZERO };
-                    window.to += if fit == Fit::No { Duration::ZERO } else { *plus };
+                    window.from += if fit == VersionMatch::Yes { *plus } else { Duration::ZERO };
+                    window.to += if fit == VersionMatch::No { Duration::ZERO } else { *plus };
                 }
                 Ok(Step::Answer(self.set(&set_value, |evidence| Idle::ClosesAfter(window, evidence))))
             }
@@ -232,7 +233,7 @@ impl Resolver<'_, '_> {
     ) -> Result<Step, String> {
         Ok(match outcome {
             Outcome::After { .. } => {
-                let window = window(outcome, slack(defaults));
+                let window = window(outcome, margin(defaults));
                 Step::Answer(self.set(set_value, |evidence| Idle::ClosesAfter(window, evidence)))
             }
             Outcome::Never => Step::Answer(self.set(set_value, Idle::NeverCloses)),
@@ -296,11 +297,11 @@ impl Resolver<'_, '_> {
         };
         let same = defaults
             .iter()
-            .all(|other| (other.outcome, Slack::of(other)) == (first.outcome, Slack::of(first)));
+            .all(|other| (other.outcome, Margin::of(other)) == (first.outcome, Margin::of(first)));
         let windows: Option<Vec<Window>> = defaults
             .iter()
             .map(|default| match default.outcome {
-                Outcome::After { .. } => Some(window(default.outcome, Slack::of(default))),
+                Outcome::After { .. } => Some(window(default.outcome, Margin::of(default))),
                 Outcome::Never
                 | Outcome::EachResponse
                 | Outcome::Default
@@ -322,7 +323,7 @@ impl Resolver<'_, '_> {
             },
             Grade::Certain(_) => None,
         }));
-        doubts.extend(self.reader.found.named_alike());
+        doubts.extend(self.reader.recognition.named_alike());
         if first.outcome == Outcome::Unknown {
             return Err(why(&first.source));
         }
@@ -345,21 +346,22 @@ impl Resolver<'_, '_> {
                 return Err(why(&first.source));
             }
         };
-        let raise = first.raise.clone().or_else(|| self.knob(mode)).or_else(|| self.server.raise.clone());
+        let raise =
+            first.raise.clone().or_else(|| self.setting_name(mode)).or_else(|| self.server.raise.clone());
         Ok(Answer { idle, raise })
     }
 
     /// The fields of the image's config that show the server and its version.
     fn image_fields(&self) -> impl Iterator<Item = String> {
-        self.reader.found.image_fields.iter().cloned()
+        self.reader.recognition.image_fields.iter().cloned()
     }
 
     /// The setting that raises the timeout.
-    fn knob(&self, mode: Option<&str>) -> Option<String> {
+    fn setting_name(&self, mode: Option<&str>) -> Option<String> {
         self.settings
             .iter()
-            .filter(|setting| self.acts(setting, mode))
-            .find_map(|setting| setting.knob(self.reader.listener.as_deref()))
+            .filter(|setting| self.is_active(setting, mode))
+            .find_map(|setting| setting.setting_name(self.reader.listener.as_deref()))
     }
 
     /// Why the answer is open where defaults of several releases differ.
@@ -375,7 +377,7 @@ impl Resolver<'_, '_> {
 
     /// The server for evidence: `node-http 20.11`, `gunicorn (gthread)`.
     fn title(&self, mode: Option<&str>) -> String {
-        let found = self.reader.found;
+        let found = self.reader.recognition;
         let mode = mode.map_or_else(String::new, |mode| format!(" ({mode})"));
         let product = found.product.map_or_else(String::new, |product| format!(" ({})", product.name));
         let version = found.version.as_ref().map_or_else(String::new, |version| format!(" {version}"));
@@ -401,37 +403,37 @@ enum Step {
 }
 
 /// Whether something bound to modes holds in this one; an empty list is bound to none.
-fn holds(modes: &[String], mode: Option<&str>) -> bool {
+fn mode_applies(modes: &[String], mode: Option<&str>) -> bool {
     modes.is_empty() || mode.is_some_and(|mode| modes.iter().any(|known| known == mode))
 }
 
 /// How much sooner and later than its timeout a server may close.
 #[derive(Clone, Copy, Default, Eq, PartialEq)]
-struct Slack {
+struct Margin {
     early: Duration,
     late: Duration,
 }
 
-impl Slack {
+impl Margin {
     fn of(default: &IdleDefault) -> Self {
         Self { early: default.early, late: default.late }
     }
 }
 
 /// The largest slack of these defaults.
-fn slack(defaults: &[&IdleDefault]) -> Slack {
-    defaults.iter().map(|default| Slack::of(default)).fold(Slack::default(), |one, other| Slack {
+fn margin(defaults: &[&IdleDefault]) -> Margin {
+    defaults.iter().map(|default| Margin::of(default)).fold(Margin::default(), |one, other| Margin {
         early: one.early.max(other.early),
         late: one.late.max(other.late),
     })
 }
 
-fn window(outcome: Outcome, slack: Slack) -> Window {
+fn window(outcome: Outcome, margin: Margin) -> Window {
     match outcome {
         Outcome::After { from, to } => Window {
             timeout: (from == to).then_some(from),
-            from: from.saturating_sub(slack.early),
-            to: to + slack.late,
+            from: from.saturating_sub(margin.early),
+            to: to + margin.late,
         },
         Outcome::Never | Outcome::EachResponse | Outcome::Default | Outcome::Unset | Outcome::Unknown => {
             Window::exactly(Duration::ZERO)

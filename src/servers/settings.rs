@@ -53,7 +53,7 @@ impl Reading {
 
 /// What settings are read from.
 pub(super) struct Reader<'a, 'c> {
-    pub(super) found: &'a Recognition<'c>,
+    pub(super) recognition: &'a Recognition<'c>,
     pub(super) launch: &'a Launch,
     pub(super) container: &'a Container<'a>,
     /// The files that it can read.
@@ -81,12 +81,12 @@ impl<'a, 'c> Reader<'a, 'c> {
     pub(super) fn hidden(&self) -> Option<String> {
         let look_alike =
             self.look_alike().map(|name| format!("{name} may set the idle timeout in the app's own way"));
-        self.found.hidden.clone().or(look_alike)
+        self.recognition.hidden.clone().or(look_alike)
     }
 
     /// Reads one setting.
     pub(super) fn read(&self, setting: &Setting) -> Reading {
-        let flagged = self.found.arguments.iter().any(|word| word.prefix().starts_with('-'));
+        let flagged = self.recognition.arguments.iter().any(|word| word.prefix().starts_with('-'));
         if setting.unless_flags && flagged {
             return Reading::Absent;
         }
@@ -99,7 +99,7 @@ impl<'a, 'c> Reader<'a, 'c> {
                     names,
                     glued: *glued,
                     bare: bare.as_deref(),
-                    ignore_case: self.found.server.ignore_case,
+                    ignore_case: self.recognition.server.ignore_case,
                     first_wins: setting.first_wins,
                     directive: setting.directive.as_deref(),
                 };
@@ -133,8 +133,9 @@ impl<'a, 'c> Reader<'a, 'c> {
 
     /// The command line, then the variables that hold more of it.
     fn lines(&self) -> impl Iterator<Item = Cow<'_, [Word]>> {
-        let more = self.found.server.arguments_env.iter().filter_map(|name| self.split(name).map(Cow::Owned));
-        std::iter::once(Cow::Borrowed(self.found.arguments.as_slice())).chain(more)
+        let more =
+            self.recognition.server.arguments_env.iter().filter_map(|name| self.split(name).map(Cow::Owned));
+        std::iter::once(Cow::Borrowed(self.recognition.arguments.as_slice())).chain(more)
     }
 
     /// The words in a variable.
@@ -164,14 +165,14 @@ impl<'a, 'c> Reader<'a, 'c> {
     }
 
     fn named(&self, known: &str, name: &str) -> bool {
-        is_named(known, name, self.found.server.ignore_case)
+        is_named(known, name, self.recognition.server.ignore_case)
     }
 
     fn argument(&self, names: &[String], line: &[Word]) -> Option<Reading> {
         line.iter().rev().find_map(|word| {
             let Some((name, _)) = word.prefix().split_once('=') else {
                 let may_be = names.iter().any(|known| may_begin(word, known));
-                return may_be.then(|| Reading::Unknown(unseen(word)));
+                return may_be.then(|| Reading::Unknown(unknown_reason(word)));
             };
             let known = names.iter().any(|known| self.named(known, name));
             known.then(|| set(&format!("{name}="), &word.after(name.len() + 1)))
@@ -181,10 +182,11 @@ impl<'a, 'c> Reader<'a, 'c> {
     /// A system property: one variable beats the command line, the others yield to it.
     fn property(&self, is_meant: impl Fn(&str) -> bool) -> Reading {
         let [strongest, others @ ..] = JVM_OPTIONS;
-        let of_entrypoint = self.found.server.java_options_env.iter().filter(|_| self.found.own_entrypoint);
+        let of_entrypoint =
+            self.recognition.server.java_options_env.iter().filter(|_| self.recognition.own_entrypoint);
         let weaker = of_entrypoint.map(String::as_str).chain(others);
         let weaker = weaker.filter_map(|name| self.split(name));
-        let own = std::iter::once(Cow::Borrowed(self.found.options.as_slice()));
+        let own = std::iter::once(Cow::Borrowed(self.recognition.options.as_slice()));
         let strongest = self.split(strongest).into_iter();
         for line in strongest.map(Cow::Owned).chain(own).chain(weaker.map(Cow::Owned)) {
             for (at, word) in line.iter().enumerate().rev() {
@@ -199,7 +201,7 @@ impl<'a, 'c> Reader<'a, 'c> {
                     return Reading::Unknown(format!("{}: a file may set the idle timeout", shorten(text)));
                 }
                 if assigned.is_none() && may_begin(word, "-D") {
-                    return Reading::Unknown(unseen(word));
+                    return Reading::Unknown(unknown_reason(word));
                 }
             }
         }
@@ -223,7 +225,7 @@ impl<'a, 'c> Reader<'a, 'c> {
     }
 
     fn subcommand(&self) -> Reading {
-        let word = self.found.arguments.iter().find(|word| !word.prefix().starts_with('-'));
+        let word = self.recognition.arguments.iter().find(|word| !word.prefix().starts_with('-'));
         word.map_or(Reading::Absent, |word| set("", word))
     }
 }
@@ -235,7 +237,7 @@ fn may_begin(word: &Word, text: &str) -> bool {
     word.why().is_some() && (alike(text, word.prefix()) || alike(word.prefix(), text))
 }
 
-fn unseen(word: &Word) -> String {
+fn unknown_reason(word: &Word) -> String {
     word.why().unwrap_or_default().to_owned()
 }
 

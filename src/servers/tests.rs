@@ -36,10 +36,10 @@ fn told_of(catalog: &Catalog, containers: &Value) -> (String, Option<Evidence>) 
     let mut context = Context::default();
     let data = [("SERVER_TOMCAT_KEEP_ALIVE_TIMEOUT".to_owned(), "30s".to_owned())];
     context.config_maps.insert(("shop".to_owned(), "web".to_owned()), data.into());
-    let served = served(catalog, &object.pod, &object.pod.containers[0], &[], "shop", &context);
-    let server = served.server.map_or("-", |server| &server.id);
+    let detected = detected(catalog, &object.pod, &object.pod.containers[0], &[], "shop", &context);
+    let server = detected.server.map_or("-", |server| &server.id);
     let seconds = |time: Duration| format!("{}s", time.as_secs_f64());
-    let idle = served.general.idle;
+    let idle = detected.general.idle;
     let evidence = idle.evidence().cloned();
     match idle {
         Idle::ClosesAfter(window, _) => {

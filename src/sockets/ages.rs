@@ -16,7 +16,7 @@ type Key = (Option<String>, u64, State, SocketAddr, SocketAddr);
 
 impl Ages {
     /// Gives each connection its age, and forgets closed ones.
-    pub fn tell(&mut self, report: &mut Report<'_>, now: Instant) {
+    pub fn update(&mut self, report: &mut Report<'_>, now: Instant) {
         let mut seen = HashMap::new();
         for namespace in &mut report.namespaces {
             for socket in &mut namespace.sockets {
@@ -52,7 +52,7 @@ mod tests {
                 socket(State::CloseWait, Side::App, &format!("10.0.0.1:{port}"), "10.0.0.2:1", Some("web"));
             let mut report =
                 Report { namespaces: vec![namespace(vec![socket], Some(60))], errors: Vec::new() };
-            ages.tell(&mut report, start + Duration::from_secs(seconds));
+            ages.update(&mut report, start + Duration::from_secs(seconds));
             report.namespaces[0].sockets[0].age_seconds
         };
         assert_eq!(age_after(0, 80), None, "one report knows no age");

@@ -20,18 +20,19 @@ pub fn judge(report: &mut Report<'_>) {
 
 /// The sentences about a namespace; none if nothing is half-closed.
 fn verdicts(namespace: &NamespaceReport<'_>) -> Vec<String> {
-    let mut leavers: BTreeMap<_, Vec<&SocketReport<'_>>> = BTreeMap::new();
-    let mut within = HashSet::new();
+    let mut by_process: BTreeMap<_, Vec<&SocketReport<'_>>> = BTreeMap::new();
+    let mut local_pairs = HashSet::new();
     for socket in namespace.sockets.iter().filter(|socket| socket.state == State::CloseWait) {
         let key = (&socket.process, socket.pid, &socket.container, socket.side, socket.uid);
-        leavers.entry(key).or_default().push(socket);
-        within.insert((socket.remote, socket.local));
+        by_process.entry(key).or_default().push(socket);
+        local_pairs.insert((socket.remote, socket.local));
     }
     let timeout = namespace.close_wait_timeout_seconds;
-    let mut verdicts: Vec<String> = leavers.values().map(|sockets| leaver(sockets, timeout)).collect();
+    let mut verdicts: Vec<String> =
+        by_process.values().map(|sockets| close_wait_verdict(sockets, timeout)).collect();
     // A connection within the namespace is reported once, at the end that has not closed.
     let is_waiting = |socket: &&SocketReport<'_>| {
-        socket.state == State::FinWait2 && !within.contains(&(socket.local, socket.remote))
+        socket.state == State::FinWait2 && !local_pairs.contains(&(socket.local, socket.remote))
     };
     let waiting = namespace.sockets.iter().filter(is_waiting).count();
     if waiting > 0 {
@@ -45,32 +46,32 @@ fn verdicts(namespace: &NamespaceReport<'_>) -> Vec<String> {
 }
 
 /// The sentence about the connections that one process has not closed.
-fn leaver(sockets: &[&SocketReport<'_>], timeout: Option<u32>) -> String {
+fn close_wait_verdict(sockets: &[&SocketReport<'_>], timeout: Option<u32>) -> String {
     let age = sockets.iter().filter_map(|socket| socket.age_seconds).max().filter(|age| *age > 0);
     let age = age.map_or_else(String::new, |age| format!(" for up to {age}s"));
-    let who = sockets.first().map_or_else(String::new, |socket| who(socket));
+    let process_name = sockets.first().map_or_else(String::new, |socket| process_name(socket));
     let fact = format!(
-        "{who} has left {} half-closed{age}: the other end has closed",
+        "{process_name} has left {} half-closed{age}: the other end has closed",
         count(sockets.len(), "connection")
     );
     let forgotten = match timeout {
         Some(seconds) => format!("conntrack forgets a silent one after {seconds}s"),
         None => "how long conntrack remembers them is not known".to_owned(),
     };
-    const MEND: &str = "no timeout helps HTTP/1, or a process that never closes: mend the process";
+    const FIX_PROCESS: &str = "no timeout helps HTTP/1, or a process that never closes: mend the process";
     let advice = match timeout {
         Some(seconds) if u64::from(seconds) < CLOSE_WAIT_TIMEOUT.as_secs() => format!(
             "on an opaque port an answer that comes later is lost. Set the timeout to {}s, as linkerd-linger does at \
-             admission; {MEND}",
+             admission; {FIX_PROCESS}",
             CLOSE_WAIT_TIMEOUT.as_secs()
         ),
-        Some(_) | None => MEND.to_owned(),
+        Some(_) | None => FIX_PROCESS.to_owned(),
     };
     format!("{fact}; {forgotten}; {advice}")
 }
 
 /// The process that has a socket.
-fn who(socket: &SocketReport<'_>) -> String {
+fn process_name(socket: &SocketReport<'_>) -> String {
     let container = socket.container_name.as_deref();
     let container = container.map_or_else(String::new, |name| format!(" in the container {name}"));
     match (socket.side, socket.process.as_deref(), socket.pid) {
@@ -87,7 +88,7 @@ mod tests {
     use super::*;
     use crate::sockets::report::tests::{namespace, socket};
 
-    fn said(sockets: Vec<SocketReport<'static>>, timeout: u32) -> Vec<String> {
+    fn verdicts_of(sockets: Vec<SocketReport<'static>>, timeout: u32) -> Vec<String> {
         verdicts(&namespace(sockets, Some(timeout)))
     }
 
@@ -98,7 +99,7 @@ mod tests {
             socket(State::CloseWait, Side::App, "[fd00::1]:80", "[fd00::2]:1000", Some("web")),
         ];
         assert_eq!(
-            said(sockets, 60),
+            verdicts_of(sockets, 60),
             [
                 "app web (PID 7) has left 2 connections half-closed: the other end has closed; conntrack forgets a silent one \
               after 60s; on an opaque port an answer that comes later is lost. Set the timeout to 3600s, as linkerd-linger \
@@ -112,18 +113,21 @@ mod tests {
         let mut socket = socket(State::CloseWait, Side::App, "10.0.0.1:80", "10.0.0.2:1000", Some("java"));
         socket.container_name = Some("cart".into());
         socket.age_seconds = Some(61);
-        let said = said(vec![socket], 3600);
+        let verdicts_of = verdicts_of(vec![socket], 3600);
         let start = "app java (PID 7) in the container cart has left 1 connection half-closed for up to 61s:";
-        assert!(said[0].starts_with(start), "{said:?}");
+        assert!(verdicts_of[0].starts_with(start), "{verdicts_of:?}");
     }
 
     #[test]
     fn a_process_that_cannot_be_seen_is_told_by_its_user() {
         let app = socket(State::CloseWait, Side::App, "10.0.0.1:80", "10.0.0.2:1000", None);
         let proxy = socket(State::CloseWait, Side::Proxy, "10.0.0.1:81", "10.0.0.2:1000", None);
-        let said = said(vec![app, proxy], 60);
-        assert!(said[0].starts_with("the proxy has left 1 connection"), "{said:?}");
-        assert!(said[1].starts_with("an app of uid 1000 whose process cannot be seen has left"), "{said:?}");
+        let verdicts_of = verdicts_of(vec![app, proxy], 60);
+        assert!(verdicts_of[0].starts_with("the proxy has left 1 connection"), "{verdicts_of:?}");
+        assert!(
+            verdicts_of[1].starts_with("an app of uid 1000 whose process cannot be seen has left"),
+            "{verdicts_of:?}"
+        );
     }
 
     #[test]
@@ -132,14 +136,14 @@ mod tests {
             socket(State::CloseWait, Side::App, "127.0.0.1:80", "127.0.0.1:1000", Some("web")),
             socket(State::FinWait2, Side::Proxy, "127.0.0.1:1000", "127.0.0.1:80", Some("linkerd2-proxy")),
         ];
-        assert_eq!(said(sockets, 3600).len(), 1);
+        assert_eq!(verdicts_of(sockets, 3600).len(), 1);
     }
 
     #[test]
     fn an_end_elsewhere_is_reported() {
         let sockets = vec![socket(State::FinWait2, Side::Unknown, "10.0.0.1:1000", "10.0.0.2:80", None)];
         assert_eq!(
-            said(sockets, 60),
+            verdicts_of(sockets, 60),
             [
                 "1 connection is closed here and not by the other end, which is outside of this namespace (FIN_WAIT2)"
             ]
@@ -148,6 +152,6 @@ mod tests {
 
     #[test]
     fn nothing_half_closed_is_nothing_to_say() {
-        assert!(said(Vec::new(), 60).is_empty());
+        assert!(verdicts_of(Vec::new(), 60).is_empty());
     }
 }

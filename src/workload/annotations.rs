@@ -135,7 +135,7 @@ fn idle_timeouts(text: &str, pod: &Pod<'_>) -> Read<BTreeMap<Option<String>, Idl
         }
         let idle = match value {
             "none" => IdleTimeout::None,
-            _ => match duration::read(value) {
+            _ => match duration::parse(value) {
                 Ok(timeout) if timeout.is_zero() => {
                     return Err((
                         format!("{value:?} is no time"),
@@ -162,7 +162,7 @@ fn close_wait(text: &str) -> Read<CloseWait> {
     if text == "off" {
         return Ok(CloseWait::Off);
     }
-    let timeout = duration::read(text)
+    let timeout = duration::parse(text)
         .map_err(|error| (format!("{text:?} is no duration: {}", error.reason), help.clone()))?;
     seconds(timeout)
         .map(CloseWait::Seconds)
@@ -176,7 +176,7 @@ fn seconds(timeout: Duration) -> Option<u32> {
 
 /// Linkerd's own annotation: what Linkerd cannot read, or takes for 0, it ignores, and so do we.
 fn linkerds_close_wait(pod: &Pod<'_>) -> Option<CloseWait> {
-    let timeout = duration::read(pod.annotations.get(LINKERD_CLOSE_WAIT_TIMEOUT)?).ok()?;
+    let timeout = duration::parse(pod.annotations.get(LINKERD_CLOSE_WAIT_TIMEOUT)?).ok()?;
     seconds(timeout).map(CloseWait::Seconds)
 }
 
@@ -184,7 +184,7 @@ fn periods(text: &str) -> Read<Vec<Duration>> {
     let help = || "use durations such as 30s,1m".to_owned();
     let mut periods = Vec::new();
     for item in text.split(',').map(str::trim) {
-        let period = duration::read(item)
+        let period = duration::parse(item)
             .map_err(|error| (format!("{item:?} is no duration: {}", error.reason), help()))?;
         if period.is_zero() {
             return Err((format!("{item:?} is no period"), help()));

@@ -76,7 +76,7 @@ pub enum RotateError {
          keeps it, end these runs with `kubectl -n {namespace} delete cronjob {keeper}`, or else delete the Secret",
         namespace = names::NAMESPACE,
         secret = names::CERTIFICATE_SECRET,
-        keeper = names::CERTIFICATE_KEEPER
+        keeper = names::CERTIFICATE_CRON_JOB
     )]
     Foreign {
         /// How we know.

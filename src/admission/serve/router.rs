@@ -155,8 +155,9 @@ async fn handle(state: Arc<State>, endpoint: Endpoint, request: Request) -> Resp
 /// `pkg/admission/plugin/webhook/mutating/dispatcher.go`): a fifth of it is for the way here and back.
 fn answer_timeout(query: Option<&str>, longest: Duration) -> Duration {
     let timeout = query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("timeout=")));
-    let client_timeout =
-        timeout.and_then(|text| duration::read(text).ok()).filter(|client_timeout| !client_timeout.is_zero());
+    let client_timeout = timeout
+        .and_then(|text| duration::parse(text).ok())
+        .filter(|client_timeout| !client_timeout.is_zero());
     client_timeout.map_or(longest, |client_timeout| longest.min(client_timeout / 5 * 4))
 }
 

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use rustls::CertificateError;
 
-use super::{CheckId, CheckResult, Outcome, Snapshot, hooks};
+use super::{CheckId, CheckResult, Outcome, Snapshot, webhook_entries};
 use crate::{
     admission::certs::{self, CHAIN, Certificate},
     base::names,
@@ -20,7 +20,7 @@ use crate::{
 const LAST_PART: f64 = 0.25;
 
 pub(super) fn checks(snapshot: &Snapshot, now: Timestamp) -> Vec<CheckResult> {
-    let entries = hooks::ours(snapshot);
+    let entries = webhook_entries::own_entries(snapshot);
     if entries.is_empty() {
         return Vec::new();
     }
@@ -58,7 +58,7 @@ pub(super) fn checks(snapshot: &Snapshot, now: Timestamp) -> Vec<CheckResult> {
     }
     let trust = match (&chain, problems.is_empty()) {
         (Err(outcome), true) => outcome.clone(),
-        _ => Outcome::fail_of("calls to these fail, and the failurePolicy decides", &problems),
+        _ => Outcome::fail_about("calls to these fail, and the failurePolicy decides", &problems),
     };
     let mut results = vec![CheckResult::of(CheckId::CaBundle, trust)];
     results.extend(lifetime(chain.as_deref().unwrap_or_default(), &authorities, now));
@@ -97,12 +97,12 @@ fn verify(roots: &[Certificate], chain: &[Certificate], name: &str, now: Timesta
     }
     match certs::verify(roots, chain, name, now) {
         Ok(()) => Ok(()),
-        Err(rustls::Error::InvalidCertificate(error)) => Err(told(&error, name)),
+        Err(rustls::Error::InvalidCertificate(error)) => Err(message(&error, name)),
         Err(error) => Err(format!("{name:?}: {error}")),
     }
 }
 
-fn told(error: &CertificateError, name: &str) -> String {
+fn message(error: &CertificateError, name: &str) -> String {
     match error {
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             format!(
@@ -141,9 +141,9 @@ fn lifetime(chain: &[Certificate], authorities: &[Certificate], now: Timestamp) 
     let over = texts(&|certificate| !certificate.is_valid(now));
     let late = texts(&|certificate| certificate.remaining_fraction(now) < LAST_PART);
     Some(if !over.is_empty() {
-        CheckResult::of(id, Outcome::fail_of("API servers trust none of these", &over))
+        CheckResult::of(id, Outcome::fail_about("API servers trust none of these", &over))
     } else if !late.is_empty() {
-        CheckResult::of(id, Outcome::warn_of("these should have been renewed by now", &late))
+        CheckResult::of(id, Outcome::warn_about("these should have been renewed by now", &late))
     } else {
         CheckResult::good(id, format!("{} ({first} ends on {})", id.description(), ends_first.not_after()))
     })

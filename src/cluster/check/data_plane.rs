@@ -1,6 +1,6 @@
 //! The injected pods that run now: what their init containers set, and which are older than the webhook.
 //!
-//! Pods come a page at a time, and of each only a [`PodSeen`] is kept.
+//! Pods come a page at a time, and of each only a [`PodSummary`] is kept.
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
@@ -28,16 +28,16 @@ use crate::{
 
 /// What is to be known of a pod.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct PodSeen {
+pub struct PodSummary {
     uid: String,
     name: String,
     namespace: String,
     owner: Workload,
     close_wait: CurrentState,
     /// Whether the webhook would patch it, if it were created again.
-    mended: bool,
+    would_be_patched: bool,
     /// Why it would be rejected, if it were created again.
-    rejected: Option<String>,
+    rejection: Option<String>,
 }
 
 /// What a pod belongs to.
@@ -49,7 +49,7 @@ struct Workload {
 
 /// What of a pod's metadata only we read.
 #[derive(Default, Deserialize)]
-struct Rest {
+struct ObjectMetadata {
     #[serde(default)]
     metadata: Metadata,
 }
@@ -65,13 +65,13 @@ struct Metadata {
 
 /// What pods are judged by.
 #[derive(Debug)]
-pub struct Judge {
+pub struct PodJudge {
     policy: Policy,
     context: Context,
     today: Date,
 }
 
-impl Judge {
+impl PodJudge {
     /// By the policy of the installation, or the default one while that cannot be read.
     pub fn of(snapshot: &Snapshot, today: Date) -> Self {
         let policy = snapshot.policy_in_force().unwrap_or_default();
@@ -79,8 +79,8 @@ impl Judge {
     }
 
     /// Judges a Pod's JSON; `None` where it has no proxy, or is on its way out.
-    pub fn see(&self, json: &str) -> Option<PodSeen> {
-        let Rest { metadata } = serde_json::from_str(json).ok()?;
+    pub fn summarize(&self, json: &str) -> Option<PodSummary> {
+        let ObjectMetadata { metadata } = serde_json::from_str(json).ok()?;
         if metadata.deletion_timestamp.is_some() {
             return None;
         }
@@ -91,15 +91,23 @@ impl Judge {
         judgement.survey.mesh.proxy()?;
         // Our container may be of an older image than the server's: it sets what it sets.
         let close_wait = close_wait::current(&object.pod, None);
-        let mended = !judgement.verdict.edits().is_empty();
-        let rejected = judgement
+        let would_be_patched = !judgement.verdict.edits().is_empty();
+        let rejection = judgement
             .verdict
             .with_action(Action::Reject)
             .find(|finding| finding.rule == RuleId::ProbeMatchesIdleTimeout)
             .map(|finding| finding.message.clone());
         let owner = owner(&object);
         let (uid, name) = (metadata.uid.unwrap_or_default(), object.display_name());
-        Some(PodSeen { uid, name, namespace: namespace.to_owned(), owner, close_wait, mended, rejected })
+        Some(PodSummary {
+            uid,
+            name,
+            namespace: namespace.to_owned(),
+            owner,
+            close_wait,
+            would_be_patched,
+            rejection,
+        })
     }
 }
 
@@ -119,7 +127,7 @@ fn owner(object: &Object<'_>) -> Workload {
 }
 
 /// That a namespace to be looked at is not there; in one that cannot be seen there may be pods all the same.
-pub fn missing(snapshot: &Snapshot, name: &str) -> Option<CheckResult> {
+pub fn missing_namespace(snapshot: &Snapshot, name: &str) -> Option<CheckResult> {
     let all = snapshot.namespaces.as_ref().ok()?;
     let there = all.iter().any(|namespace| namespace.metadata.name.as_deref() == Some(name));
     let outcome = || Outcome::Error(format!("the namespace {name} does not exist"));
@@ -151,14 +159,18 @@ pub struct Entries {
 impl Entries {
     /// Whether the limit is near (the share at which the alert NodeHighNumberConntrackEntriesUsed of node_exporter's
     /// mixin fires).
-    fn is_near_its_end(&self) -> bool {
-        const NEAR: f64 = 0.75;
-        self.max > 0 && f64::from(self.all) > NEAR * f64::from(self.max)
+    fn is_nearly_full(&self) -> bool {
+        const THRESHOLD: f64 = 0.75;
+        self.max > 0 && f64::from(self.all) > THRESHOLD * f64::from(self.max)
     }
 }
 
 /// The checks of `--proxy`; `kernels` are `None` if there was no way to read any.
-pub fn checks(snapshot: &Snapshot, pods: &Read<Vec<PodSeen>>, kernels: Option<&Kernels>) -> Vec<CheckResult> {
+pub fn checks(
+    snapshot: &Snapshot,
+    pods: &Read<Vec<PodSummary>>,
+    kernels: Option<&Kernels>,
+) -> Vec<CheckResult> {
     let pods = match pods {
         Ok(pods) => pods,
         Err(error) => return vec![CheckResult::unread(CheckId::CloseWait, error)],
@@ -172,14 +184,14 @@ pub fn checks(snapshot: &Snapshot, pods: &Read<Vec<PodSeen>>, kernels: Option<&K
         .collect();
     let acted_on: Vec<_> = pods.iter().filter(|pod| acting.contains(&pod.namespace.as_str())).collect();
     let mut results = values(pods);
-    results.push(in_kernels(pods, kernels));
-    results.extend(kernels.map(|kernels| cost(pods, kernels)));
-    results.extend([fails(pods), restarts(&acted_on), races(&acted_on)]);
+    results.push(kernel_timeouts(pods, kernels));
+    results.extend(kernels.map(|kernels| conntrack_entries(pods, kernels)));
+    results.extend([failing_pods(pods), restarts(&acted_on), probe_races(&acted_on)]);
     results
 }
 
 /// What is set in each namespace, and by whose pods.
-fn values(pods: &[PodSeen]) -> Vec<CheckResult> {
+fn values(pods: &[PodSummary]) -> Vec<CheckResult> {
     let id = CheckId::CloseWait;
     type Owners<'a> = BTreeMap<&'a Workload, usize>;
     let mut namespaces: BTreeMap<&str, BTreeMap<Option<u32>, Owners<'_>>> = BTreeMap::new();
@@ -212,7 +224,7 @@ fn values(pods: &[PodSeen]) -> Vec<CheckResult> {
 }
 
 /// The timeouts that were read, and the pods that have another one than their init containers set.
-fn in_kernels(pods: &[PodSeen], kernels: Option<&Kernels>) -> CheckResult {
+fn kernel_timeouts(pods: &[PodSummary], kernels: Option<&Kernels>) -> CheckResult {
     let id = CheckId::CloseWaitKernel;
     let Some(kernels) = kernels else {
         let how = "not read: `linkerd-linger install --sockets` makes them readable, `sockets --debug-container` reads one pod";
@@ -241,9 +253,9 @@ fn in_kernels(pods: &[PodSeen], kernels: Option<&Kernels>) -> CheckResult {
         values.push(format!("not read in {}", count(unread, "pod")));
     }
     let outcome = if wrong.is_empty() && !kernels.errors.is_empty() {
-        Outcome::warn_of("these could not be read", &kernels.errors)
+        Outcome::warn_about("these could not be read", &kernels.errors)
     } else {
-        Outcome::warn_of("these have another value than their pods say", &wrong)
+        Outcome::warn_about("these have another value than their pods say", &wrong)
     };
     let mut result = CheckResult::of(id, outcome);
     if !values.is_empty() {
@@ -253,12 +265,12 @@ fn in_kernels(pods: &[PodSeen], kernels: Option<&Kernels>) -> CheckResult {
 }
 
 /// What the timeout costs: the pod with the most entries in CLOSE_WAIT, and those that near the limit.
-fn cost(pods: &[PodSeen], kernels: &Kernels) -> CheckResult {
+fn conntrack_entries(pods: &[PodSummary], kernels: &Kernels) -> CheckResult {
     let id = CheckId::ConntrackEntries;
     let mut counted: Vec<_> =
         pods.iter().filter_map(|pod| Some((pod, *kernels.entries.get(&pod.uid)?))).collect();
     counted.sort_by_key(|(_, entries)| Reverse(entries.close_wait));
-    let told = |(pod, entries): &(&PodSeen, Entries)| {
+    let told = |(pod, entries): &(&PodSummary, Entries)| {
         let Entries { close_wait, all, max } = entries;
         let limit = if *max > 0 { format!(" of at most {max}") } else { String::new() };
         let timeout = kernels.timeouts.get(&pod.uid).filter(|_| *close_wait > 0);
@@ -269,18 +281,18 @@ fn cost(pods: &[PodSeen], kernels: &Kernels) -> CheckResult {
         let rate = rate.unwrap_or_default();
         format!("{}/{} {close_wait} in CLOSE_WAIT, {all}{limit} in all{rate}", pod.namespace, pod.name)
     };
-    let near: Vec<_> = counted.iter().filter(|(_, entries)| entries.is_near_its_end()).map(told).collect();
+    let near: Vec<_> = counted.iter().filter(|(_, entries)| entries.is_nearly_full()).map(told).collect();
     let headline =
         "at their limit, the kernel drops new connections of these; set a shorter closeWait.timeout";
-    let mut result = CheckResult::of(id, Outcome::warn_of(headline, &near));
+    let mut result = CheckResult::of(id, Outcome::warn_about(headline, &near));
     if let Some(most) = counted.first() {
         result.description = format!("{}: most in {}", id.description(), told(most));
     }
     result
 }
 
-fn fails(pods: &[PodSeen]) -> CheckResult {
-    let items = by_owner(pods.iter().filter_map(|pod| match &pod.close_wait {
+fn failing_pods(pods: &[PodSummary]) -> CheckResult {
+    let items = group_by_owner(pods.iter().filter_map(|pod| match &pod.close_wait {
         CurrentState::Fails(why) => Some((pod, why.as_str())),
         CurrentState::Sets(..) | CurrentState::Unset => None,
     }));
@@ -288,27 +300,30 @@ fn fails(pods: &[PodSeen]) -> CheckResult {
         .iter()
         .map(|(place, (number, why))| format!("{} ({}): {why}", place.shown(), count(*number, "pod")))
         .collect();
-    CheckResult::of(CheckId::CloseWaitFails, Outcome::fail_of("these do not start", &items))
+    CheckResult::of(CheckId::CloseWaitFails, Outcome::fail_about("these do not start", &items))
 }
 
-fn restarts(pods: &[&PodSeen]) -> CheckResult {
-    let items = by_owner(pods.iter().filter(|pod| pod.mended).map(|pod| (*pod, "")));
+fn restarts(pods: &[&PodSummary]) -> CheckResult {
+    let items = group_by_owner(pods.iter().filter(|pod| pod.would_be_patched).map(|pod| (*pod, "")));
     let items: Vec<_> = items.iter().map(|(place, (number, _))| place.restart(*number)).collect();
     CheckResult::of(
         CheckId::Restarts,
-        Outcome::warn_of("these run without what the webhook adds, until they are created again", &items),
+        Outcome::warn_about("these run without what the webhook adds, until they are created again", &items),
     )
 }
 
-fn races(pods: &[&PodSeen]) -> CheckResult {
-    let items = by_owner(pods.iter().filter_map(|pod| Some((*pod, pod.rejected.as_deref()?))));
+fn probe_races(pods: &[&PodSummary]) -> CheckResult {
+    let items = group_by_owner(pods.iter().filter_map(|pod| Some((*pod, pod.rejection.as_deref()?))));
     let items: Vec<_> = items
         .iter()
         .map(|(place, (number, why))| format!("{} ({}): {why}", place.shown(), count(*number, "pod")))
         .collect();
     CheckResult::of(
         CheckId::ProbeRaces,
-        Outcome::warn_of("these run, and would be rejected or warned of when they are created again", &items),
+        Outcome::warn_about(
+            "these run, and would be rejected or warned of when they are created again",
+            &items,
+        ),
     )
 }
 
@@ -337,7 +352,9 @@ impl Place<'_> {
 }
 
 /// Pods by what they belong to, with their number and what is to be said of the first.
-fn by_owner<'a>(pods: impl Iterator<Item = (&'a PodSeen, &'a str)>) -> BTreeMap<Place<'a>, (usize, &'a str)> {
+fn group_by_owner<'a>(
+    pods: impl Iterator<Item = (&'a PodSummary, &'a str)>,
+) -> BTreeMap<Place<'a>, (usize, &'a str)> {
     let mut owners = BTreeMap::new();
     for (pod, why) in pods {
         let place = Place { namespace: &pod.namespace, owner: &pod.owner };

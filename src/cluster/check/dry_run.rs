@@ -6,7 +6,7 @@
 use jiff::civil::Date;
 use serde_json::{Value, json};
 
-use super::{CheckId, CheckResult, Outcome, ReadError, Snapshot, hooks, namespaces};
+use super::{CheckId, CheckResult, Outcome, ReadError, Snapshot, namespaces, webhook_entries};
 use crate::{
     admission::review::Mode,
     judgement::{
@@ -32,11 +32,11 @@ const PODS: [(CheckId, &str); 2] = [
 ];
 
 /// How our warnings begin.
-const OURS: &str = "linkerd-linger: ";
+const WARNING_PREFIX: &str = "linkerd-linger: ";
 
 /// A pod to create for show, and what must come of it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Trial {
+pub struct DryRun {
     id: CheckId,
     /// The namespace, which opts in.
     pub namespace: String,
@@ -49,7 +49,7 @@ pub struct Trial {
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Expected {
     /// It sets so many seconds.
-    Sets(u32),
+    SetsTimeout(u32),
     /// It is refused by us.
     Refused,
     /// It is admitted with a warning of ours.
@@ -69,52 +69,54 @@ pub enum Answer {
     /// The message of the refusal.
     Refused(String),
     /// It could not be asked.
-    Unasked(ReadError),
+    NotSent(ReadError),
 }
 
 /// The trials that make sense in this cluster, and results in place of those that do not.
-pub fn trials(snapshot: &Snapshot, today: Date) -> (Vec<Trial>, Vec<CheckResult>) {
-    let mut trials = Vec::new();
-    let mut instead = Vec::new();
-    let place = place(snapshot);
+pub fn dry_runs(snapshot: &Snapshot, today: Date) -> (Vec<DryRun>, Vec<CheckResult>) {
+    let mut dry_runs = Vec::new();
+    let mut skipped = Vec::new();
+    let target_namespace = target_namespace(snapshot);
     let policy = snapshot.policy_in_force();
     for (id, text) in PODS {
-        let trial = match (&place, &policy) {
-            (Ok((namespace, mode)), Ok(policy)) => trial(id, text, snapshot, namespace, *mode, policy, today),
+        let dry_run = match (&target_namespace, &policy) {
+            (Ok((namespace, mode)), Ok(policy)) => {
+                dry_run(id, text, snapshot, namespace, *mode, policy, today)
+            }
             (Err(why), _) => Err(CheckResult::of(id, Outcome::Warning(format!("not checked: {why}")))),
             (_, Err(_)) => {
                 let why = "not checked: the policy cannot be used, so what to expect is not known";
                 Err(CheckResult::of(id, Outcome::Warning(why.to_owned())))
             }
         };
-        match trial {
-            Ok(trial) => trials.push(trial),
-            Err(result) => instead.push(result),
+        match dry_run {
+            Ok(dry_run) => dry_runs.push(dry_run),
+            Err(result) => skipped.push(result),
         }
     }
-    (trials, instead)
+    (dry_runs, skipped)
 }
 
 /// A namespace that opts in, and admits linkerd-init: the webhooks never look at our own.
-fn place(snapshot: &Snapshot) -> Result<(String, Mode), String> {
+fn target_namespace(snapshot: &Snapshot) -> Result<(String, Mode), String> {
     let all = snapshot.namespaces.as_ref().map_err(ToString::to_string)?;
-    let acting: Vec<_> = namespaces::opted_in(snapshot, all)
+    let candidates: Vec<_> = namespaces::opted_in(snapshot, all)
         .into_iter()
         .filter(|it| it.mode != Mode::Audit && !it.terminating)
         .collect();
-    if acting.is_empty() {
+    if candidates.is_empty() {
         return Err("no namespace is in the mode enforce or warn".to_owned());
     }
     // Where only our label refuses privilege, pods may be created all the same, and nothing is patched.
     [None, Some(Unprivileged::Label)]
         .into_iter()
         .flat_map(|unprivileged| [Mode::Enforce, Mode::Warn].map(|mode| (unprivileged, mode)))
-        .find_map(|(reason, mode)| acting.iter().find(|it| it.mode == mode && it.unprivileged == reason))
+        .find_map(|(reason, mode)| candidates.iter().find(|it| it.mode == mode && it.unprivileged == reason))
         .map(|it| (it.name.to_owned(), it.mode))
         .ok_or_else(|| "Pod Security refuses linkerd-init in every namespace that opts in".to_owned())
 }
 
-fn trial(
+fn dry_run(
     id: CheckId,
     text: &str,
     snapshot: &Snapshot,
@@ -122,7 +124,7 @@ fn trial(
     mode: Mode,
     policy: &Policy,
     today: Date,
-) -> Result<Trial, CheckResult> {
+) -> Result<DryRun, CheckResult> {
     let pod = pod(text, namespace);
     let json = pod.to_string();
     let skip = |why: &str| Err(CheckResult::good(id, format!("{}: not expected, {why}", id.description())));
@@ -133,7 +135,7 @@ fn trial(
         CheckId::DryRunPatched => {
             let patched = judgement.verdict.with_action(Action::Patch).next().is_some();
             match judgement.plan.seconds.filter(|_| patched) {
-                Some(seconds) => Expected::Sets(seconds),
+                Some(seconds) => Expected::SetsTimeout(seconds),
                 None if judgement.survey.unprivileged.is_some() => return skip(&judgement.plan.why),
                 None => return skip(&format!("by the policy: {}", judgement.plan.why)),
             }
@@ -142,7 +144,7 @@ fn trial(
         _ if mode == Mode::Enforce => Expected::Refused,
         _ => Expected::Warned,
     };
-    Ok(Trial { id, namespace: namespace.to_owned(), pod, expected })
+    Ok(DryRun { id, namespace: namespace.to_owned(), pod, expected })
 }
 
 /// The annotations of namespaces, by which Linkerd's injector goes, and which of them refuse privileged containers.
@@ -180,12 +182,12 @@ fn pod(text: &str, namespace: &str) -> Value {
     pod
 }
 
-impl Trial {
+impl DryRun {
     /// The same pod as one that our webhook does not patch, if something else than our webhook refused it: should that
     /// one pass, our patch is the reason.
     pub fn without_patch(&self, answer: &Answer) -> Option<Value> {
         let Answer::Refused(message) = answer else { return None };
-        if speaks_of_us(message) {
+        if names_our_webhook(message) {
             return None;
         }
         let mut pod = self.pod.clone();
@@ -195,32 +197,32 @@ impl Trial {
 }
 
 /// What a trial has proved, with the answer for the pod [without our patch](Trial::without_patch) where that was sent.
-pub fn result(trial: &Trial, answer: &Answer, without_patch: Option<&Answer>) -> CheckResult {
+pub fn result(dry_run: &DryRun, answer: &Answer, without_patch: Option<&Answer>) -> CheckResult {
     match (answer, without_patch) {
-        (Answer::Refused(message), Some(unpatched)) if passes_the_others(unpatched) => {
-            let (namespace, who) = (&trial.namespace, refuser(message));
+        (Answer::Refused(message), Some(unpatched)) if admitted_by_others(unpatched) => {
+            let (namespace, who) = (&dry_run.namespace, rejecting_plugin(message));
             let why = format!(
                 "in {namespace} {who} refuses a pod that the webhook has patched, and admits it unpatched: {message}; \
                  label the namespace {PRIVILEGED_LABEL}={NEVER}, or have {who} admit the patch"
             );
             CheckResult::of(CheckId::PatchAdmitted, Outcome::Error(why))
         }
-        _ => of_answer(trial, answer),
+        _ => result_of(dry_run, answer),
     }
 }
 
 /// Whether nothing but our own webhook refuses the pod.
-fn passes_the_others(answer: &Answer) -> bool {
+fn admitted_by_others(answer: &Answer) -> bool {
     match answer {
         Answer::Admitted { .. } => true,
-        Answer::Refused(message) => denied_by_us(message),
-        Answer::Unasked(_) => false,
+        Answer::Refused(message) => is_denied_by_us(message),
+        Answer::NotSent(_) => false,
     }
 }
 
 /// Who refuses a pod, by the words of API servers (apiserver `pkg/admission/plugin/webhook/errors/statuserror.go`,
 /// `pkg/admission/plugin/policy/validating`; pod-security-admission `admission/admission.go`).
-fn refuser(message: &str) -> String {
+fn rejecting_plugin(message: &str) -> String {
     let quoted =
         |before: &str, quote: char| message.split_once(before)?.1.split_once(quote).map(|(name, _)| name);
     if let Some(name) = quoted("admission webhook \"", '"') {
@@ -236,44 +238,50 @@ fn refuser(message: &str) -> String {
     }
 }
 
-fn of_answer(trial: &Trial, answer: &Answer) -> CheckResult {
-    let (id, namespace) = (trial.id, &trial.namespace);
+fn result_of(dry_run: &DryRun, answer: &Answer) -> CheckResult {
+    let (id, namespace) = (dry_run.id, &dry_run.namespace);
     let good = |what: &str| CheckResult::good(id, format!("{} in {namespace}: {what}", id.description()));
     let fails = |why: String| CheckResult::of(id, Outcome::Error(why));
-    match (answer, &trial.expected) {
-        (Answer::Unasked(error), _) => CheckResult::unread(id, error),
-        (Answer::Refused(message), Expected::Refused) if denied_by_us(message) => {
+    match (answer, &dry_run.expected) {
+        (Answer::NotSent(error), _) => CheckResult::unread(id, error),
+        (Answer::Refused(message), Expected::Refused) if is_denied_by_us(message) => {
             good("refused, as it must be")
         }
-        (Answer::Refused(message), _) if speaks_of_us(message) => {
+        (Answer::Refused(message), _) if names_our_webhook(message) => {
             fails(format!("the API server says in {namespace}: {message}"))
         }
         (Answer::Refused(message), _) => {
             let why = format!("not checked: something else refuses the pod in {namespace}: {message}");
             CheckResult::of(id, Outcome::Warning(why))
         }
-        (Answer::Admitted { pod, .. }, Expected::Sets(wanted)) => match Object::read_as(Kind::Pod, pod) {
-            Err(error) => fails(format!("what came back in {namespace} cannot be read: {error}")),
-            Ok(object) => match close_wait::current(&object.pod, None) {
-                CurrentState::Sets(method, seconds) if seconds == *wanted => good(&method.describe(seconds)),
-                CurrentState::Sets(method, seconds) => {
-                    fails(format!("in {namespace} {}; expected are {wanted}s", method.describe(seconds)))
-                }
-                CurrentState::Unset => fails(silent(namespace, "came back without the patch")),
-                CurrentState::Fails(why) => fails(format!("in {namespace} it would not start: {why}")),
-            },
-        },
-        (Answer::Admitted { .. }, Expected::Refused) => fails(silent(namespace, "was admitted")),
+        (Answer::Admitted { pod, .. }, Expected::SetsTimeout(wanted)) => {
+            match Object::read_as(Kind::Pod, pod) {
+                Err(error) => fails(format!("what came back in {namespace} cannot be read: {error}")),
+                Ok(object) => match close_wait::current(&object.pod, None) {
+                    CurrentState::Sets(method, seconds) if seconds == *wanted => {
+                        good(&method.describe(seconds))
+                    }
+                    CurrentState::Sets(method, seconds) => {
+                        fails(format!("in {namespace} {}; expected are {wanted}s", method.describe(seconds)))
+                    }
+                    CurrentState::Unset => {
+                        fails(not_called_message(namespace, "came back without the patch"))
+                    }
+                    CurrentState::Fails(why) => fails(format!("in {namespace} it would not start: {why}")),
+                },
+            }
+        }
+        (Answer::Admitted { .. }, Expected::Refused) => fails(not_called_message(namespace, "was admitted")),
         (Answer::Admitted { warnings, .. }, Expected::Warned)
-            if !warnings.iter().any(|it| it.contains(OURS)) =>
+            if !warnings.iter().any(|it| it.contains(WARNING_PREFIX)) =>
         {
-            fails(silent(namespace, "was admitted without a warning"))
+            fails(not_called_message(namespace, "was admitted without a warning"))
         }
         (Answer::Admitted { .. }, Expected::Warned) => good("admitted with a warning, as its mode is warn"),
     }
 }
 
-fn silent(namespace: &str, what: &str) -> String {
+fn not_called_message(namespace: &str, what: &str) -> String {
     format!(
         "in {namespace} it {what}: the API server did not call the webhook, or could not and the failurePolicy let \
          the pod pass"
@@ -281,11 +289,11 @@ fn silent(namespace: &str, what: &str) -> String {
 }
 
 /// The words of API servers (apiserver `pkg/admission/plugin/webhook/errors/statuserror.go`).
-fn denied_by_us(message: &str) -> bool {
-    speaks_of_us(message) && message.contains("denied the request")
+fn is_denied_by_us(message: &str) -> bool {
+    names_our_webhook(message) && message.contains("denied the request")
 }
 
 /// The API server quotes the name of the entry that it called, or could not call.
-fn speaks_of_us(message: &str) -> bool {
-    message.split('"').skip(1).step_by(2).any(hooks::is_ours)
+fn names_our_webhook(message: &str) -> bool {
+    message.split('"').skip(1).step_by(2).any(webhook_entries::is_ours)
 }

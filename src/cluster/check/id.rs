@@ -218,7 +218,7 @@ impl CheckId {
     }
 
     /// Whether a failure may pass by itself: pods start, certificates are made, API servers take up configurations.
-    pub const fn may_heal(self) -> bool {
+    pub const fn may_recover(self) -> bool {
         matches!(self, Self::Server | Self::CaBundle | Self::DryRunPatched | Self::DryRunRejected)
     }
 }

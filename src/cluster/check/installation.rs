@@ -3,7 +3,7 @@
 use jiff::civil::Date;
 use k8s_openapi::api::apps::v1::Deployment;
 
-use super::{CheckId, CheckResult, Outcome, Snapshot, hooks, namespaces};
+use super::{CheckId, CheckResult, Outcome, Snapshot, namespaces, webhook_entries};
 use crate::{
     admission::review::{Mode, WebhookKind},
     base::names,
@@ -61,7 +61,7 @@ fn namespace(snapshot: &Snapshot) -> Vec<CheckResult> {
         Ok(all) => all,
         Err(error) => return vec![CheckResult::unread(CheckId::Namespace, error)],
     };
-    let Some(own) = namespaces::own(all) else {
+    let Some(own) = namespaces::own_namespace(all) else {
         let why = format!(
             "the \"{}\" Namespace does not exist: linkerd-linger is not installed in this cluster",
             names::NAMESPACE
@@ -131,10 +131,12 @@ fn policy(snapshot: &Snapshot, today: Date) -> CheckResult {
         Ok(Some(_)) => {}
     }
     let outcome = match snapshot.policy_in_force() {
-        Ok(policy) => Outcome::warn_of("these exemptions can go", &idle_exemptions(snapshot, &policy, today)),
+        Ok(policy) => {
+            Outcome::warn_about("these exemptions can go", &idle_exemptions(snapshot, &policy, today))
+        }
         Err(errors) => {
             let mistakes: Vec<_> = errors.iter().map(ToString::to_string).collect();
-            Outcome::fail_of("the server keeps the last one that could be read", &mistakes)
+            Outcome::fail_about("the server keeps the last one that could be read", &mistakes)
         }
     };
     CheckResult::of(id, outcome)
@@ -166,7 +168,7 @@ fn configurations(snapshot: &Snapshot) -> CheckResult {
     if let Some(error) = unread.into_iter().flatten().next() {
         return CheckResult::unread(id, error);
     }
-    let entries = hooks::ours(snapshot);
+    let entries = webhook_entries::own_entries(snapshot);
     let mut missing = Vec::new();
     for webhook in WebhookKind::ALL {
         let kind = webhook.configuration();
@@ -184,5 +186,5 @@ fn configurations(snapshot: &Snapshot) -> CheckResult {
             ));
         }
     }
-    CheckResult::of(id, Outcome::fail_of("API servers do not call us", &missing))
+    CheckResult::of(id, Outcome::fail_about("API servers do not call us", &missing))
 }

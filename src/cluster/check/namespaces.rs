@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Namespace;
 
-use super::{CheckId, CheckResult, Outcome, Snapshot, hooks, listed, selector};
+use super::{CheckId, CheckResult, Outcome, Snapshot, listed, selector, webhook_entries};
 use crate::{
     admission::review::Mode,
     base::{names, plural::count},
@@ -14,7 +14,7 @@ use crate::{
 /// The prefix of what people tell us by labels.
 const PREFIX: &str = "linkerd-linger.io/";
 /// As many letters may be wrong in a word for us to guess what was meant.
-const TYPOS: usize = 3;
+const MAX_EDIT_DISTANCE: usize = 3;
 
 /// A namespace in which the webhooks do something.
 #[derive(Clone, Copy, Debug)]
@@ -24,18 +24,18 @@ pub(super) struct OptedIn<'a> {
     /// Why nothing privileged is added there.
     pub(super) unprivileged: Option<Unprivileged>,
     /// The labels ask for that, and the path that is called does not say so.
-    pub(super) is_unheard: bool,
+    pub(super) label_is_ignored: bool,
     pub(super) terminating: bool,
 }
 
 /// Our own namespace.
-pub(super) fn own(all: &[Namespace]) -> Option<&Namespace> {
+pub(super) fn own_namespace(all: &[Namespace]) -> Option<&Namespace> {
     all.iter().find(|namespace| name(namespace) == names::NAMESPACE)
 }
 
 /// The namespaces for which the API server calls us, with the mode that the called path stands for.
 pub(super) fn opted_in<'a>(snapshot: &'a Snapshot, all: &'a [Namespace]) -> Vec<OptedIn<'a>> {
-    let entries = hooks::ours(snapshot);
+    let entries = webhook_entries::own_entries(snapshot);
     let none = BTreeMap::new();
     let mut found = Vec::new();
     for namespace in all {
@@ -46,7 +46,7 @@ pub(super) fn opted_in<'a>(snapshot: &'a Snapshot, all: &'a [Namespace]) -> Vec<
             name: name(namespace),
             mode,
             unprivileged: unprivileged(namespace),
-            is_unheard: unprivileged(namespace).is_some() && !entry.is_unprivileged(),
+            label_is_ignored: unprivileged(namespace).is_some() && !entry.is_unprivileged(),
             terminating: namespace.metadata.deletion_timestamp.is_some(),
         });
     }
@@ -83,7 +83,7 @@ fn labels(all: &[Namespace], opted_in: &[OptedIn<'_>]) -> CheckResult {
     }
     CheckResult::of(
         CheckId::ModeLabels,
-        Outcome::warn_of("these namespaces ask for something that does not happen", &problems),
+        Outcome::warn_about("these namespaces ask for something that does not happen", &problems),
     )
 }
 
@@ -91,7 +91,7 @@ fn label_problem(key: &str, value: &str, opted_in: Option<&OptedIn<'_>>) -> Opti
     if key == PRIVILEGED_LABEL {
         return match opted_in {
             _ if value != NEVER => Some(format!("{key} is {value:?}; the only value is {NEVER}")),
-            Some(namespace) if namespace.is_unheard => Some(format!(
+            Some(namespace) if namespace.label_is_ignored => Some(format!(
                 "{key} is {NEVER}, but the webhook configurations do not know it: apply the manifests again"
             )),
             Some(_) | None => None,
@@ -104,7 +104,7 @@ fn label_problem(key: &str, value: &str, opted_in: Option<&OptedIn<'_>>) -> Opti
     if !known.contains(&value) {
         let meant = known.iter().min_by_key(|word| strsim::damerau_levenshtein(word, &value.to_lowercase()));
         let near = meant
-            .filter(|word| strsim::damerau_levenshtein(word, &value.to_lowercase()) <= TYPOS)
+            .filter(|word| strsim::damerau_levenshtein(word, &value.to_lowercase()) <= MAX_EDIT_DISTANCE)
             .map(|word| format!("; did you mean {word}?"));
         let known = known.join(", ");
         return Some(format!("{key} is {value:?}, which is none of {known}{}", near.unwrap_or_default()));

@@ -5,12 +5,13 @@
 
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 
-use super::{CheckId, CheckResult, Outcome, Snapshot, hooks};
+use super::{CheckId, CheckResult, Outcome, Snapshot, webhook_entries};
 
 /// Linkerd's own configurations: the injector, and what linkerd-viz puts into the proxy.
-const LINKERDS: [&str; 2] = ["linkerd-proxy-injector-webhook-config", "linkerd-tap-injector-webhook-config"];
+const LINKERD_CONFIGURATIONS: [&str; 2] =
+    ["linkerd-proxy-injector-webhook-config", "linkerd-tap-injector-webhook-config"];
 /// How the names of Linkerd's entries end, whatever the configuration is called.
-const LINKERDS_ENTRIES: &str = ".linkerd.io";
+const LINKERD_ENTRY_SUFFIX: &str = ".linkerd.io";
 
 pub(super) fn checks(snapshot: &Snapshot) -> Vec<CheckResult> {
     let all = match &snapshot.mutating {
@@ -23,15 +24,15 @@ pub(super) fn checks(snapshot: &Snapshot) -> Vec<CheckResult> {
 
 fn order(all: &[MutatingWebhookConfiguration], ours: &str) -> CheckResult {
     let id = CheckId::Order;
-    let linkerds: Vec<_> = all.iter().filter(|it| is_linkerds(it)).map(name).collect();
-    if linkerds.is_empty() {
+    let of_linkerd: Vec<_> = all.iter().filter(|it| is_of_linkerd(it)).map(name).collect();
+    if of_linkerd.is_empty() {
         let why =
             "no configuration of Linkerd's injector is there: nothing is injected, and nothing to patch";
         return CheckResult::of(id, Outcome::Warning(why.to_owned()));
     }
-    let late: Vec<_> = linkerds.iter().filter(|theirs| **theirs > ours).map(ToString::to_string).collect();
+    let late: Vec<_> = of_linkerd.iter().filter(|name| **name > ours).map(ToString::to_string).collect();
     let headline = format!("{ours} is called before these, so their containers are not there yet");
-    CheckResult::of(id, Outcome::fail_of(&headline, &late))
+    CheckResult::of(id, Outcome::fail_about(&headline, &late))
 }
 
 /// A webhook is called a second time, if it asks for that and one after it changed the pod.
@@ -42,7 +43,7 @@ fn reinvocation(snapshot: &Snapshot, all: &[MutatingWebhookConfiguration], ours:
         .filter(|it| !is_ours(it) && name(it) > ours && changes_pods(it))
         .map(|it| name(it).to_owned())
         .collect();
-    let never: Vec<_> = hooks::ours(snapshot)
+    let never: Vec<_> = webhook_entries::own_entries(snapshot)
         .into_iter()
         .filter(|entry| entry.webhook == crate::admission::review::WebhookKind::Mutating && !entry.reinvoked)
         .map(|entry| entry.name)
@@ -54,7 +55,7 @@ fn reinvocation(snapshot: &Snapshot, all: &[MutatingWebhookConfiguration], ours:
         "reinvocationPolicy of {} is not IfNeeded, and these come later and may change pods",
         never.join(", ")
     );
-    CheckResult::of(id, Outcome::warn_of(&headline, &later))
+    CheckResult::of(id, Outcome::warn_about(&headline, &later))
 }
 
 fn name(configuration: &MutatingWebhookConfiguration) -> &str {
@@ -62,14 +63,18 @@ fn name(configuration: &MutatingWebhookConfiguration) -> &str {
 }
 
 fn is_ours(configuration: &MutatingWebhookConfiguration) -> bool {
-    configuration.webhooks.iter().flatten().any(|hook| hooks::is_ours(&hook.name))
+    configuration.webhooks.iter().flatten().any(|hook| webhook_entries::is_ours(&hook.name))
 }
 
-fn is_linkerds(configuration: &MutatingWebhookConfiguration) -> bool {
-    LINKERDS.contains(&name(configuration))
-        || configuration.webhooks.iter().flatten().any(|hook| hook.name.ends_with(LINKERDS_ENTRIES))
+fn is_of_linkerd(configuration: &MutatingWebhookConfiguration) -> bool {
+    LINKERD_CONFIGURATIONS.contains(&name(configuration))
+        || configuration.webhooks.iter().flatten().any(|hook| hook.name.ends_with(LINKERD_ENTRY_SUFFIX))
 }
 
 fn changes_pods(configuration: &MutatingWebhookConfiguration) -> bool {
-    configuration.webhooks.iter().flatten().any(|hook| hooks::touch_pods(hook.rules.as_deref()))
+    configuration
+        .webhooks
+        .iter()
+        .flatten()
+        .any(|hook| webhook_entries::match_pod_creation(hook.rules.as_deref()))
 }

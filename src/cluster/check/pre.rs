@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{CheckId, CheckResult, Outcome, Read, Snapshot, hooks, installation};
+use super::{CheckId, CheckResult, Outcome, Read, Snapshot, installation, webhook_entries};
 use crate::base::names;
 
 /// The oldest API server that is known to do, as a minor version of 1.
@@ -111,10 +111,10 @@ fn fresh(snapshot: &Snapshot) -> CheckResult {
             found.push(format!("Namespace {name}"));
         }
     }
-    let configurations: BTreeSet<_> = hooks::ours(snapshot)
+    let configurations: BTreeSet<_> = webhook_entries::own_entries(snapshot)
         .into_iter()
         .map(|entry| format!("webhook configuration {}", entry.configuration))
         .collect();
     found.extend(configurations);
-    CheckResult::of(id, Outcome::fail_of("these are there already", &found))
+    CheckResult::of(id, Outcome::fail_about("these are there already", &found))
 }

@@ -80,9 +80,10 @@ fn configuration(name: &str, webhook: &str, bundle: &str) -> Value {
 fn never_privileged(snapshot: &mut Snapshot, value: &str) {
     let labels = json!({"linkerd-linger.io/mode": "enforce", "linkerd-linger.io/privileged": value});
     snapshot.namespaces.as_mut().unwrap()[2] = namespace("shop", labels, json!({}));
-    let hooks = snapshot.mutating.as_mut().unwrap().iter_mut().flat_map(|it| it.webhooks.iter_mut());
-    for hooks in hooks {
-        let unprivileged = hooks.iter_mut().filter(|hook| hook.name.ends_with("linkerd-linger.io")).map(|hook| {
+    let webhook_entries =
+        snapshot.mutating.as_mut().unwrap().iter_mut().flat_map(|it| it.webhooks.iter_mut());
+    for webhook_entries in webhook_entries {
+        let unprivileged = webhook_entries.iter_mut().filter(|hook| hook.name.ends_with("linkerd-linger.io")).map(|hook| {
             let mut other = hook.clone();
             for (hook, operator) in [(hook, "NotIn"), (&mut other, "In")] {
                 let expressions = &mut hook.namespace_selector.as_mut().unwrap().match_expressions;
@@ -93,7 +94,7 @@ fn never_privileged(snapshot: &mut Snapshot, value: &str) {
             other
         });
         let unprivileged: Vec<_> = unprivileged.collect();
-        hooks.extend(unprivileged);
+        webhook_entries.extend(unprivileged);
     }
 }
 
@@ -388,9 +389,9 @@ fn what_fails_for_other_reasons_is_an_error() {
 #[test]
 fn only_what_may_become_well_by_itself_is_waited_for() {
     let error = |id| CheckResult::of(id, Outcome::Error("x".into()));
-    assert!(error(CheckId::Server).may_heal());
-    assert!(!error(CheckId::Order).may_heal());
-    assert!(!CheckResult::of(CheckId::Server, Outcome::Warning("x".into())).may_heal());
+    assert!(error(CheckId::Server).may_recover());
+    assert!(!error(CheckId::Order).may_recover());
+    assert!(!CheckResult::of(CheckId::Server, Outcome::Warning("x".into())).may_recover());
 }
 
 #[test]

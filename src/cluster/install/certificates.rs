@@ -19,7 +19,7 @@ pub(super) fn access(tls: &Tls) -> Vec<Value> {
         Tls::SelfSigned => {}
         Tls::CertManager | Tls::Byo { .. } => return Vec::new(),
     }
-    let name = names::CERTIFICATE_KEEPER;
+    let name = names::CERTIFICATE_CRON_JOB;
     let account = namespaced("v1", "ServiceAccount", name);
     let role = json!({"rules": [
         {
@@ -54,7 +54,7 @@ pub(super) fn access(tls: &Tls) -> Vec<Value> {
 }
 
 /// What makes and renews the certificate.
-pub(super) fn keepers(options: &Options) -> Vec<Value> {
+pub(super) fn rotation_jobs(options: &Options) -> Vec<Value> {
     match &options.tls {
         Tls::SelfSigned => vec![job(options), cron_job(options)],
         Tls::CertManager => cert_manager(),
@@ -66,7 +66,7 @@ pub(super) fn keepers(options: &Options) -> Vec<Value> {
 /// nodes come later has no other certificate until the CronJob runs.
 fn job(options: &Options) -> Value {
     let spec = job_spec(options);
-    let name = format!("{}-{}", names::CERTIFICATE_KEEPER, hash(&spec.to_string()));
+    let name = format!("{}-{}", names::CERTIFICATE_CRON_JOB, hash(&spec.to_string()));
     let spec = with(spec, json!({"ttlSecondsAfterFinished": 3600}));
     let mut job = with(namespaced("batch/v1", "Job", &name), json!({"spec": spec}));
     // Argo CD would miss the Job as soon as the API server has removed it; as a hook it runs with each sync instead.
@@ -86,7 +86,7 @@ fn cron_job(options: &Options) -> Value {
         "failedJobsHistoryLimit": 3,
         "jobTemplate": {"spec": with(job_spec(options), json!({"activeDeadlineSeconds": DEADLINE_SECONDS}))},
     });
-    with(namespaced("batch/v1", "CronJob", names::CERTIFICATE_KEEPER), json!({"spec": spec}))
+    with(namespaced("batch/v1", "CronJob", names::CERTIFICATE_CRON_JOB), json!({"spec": spec}))
 }
 
 fn job_spec(options: &Options) -> Value {
@@ -99,7 +99,7 @@ fn job_spec(options: &Options) -> Value {
         "securityContext": container_security(),
     });
     let pod = json!({
-        "serviceAccountName": names::CERTIFICATE_KEEPER,
+        "serviceAccountName": names::CERTIFICATE_CRON_JOB,
         "automountServiceAccountToken": true,
         "enableServiceLinks": false,
         "restartPolicy": "Never",

@@ -18,7 +18,7 @@ pub(super) const ADMIN: &str = "admin";
 /// Where the kubelet reaches a pod that shares the node's network, and nothing outside the node does.
 const LOOPBACK: &str = "127.0.0.1";
 /// What the kubelet has to add to the delay and the drain before it kills.
-const TO_SPARE: Duration = Duration::from_secs(5);
+const SHUTDOWN_MARGIN: Duration = Duration::from_secs(5);
 /// The class of what a cluster needs to work.
 const CRITICAL: &str = "system-cluster-critical";
 
@@ -124,7 +124,7 @@ fn pod(options: &Options) -> Value {
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
         "securityContext": pod_security(),
-        "terminationGracePeriodSeconds": (timeouts.shutdown_delay + timeouts.drain + TO_SPARE).as_secs(),
+        "terminationGracePeriodSeconds": (timeouts.shutdown_delay + timeouts.drain + SHUTDOWN_MARGIN).as_secs(),
         "topologySpreadConstraints": spread(options.ha),
         "containers": [container(options)],
         "volumes": volumes,

@@ -12,7 +12,7 @@ use anyhow::bail;
 use super::{
     super::progress::Progress,
     render,
-    repository::{Repository, Use},
+    repository::{FileUse, Repository},
 };
 use crate::lint::{
     manifest::{self, Document, LooksLike, ManifestError},
@@ -105,9 +105,9 @@ impl Collected {
             progress.show(index, remaining.len());
             let name = file.to_string_lossy();
             match how {
-                Use::Lint => self.add(&name, fs::read(file), &Origin::Found),
-                Use::Patch => self.skipped.patches.push(name.into_owned()),
-                Use::Template => self.skipped.templates.push(name.into_owned()),
+                FileUse::Lint => self.add(&name, fs::read(file), &Origin::Found),
+                FileUse::Patch => self.skipped.patches.push(name.into_owned()),
+                FileUse::Template => self.skipped.templates.push(name.into_owned()),
             }
         }
         Ok(())

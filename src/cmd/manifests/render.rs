@@ -134,7 +134,7 @@ async fn output(words: &[&str], limit: Duration) -> Result<String, String> {
     let mut command = Command::new(program);
     command.args(args).stdin(Stdio::null()).kill_on_drop(true);
     let output = match timeout(limit, command.output()).await {
-        Err(_) => return Err(format!("because {program} did not end within {}", duration::show(limit))),
+        Err(_) => return Err(format!("because {program} did not end within {}", duration::format(limit))),
         Ok(Err(error)) => return Err(format!("because {program} cannot be started: {error}")),
         Ok(Ok(output)) => output,
     };

@@ -20,7 +20,7 @@ pub(super) struct Repository {
     /// The manifests, in order.
     files: Vec<PathBuf>,
     /// The kustomizations, by the real path of their directory.
-    kustomizations: BTreeMap<PathBuf, Found<Kustomization>>,
+    kustomizations: BTreeMap<PathBuf, ParsedFile<Kustomization>>,
     /// The charts that are no part of another, by directory.
     charts: BTreeMap<PathBuf, Chart>,
     /// What could not be walked.
@@ -29,12 +29,12 @@ pub(super) struct Repository {
 
 /// A file that was read, with the path to it.
 #[derive(Debug)]
-struct Found<T> {
+struct ParsedFile<T> {
     file: PathBuf,
     read: T,
 }
 
-impl<T> Found<T> {
+impl<T> ParsedFile<T> {
     fn directory(&self) -> &Path {
         self.file.parent().unwrap_or_else(|| Path::new("."))
     }
@@ -42,7 +42,7 @@ impl<T> Found<T> {
 
 /// What to do with a file that is read as it is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Use {
+pub(super) enum FileUse {
     /// Lint it.
     Lint,
     /// A patch of a kustomization that was not built.
@@ -96,7 +96,7 @@ impl Repository {
         let directory = path.parent().map(Path::to_path_buf).unwrap_or_default();
         if KUSTOMIZATIONS.contains(&name) {
             let read = Kustomization::read(&fs::read_to_string(&path).unwrap_or_default());
-            self.kustomizations.insert(real(&directory), Found { file: path, read });
+            self.kustomizations.insert(real(&directory), ParsedFile { file: path, read });
         } else if name == CHART {
             self.charts.insert(directory, Chart::read(&fs::read_to_string(&path).unwrap_or_default()));
         } else if is_manifest(&path) {
@@ -132,7 +132,7 @@ impl Repository {
     }
 
     /// The files to read as they are, now that these directories were rendered: all that no rendered directory names.
-    pub(super) fn remaining(&self, rendered: &[Job]) -> Vec<(&Path, Use)> {
+    pub(super) fn remaining(&self, rendered: &[Job]) -> Vec<(&Path, FileUse)> {
         let of = |renderer: fn(&Renderer) -> bool| {
             rendered.iter().filter(move |job| renderer(&job.renderer)).map(|job| &job.directory)
         };
@@ -154,7 +154,7 @@ impl Repository {
                 let is_used = charts.contains(directory)
                     || self.charts.get(directory).is_some_and(|chart| chart.is_library);
                 if is_template(file, directory) && !is_used {
-                    remaining.push((file.as_path(), Use::Template));
+                    remaining.push((file.as_path(), FileUse::Template));
                 }
                 if is_template(file, directory) {
                     continue;
@@ -162,9 +162,9 @@ impl Repository {
             }
             let path = real(file);
             if patches.contains(&path) && !covered.contains(&path) {
-                remaining.push((file, Use::Patch));
+                remaining.push((file, FileUse::Patch));
             } else if !covered.contains(&path) {
-                remaining.push((file, Use::Lint));
+                remaining.push((file, FileUse::Lint));
             }
         }
         remaining
@@ -199,7 +199,7 @@ fn is_template(file: &Path, chart: &Path) -> bool {
 
 /// The real paths that a kustomization names; addresses of remote files are none.
 fn paths<'f>(
-    found: &'f Found<Kustomization>,
+    found: &'f ParsedFile<Kustomization>,
     names: &'f [String],
 ) -> impl Iterator<Item = PathBuf> + use<'f> {
     names.iter().filter_map(|name| fs::canonicalize(found.directory().join(name)).ok())

@@ -175,5 +175,5 @@ fn read_behaviour(mistakes: &mut Mistakes, section: &Section<'_>) -> Option<Beha
 
 fn read_duration(mistakes: &mut Mistakes, field: &Field<'_>) -> Option<Duration> {
     let word = mistakes.word(field)?;
-    duration::read(word).map_err(|error| mistakes.at(field, error.to_string())).ok()
+    duration::parse(word).map_err(|error| mistakes.at(field, error.to_string())).ok()
 }

@@ -50,7 +50,7 @@ fn known(kind: &str, change: impl FnOnce(&mut serde_json::Value)) -> Idle {
     let policy = Policy { facts: Facts::parse(FILE).unwrap(), ..Policy::default() };
     let today = "2026-12-01".parse().unwrap();
     let judgement = judge(&object, "shop", &Context::default(), &policy, today, Injection::Assumed);
-    judgement.survey.apps[0].served.at(Some(8080)).idle.clone()
+    judgement.survey.apps[0].detected.at(Some(8080)).idle.clone()
 }
 
 #[rstest]
@@ -141,7 +141,7 @@ fn by_image(image: &str) -> Idle {
     let context = Context { known_images: Arc::clone(&policy.facts.index), ..Context::default() };
     let judgement =
         judge(&object, "shop", &context, &policy, "2026-12-01".parse().unwrap(), Injection::Assumed);
-    judgement.survey.apps[0].served.at(Some(8080)).idle.clone()
+    judgement.survey.apps[0].detected.at(Some(8080)).idle.clone()
 }
 
 #[test]

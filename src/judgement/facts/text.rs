@@ -81,9 +81,11 @@ impl<'f> From<&'f ServerFact> for Server<'f> {
     fn from(fact: &'f ServerFact) -> Self {
         let (mut closes_after, mut closes_each_response, mut open_after) = (None, None, None);
         match fact.behaviour {
-            Behaviour::ClosesAfter(from, to) => closes_after = Some([from, to].map(duration::show).to_vec()),
+            Behaviour::ClosesAfter(from, to) => {
+                closes_after = Some([from, to].map(duration::format).to_vec())
+            }
             Behaviour::ClosesEachResponse => closes_each_response = Some(true),
-            Behaviour::OpenAfter(time) => open_after = Some(duration::show(time)),
+            Behaviour::OpenAfter(time) => open_after = Some(duration::format(time)),
         }
         Self {
             namespace: &fact.namespace,

@@ -177,7 +177,7 @@ fn not_a_repository(image: &str) -> Option<&'static str> {
 
 fn read_duration(mistakes: &mut Mistakes, field: &Field<'_>) -> Option<Duration> {
     let word = mistakes.word(field)?;
-    duration::read(word).map_err(|error| mistakes.at(field, error.to_string())).ok()
+    duration::parse(word).map_err(|error| mistakes.at(field, error.to_string())).ok()
 }
 
 fn read_rules(mistakes: &mut Mistakes, field: &Field<'_>) -> BTreeMap<RuleId, Action> {

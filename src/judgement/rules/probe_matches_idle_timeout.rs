@@ -39,7 +39,7 @@ fn check(input: &RuleInput<'_>) -> Vec<Finding> {
             Some(Server { input, proxy, app, answer, window: window(answer)?.0, how: window(answer)?.1 })
         };
         for (pool, probes) in &pools {
-            if let Some(server) = server(app.served.at(Some(pool.port))) {
+            if let Some(server) = server(app.detected.at(Some(pool.port))) {
                 server.check_probes(pool, probes, &mut budget, &mut findings);
             }
         }

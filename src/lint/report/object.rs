@@ -95,13 +95,13 @@ fn shape(proxy: &Proxy) -> String {
 fn container(app: &crate::judgement::survey::App<'_, '_>) -> ContainerReport {
     ContainerReport {
         name: app.container.name.to_string(),
-        server: app.served.server.map_or("unknown", |server| &server.id).to_owned(),
-        idle: IdleReport::from(&app.served.general.idle),
+        server: app.detected.server.map_or("unknown", |server| &server.id).to_owned(),
+        idle: IdleReport::from(&app.detected.general.idle),
         ports: app
-            .served
+            .detected
             .by_port
             .iter()
-            .filter(|(_, answer)| answer.idle != app.served.general.idle)
+            .filter(|(_, answer)| answer.idle != app.detected.general.idle)
             .map(|(port, answer)| PortReport { port: *port, idle: IdleReport::from(&answer.idle) })
             .collect(),
     }
@@ -114,7 +114,7 @@ fn probe(used: &ProbeUse<'_>, survey: &Survey<'_, '_>) -> ProbeReport {
             "over the proxy's HTTP/2 connection, which it re-uses as long as it is open".to_owned()
         }
         (Transport::Http1, Some(proxy)) => {
-            let kept = crate::base::duration::show(proxy.pool.timeout);
+            let kept = crate::base::duration::format(proxy.pool.timeout);
             format!("over the proxy's HTTP/1 connections, which it re-uses for up to {kept}")
         }
         (Transport::Http1, None) => String::new(),

@@ -4,7 +4,7 @@ use super::{
     Outcome, Strength,
     entry::{Effect, Grade, IdleDefault, Server, Setting, SignKind, Source},
 };
-use crate::base::duration::show;
+use crate::base::duration::format;
 
 /// A default in words.
 #[derive(Clone, Debug)]
@@ -141,15 +141,15 @@ impl IdleDefault {
     fn describe(&self) -> DefaultWords {
         let late = match (self.early.is_zero(), self.late.is_zero()) {
             (true, true) => String::new(),
-            (true, false) => format!(", up to {} late", show(self.late)),
-            (false, true) => format!(", up to {} early", show(self.early)),
-            (false, false) => format!(", up to {} early or {} late", show(self.early), show(self.late)),
+            (true, false) => format!(", up to {} late", format(self.late)),
+            (false, true) => format!(", up to {} early", format(self.early)),
+            (false, false) => format!(", up to {} early or {} late", format(self.early), format(self.late)),
         };
         let closes = match self.outcome {
             Outcome::After { from, to } if from != to => {
-                format!("closes after {} to {}{late}", show(from), show(to))
+                format!("closes after {} to {}{late}", format(from), format(to))
             }
-            Outcome::After { from, .. } => format!("closes after {}{late}", show(from)),
+            Outcome::After { from, .. } => format!("closes after {}{late}", format(from)),
             Outcome::Never => "never closes".to_owned(),
             Outcome::EachResponse => "closes after each response".to_owned(),
             Outcome::Default | Outcome::Unset | Outcome::Unknown => "unknown".to_owned(),

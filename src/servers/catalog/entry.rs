@@ -328,15 +328,15 @@ pub(in crate::servers) enum Obeys {
 
 impl Server {
     /// Every flag and variable that sets the idle timeout, the strongest first.
-    pub fn knobs(&self) -> impl Iterator<Item = String> {
-        self.settings.iter().filter_map(|setting| setting.knob(None))
+    pub fn setting_names(&self) -> impl Iterator<Item = String> {
+        self.settings.iter().filter_map(|setting| setting.setting_name(None))
     }
 }
 
 impl Setting {
     /// Its name for people, if it is a flag, a variable or a property that sets the idle timeout, of this listener where
     /// it is that of one.
-    pub(in crate::servers) fn knob(&self, listener: Option<&str>) -> Option<String> {
+    pub(in crate::servers) fn setting_name(&self, listener: Option<&str>) -> Option<String> {
         let sets_idle = match self.effect {
             Effect::Idle { format, .. } => format != Format::Word,
             Effect::Part(_) => true,

@@ -158,6 +158,6 @@ fn entries_join_and_replace() {
         catalog.servers().filter(|server| server.id == "nginx").map(|server| &*server.name).next(),
         Some("Ours")
     );
-    assert!(catalog.marks(SignKind::Image, "docker.io/library/nginx").is_empty());
-    assert_eq!(catalog.marks(SignKind::Command, "ours").len(), 1);
+    assert!(catalog.matches(SignKind::Image, "docker.io/library/nginx").is_empty());
+    assert_eq!(catalog.matches(SignKind::Command, "ours").len(), 1);
 }

@@ -54,7 +54,7 @@ impl fmt::Display for Version {
 
 /// Whether a version lies in a range.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(in crate::servers) enum Fit {
+pub(in crate::servers) enum VersionMatch {
     /// No release that it may stand for does.
     No,
     /// Some do, or the version is not known.
@@ -107,18 +107,18 @@ impl Versions {
     }
 
     /// Whether `version` lies in the range.
-    pub(in crate::servers) fn fit(&self, version: Option<&Version>) -> Fit {
-        let Some(version) = version else { return Fit::Unsure };
+    pub(in crate::servers) fn fit(&self, version: Option<&Version>) -> VersionMatch {
+        let Some(version) = version else { return VersionMatch::Unsure };
         let (lowest, after) = (version.lowest(), version.after());
         let bound = |bound: &Bound| match *bound {
-            Bound::From(from) if lowest >= from => Fit::Yes,
-            Bound::From(from) if after <= from => Fit::No,
-            Bound::Below(below) if after <= below => Fit::Yes,
-            Bound::Below(below) if lowest >= below => Fit::No,
-            Bound::From(_) | Bound::Below(_) => Fit::Unsure,
+            Bound::From(from) if lowest >= from => VersionMatch::Yes,
+            Bound::From(from) if after <= from => VersionMatch::No,
+            Bound::Below(below) if after <= below => VersionMatch::Yes,
+            Bound::Below(below) if lowest >= below => VersionMatch::No,
+            Bound::From(_) | Bound::Below(_) => VersionMatch::Unsure,
         };
-        let all = |bounds: &Vec<Bound>| bounds.iter().map(bound).min().unwrap_or(Fit::Yes);
-        self.alternatives.iter().map(all).max().unwrap_or(Fit::Yes)
+        let all = |bounds: &Vec<Bound>| bounds.iter().map(bound).min().unwrap_or(VersionMatch::Yes);
+        self.alternatives.iter().map(all).max().unwrap_or(VersionMatch::Yes)
     }
 }
 
@@ -158,14 +158,14 @@ mod tests {
     }
 
     #[rstest]
-    #[case::inside("20.18", Fit::Yes)]
-    #[case::second_alternative("24.1.2", Fit::Yes)]
-    #[case::below("20.17.5", Fit::No)]
-    #[case::between("22.8", Fit::No)]
-    #[case::open_minor("20", Fit::Unsure)]
-    #[case::open_minor_below("18", Fit::No)]
-    #[case::not_known("latest", Fit::Unsure)]
-    fn ranges(#[case] tag: &str, #[case] fit: Fit) {
+    #[case::inside("20.18", VersionMatch::Yes)]
+    #[case::second_alternative("24.1.2", VersionMatch::Yes)]
+    #[case::below("20.17.5", VersionMatch::No)]
+    #[case::between("22.8", VersionMatch::No)]
+    #[case::open_minor("20", VersionMatch::Unsure)]
+    #[case::open_minor_below("18", VersionMatch::No)]
+    #[case::not_known("latest", VersionMatch::Unsure)]
+    fn ranges(#[case] tag: &str, #[case] fit: VersionMatch) {
         let range = Versions::parse(">=20.18 <21 || >=22.9").unwrap();
         assert_eq!(range.fit(Version::from_tag(tag).as_ref()), fit);
     }

@@ -28,7 +28,7 @@ pub(super) struct Foreground {
     /// What runs before it and may write its files.
     pub(super) writes: Option<String>,
     /// Commands before it that stay instead if a condition holds and they are servers.
-    pub(super) instead: Vec<Vec<Word>>,
+    pub(super) alternatives: Vec<Vec<Word>>,
 }
 
 /// The command that a script leaves in the foreground; `environment` gets the variables that the script sets for it.
@@ -65,9 +65,9 @@ pub(super) fn foreground(
                 return Err(MAYBE_OVER.to_owned());
             }
             rest = &rest[compound.length..];
-            shell.doubt_uncertain();
+            shell.mark_uncertain();
             if let Some((before, ..)) = last.take() {
-                shell.ran(&before);
+                shell.record_run(&before);
             }
             shell.compound(&compound, &script.at, |words| conditional.push((at, words)))?;
             ends_in_compound = true;
@@ -88,18 +88,18 @@ pub(super) fn foreground(
         if may_be_over && !list.commands.is_empty() {
             return Err(MAYBE_OVER.to_owned());
         }
-        shell.doubt_uncertain();
+        shell.mark_uncertain();
         let mut certain = list.unclear.is_none();
         let mut is_first = true;
         for command in &list.commands {
             let run = Run::of(command, &shell, &script.at)?;
             if background {
-                shell.ran(&run);
+                shell.record_run(&run);
                 continue;
             }
             shell.run(&run, certain);
             if run.words.is_empty() {
-                shell.ran(&run);
+                shell.record_run(&run);
                 continue;
             }
             let (is_exec, over) = (run.is_exec(), certain && run.is("exit"));
@@ -110,7 +110,7 @@ pub(super) fn foreground(
             if !over {
                 ends_in_compound = false;
                 if let Some((before, ..)) = last.replace((run, list.unclear, at)) {
-                    shell.ran(&before);
+                    shell.record_run(&before);
                 }
             }
             may_be_over = is_exec && !certain;
@@ -130,12 +130,12 @@ pub(super) fn foreground(
         Some((run, None, at)) => {
             let writes = shell.writes;
             let before = conditional.into_iter().filter(|(list, _)| *list < at);
-            let instead = before.map(|(_, words)| words).collect();
+            let alternatives = before.map(|(_, words)| words).collect();
             environment.leave_shell();
             for (name, value) in run.sets {
                 environment.set(&name, value, true);
             }
-            Ok(Foreground { words: run.words, writes, instead })
+            Ok(Foreground { words: run.words, writes, alternatives })
         }
     }
 }
@@ -254,7 +254,7 @@ impl Shell<'_> {
             }
             Ok("eval") => self.environment.doubt("an eval in the shell script"),
             Ok("read" | "mapfile" | "readarray" | "getopts") => self.read(arguments),
-            Ok("let") => self.reckon(arguments),
+            Ok("let") => self.evaluate_arithmetic(arguments),
             Ok("printf") if arguments.first().is_some_and(|word| word.prefix().starts_with("-v")) => {
                 self.read(arguments.get(..2).unwrap_or_default());
             }
@@ -273,7 +273,7 @@ impl Shell<'_> {
     ) -> Result<(), String> {
         for name in &compound.variables {
             match name {
-                [Part::Literal(name)] if is_name(name) => self.hide(name, "set", at),
+                [Part::Literal(name)] if is_name(name) => self.set_unknown(name, "set", at),
                 _ => self.environment.doubt("the shell script"),
             }
         }
@@ -286,7 +286,7 @@ impl Shell<'_> {
             if !run.words.is_empty() && !run.is_harmless() {
                 may_stay(wrappers::inner(&run.words));
             }
-            self.ran(&run);
+            self.record_run(&run);
         }
         Ok(())
     }
@@ -314,7 +314,7 @@ impl Shell<'_> {
     fn read(&mut self, words: &[Word]) {
         for word in words {
             match word.known() {
-                Ok(name) if is_name(name) => self.hide(name, "read", &word.at),
+                Ok(name) if is_name(name) => self.set_unknown(name, "read", &word.at),
                 Ok(_) => {}
                 Err(_) => self.environment.doubt("the shell script"),
             }
@@ -322,7 +322,7 @@ impl Shell<'_> {
     }
 
     /// Arithmetic, each name in which may get a value.
-    fn reckon(&mut self, expressions: &[Word]) {
+    fn evaluate_arithmetic(&mut self, expressions: &[Word]) {
         for word in expressions {
             let Ok(text) = word.known() else {
                 self.environment.doubt("the shell script");
@@ -335,13 +335,13 @@ impl Shell<'_> {
                     self.environment.doubt("the shell script");
                     return;
                 }
-                self.hide(name, "reckoned", &word.at);
+                self.set_unknown(name, "reckoned", &word.at);
             }
         }
     }
 
     /// A variable gets a value that we do not see.
-    fn hide(&mut self, name: &str, how: &str, at: &Place) {
+    fn set_unknown(&mut self, name: &str, how: &str, at: &Place) {
         let value = Word::unknown(format!("{name} is {how} by the shell script"), at.clone());
         self.environment.set(name, value, self.exports_all);
     }
@@ -369,7 +369,7 @@ impl Shell<'_> {
     }
 
     /// A list has ended that may have set variables.
-    fn doubt_uncertain(&mut self) {
+    fn mark_uncertain(&mut self) {
         for name in std::mem::take(&mut self.uncertain) {
             let why = format!("the shell script sets {name} only if another command succeeds or fails");
             self.environment.set(&name, Word::unknown(why, Place::Env(0)), false);
@@ -377,7 +377,7 @@ impl Shell<'_> {
     }
 
     /// A command ran that is not the one that stays.
-    fn ran(&mut self, run: &Run) {
+    fn record_run(&mut self, run: &Run) {
         if run.writes {
             self.writes = Some("the shell script writes a file that may set it".to_owned());
         } else if !run.is_harmless() {

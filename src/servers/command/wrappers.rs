@@ -21,7 +21,7 @@ pub(in crate::servers) struct Launch {
     /// What runs before the program and may write its files.
     pub(in crate::servers) writes: Option<String>,
     /// Programs that a script runs in its place if a condition holds.
-    pub(in crate::servers) instead: Vec<Vec<Word>>,
+    pub(in crate::servers) alternatives: Vec<Vec<Word>>,
     /// Nobody can see what runs.
     pub(in crate::servers) is_unread: bool,
     /// The fields of the image's config that the words come from, where it gives the program:
@@ -45,14 +45,14 @@ pub(super) fn inner(words: &[Word]) -> Vec<Word> {
         environment,
         replaces_entrypoint: true,
         writes: None,
-        instead: Vec::new(),
+        alternatives: Vec::new(),
         is_unread: false,
         image_fields: None,
     };
     for _ in 0..MAX_DEPTH {
         let Some(Ok(first)) = launch.words.first().map(Word::known) else { break };
         let program = basename(first).to_owned();
-        let Some(inner) = launch.take_off(&program) else { break };
+        let Some(inner) = launch.strip(&program) else { break };
         launch.words = inner;
     }
     launch.words
@@ -68,7 +68,7 @@ impl Launch {
             environment,
             replaces_entrypoint: true,
             writes: None,
-            instead: Vec::new(),
+            alternatives: Vec::new(),
             is_unread: true,
             image_fields: None,
         }
@@ -81,12 +81,12 @@ impl Launch {
     }
 
     /// The command inside the outermost wrapper, if there is one.
-    pub(super) fn take_off(&mut self, program: &str) -> Option<Vec<Word>> {
+    pub(super) fn strip(&mut self, program: &str) -> Option<Vec<Word>> {
         let is_bitnamis = |word: &Word| word.prefix().starts_with(BITNAMI) && program == "entrypoint.sh";
         if self.words.first().is_some_and(is_bitnamis) {
             return self.words.get(1..).map(<[Word]>::to_vec);
         }
-        WRAPPERS.iter().find_map(|wrapper| wrapper.take_off(program, self))
+        WRAPPERS.iter().find_map(|wrapper| wrapper.strip(program, self))
     }
 
     /// A file that the command line names may set any variable.
@@ -198,7 +198,7 @@ impl Wrapper {
     }
 
     /// The command inside; `None` when this is not the wrapper, or runs nothing here.
-    fn take_off(&self, program: &str, launch: &mut Launch) -> Option<Vec<Word>> {
+    fn strip(&self, program: &str, launch: &mut Launch) -> Option<Vec<Word>> {
         if !self.names.contains(&program) {
             return None;
         }

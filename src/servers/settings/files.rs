@@ -63,7 +63,7 @@ enum Opened<'a> {
     /// There is no such file.
     Missing,
     /// There may be a file, and nobody can tell what it says: why.
-    Unseen(String),
+    Unknown(String),
 }
 
 /// What is asked of a file.
@@ -112,14 +112,14 @@ struct Entry {
 impl Reader<'_, '_> {
     /// Reads a key of one of the server's files.
     pub(super) fn file(&self, name: &str, key: &str) -> Reading {
-        let Some(config) = self.found.server.files.get(name) else { return Reading::Absent };
+        let Some(config) = self.recognition.server.files.get(name) else { return Reading::Absent };
         let key = format!("{}{key}", config.prefix);
         if config.format == FileFormat::Spring {
             return self.reading(self.spring_folders(config, &key));
         }
         let (path, text) = match self.located(config) {
-            Located::OfTheImage => return Reading::Absent,
-            Located::Unseen(why) => return Reading::Unknown(why),
+            Located::InImage => return Reading::Absent,
+            Located::Unknown(why) => return Reading::Unknown(why),
             Located::At(path, text, _) => (path, text),
         };
         let profile = match self.profile(config) {
@@ -158,7 +158,7 @@ impl Reader<'_, '_> {
 
     /// The names below a key of a file that come before a `<name>`.
     pub(super) fn names_in_file(&self, name: &str, head: &str) -> Vec<String> {
-        let Some(config) = self.found.server.files.get(name) else { return Vec::new() };
+        let Some(config) = self.recognition.server.files.get(name) else { return Vec::new() };
         let Located::At(path, text, _) = self.located(config) else { return Vec::new() };
         let head = format!("{}{head}", config.prefix);
         let names = style(&path).map(|style| tree::children(&text, style, head.trim_end_matches('.')));
@@ -167,7 +167,7 @@ impl Reader<'_, '_> {
 
     /// Whether a file was found by its name alone, since only the image knows the working directory.
     pub(in crate::servers) fn is_found_by_name(&self, name: &str) -> bool {
-        let Some(config) = self.found.server.files.get(name) else { return false };
+        let Some(config) = self.recognition.server.files.get(name) else { return false };
         let is_named = config.named_by.iter().any(|setting| self.read(setting) != Reading::Absent)
             || config.format == FileFormat::Spring && self.names_folders();
         !is_named
@@ -177,7 +177,7 @@ impl Reader<'_, '_> {
 
     /// Whether one of the server's files comes from the input, and not from the image.
     pub(in crate::servers) fn has_read(&self, name: &str) -> bool {
-        let Some(config) = self.found.server.files.get(name) else { return false };
+        let Some(config) = self.recognition.server.files.get(name) else { return false };
         if config.format == FileFormat::Spring {
             return self.has_spring_file(config);
         }
@@ -187,8 +187,8 @@ impl Reader<'_, '_> {
 
     /// Whether the answer may differ from port to port because of files.
     pub(in crate::servers) fn files_have_ports(&self) -> bool {
-        self.found.server.files.values().any(|config| {
-            config.format.has_ports() && matches!(self.located(config), Located::At(..) | Located::Unseen(_))
+        self.recognition.server.files.values().any(|config| {
+            config.format.has_ports() && matches!(self.located(config), Located::At(..) | Located::Unknown(_))
         })
     }
 

@@ -4,7 +4,7 @@
 
 use std::mem;
 
-use super::{Reading, is_named, may_begin, set, unseen};
+use super::{Reading, is_named, may_begin, set, unknown_reason};
 use crate::{servers::catalog::Flag, workload::word::Word};
 
 /// One flag's names and how its server reads flags.
@@ -84,7 +84,7 @@ impl Flags<'_> {
                     value
                 }
                 None if !behind && self.names.iter().any(|flag| may_become(word, flag)) => {
-                    Reading::Unknown(unseen(word))
+                    Reading::Unknown(unknown_reason(word))
                 }
                 None => continue,
             };

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::{Reader, Reading};
-use crate::servers::catalog::{Fit, Listener, Setting, Source};
+use crate::servers::catalog::{Listener, Setting, Source, VersionMatch};
 
 /// The listener of a port.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl<'c> Reader<'_, 'c> {
                 Ok(_) => {}
             }
         }
-        match (open, &self.found.server.other_ports) {
+        match (open, &self.recognition.server.other_ports) {
             (Some(why), _) => ListenerOf::Unknown(why),
             (None, Some(why)) => ListenerOf::Unknown(why.clone()),
             (None, None) => ListenerOf::Main,
@@ -41,11 +41,11 @@ impl<'c> Reader<'_, 'c> {
 
     /// Every listener, with its name.
     pub(in crate::servers) fn instances(&self) -> Vec<(&'c Listener, String)> {
-        let server = self.found.server;
+        let server = self.recognition.server;
         let mut instances = Vec::new();
-        let version = self.found.version.as_ref();
+        let version = self.recognition.version.as_ref();
         let is_there = |listener: &&Listener| {
-            listener.versions.as_ref().is_none_or(|versions| versions.fit(version) != Fit::No)
+            listener.versions.as_ref().is_none_or(|versions| versions.fit(version) != VersionMatch::No)
         };
         for listener in server.listeners.iter().filter(is_there) {
             if !listener.name.contains('<') {
@@ -85,7 +85,7 @@ impl<'c> Reader<'_, 'c> {
 
     /// The names that stand for `<name>` in a setting.
     fn names_in(&self, setting: &Setting) -> Vec<String> {
-        let ignore_case = self.found.server.ignore_case;
+        let ignore_case = self.recognition.server.ignore_case;
         let named = |known: &str, found: &str| {
             let (head, tail) =
                 known.split_once('<').and_then(|(head, tail)| Some((head, tail.split_once('>')?.1)))?;

@@ -11,7 +11,7 @@ impl Reader<'_, '_> {
         let variables = self.environment().names();
         let variable = variables.into_iter().find(|name| looks_alike(name) && !self.lists(name));
         variable.map(str::to_owned).or_else(|| {
-            let words = self.found.arguments.iter().chain(&self.found.options);
+            let words = self.recognition.arguments.iter().chain(&self.recognition.options);
             let flags = words.filter(|word| word.prefix().starts_with('-'));
             let mut names = flags.map(|word| word.prefix().split('=').next().unwrap_or_default());
             names.find(|name| looks_alike(name) && !self.lists(name)).map(str::to_owned)
@@ -20,7 +20,7 @@ impl Reader<'_, '_> {
 
     /// Whether the entry has a setting of this name.
     fn lists(&self, name: &str) -> bool {
-        let server = self.found.server;
+        let server = self.recognition.server;
         let listed =
             server.listeners.iter().flat_map(|listener| listener.port.iter().chain(&listener.settings));
         let mut settings = server.settings.iter().chain(listed);

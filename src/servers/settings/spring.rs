@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use super::{Reader, Reading, may_begin, set, unseen};
+use super::{Reader, Reading, may_begin, set, unknown_reason};
 
 impl Reader<'_, '_> {
     /// A property on the command line, in JSON, in the JVM's options or in a variable; the first that sets it counts.
@@ -14,11 +14,11 @@ impl Reader<'_, '_> {
     }
 
     fn in_arguments(&self, name: &str) -> Reading {
-        let options = self.found.arguments.iter().take_while(|word| word.known() != Ok("--"));
+        let options = self.recognition.arguments.iter().take_while(|word| word.known() != Ok("--"));
         let found = options.collect::<Vec<_>>().into_iter().rev().find_map(|word| {
             let text = word.prefix();
             if !text.contains('=') && may_begin(word, "--") {
-                return Some(Reading::Unknown(unseen(word)));
+                return Some(Reading::Unknown(unknown_reason(word)));
             }
             let (found, _) = text.strip_prefix("--")?.split_once('=')?;
             let value = || set(&format!("--{found}="), &word.after(found.len() + 3));

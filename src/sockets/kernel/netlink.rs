@@ -36,8 +36,8 @@ where
         socket.recv(&mut read, 0)?;
         let mut rest = read.as_slice();
         while rest.len() >= mem::size_of::<[u32; 4]>() {
-            let length = NetlinkBuffer::new_checked(&rest).map_err(odd)?.length() as usize;
-            let message = NetlinkMessage::<M>::deserialize(rest).map_err(odd)?;
+            let length = NetlinkBuffer::new_checked(&rest).map_err(invalid_data)?.length() as usize;
+            let message = NetlinkMessage::<M>::deserialize(rest).map_err(invalid_data)?;
             match message.payload {
                 NetlinkPayload::InnerMessage(message) => take(message),
                 NetlinkPayload::Done(_) => return Ok(()),
@@ -51,6 +51,6 @@ where
     }
 }
 
-fn odd(error: impl std::fmt::Display) -> io::Error {
+fn invalid_data(error: impl std::fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("the kernel's answer is odd: {error}"))
 }

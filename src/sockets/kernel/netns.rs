@@ -57,14 +57,14 @@ impl Target {
         Ok(target)
     }
 
-    /// Runs `look` in the namespace, in a thread of its own, so that this one stays where it is.
-    pub(super) fn within<T: Send>(&self, look: impl FnOnce() -> T + Send) -> io::Result<T> {
-        let Some(path) = &self.path else { return Ok(look()) };
+    /// Runs `read_namespace` in the namespace, in a thread of its own, so that this one stays where it is.
+    pub(super) fn within<T: Send>(&self, read_namespace: impl FnOnce() -> T + Send) -> io::Result<T> {
+        let Some(path) = &self.path else { return Ok(read_namespace()) };
         let file = File::open(path)?;
         thread::scope(|scope| {
             let run = scope.spawn(|| {
                 move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
-                Ok(look())
+                Ok(read_namespace())
             });
             run.join().map_err(|_| io::Error::other("looking into the namespace failed"))?
         })

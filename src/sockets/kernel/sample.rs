@@ -9,7 +9,7 @@ pub fn sample(targets: &[Target]) -> (Vec<Namespace>, Vec<String>) {
     let mut namespaces = Vec::new();
     let mut errors = Vec::new();
     for target in targets {
-        match look(target) {
+        match read_namespace(target) {
             Ok(namespace) => namespaces.push(namespace),
             Err(error) => errors.push(format!("network namespace {}: {error}", target.inode)),
         }
@@ -40,7 +40,7 @@ fn count_processes(number: usize) -> String {
 }
 
 /// The sockets of a namespace, without their processes.
-fn look(target: &Target) -> io::Result<Namespace> {
+fn read_namespace(target: &Target) -> io::Result<Namespace> {
     let (sockets, tracked, timeout, entries, max) = target.within(|| {
         let (tracked, timeout) = (tracked::close_wait(), tracked::timeout());
         (proc_net::half_closed(), tracked, timeout, tracked::entries(), tracked::max())

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    cluster::check::data_plane::{Entries, Judge, Kernels, PodSeen, checks, missing},
+    cluster::check::data_plane::{Entries, Kernels, PodJudge, PodSummary, checks, missing_namespace},
     lint::manifest,
 };
 
@@ -22,8 +22,8 @@ fn pod(text: &str, namespace: &str, name: &str) -> Value {
 
 fn check(pods: &[Value]) -> Vec<CheckResult> {
     let snapshot = healthy();
-    let judge = Judge::of(&snapshot, today());
-    let seen: Vec<PodSeen> = pods.iter().filter_map(|pod| judge.see(&pod.to_string())).collect();
+    let judge = PodJudge::of(&snapshot, today());
+    let seen: Vec<PodSummary> = pods.iter().filter_map(|pod| judge.summarize(&pod.to_string())).collect();
     checks(&snapshot, &Ok(seen), None)
 }
 
@@ -126,11 +126,11 @@ fn pods_that_would_be_rejected_are_told_of() {
 
 #[test]
 fn a_namespace_that_is_not_there_has_no_good_pods() {
-    assert_eq!(missing(&healthy(), "shop"), None);
-    let typo = missing(&healthy(), "shpo").unwrap();
+    assert_eq!(missing_namespace(&healthy(), "shop"), None);
+    let typo = missing_namespace(&healthy(), "shpo").unwrap();
     assert_outcome(&typo.outcome, "error", "the namespace shpo does not exist");
     let unseen = Snapshot { namespaces: Err(ReadError::Forbidden { what: "list".to_owned() }), ..healthy() };
-    assert_eq!(missing(&unseen, "shop"), None);
+    assert_eq!(missing_namespace(&unseen, "shop"), None);
 }
 
 #[test]
@@ -173,8 +173,8 @@ fn the_cost_of_the_timeout_is_told(
     named["metadata"]["uid"] = "1".into();
     let mut less = named.clone();
     (less["metadata"]["name"], less["metadata"]["uid"]) = ("y".into(), "2".into());
-    let judge = Judge::of(&snapshot, today());
-    let seen = [less, named].iter().filter_map(|pod| judge.see(&pod.to_string())).collect();
+    let judge = PodJudge::of(&snapshot, today());
+    let seen = [less, named].iter().filter_map(|pod| judge.summarize(&pod.to_string())).collect();
     let other = Entries { close_wait: 0, all: 1, max };
     let kernels = Kernels {
         timeouts: [("1".to_owned(), 3600), ("2".to_owned(), 3600)].into(),

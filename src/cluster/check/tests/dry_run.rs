@@ -1,14 +1,14 @@
 use rstest::rstest;
 
 use super::*;
-use crate::cluster::check::dry_run::{self, Answer, Trial, trials};
+use crate::cluster::check::dry_run::{self, Answer, DryRun, dry_runs};
 
-fn trial(snapshot: &Snapshot, index: usize) -> Trial {
-    trials(snapshot, today()).0.swap_remove(index)
+fn dry_run(snapshot: &Snapshot, index: usize) -> DryRun {
+    dry_runs(snapshot, today()).0.swap_remove(index)
 }
 
-fn result(trial: &Trial, answer: &Answer) -> CheckResult {
-    dry_run::result(trial, answer, None)
+fn result(dry_run: &DryRun, answer: &Answer) -> CheckResult {
+    dry_run::result(dry_run, answer, None)
 }
 
 fn admitted(pod: &Value, warnings: &[&str]) -> Answer {
@@ -16,8 +16,8 @@ fn admitted(pod: &Value, warnings: &[&str]) -> Answer {
 }
 
 /// The pod as the webhook patches it.
-fn patched(trial: &Trial, seconds: u32) -> Value {
-    let mut pod = trial.pod.clone();
+fn patched(dry_run: &DryRun, seconds: u32) -> Value {
+    let mut pod = dry_run.pod.clone();
     let init = &mut pod["spec"]["initContainers"][0];
     let args = init["args"].as_array_mut().unwrap();
     args.extend([json!("--timeout-close-wait-secs"), json!(seconds.to_string())]);
@@ -28,18 +28,22 @@ fn patched(trial: &Trial, seconds: u32) -> Value {
 
 #[test]
 fn a_patched_pod_proves_the_live_path() {
-    let trial = trial(&healthy(), 0);
-    assert_eq!(trial.namespace, "shop");
-    let proved = result(&trial, &admitted(&patched(&trial, 3600), &[]));
+    let dry_run = dry_run(&healthy(), 0);
+    assert_eq!(dry_run.namespace, "shop");
+    let proved = result(&dry_run, &admitted(&patched(&dry_run, 3600), &[]));
     assert_eq!(
         proved.description,
         "a pod is patched (server-side dry run) in shop: linkerd-init sets 3600s by itself"
     );
     assert_eq!(proved.outcome, Outcome::Good);
-    let silent = result(&trial, &admitted(&trial.pod, &[]));
-    assert_outcome(&silent.outcome, "error", "came back without the patch: the API server did not call");
-    assert!(silent.may_heal());
-    let other = result(&trial, &admitted(&patched(&trial, 60), &[]));
+    let not_called_message = result(&dry_run, &admitted(&dry_run.pod, &[]));
+    assert_outcome(
+        &not_called_message.outcome,
+        "error",
+        "came back without the patch: the API server did not call",
+    );
+    assert!(not_called_message.may_recover());
+    let other = result(&dry_run, &admitted(&patched(&dry_run, 60), &[]));
     assert_outcome(&other.outcome, "error", "linkerd-init sets 60s by itself; expected are 3600s");
 }
 
@@ -52,10 +56,10 @@ fn a_patched_pod_proves_the_live_path() {
 fn other_ways_prove_it_as_well(#[case] via: &str, #[case] way: &str) {
     let mut snapshot = healthy();
     snapshot.policy = Ok(Some(format!("closeWait: {{via: {via}}}\n")));
-    let trial = trial(&snapshot, 0);
-    let silent = result(&trial, &admitted(&trial.pod, &[]));
-    assert_outcome(&silent.outcome, "error", "came back without the patch");
-    let mut pod = trial.pod.clone();
+    let dry_run = dry_run(&snapshot, 0);
+    let not_called_message = result(&dry_run, &admitted(&dry_run.pod, &[]));
+    assert_outcome(&not_called_message.outcome, "error", "came back without the patch");
+    let mut pod = dry_run.pod.clone();
     if via == "pod-sysctl" {
         pod["spec"]["securityContext"]["sysctls"] =
             json!([{"name": "net.netfilter.nf_conntrack_tcp_timeout_close_wait", "value": "3600"}]);
@@ -64,17 +68,17 @@ fn other_ways_prove_it_as_well(#[case] via: &str, #[case] way: &str) {
                           "securityContext": {"privileged": true, "runAsUser": 0, "runAsNonRoot": false}});
         pod["spec"]["initContainers"].as_array_mut().unwrap().insert(0, ours);
     }
-    let proved = result(&trial, &admitted(&pod, &[]));
+    let proved = result(&dry_run, &admitted(&pod, &[]));
     assert!(proved.description.contains(way), "{proved:?}");
     assert_eq!(proved.outcome, Outcome::Good);
 }
 
 #[test]
 fn half_a_patch_is_none() {
-    let trial = trial(&healthy(), 0);
-    let mut pod = patched(&trial, 3600);
+    let dry_run = dry_run(&healthy(), 0);
+    let mut pod = patched(&dry_run, 3600);
     pod["spec"]["initContainers"][0]["securityContext"]["runAsUser"] = json!(65534);
-    let outcome = result(&trial, &admitted(&pod, &[])).outcome;
+    let outcome = result(&dry_run, &admitted(&pod, &[])).outcome;
     assert_outcome(
         &outcome,
         "error",
@@ -96,7 +100,7 @@ fn half_a_patch_is_none() {
 )]
 #[case::by_pod_security(r#"pods "x" is forbidden: violates PodSecurity"#, "warning", "not checked: ")]
 fn refusals_are_told_apart(#[case] message: &str, #[case] kind: &str, #[case] part: &str) {
-    let outcome = result(&trial(&healthy(), 1), &Answer::Refused(message.to_owned())).outcome;
+    let outcome = result(&dry_run(&healthy(), 1), &Answer::Refused(message.to_owned())).outcome;
     assert_outcome(&outcome, kind, part);
 }
 
@@ -119,27 +123,27 @@ fn refusals_are_told_apart(#[case] message: &str, #[case] kind: &str, #[case] pa
 )]
 #[case::by_something(r#"pods "x" is forbidden: no"#, "an admission plugin refuses")]
 fn a_refusal_that_our_patch_causes_is_an_error(#[case] message: &str, #[case] part: &str) {
-    let trial = trial(&healthy(), 0);
+    let dry_run = dry_run(&healthy(), 0);
     let refused = Answer::Refused(message.to_owned());
-    let unpatched = trial.without_patch(&refused).unwrap();
+    let unpatched = dry_run.without_patch(&refused).unwrap();
     assert_eq!(unpatched["metadata"]["annotations"]["linkerd-linger.io/close-wait-timeout"], "off");
-    let of_both = |second: &Answer| dry_run::result(&trial, &refused, Some(second));
+    let of_both = |second: &Answer| dry_run::result(&dry_run, &refused, Some(second));
     let result = of_both(&admitted(&unpatched, &[]));
     assert_outcome(&result.outcome, "error", part);
     assert_outcome(&result.outcome, "error", "label the namespace linkerd-linger.io/privileged=never");
-    assert!(!result.may_heal(), "no policy goes away by itself");
+    assert!(!result.may_recover(), "no policy goes away by itself");
     let both = of_both(&refused);
     assert_outcome(&both.outcome, "warning", "something else refuses the pod in shop");
 }
 
 #[test]
 fn only_what_others_refuse_is_sent_again() {
-    let trial = trial(&healthy(), 1);
+    let dry_run = dry_run(&healthy(), 1);
     let ours = r#"admission webhook "enforce.validate.linkerd-linger.io" denied the request: x"#;
-    assert_eq!(trial.without_patch(&Answer::Refused(ours.to_owned())), None);
-    assert_eq!(trial.without_patch(&admitted(&trial.pod, &[])), None);
+    assert_eq!(dry_run.without_patch(&Answer::Refused(ours.to_owned())), None);
+    assert_eq!(dry_run.without_patch(&admitted(&dry_run.pod, &[])), None);
     let unasked = ReadError::Forbidden { what: "create pods".to_owned() };
-    assert_eq!(trial.without_patch(&Answer::Unasked(unasked)), None);
+    assert_eq!(dry_run.without_patch(&Answer::NotSent(unasked)), None);
 }
 
 #[test]
@@ -148,19 +152,19 @@ fn where_our_label_says_never_no_patch_is_expected() {
     let mut snapshot = healthy();
     snapshot.namespaces.as_mut().unwrap().truncate(2);
     snapshot.namespaces.as_mut().unwrap().push(namespace("shop", labels, json!({})));
-    let (trials, instead) = trials(&snapshot, today());
-    assert_eq!((trials.len(), instead.len()), (1, 1));
-    assert_eq!(instead[0].outcome, Outcome::Good);
+    let (dry_runs, skipped) = dry_runs(&snapshot, today());
+    assert_eq!((dry_runs.len(), skipped.len()), (1, 1));
+    assert_eq!(skipped[0].outcome, Outcome::Good);
     assert!(
-        instead[0].description.contains("has the label linkerd-linger.io/privileged: never"),
-        "{instead:?}"
+        skipped[0].description.contains("has the label linkerd-linger.io/privileged: never"),
+        "{skipped:?}"
     );
 }
 
 #[test]
 fn a_bad_pod_that_passes_is_an_error() {
-    let trial = trial(&healthy(), 1);
-    let outcome = result(&trial, &admitted(&trial.pod, &["linkerd-linger: x"])).outcome;
+    let dry_run = dry_run(&healthy(), 1);
+    let outcome = result(&dry_run, &admitted(&dry_run.pod, &["linkerd-linger: x"])).outcome;
     assert_outcome(&outcome, "error", "in shop it was admitted: the API server did not call the webhook");
 }
 
@@ -168,12 +172,12 @@ fn a_bad_pod_that_passes_is_an_error() {
 fn where_only_warnings_are_due_one_must_come() {
     let mut snapshot = healthy();
     snapshot.namespaces.as_mut().unwrap().remove(2);
-    let trial = trial(&snapshot, 1);
-    assert_eq!(trial.namespace, "lab");
-    let ours = admitted(&trial.pod, &[r#"299 - "linkerd-linger: cart: x""#]);
-    assert_eq!(result(&trial, &ours).outcome, Outcome::Good);
-    let others = admitted(&trial.pod, &[r#"299 - "would violate PodSecurity""#]);
-    assert_outcome(&result(&trial, &others).outcome, "error", "without a warning");
+    let dry_run = dry_run(&snapshot, 1);
+    assert_eq!(dry_run.namespace, "lab");
+    let ours = admitted(&dry_run.pod, &[r#"299 - "linkerd-linger: cart: x""#]);
+    assert_eq!(result(&dry_run, &ours).outcome, Outcome::Good);
+    let others = admitted(&dry_run.pod, &[r#"299 - "would violate PodSecurity""#]);
+    assert_outcome(&result(&dry_run, &others).outcome, "error", "without a warning");
 }
 
 #[rstest]
@@ -194,9 +198,9 @@ fn where_only_warnings_are_due_one_must_come() {
 fn without_a_place_nothing_is_tried(#[case] change: Change, #[case] part: &str) {
     let mut snapshot = healthy();
     change(&mut snapshot);
-    let (trials, instead) = trials(&snapshot, today());
-    assert_eq!((trials.len(), instead.len()), (0, 2));
-    for result in instead {
+    let (dry_runs, skipped) = dry_runs(&snapshot, today());
+    assert_eq!((dry_runs.len(), skipped.len()), (0, 2));
+    for result in skipped {
         assert_outcome(&result.outcome, "warning", part);
     }
 }
@@ -207,8 +211,8 @@ fn what_the_policy_does_not_ask_for_is_not_expected() {
     let policy = "closeWait: {timeout: off}\nrules: {probe-matches-idle-timeout: warn}\n";
     snapshot.policy = Ok(Some(policy.to_owned()));
     assert!(snapshot.policy_in_force().is_ok());
-    let (trials, instead) = trials(&snapshot, today());
-    assert_eq!(trials, []);
-    assert!(instead.iter().all(|result| result.outcome == Outcome::Good), "{instead:?}");
-    assert!(instead[0].description.contains("not expected, by the policy: switched off"), "{instead:?}");
+    let (dry_runs, skipped) = dry_runs(&snapshot, today());
+    assert_eq!(dry_runs, []);
+    assert!(skipped.iter().all(|result| result.outcome == Outcome::Good), "{skipped:?}");
+    assert!(skipped[0].description.contains("not expected, by the policy: switched off"), "{skipped:?}");
 }

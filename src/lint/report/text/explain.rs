@@ -4,7 +4,7 @@ use json_patch::PatchOperation;
 
 use super::{Styles, clean, full_name, paint, severity};
 use crate::{
-    base::duration::show,
+    base::duration::format,
     judgement::{close_wait::HELPS, verdict::Decision},
     lint::report::{
         ContainerReport, IdleKind, IdleReport, MeshReport, MeshState, ObjectReport, ProbeReport, Report,
@@ -57,7 +57,7 @@ fn mesh(mesh: &MeshReport, styles: &Styles) -> Vec<String> {
     facts.extend(mesh.pool_idle_timeout.map(|pool| {
         let from = &mesh.pool_idle_timeout_from;
         let from = if from.is_empty() { String::new() } else { format!(" ({})", clean(from)) };
-        format!("the proxy keeps idle connections for {}{from}", show(pool.0))
+        format!("the proxy keeps idle connections for {}{from}", format(pool.0))
     }));
     if mesh.cni {
         facts.push("CNI plugin instead of proxy-init".to_owned());
@@ -87,14 +87,15 @@ fn idle(idle: &IdleReport) -> String {
     let likely = if idle.certainty == Some(Certainty::NAMES[1]) { "likely " } else { "" };
     match idle.kind {
         IdleKind::ClosesAfter => {
-            let after = idle.seconds.map(|timeout| format!(" after {}", show(timeout.0))).unwrap_or_default();
+            let after =
+                idle.seconds.map(|timeout| format!(" after {}", format(timeout.0))).unwrap_or_default();
             let window = match (idle.window_seconds, idle.seconds) {
-                (Some([from, to]), None) => format!(" after {} to {}", show(from.0), show(to.0)),
+                (Some([from, to]), None) => format!(" after {} to {}", format(from.0), format(to.0)),
                 (Some([from, to]), Some(_)) if from != to => {
-                    format!(", in practice between {} and {}", show(from.0), show(to.0))
+                    format!(", in practice between {} and {}", format(from.0), format(to.0))
                 }
                 (Some([from, _]), Some(timeout)) if from != timeout => {
-                    format!(", in practice {}", show(from.0))
+                    format!(", in practice {}", format(from.0))
                 }
                 (Some(_) | None, _) => String::new(),
             };
@@ -113,7 +114,7 @@ fn probes(probes: &[ProbeReport], styles: &Styles) -> Vec<String> {
             clean(&probe.container).into_owned(),
             probe.probe.to_owned(),
             format!("{}{port}", probe.handler),
-            format!("every {}", show(probe.period.0)),
+            format!("every {}", format(probe.period.0)),
             if probe.proxied { "through the proxy" } else { "not through the proxy" }.to_owned(),
         ]
     };
@@ -123,7 +124,7 @@ fn probes(probes: &[ProbeReport], styles: &Styles) -> Vec<String> {
 
 fn close_wait(object: &ObjectReport, styles: &Styles) -> Vec<String> {
     let plan = &object.close_wait;
-    let timeout = plan.seconds.map(|timeout| format!(" {}", show(timeout.0))).unwrap_or_default();
+    let timeout = plan.seconds.map(|timeout| format!(" {}", format(timeout.0))).unwrap_or_default();
     let mut lines = vec![because(&format!("{}{timeout}", plan.action.as_str()), &plan.why)];
     match object.mesh.state {
         MeshState::Injected | MeshState::WillBeInjected => lines.push(paint(HELPS, styles.faint)),

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Of more findings than these, a summary comes first, and those that are identical but for their place are told once.
-const MANY: usize = 10;
+const GROUP_THRESHOLD: usize = 10;
 
 /// Every finding with its lines, and a summary.
 pub fn lint(report: &Report, styles: &Styles) -> String {
@@ -22,7 +22,7 @@ pub fn lint(report: &Report, styles: &Styles) -> String {
         .iter()
         .flat_map(|object| shown(object).map(move |finding| Shown { object, finding }))
         .collect();
-    let is_long = findings.len() > MANY;
+    let is_long = findings.len() > GROUP_THRESHOLD;
     let mut text = if is_long { overview(&findings, styles) } else { String::new() };
     let mut groups: Vec<Vec<Shown<'_>>> = Vec::new();
     let mut places: HashMap<_, usize> = HashMap::new();

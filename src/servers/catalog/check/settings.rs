@@ -50,7 +50,7 @@ impl Mistakes {
             self.add(&raw, format!("a setting needs exactly one of {places}"));
         }
         let source = sources.pop()?;
-        if matches!(&source, Source::Flag { names, .. } if names.iter().any(odd)) {
+        if matches!(&source, Source::Flag { names, .. } if names.iter().any(is_inconsistent)) {
             self.add(&raw, "a flag starts with a dash or a slash, and its brackets close".to_owned());
         }
         let files = raw.value.file.iter().chain(&raw.value.unless_file);
@@ -273,7 +273,7 @@ fn sources(raw: &RawSetting) -> Vec<Source> {
     sources
 }
 
-fn odd(flag: &Flag) -> bool {
+fn is_inconsistent(flag: &Flag) -> bool {
     !flag.full.starts_with(['-', '/']) || flag.full.contains(['[', ']'])
 }
 

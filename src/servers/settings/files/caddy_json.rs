@@ -48,11 +48,11 @@ struct Server<'t> {
 
 /// Whether an address has a port.
 #[derive(Clone, Copy, Eq, PartialEq)]
-enum Fit {
+enum PortMatch {
     Yes,
     No,
     /// A placeholder decides.
-    Perhaps,
+    Unknown,
 }
 
 /// Reads the idle timeout from the configuration at `path`.
@@ -71,9 +71,9 @@ fn find(path: &str, text: &str, port: Option<u16>) -> Result<Option<Entry>, Stri
     let mut perhaps = false;
     let mut answers = Vec::new();
     for server in servers.values() {
-        let fits = port.map_or(Fit::Yes, |port| server.fits(port));
-        perhaps |= fits == Fit::Perhaps;
-        if fits == Fit::Yes {
+        let fits = port.map_or(PortMatch::Yes, |port| server.fits(port));
+        perhaps |= fits == PortMatch::Unknown;
+        if fits == PortMatch::Yes {
             answers.push(server.entry(path, text)?);
         }
     }
@@ -93,11 +93,15 @@ fn find(path: &str, text: &str, port: Option<u16>) -> Result<Option<Entry>, Stri
 }
 
 impl Server<'_> {
-    fn fits(&self, port: u16) -> Fit {
-        let mut fits =
-            self.listen.iter().flatten().map(|address| fit(address, port)).filter(|fit| *fit != Fit::No);
-        let first = fits.next().unwrap_or(Fit::No);
-        if fits.any(|fit| fit == Fit::Yes) { Fit::Yes } else { first }
+    fn fits(&self, port: u16) -> PortMatch {
+        let mut fits = self
+            .listen
+            .iter()
+            .flatten()
+            .map(|address| port_match(address, port))
+            .filter(|port_match| *port_match != PortMatch::No);
+        let first = fits.next().unwrap_or(PortMatch::No);
+        if fits.any(|port_match| port_match == PortMatch::Yes) { PortMatch::Yes } else { first }
     }
 
     fn entry(&self, path: &str, text: &str) -> Result<Option<Entry>, String> {
@@ -117,20 +121,20 @@ impl Server<'_> {
 }
 
 /// Whether `:8080`, `tcp/[::]:80` or `127.0.0.1:8000-8010` has a port (caddy `listeners.go`).
-fn fit(address: &str, port: u16) -> Fit {
+fn port_match(address: &str, port: u16) -> PortMatch {
     let (network, rest) = address.split_once('/').unwrap_or(("tcp", address));
     if address.contains('{') {
-        return Fit::Perhaps;
+        return PortMatch::Unknown;
     }
     if !network.trim().to_ascii_lowercase().starts_with("tcp") {
-        return Fit::No;
+        return PortMatch::No;
     }
-    let Some((_, ports)) = rest.rsplit_once(':') else { return Fit::Perhaps };
+    let Some((_, ports)) = rest.rsplit_once(':') else { return PortMatch::Unknown };
     let (low, high) = ports.split_once('-').unwrap_or((ports, ports));
     match (low.parse::<u16>(), high.parse::<u16>()) {
-        (Ok(low), Ok(high)) if (low..=high).contains(&port) => Fit::Yes,
-        (Ok(_), Ok(_)) => Fit::No,
-        _ => Fit::Perhaps,
+        (Ok(low), Ok(high)) if (low..=high).contains(&port) => PortMatch::Yes,
+        (Ok(_), Ok(_)) => PortMatch::No,
+        _ => PortMatch::Unknown,
     }
 }
 
@@ -138,11 +142,11 @@ fn fit(address: &str, port: u16) -> Fit {
 mod tests {
     use rstest::rstest;
 
-    use super::super::testing::{NOTHING, told_with_line};
+    use super::super::testing::{NOTHING, value_with_line};
     use super::*;
 
     fn ask(text: &str, port: Option<u16>) -> String {
-        told_with_line(read(&NOTHING, "/c.json", text, Query { key: "idle", port }))
+        value_with_line(read(&NOTHING, "/c.json", text, Query { key: "idle", port }))
     }
 
     #[rstest]

@@ -47,7 +47,7 @@ pub(super) enum Origin {
 enum Mounted<'a> {
     Key { config_map: &'a str, key: &'a str, text: &'a str },
     Missing,
-    Unseen(String),
+    Unknown(String),
 }
 
 impl<'a> Disk<'a> {
@@ -75,7 +75,7 @@ impl<'a> Disk<'a> {
             Mounted::Key { config_map, key, .. } => {
                 Some(Origin::ConfigMap { name: config_map.to_owned(), key: key.to_owned() })
             }
-            Mounted::Missing | Mounted::Unseen(_) => None,
+            Mounted::Missing | Mounted::Unknown(_) => None,
         }
     }
 
@@ -119,7 +119,7 @@ impl<'a> Disk<'a> {
     }
 
     fn mounted(&self, mount: &'a Mount<'a>, path: &str) -> Mounted<'a> {
-        let unseen = |what: String| Mounted::Unseen(format!("{what} at {} may set it", mount.mount_path));
+        let unseen = |what: String| Mounted::Unknown(format!("{what} at {} may set it", mount.mount_path));
         if mount.has_sub_path_expr {
             return unseen("the volume with subPathExpr".to_owned());
         }
@@ -137,7 +137,7 @@ impl<'a> Disk<'a> {
                     match self.source(source, &relative) {
                         Mounted::Missing => {}
                         // Of two sources with one path the last counts.
-                        mounted @ (Mounted::Key { .. } | Mounted::Unseen(_)) => found = mounted,
+                        mounted @ (Mounted::Key { .. } | Mounted::Unknown(_)) => found = mounted,
                     }
                 }
                 found
@@ -148,7 +148,7 @@ impl<'a> Disk<'a> {
     fn source(&self, source: &'a FileSource<'a>, relative: &str) -> Mounted<'a> {
         match source {
             FileSource::Other => Mounted::Missing,
-            FileSource::Secret(name) => Mounted::Unseen(format!("Secret {name} may set it")),
+            FileSource::Secret(name) => Mounted::Unknown(format!("Secret {name} may set it")),
             FileSource::ConfigMap { name, items, optional } => {
                 let item = items.iter().find(|item| &*item.path == relative);
                 if !items.is_empty() && item.is_none() {
@@ -157,7 +157,7 @@ impl<'a> Disk<'a> {
                 let key = item.map_or(relative, |item| &item.key);
                 let Some(data) = self.context.config_map(self.namespace, name) else {
                     let optional = if *optional { "optional " } else { "" };
-                    return Mounted::Unseen(format!(
+                    return Mounted::Unknown(format!(
                         "{optional}ConfigMap {name} decides with its key {key}, and is not in the input"
                     ));
                 };
@@ -246,14 +246,14 @@ impl Files for Disk<'_> {
     fn open(&self, path: &str) -> Opened<'_> {
         let path = &*normal(path);
         if let Some(why) = &self.launch.writes {
-            return Opened::Unseen(why.clone());
+            return Opened::Unknown(why.clone());
         }
         if let Some(mount) = self.mount(path) {
             return match self.mounted(mount, path) {
-                Mounted::Key { text, .. } if text.len() > MAX_LEN => Opened::Unseen(too_long(path)),
+                Mounted::Key { text, .. } if text.len() > MAX_LEN => Opened::Unknown(too_long(path)),
                 Mounted::Key { text, .. } => Opened::Text(Cow::Borrowed(text)),
                 Mounted::Missing => Opened::Missing,
-                Mounted::Unseen(why) => Opened::Unseen(why),
+                Mounted::Unknown(why) => Opened::Unknown(why),
             };
         }
         if let Some(template) = self.template(path)
@@ -263,17 +263,17 @@ impl Files for Disk<'_> {
                 Mounted::Key { text, .. } => {
                     return match envsubst(text, &|name| self.variable(name)) {
                         Ok(text) => Opened::Text(Cow::Owned(text)),
-                        Err(why) => Opened::Unseen(why),
+                        Err(why) => Opened::Unknown(why),
                     };
                 }
                 // No template makes it, so that the file of the image stays.
                 Mounted::Missing => {}
-                Mounted::Unseen(why) => return Opened::Unseen(why),
+                Mounted::Unknown(why) => return Opened::Unknown(why),
             }
         }
         match (self.image_file(path), self.image_of) {
             (Some(text), _) => Opened::Text(Cow::Borrowed(text)),
-            (None, Some(_) | None) => Opened::Unseen(format!("{path} of the image may set it")),
+            (None, Some(_) | None) => Opened::Unknown(format!("{path} of the image may set it")),
         }
     }
 

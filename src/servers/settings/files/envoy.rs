@@ -247,12 +247,12 @@ impl Manager {
 mod tests {
     use rstest::rstest;
 
-    use super::super::testing::{NOTHING, told};
+    use super::super::testing::{NOTHING, describe};
     use super::*;
 
     fn ask(text: &str, port: Option<u16>) -> String {
         let answer = read(&NOTHING, "/e.yaml", text, Query { key: "idle", port });
-        told(answer, |Entry { line, text, .. }| format!("{text} at {line}"))
+        describe(answer, |Entry { line, text, .. }| format!("{text} at {line}"))
     }
 
     const TYPE: &str = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";

@@ -32,7 +32,7 @@ impl Files for MountedOnly<'_, '_> {
             return Opened::Missing;
         }
         match self.0.open(path) {
-            Opened::Text(text) if text.len() > MAX_TREE_LEN => Opened::Unseen(too_long(path)),
+            Opened::Text(text) if text.len() > MAX_TREE_LEN => Opened::Unknown(too_long(path)),
             opened => opened,
         }
     }

@@ -304,7 +304,7 @@ impl Reader<'_, '_> {
                 let what = format!("{} line {line}: {name} is not in the input", cursor.path);
                 self.found.state = Err(what);
             }
-            Opened::Unseen(why) => self.found.state = Err(why),
+            Opened::Unknown(why) => self.found.state = Err(why),
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use self::{
     conditions::Context,
     hosts::{Scope, port_of},
-    line::{Spot, split, words},
+    line::{Location, split, words},
 };
 use super::{Answer, Entry, Files, Query, includes::Includes};
 
@@ -91,7 +91,7 @@ impl Reader<'_> {
         let mut sections: Vec<(String, Context)> = Vec::new();
         let mut lines = text.lines().enumerate();
         while let Some((index, first)) = lines.next() {
-            let at = Spot { path, line: index + 1 };
+            let at = Location { path, line: index + 1 };
             let mut line = first.trim_end_matches('\r').to_owned();
             while line.ends_with('\\') {
                 line.pop();
@@ -126,7 +126,7 @@ impl Reader<'_> {
         }
     }
 
-    fn count(&mut self, at: &Spot<'_>) -> Result<(), String> {
+    fn count(&mut self, at: &Location<'_>) -> Result<(), String> {
         self.lines_left =
             self.lines_left.checked_sub(1).ok_or_else(|| at.says("there are too many lines"))?;
         Ok(())
@@ -137,7 +137,7 @@ impl Reader<'_> {
         name: &str,
         rest: &str,
         context: &Context,
-        at: &Spot<'_>,
+        at: &Location<'_>,
         depth: usize,
     ) -> Result<(), String> {
         let lower = name.to_ascii_lowercase();
@@ -197,7 +197,7 @@ impl Reader<'_> {
     }
 
     /// One of the two directives that matter.
-    fn set(&mut self, name: &str, rest: &str, context: &Context, at: &Spot<'_>) -> Result<(), String> {
+    fn set(&mut self, name: &str, rest: &str, context: &Context, at: &Location<'_>) -> Result<(), String> {
         if context.inner {
             return Err(at.says(&format!("{name} is not allowed here")));
         }
@@ -234,7 +234,7 @@ impl Reader<'_> {
         rest: &str,
         optional: bool,
         context: &Context,
-        at: &Spot<'_>,
+        at: &Location<'_>,
         depth: usize,
     ) -> Result<(), String> {
         if depth >= MAX_DEPTH {
@@ -261,7 +261,7 @@ impl Reader<'_> {
     }
 
     /// Puts variables in: those of `Define`, then those of the container (httpd `ap_resolve_env`).
-    fn expand(&self, text: &str, at: &Spot<'_>) -> Result<String, String> {
+    fn expand(&self, text: &str, at: &Location<'_>) -> Result<String, String> {
         let mut expanded = String::new();
         let mut rest = text;
         while let Some((before, after)) = rest.split_once("${") {

@@ -31,9 +31,9 @@ impl Includes<'_> {
         let text = match self.files.open(path) {
             Opened::Text(text) => text.into_owned(),
             Opened::Missing if optional => return Ok(None),
-            Opened::Missing | Opened::Unseen(_) if harmless.contains(&name) => return Ok(None),
+            Opened::Missing | Opened::Unknown(_) if harmless.contains(&name) => return Ok(None),
             Opened::Missing => return Err(format!("{path} is not there")),
-            Opened::Unseen(why) => return Err(why),
+            Opened::Unknown(why) => return Err(why),
         };
         let left = self.bytes_left.checked_sub(text.len());
         self.bytes_left = left.ok_or("the included files are too long")?;

@@ -218,13 +218,13 @@ fn of_uwsgi(files: &dyn Files, line: &Line<'_>, has_env: bool) -> Result<String,
 mod tests {
     use rstest::rstest;
 
-    use super::super::testing::{Given, NOTHING, told_with_text};
+    use super::super::testing::{NOTHING, TestFiles, value_with_text};
     use super::*;
 
-    const VARIABLES: Given<'_> = Given { variables: &[("KEEP", "9"), ("SECRET", "?")], ..NOTHING };
+    const VARIABLES: TestFiles<'_> = TestFiles { variables: &[("KEEP", "9"), ("SECRET", "?")], ..NOTHING };
 
     fn ask(text: &str, key: &str, dialect: Dialect) -> String {
-        told_with_text(read(&VARIABLES, "f", text, Query { key, port: None }, dialect))
+        value_with_text(read(&VARIABLES, "f", text, Query { key, port: None }, dialect))
     }
 
     #[rstest]

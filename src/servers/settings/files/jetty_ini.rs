@@ -25,7 +25,7 @@ fn find(files: &dyn Files, path: &str, text: &str, key: &str) -> Result<Option<E
         match files.open(&start_ini) {
             Opened::Text(text) => property(&start_ini, &text, key, None)?,
             Opened::Missing => None,
-            Opened::Unseen(why) => return Err(why),
+            Opened::Unknown(why) => return Err(why),
         }
     };
     let mut siblings = files.list(&format!("{base}/start.d/*.ini"))?;
@@ -41,7 +41,7 @@ fn find(files: &dyn Files, path: &str, text: &str, key: &str) -> Result<Option<E
         let own = match opened {
             Opened::Text(text) => property(&sibling, &text, key, before.as_ref())?,
             Opened::Missing => None,
-            Opened::Unseen(why) => return Err(why),
+            Opened::Unknown(why) => return Err(why),
         };
         match (&of_start_d, own) {
             // Jetty sorts names with numbers in another way than we do.
@@ -124,14 +124,14 @@ mod tests {
     use proptest::prelude::*;
     use rstest::rstest;
 
-    use super::super::testing::{Given, NOTHING, told};
+    use super::super::testing::{NOTHING, TestFiles, describe};
     use super::*;
 
     const KEY: Query<'_> = Query { key: "jetty.http.idleTimeout", port: None };
 
     fn ask(files: &[(&str, &str)], path: &str, text: &str) -> String {
-        let answer = read(&Given { files, ..NOTHING }, path, text, KEY);
-        told(answer, |Entry { value, path, line, .. }| format!("{value} at {path}:{line}"))
+        let answer = read(&TestFiles { files, ..NOTHING }, path, text, KEY);
+        describe(answer, |Entry { value, path, line, .. }| format!("{value} at {path}:{line}"))
     }
 
     #[rstest]

@@ -140,7 +140,7 @@ impl Reader<'_> {
                     };
                     let (value, after) = expression(after);
                     rest = after;
-                    self.assign(key, operator, value, inside, &Spot { path, line: token.line })?;
+                    self.assign(key, operator, value, inside, &Location { path, line: token.line })?;
                 }
                 Kind::Text(_) | Kind::Number(_) | Kind::Mark(_) => {
                     return Err(at(token.line, "this is no assignment"));
@@ -156,18 +156,21 @@ impl Reader<'_> {
         operator: &str,
         tokens: &[Token],
         conditional: bool,
-        spot: &Spot<'_>,
+        location: &Location<'_>,
     ) -> Result<(), String> {
         let value = self.value(tokens);
         if key == self.key || key == REQUESTS {
             let (Some(Value::Number(number) | Value::Text(number)), "=" | ":=") = (value, operator) else {
-                return Err(format!("{} line {}: the value of {key} is not plain", spot.path, spot.line));
+                return Err(format!(
+                    "{} line {}: the value of {key} is not plain",
+                    location.path, location.line
+                ));
             };
             let entry = Entry {
                 text: format!("{key} = {number}"),
                 value: number,
-                path: spot.path.to_owned(),
-                line: spot.line,
+                path: location.path.to_owned(),
+                line: location.line,
             };
             let setting = if key == REQUESTS { &mut self.requests } else { &mut self.idle };
             if conditional {
@@ -251,7 +254,7 @@ impl Reader<'_> {
 }
 
 /// A line of a file.
-struct Spot<'s> {
+struct Location<'s> {
     path: &'s str,
     line: usize,
 }

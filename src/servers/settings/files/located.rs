@@ -14,11 +14,11 @@ use crate::{
 /// The file that a program reads.
 pub(super) enum Located<'a> {
     /// Nobody names or mounts one: that of the image, if there is one.
-    OfTheImage,
+    InImage,
     /// This one, and where it comes from.
     At(String, Cow<'a, str>, Origin),
     /// Nobody can tell: why.
-    Unseen(String),
+    Unknown(String),
 }
 
 impl Reader<'_, '_> {
@@ -27,9 +27,9 @@ impl Reader<'_, '_> {
         for setting in &config.named_by {
             match self.read(setting) {
                 Reading::Absent => {}
-                Reading::Unknown(why) => return Located::Unseen(why),
+                Reading::Unknown(why) => return Located::Unknown(why),
                 Reading::Set { text, .. } if config.format.merges() && self.is_repeated(setting) => {
-                    return Located::Unseen(format!("{}: several files are named", shorten(&text)));
+                    return Located::Unknown(format!("{}: several files are named", shorten(&text)));
                 }
                 Reading::Set { value, text, .. } => return self.named_file(&value, &text, config),
             }
@@ -37,17 +37,17 @@ impl Reader<'_, '_> {
         for path in &config.at {
             let Some(path) = self.absolute(path) else { continue };
             match self.opened(&path, config.format) {
-                Located::OfTheImage => {}
-                located @ (Located::At(..) | Located::Unseen(_)) => return located,
+                Located::InImage => {}
+                located @ (Located::At(..) | Located::Unknown(_)) => return located,
             }
         }
         if let Some(why) = self.launch.writes.as_ref().filter(|_| !config.at.is_empty()) {
-            return Located::Unseen(why.clone());
+            return Located::Unknown(why.clone());
         }
-        match self.disk.beside(config, self.found.own_image) {
-            Some(Err(why)) => Located::Unseen(why),
+        match self.disk.beside(config, self.recognition.own_image) {
+            Some(Err(why)) => Located::Unknown(why),
             Some(Ok((path, text))) => Located::At(path, text, Origin::Image),
-            None => Located::OfTheImage,
+            None => Located::InImage,
         }
     }
 
@@ -65,30 +65,30 @@ impl Reader<'_, '_> {
     fn named_file(&self, value: &str, text: &str, config: &ConfigFile) -> Located<'_> {
         let path = value.strip_prefix("file:").unwrap_or(value);
         let hidden =
-            |what: &str| Located::Unseen(format!("{}: {what} may set the idle timeout", shorten(text)));
+            |what: &str| Located::Unknown(format!("{}: {what} may set the idle timeout", shorten(text)));
         if path.contains(':') {
             return hidden("a module");
         }
         match self.absolute(path).map(|path| self.opened(&path, config.format)) {
             Some(located @ Located::At(..)) => located,
-            Some(Located::Unseen(why)) => Located::Unseen(format!("{}: {why}", shorten(text))),
-            Some(Located::OfTheImage) | None => hidden("a file of the image"),
+            Some(Located::Unknown(why)) => Located::Unknown(format!("{}: {why}", shorten(text))),
+            Some(Located::InImage) | None => hidden("a file of the image"),
         }
     }
 
     /// A path of a mounted file.
     fn opened(&self, path: &str, format: FileFormat) -> Located<'_> {
         if !self.disk.is_mounted(path) {
-            return Located::OfTheImage;
+            return Located::InImage;
         }
         match self.disk.open(path) {
-            Opened::Text(text) if text.len() > format.longest() => Located::Unseen(too_long(path)),
+            Opened::Text(text) if text.len() > format.longest() => Located::Unknown(too_long(path)),
             Opened::Text(text) => match self.disk.origin(path) {
                 Some(origin) => Located::At(path.to_owned(), text, origin),
-                None => Located::OfTheImage,
+                None => Located::InImage,
             },
-            Opened::Missing => Located::OfTheImage,
-            Opened::Unseen(why) => Located::Unseen(why),
+            Opened::Missing => Located::InImage,
+            Opened::Unknown(why) => Located::Unknown(why),
         }
     }
 

@@ -189,13 +189,13 @@ fn unescape(
 mod tests {
     use rstest::rstest;
 
-    use super::super::testing::{Given, NOTHING, told_with_text};
+    use super::super::testing::{NOTHING, TestFiles, value_with_text};
     use super::*;
 
-    const VARIABLES: Given<'_> = Given { variables: &[("KEEP", "9s"), ("SECRET", "?")], ..NOTHING };
+    const VARIABLES: TestFiles<'_> = TestFiles { variables: &[("KEEP", "9s"), ("SECRET", "?")], ..NOTHING };
 
     fn ask(text: &str) -> String {
-        told_with_text(read(&VARIABLES, "f", text, Query { key: "server.keep-alive", port: None }))
+        value_with_text(read(&VARIABLES, "f", text, Query { key: "server.keep-alive", port: None }))
     }
 
     #[rstest]

@@ -114,7 +114,7 @@ enum Effect<'m, 't> {
     /// It assigns this expression.
     Sets(&'m [Token<'t>]),
     /// Nobody can tell.
-    Doubt(String),
+    Unknown(String),
 }
 
 struct Module<'m, 't> {
@@ -142,7 +142,7 @@ impl<'t> Module<'_, 't> {
                 match self.effect(statement, name) {
                     Effect::Nothing => {}
                     Effect::Sets(value) => last = Ok(Some((at, value))),
-                    Effect::Doubt(why) => last = Err(why),
+                    Effect::Unknown(why) => last = Err(why),
                 }
             }
         }
@@ -181,11 +181,11 @@ impl<'t> Module<'_, 't> {
     /// What a statement outside of functions does.
     fn effect<'m>(&'m self, statement: &'m Statement<'t>, name: &str) -> Effect<'m, 't> {
         if let Some(why) = self.any_doubt(statement, name).or_else(|| self.foreign_import(statement)) {
-            return Effect::Doubt(why);
+            return Effect::Unknown(why);
         }
         if matches!(statement.first(), "import" | "from") {
             return match self.imports(statement, name) {
-                Some(why) => Effect::Doubt(why),
+                Some(why) => Effect::Unknown(why),
                 None => Effect::Nothing,
             };
         }
@@ -217,7 +217,7 @@ impl<'t> Module<'_, 't> {
                 || (last_equals.is_some_and(|equals| equals > at)
                     && !after.is_some_and(|after| after.is(".") || after.is("[")))
             {
-                return Effect::Doubt(
+                return Effect::Unknown(
                     self.fault(token.line, &format!("{name} is not set plainly at top level")),
                 );
             }

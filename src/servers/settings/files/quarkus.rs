@@ -72,7 +72,7 @@ fn find(files: &dyn Files, path: &str, text: &str, profile: &str, key: &str) -> 
             return Err(other.fault(leaf, &format!("{} is set in a second file", leaf.written())));
         }
     }
-    let Some((source, leaf)) = strongest(&sources, profile, key)? else { return Ok(Answer::Absent) };
+    let Some((source, leaf)) = highest_priority(&sources, profile, key)? else { return Ok(Answer::Absent) };
     let value = tree::plain(leaf).map_err(|why| format!("{} {why}", source.path))?;
     let lookup = |name: &str| property(files, &sources, profile, name);
     let value = placeholder::expand(value, &lookup).map_err(|why| source.fault(leaf, &why))?;
@@ -83,7 +83,7 @@ fn find(files: &dyn Files, path: &str, text: &str, profile: &str, key: &str) -> 
 }
 
 /// The leaf that counts in files of which the last is the strongest.
-fn strongest<'s>(
+fn highest_priority<'s>(
     sources: &'s [Source],
     profile: &str,
     key: &str,
@@ -108,7 +108,7 @@ fn property(
     if let Some(value) = variable(files, &format!("_{profile}_{name}")).or_else(|| variable(files, name)) {
         return Some(value);
     }
-    match strongest(sources, profile, name) {
+    match highest_priority(sources, profile, name) {
         Err(why) => Some(Err(why)),
         Ok(Some((_, leaf))) => Some(tree::plain(leaf).map(ToOwned::to_owned)),
         Ok(None) if is_of_variable(name) => None,
@@ -132,7 +132,7 @@ impl Source {
     fn open(files: &dyn Files, path: String) -> Result<Option<Self>, String> {
         match files.open(&path) {
             Opened::Missing => Ok(None),
-            Opened::Unseen(why) => Err(why),
+            Opened::Unknown(why) => Err(why),
             Opened::Text(text) => Self::parse(path, &text).map(Some),
         }
     }
@@ -201,14 +201,15 @@ mod tests {
 
     use super::super::{
         Entry,
-        testing::{Given, told},
+        testing::{TestFiles, describe},
     };
     use super::*;
 
     fn ask(path: &str, text: &str, profile: Option<&str>, beside: &[(&str, &str)]) -> String {
-        let folder = Given { files: beside, variables: &[("KEEP", "9"), ("SECRET", "?")], of_image: false };
+        let folder =
+            TestFiles { files: beside, variables: &[("KEEP", "9"), ("SECRET", "?")], of_image: false };
         let answer = read(&folder, path, text, profile, "quarkus.http.idle-timeout");
-        told(answer, |Entry { value, text, path, line }| format!("{value} | {text} | {path}:{line}"))
+        describe(answer, |Entry { value, text, path, line }| format!("{value} | {text} | {path}:{line}"))
             .replace("quarkus.http.idle-timeout", "key")
     }
 

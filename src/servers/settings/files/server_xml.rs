@@ -162,12 +162,12 @@ mod tests {
     use proptest::prelude::*;
     use rstest::rstest;
 
-    use super::super::testing::{NOTHING, told};
+    use super::super::testing::{NOTHING, describe};
     use super::*;
 
     fn ask(text: &str, port: Option<u16>) -> String {
         let answer = read(&NOTHING, "/conf/server.xml", text, Query { key: "keepAliveTimeout", port });
-        told(answer, |Entry { text, line, .. }| format!("{text} at {line}"))
+        describe(answer, |Entry { text, line, .. }| format!("{text} at {line}"))
     }
 
     #[rstest]

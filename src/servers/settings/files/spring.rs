@@ -12,7 +12,7 @@ mod profiles;
 #[cfg(test)]
 mod tests;
 
-use self::profiles::{ACTIVE, Counts, activated, is_name};
+use self::profiles::{ACTIVE, Applies, activated, is_name};
 use super::{
     Answer, Files, Opened, placeholder, properties,
     tree::{self, Leaf, Style, relaxed},
@@ -74,16 +74,16 @@ fn find(files: &dyn Files, stem: &str, profiles: Option<&[String]>, key: &str) -
     }
     let mut counting: Vec<(Document, bool)> = Vec::new();
     for document in documents {
-        let counts = if document.doubtful { Counts::Perhaps } else { document.counts(active.as_deref()) };
-        if counts == Counts::No {
+        let applies = if document.doubtful { Applies::Unknown } else { document.applies(active.as_deref()) };
+        if applies == Applies::No {
             continue;
         }
         if let Some(leaf) = document.leaves.iter().find(|leaf| begins_with_one_of(&leaf.name, &ELSEWHERE)) {
             return Err(document.fault(leaf, &format!("{} may set it elsewhere", leaf.name)));
         }
-        counting.push((document, counts == Counts::Yes));
+        counting.push((document, applies == Applies::Yes));
     }
-    let Some((document, leaf)) = strongest(&counting, key, false)? else { return Ok(Answer::Absent) };
+    let Some((document, leaf)) = highest_priority(&counting, key, false)? else { return Ok(Answer::Absent) };
     let value = tree::plain(leaf).map_err(|why| format!("{} {why}", document.path))?;
     let value = placeholder::expand(value, &|name| property(files, &counting, name))
         .map_err(|why| document.fault(leaf, &why))?;
@@ -94,7 +94,7 @@ fn find(files: &dyn Files, stem: &str, profiles: Option<&[String]>, key: &str) -
 }
 
 /// The leaf that counts for a property. `exact`: its name must be the same in every character.
-fn strongest<'d>(
+fn highest_priority<'d>(
     counting: &'d [(Document, bool)],
     key: &str,
     exact: bool,
@@ -126,7 +126,7 @@ fn property(files: &dyn Files, counting: &[(Document, bool)], name: &str) -> Opt
     }
     let is_canonical =
         name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-'));
-    match strongest(counting, name, !is_canonical) {
+    match highest_priority(counting, name, !is_canonical) {
         Err(why) => Some(Err(why)),
         Ok(Some((_, leaf))) => Some(tree::plain(leaf).map(ToOwned::to_owned)),
         Ok(None) if is_of_variable(name) => None,
@@ -161,7 +161,7 @@ fn load(files: &dyn Files, stem: &str) -> Result<Vec<Document>, String> {
         let path = format!("{stem}.{extension}");
         match files.open(&path) {
             Opened::Missing => {}
-            Opened::Unseen(why) => return Err(why),
+            Opened::Unknown(why) => return Err(why),
             Opened::Text(text) => documents.extend(parse(path, &text)?),
         }
     }
@@ -199,7 +199,7 @@ fn of_any_profile(files: &dyn Files, stem: &str) -> Result<Vec<Document>, String
             left = left.checked_sub(1).ok_or("there are too many files of profiles")?;
             match files.open(&path) {
                 Opened::Missing => {}
-                Opened::Unseen(why) => return Err(why),
+                Opened::Unknown(why) => return Err(why),
                 Opened::Text(text) => documents
                     .extend(parse(path, &text)?.map(|document| Document { doubtful: true, ..document })),
             }

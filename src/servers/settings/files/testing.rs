@@ -8,7 +8,7 @@ use super::{Answer, Entry, Files, Opened};
 
 /// What a program finds: these files and variables.
 #[derive(Clone, Copy)]
-pub(super) struct Given<'g> {
+pub(super) struct TestFiles<'g> {
     /// Paths and texts. `?` and `secret` stand for a file that nobody sees, a path that ends with a slash for a folder of
     /// which nobody sees what is in it.
     pub(super) files: &'g [(&'g str, &'g str)],
@@ -19,21 +19,21 @@ pub(super) struct Given<'g> {
 }
 
 /// Neither files nor variables.
-pub(super) const NOTHING: Given<'static> = Given { files: &[], variables: &[], of_image: false };
+pub(super) const NOTHING: TestFiles<'static> = TestFiles { files: &[], variables: &[], of_image: false };
 
-impl<'g> Given<'g> {
+impl<'g> TestFiles<'g> {
     fn text(&self, path: &str) -> Option<&'g str> {
         self.files.iter().find(|(known, _)| *known == path).map(|(_, text)| *text)
     }
 }
 
-impl Files for Given<'_> {
+impl Files for TestFiles<'_> {
     fn open(&self, path: &str) -> Opened<'_> {
         match self.text(path) {
-            Some("?") => Opened::Unseen(format!("{path} comes from a Secret")),
-            Some("secret") => Opened::Unseen(format!("Secret x at {path} may set it")),
+            Some("?") => Opened::Unknown(format!("{path} comes from a Secret")),
+            Some("secret") => Opened::Unknown(format!("Secret x at {path} may set it")),
             Some(text) => Opened::Text(Cow::Borrowed(text)),
-            None if self.of_image => Opened::Unseen(format!("{path} of the image may set it")),
+            None if self.of_image => Opened::Unknown(format!("{path} of the image may set it")),
             None => Opened::Missing,
         }
     }
@@ -59,7 +59,7 @@ impl Files for Given<'_> {
 }
 
 /// An answer in one line; `shown` is what a test looks at in an entry.
-pub(super) fn told(answer: Answer, shown: impl FnOnce(Entry) -> String) -> String {
+pub(super) fn describe(answer: Answer, shown: impl FnOnce(Entry) -> String) -> String {
     match answer {
         Answer::Absent => "absent".to_owned(),
         Answer::Set(entry) => shown(entry),
@@ -68,18 +68,18 @@ pub(super) fn told(answer: Answer, shown: impl FnOnce(Entry) -> String) -> Strin
 }
 
 /// An answer as `VALUE at FILE:LINE`, where the file stands without its folder.
-pub(super) fn told_with_file(answer: Answer) -> String {
-    told(answer, |Entry { value, path, line, .. }| {
+pub(super) fn value_with_file(answer: Answer) -> String {
+    describe(answer, |Entry { value, path, line, .. }| {
         format!("{value} at {}:{line}", path.rsplit('/').next().unwrap())
     })
 }
 
 /// An answer as `VALUE at LINE`.
-pub(super) fn told_with_line(answer: Answer) -> String {
-    told(answer, |Entry { value, line, .. }| format!("{value} at {line}"))
+pub(super) fn value_with_line(answer: Answer) -> String {
+    describe(answer, |Entry { value, line, .. }| format!("{value} at {line}"))
 }
 
 /// An answer as `VALUE | TEXT | LINE`.
-pub(super) fn told_with_text(answer: Answer) -> String {
-    told(answer, |Entry { value, text, line, .. }| format!("{value} | {text} | {line}"))
+pub(super) fn value_with_text(answer: Answer) -> String {
+    describe(answer, |Entry { value, text, line, .. }| format!("{value} | {text} | {line}"))
 }

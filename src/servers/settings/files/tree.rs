@@ -53,9 +53,9 @@ pub(super) enum Value {
     /// A map without keys.
     Empty,
     /// A number or a word that programs read differently: `0x10`, `yes`.
-    Odd(String),
+    Unsupported(String),
     /// The map has the same key before: what is below it is that of the last one.
-    Twice,
+    Duplicate,
 }
 
 impl Style {
@@ -183,7 +183,7 @@ pub(super) fn merged(documents: Vec<Vec<Leaf>>) -> Vec<Leaf> {
     let mut places = HashMap::new();
     let mut leaves: Vec<Leaf> = Vec::new();
     for leaf in documents.into_iter().flatten() {
-        let key = (leaf.name.clone(), leaf.value == Value::Twice);
+        let key = (leaf.name.clone(), leaf.value == Value::Duplicate);
         if let Some(earlier) = places.get(&key).and_then(|place: &usize| leaves.get_mut(*place)) {
             *earlier = leaf;
         } else {
@@ -235,17 +235,17 @@ fn find_or_map<'l>(leaves: &'l [Leaf], style: Style, key: &str) -> Result<Option
             map = map.or(Some(leaf));
         } else if below(&wanted, &name) {
             match leaf.value {
-                Value::Twice => return Err(leaf.fault(&format!("{} is set twice", leaf.written()))),
+                Value::Duplicate => return Err(leaf.fault(&format!("{} is set twice", leaf.written()))),
                 Value::Null | Value::Empty => {}
                 _ if style.is_flat() => {}
-                Value::Text(_) | Value::List(_) | Value::Odd(_) => {
+                Value::Text(_) | Value::List(_) | Value::Unsupported(_) => {
                     return Err(leaf.fault(&format!("{} is no map", leaf.written())));
                 }
             }
         }
     }
     match (found, map) {
-        (Some(leaf), Some(_)) if !matches!(leaf.value, Value::Twice) => {
+        (Some(leaf), Some(_)) if !matches!(leaf.value, Value::Duplicate) => {
             Err(leaf.fault(&format!("{} is set twice", leaf.written())))
         }
         (found, map) => Ok(found.or(map)),
@@ -264,8 +264,8 @@ pub(super) fn plain(leaf: &Leaf) -> Result<&str, String> {
         Value::List(_) => "is a list, not a value",
         Value::Null => "is null",
         Value::Empty => "is a map, not a value",
-        Value::Odd(_) => "is no plain value",
-        Value::Twice => "is set twice",
+        Value::Unsupported(_) => "is no plain value",
+        Value::Duplicate => "is set twice",
     };
     Err(leaf.fault(&format!("{} {what}", leaf.written())))
 }

@@ -61,7 +61,7 @@ impl Reader<'_> {
             let text = match self.files.open(&path) {
                 Opened::Text(text) => text.into_owned(),
                 Opened::Missing => return Err(self.says(import, &format!("{path} is not there"))),
-                Opened::Unseen(why) => return Err(self.says(import, &why)),
+                Opened::Unknown(why) => return Err(self.says(import, &why)),
             };
             tokens.extend(self.lex(&path, &text)?);
         }

@@ -1,9 +1,9 @@
 use rstest::rstest;
 
-use super::super::testing::{Given, told_with_file};
+use super::super::testing::{TestFiles, value_with_file};
 use super::*;
 
-const FOLDER: Given<'_> = Given {
+const FOLDER: TestFiles<'_> = TestFiles {
     files: &[
         ("/c/idle.caddy", "\nservers {\n timeouts {\n  idle 8s\n }\n}"),
         ("/c/sites/a.caddy", ":8081 {\n respond a\n}"),
@@ -13,7 +13,7 @@ const FOLDER: Given<'_> = Given {
 };
 
 fn ask(text: &str, port: Option<u16>) -> String {
-    told_with_file(read(&FOLDER, "/c/Caddyfile", text, Query { key: "idle", port }))
+    value_with_file(read(&FOLDER, "/c/Caddyfile", text, Query { key: "idle", port }))
 }
 
 /// A file with one `servers` option for all, and one for port 8443.

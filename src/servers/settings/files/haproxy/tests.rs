@@ -1,13 +1,13 @@
 use rstest::rstest;
 
-use super::super::testing::{Given, NOTHING, told};
+use super::super::testing::{NOTHING, TestFiles, describe};
 use super::*;
 
-const VARIABLES: Given<'_> = Given { variables: &[("KEEP", "9s")], ..NOTHING };
+const VARIABLES: TestFiles<'_> = TestFiles { variables: &[("KEEP", "9s")], ..NOTHING };
 
 fn ask(text: &str, port: Option<u16>) -> String {
     let answer = read(&VARIABLES, "/h.cfg", text, Query { key: "idle", port });
-    told(answer, |Entry { value, line, text, .. }| format!("{value} at {line}: {text}"))
+    describe(answer, |Entry { value, line, text, .. }| format!("{value} at {line}: {text}"))
 }
 
 #[rstest]

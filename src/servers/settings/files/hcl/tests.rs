@@ -1,12 +1,12 @@
 use proptest::prelude::*;
 use rstest::rstest;
 
-use super::super::testing::{NOTHING, told_with_line};
+use super::super::testing::{NOTHING, value_with_line};
 use super::*;
 
 fn ask(text: &str, port: Option<u16>) -> String {
-    let told = told_with_line(read(&NOTHING, "/v.hcl", text, Query { key: "http_idle_timeout", port }));
-    told.replacen("? /v.hcl line ", "? ", 1)
+    let describe = value_with_line(read(&NOTHING, "/v.hcl", text, Query { key: "http_idle_timeout", port }));
+    describe.replacen("? /v.hcl line ", "? ", 1)
 }
 
 const DIFFER: &str = "? the listeners in /v.hcl have different values of http_idle_timeout";

@@ -1,10 +1,10 @@
 use proptest::prelude::*;
 use rstest::rstest;
 
-use super::super::testing::{Given, told_with_file};
+use super::super::testing::{TestFiles, value_with_file};
 use super::*;
 
-const FOLDER: Given<'_> = Given {
+const FOLDER: TestFiles<'_> = TestFiles {
     files: &[
         ("/c/other.conf", "\na.b.idle = 9 s\nb.idle = 8 s"),
         ("/c/loop.conf", "include \"loop.conf\""),
@@ -15,8 +15,8 @@ const FOLDER: Given<'_> = Given {
 };
 
 fn ask(text: &str) -> String {
-    let told = told_with_file(read(&FOLDER, "/c/app.conf", text, Query { key: "a.b.idle", port: None }));
-    told.replacen("? /c/app.conf line ", "? ", 1)
+    let describe = value_with_file(read(&FOLDER, "/c/app.conf", text, Query { key: "a.b.idle", port: None }));
+    describe.replacen("? /c/app.conf line ", "? ", 1)
 }
 
 const NOT_PLAIN: &str = "? 1: the value is not plain";

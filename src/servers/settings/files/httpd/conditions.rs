@@ -5,7 +5,7 @@
 use super::{
     Reader,
     hosts::Scope,
-    line::{Spot, words},
+    line::{Location, words},
 };
 
 /// Where a line stands.
@@ -25,7 +25,7 @@ pub(super) struct Context {
 
 impl Reader<'_> {
     /// The context within a section.
-    pub(super) fn section(&mut self, name: &str, rest: &str, around: &Context, at: &Spot<'_>) -> Context {
+    pub(super) fn section(&mut self, name: &str, rest: &str, around: &Context, at: &Location<'_>) -> Context {
         let mut context = around.clone();
         if context.skipped {
             return context;

@@ -41,21 +41,22 @@ impl Reader<'_> {
     /// server; and those of single addresses. For no port in particular: all.
     fn candidates(&self, port: Option<u16>) -> Vec<&Scope> {
         let Some(port) = port else { return self.scopes.iter().collect() };
-        let best = |scope: &Scope| match scope.addresses.iter().map(|address| fit(address, port)).min() {
-            Some(Fit::Port | Fit::AnyPort) if scope.doubtful => Fit::Perhaps,
-            best => best.unwrap_or(Fit::No),
+        let best = |scope: &Scope| match scope.addresses.iter().map(|address| port_match(address, port)).min()
+        {
+            Some(PortMatch::Port | PortMatch::AnyPort) if scope.doubtful => PortMatch::Unknown,
+            best => best.unwrap_or(PortMatch::No),
         };
-        let fits = |wanted: Fit| {
+        let fits = |wanted: PortMatch| {
             self.scopes.iter().skip(1).filter(move |scope| best(scope) == wanted).collect::<Vec<_>>()
         };
-        let mut candidates = fits(Fit::Port);
+        let mut candidates = fits(PortMatch::Port);
         if candidates.is_empty() {
-            candidates = fits(Fit::AnyPort);
+            candidates = fits(PortMatch::AnyPort);
         }
         if candidates.is_empty() {
             candidates.extend(self.scopes.first());
         }
-        candidates.extend(fits(Fit::Perhaps));
+        candidates.extend(fits(PortMatch::Unknown));
         candidates
     }
 
@@ -78,28 +79,28 @@ impl Reader<'_> {
 
 /// How well a virtual host fits a port, the best first.
 #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
-enum Fit {
+enum PortMatch {
     /// All addresses, and this port.
     Port,
     /// All addresses and all ports.
     AnyPort,
     /// One address, or one that is not plain.
-    Perhaps,
+    Unknown,
     No,
 }
 
 /// Whether an address of `<VirtualHost>` has a port.
-fn fit(address: &str, port: u16) -> Fit {
+fn port_match(address: &str, port: u16) -> PortMatch {
     let (host, number) = match address.rsplit_once(':') {
         Some((host, number)) if !number.ends_with(']') => (host, number),
         _ => (address, "*"),
     };
     let every_host = matches!(host, "*" | "0.0.0.0" | "[::]") || host.eq_ignore_ascii_case("_default_");
     match number.parse::<u16>() {
-        Ok(number) if number != port => Fit::No,
-        Ok(_) if every_host => Fit::Port,
-        Err(_) if every_host && number == "*" => Fit::AnyPort,
-        Ok(_) | Err(_) => Fit::Perhaps,
+        Ok(number) if number != port => PortMatch::No,
+        Ok(_) if every_host => PortMatch::Port,
+        Err(_) if every_host && number == "*" => PortMatch::AnyPort,
+        Ok(_) | Err(_) => PortMatch::Unknown,
     }
 }
 

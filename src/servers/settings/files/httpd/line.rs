@@ -3,12 +3,12 @@
 //! Cuts a line into words. What a directive means is left to `httpd`.
 
 /// A line of a file.
-pub(super) struct Spot<'s> {
+pub(super) struct Location<'s> {
     pub(super) path: &'s str,
     pub(super) line: usize,
 }
 
-impl Spot<'_> {
+impl Location<'_> {
     /// Why nobody can tell, with file and line.
     pub(super) fn says(&self, what: &str) -> String {
         format!("{} line {}: {what}", self.path, self.line)

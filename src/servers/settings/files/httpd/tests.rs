@@ -1,9 +1,9 @@
 use rstest::rstest;
 
-use super::super::testing::{Given, told};
+use super::super::testing::{TestFiles, describe};
 use super::*;
 
-const FOLDER: Given<'_> = Given {
+const FOLDER: TestFiles<'_> = TestFiles {
     files: &[
         ("/opt/conf/sites/site.conf", "<VirtualHost *:8443>\nKeepAliveTimeout 20\n</VirtualHost>"),
         ("/opt/conf/off.conf", "KeepAlive Off"),
@@ -14,7 +14,7 @@ const FOLDER: Given<'_> = Given {
 
 fn ask(text: &str, port: Option<u16>) -> String {
     let answer = read(&FOLDER, "/opt/conf/httpd.conf", text, Query { key: "KeepAliveTimeout", port });
-    told(answer, |Entry { value, path, line, text }| {
+    describe(answer, |Entry { value, path, line, text }| {
         format!("{value} at {}:{line}: {text}", path.rsplit('/').next().unwrap())
     })
 }

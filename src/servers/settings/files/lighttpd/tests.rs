@@ -1,9 +1,9 @@
 use rstest::rstest;
 
-use super::super::testing::{Given, told_with_file};
+use super::super::testing::{TestFiles, value_with_file};
 use super::*;
 
-const FOLDER: Given<'_> = Given {
+const FOLDER: TestFiles<'_> = TestFiles {
     files: &[("/etc/l/conf.d/a.conf", "\nserver.max-keep-alive-idle = 7")],
     variables: &[("KEEP", "9")],
     of_image: true,
@@ -11,7 +11,7 @@ const FOLDER: Given<'_> = Given {
 
 fn ask(text: &str) -> String {
     let query = Query { key: "server.max-keep-alive-idle", port: Some(80) };
-    told_with_file(read(&FOLDER, "/etc/l/l.conf", text, query))
+    value_with_file(read(&FOLDER, "/etc/l/l.conf", text, query))
 }
 
 #[rstest]

@@ -1,9 +1,9 @@
 use rstest::rstest;
 
-use super::super::testing::{Given, told_with_file};
+use super::super::testing::{TestFiles, value_with_file};
 use super::*;
 
-const FOLDER: Given<'_> = Given {
+const FOLDER: TestFiles<'_> = TestFiles {
     files: &[("/etc/nginx/conf.d/site.conf", "server { listen 8443; keepalive_timeout 20s; }")],
     variables: &[],
     of_image: true,
@@ -11,7 +11,7 @@ const FOLDER: Given<'_> = Given {
 
 fn ask(text: &str, port: Option<u16>) -> String {
     let query = Query { key: "keepalive_timeout", port };
-    told_with_file(read(&FOLDER, "/etc/nginx/nginx.conf", text, query))
+    value_with_file(read(&FOLDER, "/etc/nginx/nginx.conf", text, query))
 }
 
 #[rstest]

@@ -1,15 +1,16 @@
 use proptest::prelude::*;
 use rstest::rstest;
 
-use super::super::testing::{Given, NOTHING, told_with_line};
+use super::super::testing::{NOTHING, TestFiles, value_with_line};
 use super::*;
 
-const VARIABLES: Given<'_> = Given { variables: &[("SET", "7"), ("EMPTY", ""), ("SECRET", "?")], ..NOTHING };
+const VARIABLES: TestFiles<'_> =
+    TestFiles { variables: &[("SET", "7"), ("EMPTY", ""), ("SECRET", "?")], ..NOTHING };
 
 fn ask(text: &str) -> String {
     let query = Query { key: "keepalive", port: None };
-    let told = told_with_line(read(&VARIABLES, "/app/gunicorn.conf.py", text, query));
-    told.replacen("? /app/gunicorn.conf.py line ", "? ", 1)
+    let describe = value_with_line(read(&VARIABLES, "/app/gunicorn.conf.py", text, query));
+    describe.replacen("? /app/gunicorn.conf.py line ", "? ", 1)
 }
 
 const NOT_PLAIN: &str = "? 1: the value is not a plain number or string";

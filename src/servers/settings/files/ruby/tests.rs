@@ -1,15 +1,15 @@
 use proptest::prelude::*;
 use rstest::rstest;
 
-use super::super::testing::{Given, NOTHING, told_with_line};
+use super::super::testing::{NOTHING, TestFiles, value_with_line};
 use super::*;
 
-const VARIABLES: Given<'_> =
-    Given { variables: &[("SET", "7"), ("OCTAL", "010"), ("SECRET", "?")], ..NOTHING };
+const VARIABLES: TestFiles<'_> =
+    TestFiles { variables: &[("SET", "7"), ("OCTAL", "010"), ("SECRET", "?")], ..NOTHING };
 
 fn ask(text: &str) -> String {
     let query = Query { key: "persistent_timeout", port: None };
-    told_with_line(read(&VARIABLES, "/puma.rb", text, query)).replacen("? /puma.rb line ", "? ", 1)
+    value_with_line(read(&VARIABLES, "/puma.rb", text, query)).replacen("? /puma.rb line ", "? ", 1)
 }
 
 const RAILS: &str = "# Puma can load options. persistent_timeout 1

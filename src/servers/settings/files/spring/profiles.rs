@@ -15,11 +15,11 @@ pub(super) const ACTIVE: &str = "spring.profiles.active";
 
 /// Whether a document counts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Counts {
+pub(super) enum Applies {
     Yes,
     No,
     /// Nobody can tell.
-    Perhaps,
+    Unknown,
 }
 
 /// The profiles that documents without a condition activate; `None` where they leave that to the app's own files.
@@ -40,7 +40,7 @@ pub(super) fn activated(files: &dyn Files, documents: &[Document]) -> Result<Opt
             })
         });
         let expanded = expanded.collect::<Result<Vec<_>, _>>().map_err(|why| document.fault(leaf, &why))?;
-        let active: Vec<String> = expanded.iter().flat_map(|names| parted(names)).collect();
+        let active: Vec<String> = expanded.iter().flat_map(|names| split_names(names)).collect();
         return Ok(Some(active).filter(|active| !active.is_empty()));
     }
     Ok(None)
@@ -50,14 +50,14 @@ pub(super) fn activated(files: &dyn Files, documents: &[Document]) -> Result<Opt
 fn names(value: &Value) -> Option<Vec<String>> {
     match value {
         Value::Text(text) if text.contains('$') => Some(vec![text.clone()]),
-        Value::Text(text) => Some(parted(text)),
+        Value::Text(text) => Some(split_names(text)),
         Value::List(items) => items.clone(),
         Value::Null => Some(Vec::new()),
-        Value::Empty | Value::Odd(_) | Value::Twice => None,
+        Value::Empty | Value::Unsupported(_) | Value::Duplicate => None,
     }
 }
 
-pub(super) fn parted(names: &str) -> Vec<String> {
+pub(super) fn split_names(names: &str) -> Vec<String> {
     names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(ToOwned::to_owned).collect()
 }
 
@@ -68,22 +68,22 @@ pub(super) fn is_name(profile: &str) -> bool {
 
 impl Document {
     /// Whether the conditions in it hold.
-    pub(super) fn counts(&self, active: Option<&[String]>) -> Counts {
-        let mut all = Counts::Yes;
+    pub(super) fn applies(&self, active: Option<&[String]>) -> Applies {
+        let mut all = Applies::Yes;
         for leaf in self.leaves.iter().filter(|leaf| tree::is_condition(&leaf.name)) {
             let one = match relaxed(&leaf.name).as_str() {
                 "spring.config.activate.onprofile" => holds(&leaf.value, active),
                 // Old releases take it for a condition, new ones refuse it or pass over it.
                 "spring.profiles" => match holds(&leaf.value, active) {
-                    Counts::Yes => Counts::Yes,
-                    Counts::No | Counts::Perhaps => Counts::Perhaps,
+                    Applies::Yes => Applies::Yes,
+                    Applies::No | Applies::Unknown => Applies::Unknown,
                 },
-                _ => Counts::Perhaps,
+                _ => Applies::Unknown,
             };
             all = match (all, one) {
-                (Counts::No, _) | (_, Counts::No) => Counts::No,
-                (Counts::Perhaps, _) | (_, Counts::Perhaps) => Counts::Perhaps,
-                (Counts::Yes, Counts::Yes) => Counts::Yes,
+                (Applies::No, _) | (_, Applies::No) => Applies::No,
+                (Applies::Unknown, _) | (_, Applies::Unknown) => Applies::Unknown,
+                (Applies::Yes, Applies::Yes) => Applies::Yes,
             };
         }
         all
@@ -91,21 +91,21 @@ impl Document {
 }
 
 /// Whether one of the profiles of a condition is active.
-fn holds(condition: &Value, active: Option<&[String]>) -> Counts {
-    let (Some(names), Some(active)) = (names(condition), active) else { return Counts::Perhaps };
+fn holds(condition: &Value, active: Option<&[String]>) -> Applies {
+    let (Some(names), Some(active)) = (names(condition), active) else { return Applies::Unknown };
     if names.is_empty() {
-        return Counts::Yes;
+        return Applies::Yes;
     }
-    let mut any = Counts::No;
+    let mut any = Applies::No;
     for name in names {
         let (profile, wanted) = match name.strip_prefix('!') {
             Some(profile) => (profile.trim(), false),
             None => (name.as_str(), true),
         };
         if !is_name(profile) {
-            any = Counts::Perhaps;
+            any = Applies::Unknown;
         } else if active.iter().any(|active| active == profile) == wanted {
-            return Counts::Yes;
+            return Applies::Yes;
         }
     }
     any

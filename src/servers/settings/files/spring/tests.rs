@@ -2,20 +2,20 @@ use rstest::rstest;
 
 use super::super::{
     Entry,
-    testing::{Given, told},
+    testing::{TestFiles, describe},
 };
-use super::{profiles::parted, *};
+use super::{profiles::split_names, *};
 
 /// `profiles`: `?` where nobody can tell.
 fn ask(files: &[(&str, &str)], profiles: &str) -> String {
     let paths: Vec<_> = files.iter().map(|(name, text)| (format!("/config/{name}"), *text)).collect();
     let files: Vec<_> = paths.iter().map(|(path, text)| (path.as_str(), *text)).collect();
     let variables = &[("KEEP", "9s"), ("APP_IDLE", "9s"), ("SECRET", "?")];
-    let folder = Given { files: &files, variables, of_image: false };
-    let list: Vec<String> = parted(profiles);
+    let folder = TestFiles { files: &files, variables, of_image: false };
+    let list: Vec<String> = split_names(profiles);
     let profiles = Some(list.as_slice()).filter(|_| profiles != "?");
     let answer = read(&folder, "/config/", "application", profiles, "server.keep-alive");
-    told(answer, |Entry { value, text, path, line }| format!("{value} | {text} | {path}:{line}"))
+    describe(answer, |Entry { value, text, path, line }| format!("{value} | {text} | {path}:{line}"))
         .replace("/config/", "")
 }
 

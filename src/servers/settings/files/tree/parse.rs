@@ -127,7 +127,7 @@ impl Flat {
                 for entry in entries {
                     let below = self.name(name, &entry.key, entry.line)?;
                     if entry.earlier.is_some() {
-                        self.leaf(&below, entry.line, Value::Twice);
+                        self.leaf(&below, entry.line, Value::Duplicate);
                     }
                     self.yaml(&below, entry.line, &entry.value, depth + 1)?;
                 }
@@ -204,7 +204,7 @@ fn number(text: &str) -> Value {
     if some_digits(whole) && some_digits(fraction) && (whole == "0" || !whole.starts_with('0')) {
         Value::Text(text.to_owned())
     } else {
-        Value::Odd(text.to_owned())
+        Value::Unsupported(text.to_owned())
     }
 }
 
@@ -215,7 +215,7 @@ fn of_scalar(scalar: &yaml::Scalar) -> Value {
         yaml::Kind::Text => Value::Text(text.clone()),
         yaml::Kind::Bool(_) if matches!(text.as_str(), "true" | "false") => Value::Text(text.clone()),
         yaml::Kind::Number(_) => number(text),
-        yaml::Kind::Bool(_) | yaml::Kind::Infinite => Value::Odd(text.clone()),
+        yaml::Kind::Bool(_) | yaml::Kind::Infinite => Value::Unsupported(text.clone()),
     }
 }
 
@@ -234,9 +234,9 @@ fn of_toml(value: &DeValue<'_>) -> Value {
         DeValue::String(text) => Value::Text(text.to_string()),
         DeValue::Boolean(value) => Value::Text(value.to_string()),
         DeValue::Integer(value) if value.radix() == 10 => number(value.as_str()),
-        DeValue::Integer(value) => Value::Odd(value.to_string()),
+        DeValue::Integer(value) => Value::Unsupported(value.to_string()),
         DeValue::Float(value) => number(value.as_str()),
-        DeValue::Datetime(value) => Value::Odd(value.to_string()),
+        DeValue::Datetime(value) => Value::Unsupported(value.to_string()),
         DeValue::Array(items) => {
             let text = |item: &toml::Spanned<DeValue<'_>>| item.get_ref().as_str().map(ToOwned::to_owned);
             Value::List(items.iter().map(text).collect())

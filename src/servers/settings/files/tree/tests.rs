@@ -2,13 +2,13 @@ use std::fmt::Write;
 
 use rstest::rstest;
 
-use super::super::testing::{Given, NOTHING, told_with_text};
+use super::super::testing::{NOTHING, TestFiles, value_with_text};
 use super::*;
 
-const VARIABLES: Given<'_> = Given { variables: &[("KEEP", "9s")], ..NOTHING };
+const VARIABLES: TestFiles<'_> = TestFiles { variables: &[("KEEP", "9s")], ..NOTHING };
 
 fn ask(text: &str, style: Style, key: &str, placeholders: bool) -> String {
-    told_with_text(read(&VARIABLES, "f", text, Query { key, port: None }, style, placeholders))
+    value_with_text(read(&VARIABLES, "f", text, Query { key, port: None }, style, placeholders))
 }
 
 #[rstest]

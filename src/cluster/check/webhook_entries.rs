@@ -9,10 +9,10 @@ use super::Snapshot;
 use crate::admission::review::{Mode, UNPRIVILEGED, WebhookKind};
 
 /// How the names of our entries end.
-const OUR_ENTRIES: &str = ".linkerd-linger.io";
+const ENTRY_SUFFIX: &str = ".linkerd-linger.io";
 
 /// An entry of ours.
-pub(super) struct Entry<'a> {
+pub(super) struct WebhookEntry<'a> {
     pub(super) name: &'a str,
     pub(super) configuration: &'a str,
     pub(super) webhook: WebhookKind,
@@ -21,7 +21,7 @@ pub(super) struct Entry<'a> {
     pub(super) reinvoked: bool,
 }
 
-impl Entry<'_> {
+impl WebhookEntry<'_> {
     /// The mode that the path stands for: `/validate/enforce`, `/mutate/warn/unprivileged`.
     pub(super) fn mode(&self) -> Option<Mode> {
         let mode = self.path()?.nth(1)?;
@@ -54,15 +54,15 @@ impl Entry<'_> {
 
 /// Whether an entry of this name is ours.
 pub(super) fn is_ours(entry: &str) -> bool {
-    entry.ends_with(OUR_ENTRIES)
+    entry.ends_with(ENTRY_SUFFIX)
 }
 
 /// Our entries of both doors, as far as they could be read.
-pub(super) fn ours(snapshot: &Snapshot) -> Vec<Entry<'_>> {
+pub(super) fn own_entries(snapshot: &Snapshot) -> Vec<WebhookEntry<'_>> {
     let mut entries = Vec::new();
     for configuration in snapshot.mutating.iter().flatten() {
         for hook in configuration.webhooks.iter().flatten().filter(|hook| is_ours(&hook.name)) {
-            entries.push(Entry {
+            entries.push(WebhookEntry {
                 name: &hook.name,
                 configuration: configuration.metadata.name.as_deref().unwrap_or_default(),
                 webhook: WebhookKind::Mutating,
@@ -74,7 +74,7 @@ pub(super) fn ours(snapshot: &Snapshot) -> Vec<Entry<'_>> {
     }
     for configuration in snapshot.validating.iter().flatten() {
         for hook in configuration.webhooks.iter().flatten().filter(|hook| is_ours(&hook.name)) {
-            entries.push(Entry {
+            entries.push(WebhookEntry {
                 name: &hook.name,
                 configuration: configuration.metadata.name.as_deref().unwrap_or_default(),
                 webhook: WebhookKind::Validating,
@@ -88,7 +88,7 @@ pub(super) fn ours(snapshot: &Snapshot) -> Vec<Entry<'_>> {
 }
 
 /// Whether rules cover the creation of pods.
-pub(super) fn touch_pods(rules: Option<&[RuleWithOperations]>) -> bool {
+pub(super) fn match_pod_creation(rules: Option<&[RuleWithOperations]>) -> bool {
     let any = |list: Option<&Vec<String>>, words: &[&str]| {
         list.is_some_and(|list| list.iter().any(|item| words.contains(&item.as_str())))
     };

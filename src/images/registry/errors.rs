@@ -5,7 +5,7 @@ use std::{error::Error, io};
 use oci_client::errors::{OciDistributionError, OciErrorCode};
 use rustls::CertificateError;
 
-use super::{Fault, Silence};
+use super::{HostError, RequestError};
 
 /// The longest text of a registry that is shown.
 const MAX_LEN: usize = 200;
@@ -35,19 +35,22 @@ fn printable(text: &str) -> String {
 }
 
 /// The registry does not let us read the image.
-pub(super) fn denied(unusable: Option<&str>) -> Fault {
+pub(super) fn denied(unusable: Option<&str>) -> RequestError {
     let why = unusable.map_or_else(String::new, |why| format!("; {why}"));
-    Fault::image(format!("its registry denies access{why}"), "log in with `docker login`, or check the name")
+    RequestError::image(
+        format!("its registry denies access{why}"),
+        "log in with `docker login`, or check the name",
+    )
 }
 
 /// The registry does not have the image.
-pub(super) fn no_such_image() -> Fault {
-    Fault::image("its registry does not have it", "check the repository and the tag")
+pub(super) fn no_such_image() -> RequestError {
+    RequestError::image("its registry does not have it", "check the repository and the tag")
 }
 
 /// The registry answers with a status that no client can act on.
-pub(super) fn unexpected(status: u16) -> Fault {
-    Fault::image(format!("its registry answered with status {status}"), "try again later")
+pub(super) fn unexpected(status: u16) -> RequestError {
+    RequestError::image(format!("its registry answered with status {status}"), "try again later")
 }
 
 /// The error of TLS in an error; `source` does not show what an `io::Error` holds.
@@ -58,9 +61,9 @@ fn of_tls<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
 }
 
 /// A request to a registry that was not answered.
-pub(super) fn of_send(error: &reqwest::Error, host: &str) -> Fault {
+pub(super) fn of_send(error: &reqwest::Error, host: &str) -> RequestError {
     if let Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) = of_tls(error) {
-        return Fault::Silent(Silence {
+        return RequestError::Host(HostError {
             why: "its certificate is signed by an authority that this machine does not trust".to_owned(),
             help: format!(
                 "put the certificate of the authority into /etc/docker/certs.d/{host}/ca.crt or ~/.docker/certs.d/{host}/ca.crt, \
@@ -69,23 +72,23 @@ pub(super) fn of_send(error: &reqwest::Error, host: &str) -> Fault {
         });
     }
     if error.is_timeout() {
-        return Fault::silent(if error.is_connect() {
+        return RequestError::host_failure(if error.is_connect() {
             "no connection was made in time"
         } else {
             "it did not answer in time"
         });
     }
     if error.is_redirect() {
-        return Fault::image(
+        return RequestError::image(
             format!("its registry redirects wrongly: {}", cause(error)),
             "check the registry",
         );
     }
-    Fault::silent(cause(error))
+    RequestError::host_failure(cause(error))
 }
 
 /// An error of `oci-client`, asking this registry; `unusable` says why configured credentials cannot be used.
-pub(super) fn of_client(error: OciDistributionError, host: &str, unusable: Option<&str>) -> Fault {
+pub(super) fn of_client(error: OciDistributionError, host: &str, unusable: Option<&str>) -> RequestError {
     match error {
         OciDistributionError::RequestError(error) => match error.status() {
             Some(status) => of_status(status.as_u16(), unusable),
@@ -96,49 +99,50 @@ pub(super) fn of_client(error: OciDistributionError, host: &str, unusable: Optio
             let reason = printable(&reason);
             let why = unusable.map_or_else(String::new, |why| format!("; {why}"));
             let message = format!("its registry refuses the login: {reason}{why}");
-            Fault::image(message, "log in with `docker login`, or check the name")
+            RequestError::image(message, "log in with `docker login`, or check the name")
         }
         OciDistributionError::ServerError { code, .. } => of_status(code, unusable),
         OciDistributionError::RegistryError { envelope, .. } => match envelope.errors.first() {
             Some(first) => of_code(&first.code, &first.message, unusable),
-            None => {
-                Fault::image("its registry answered with an error that has no text", "check the registry")
-            }
+            None => RequestError::image(
+                "its registry answered with an error that has no text",
+                "check the registry",
+            ),
         },
         OciDistributionError::IoError(error) if error.kind() == std::io::ErrorKind::FileTooLarge => {
-            Fault::image(error.to_string(), "check the name of the image")
+            RequestError::image(error.to_string(), "check the name of the image")
         }
-        OciDistributionError::DigestError(_) => Fault::image(
+        OciDistributionError::DigestError(_) => RequestError::image(
             format!("its registry sent another content than the digest says: {}", cause(&error)),
             "check the registry or the mirror",
         ),
         other => {
             let message =
                 format!("its registry gave an answer that is not valid: {}", printable(&other.to_string()));
-            Fault::image(message, "check the registry")
+            RequestError::image(message, "check the registry")
         }
     }
 }
 
-fn of_status(status: u16, unusable: Option<&str>) -> Fault {
+fn of_status(status: u16, unusable: Option<&str>) -> RequestError {
     match status {
-        429 => Fault::Limited(None),
+        429 => RequestError::Limited(None),
         401 | 403 => denied(unusable),
         404 => no_such_image(),
         status => unexpected(status),
     }
 }
 
-fn of_code(code: &OciErrorCode, message: &str, unusable: Option<&str>) -> Fault {
+fn of_code(code: &OciErrorCode, message: &str, unusable: Option<&str>) -> RequestError {
     match code {
-        OciErrorCode::Toomanyrequests => Fault::Limited(None),
+        OciErrorCode::Toomanyrequests => RequestError::Limited(None),
         OciErrorCode::Unauthorized | OciErrorCode::Denied => denied(unusable),
         OciErrorCode::ManifestUnknown
         | OciErrorCode::ManifestBlobUnknown
         | OciErrorCode::NameUnknown
         | OciErrorCode::BlobUnknown
         | OciErrorCode::NotFound => no_such_image(),
-        _ => Fault::image(
+        _ => RequestError::image(
             format!("its registry answered with an error: {}", printable(message)),
             "check the registry",
         ),
