@@ -438,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_to_be_injected_says_what_its_proxy_will_be_told() {
+    fn annotations_configure_the_expected_proxy() {
         let mesh = of(&serde_json::json!({"metadata": {"annotations": {
             "linkerd.io/inject": "enabled",
             "config.linkerd.io/skip-inbound-ports": "8081,9000-9002",
@@ -482,7 +482,7 @@ mod tests {
     )]
     #[case::validator("linkerd-network-validator", "cr.l5d.io/linkerd/proxy:x", None, "2.13+", true)]
     #[case::noop("noop", "gcr.io/google_containers/pause:3.2", None, "2.12", true)]
-    fn lines_are_told_by_shape(
+    fn release_lines_follow_from_containers(
         #[case] name: &str,
         #[case] image: &str,
         #[case] command: Option<&str>,

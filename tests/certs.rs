@@ -168,7 +168,7 @@ fn pods_can_start_before_there_is_a_configuration() {
 #[case::leaf_at_two_thirds(61, &["await propagation", "leaf"])]
 #[case::authority_at_two_thirds(244, &["authority", "mutating", "validating", "await propagation", "leaf"])]
 #[case::authority_expired(366, &["authority and leaf", "mutating", "validating"])]
-fn what_is_due_after_days(#[case] after: i64, #[case] expected: &[&str]) {
+fn certificates_are_renewed_on_schedule(#[case] after: i64, #[case] expected: &[&str]) {
     let mut world = World::installed();
     world.now += days(after);
     assert!(world.run(20));

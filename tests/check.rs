@@ -281,7 +281,7 @@ fn pods_are_created_for_show_only() {
 }
 
 #[test]
-fn who_may_not_create_pods_learns_what_was_not_proved() {
+fn missing_permission_to_create_pods_is_reported() {
     let mut answers = opted_in();
     let message = "pods is forbidden: User \"jane\" cannot create resource \"pods\" in API group \"\" in the namespace \"shop\"";
     let denied = (403, json!({"kind": "Status", "code": 403, "message": message}));

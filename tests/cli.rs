@@ -135,7 +135,7 @@ fn lint_points_at_the_lines() {
 }
 
 #[test]
-fn what_can_be_read_is_reported_all_the_same() {
+fn readable_inputs_are_reported_despite_errors() {
     let text = format!(
         "{BAD}---\nkind: Pod\nmetadata: {{{{ .Values.meta }}}}\n---\napiVersion: v1\nkind: Pod\nspec: 3\n"
     );

@@ -669,7 +669,7 @@ fn an_archive_is_read_and_its_gaps_are_noted() {
 
 #[rstest]
 #[case::no_archive(&["--images=none.tar"], "none.tar: cannot read it: No such file or directory (os error 2)")]
-fn what_is_no_archive_is_an_error(#[case] flags: &[&str], #[case] error: &str) {
+fn invalid_archives_are_errors(#[case] flags: &[&str], #[case] error: &str) {
     let explained = Explained::run(flags, &["cart:3"]);
     assert_eq!((explained.errors(), explained.code()), (vec![error.to_owned()], Some(2)));
 }

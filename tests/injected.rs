@@ -46,7 +46,7 @@ fn files(directory: &str, extensions: &[&str]) -> Vec<PathBuf> {
 }
 
 #[test]
-fn what_linkerd_injects_is_read_by_line() {
+fn injected_pods_of_each_release_line_are_read() {
     let policy = Policy::default();
     let (mut table, mut objects) = (String::new(), 0);
     for path in goldens() {
@@ -306,7 +306,7 @@ const NAMESPACES: [Option<Unprivileged>; 3] =
     [None, Some(Unprivileged::PodSecurity), Some(Unprivileged::Label)];
 
 #[test]
-fn what_is_said_of_a_workload_is_said_of_its_pod() {
+fn a_workload_gets_the_same_findings_as_its_pod() {
     let pairs = pairs();
     let policies = POLICIES.map(|text| Policy::parse(text).unwrap());
     let policies = with_and_without_image(&policies);

@@ -260,7 +260,7 @@ fn imports_of_siblings_and_parts_are_seen() {
 #[case::clock("judgement::verdict", "let today = jiff::Timestamp::now();")]
 #[case::clock_in_braces("judgement::close_wait", "use std::time::{Duration, Instant};")]
 #[case::asynchronous("admission::review", "use tokio::time::sleep;")]
-fn what_is_out_of_order_is_found(#[case] module: &str, #[case] text: &str) {
+fn forbidden_imports_are_found(#[case] module: &str, #[case] text: &str) {
     assert_eq!(folders().faults(module, text).len(), 1);
 }
 
@@ -272,6 +272,6 @@ fn what_is_out_of_order_is_found(#[case] module: &str, #[case] text: &str) {
 #[case::tests("workload::pod", "#[cfg(test)]\nmod tests {\n    use std::fs;\n}")]
 #[case::date("judgement::policy", "use jiff::civil::Date;")]
 #[case::clock("base::clock", "use jiff::Timestamp;")]
-fn what_is_in_order_is_not(#[case] module: &str, #[case] text: &str) {
+fn allowed_imports_are_accepted(#[case] module: &str, #[case] text: &str) {
     assert_eq!(folders().faults(module, text), [""; 0]);
 }

@@ -154,7 +154,7 @@ fn last_line(output: &Output) -> &str {
 }
 
 #[test]
-fn what_is_no_object_is_skipped_and_counted() {
+fn documents_without_an_object_are_skipped_and_counted() {
     let directory = repository();
     fs::remove_file(directory.path().join("base/cart.yaml")).unwrap();
     write(directory.path(), &[("base/config.yaml", "apiVersion: v1\nkind: ConfigMap\n")]);
@@ -173,7 +173,7 @@ note: templates that were not linted: ./charts/cart/templates/web.yaml
 }
 
 #[test]
-fn what_is_not_rendered_is_linted_as_it_is() {
+fn unrendered_files_are_linted_as_they_are() {
     let output = run(repository().path(), &["lint", "--no-render", "."]);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert!(
@@ -252,7 +252,7 @@ fn a_mistake_in_an_object_is_told_with_its_place(#[case] text: &str, #[case] exp
     "1 template file"
 )]
 #[case::patch_that_no_kustomization_names(PATCHES[1], "1 patch file")]
-fn what_another_program_completes_is_not_linted(#[case] text: &str, #[case] expected: &str) {
+fn templates_and_patches_are_not_linted(#[case] text: &str, #[case] expected: &str) {
     let directory = directory(&[("web.yaml", text), ("map.yaml", "apiVersion: v1\nkind: ConfigMap\n")]);
     let output = run(directory.path(), &["lint", "."]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));

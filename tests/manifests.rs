@@ -168,7 +168,7 @@ fn every_object_is_of_its_type() {
 }
 
 #[test]
-fn what_is_outside_our_namespace_is_uninstalled() {
+fn cluster_scoped_objects_are_uninstalled() {
     let key = |object: &Value| (object["kind"].clone().to_string(), object["metadata"]["name"].to_string());
     let removed: BTreeSet<_> = cluster_scoped().iter().map(key).collect();
     let mut seen = BTreeSet::new();

@@ -126,7 +126,7 @@ async fn measure(url: &str, flags: &[&str]) -> (Option<i32>, Value, String) {
 #[case::closes_each(Server::ClosesEach, "closes-each-response", None, "answers-and-closes")]
 #[case::never(Server::NeverCloses, "still-open", None, "answers-and-stays-open")]
 #[tokio::test]
-async fn what_a_server_does(
+async fn each_server_behaviour_is_measured(
     #[case] server: Server,
     #[case] kind: &str,
     #[case] seconds: Option<f64>,
@@ -165,7 +165,7 @@ async fn connections_that_end_differently_are_a_window_or_no_answer() {
 #[case::closes_at_once(Server::ClosesAtOnce, "the server closed the connection without a response")]
 #[case::not_http(Server::NotHttp, "the port does not answer in HTTP/1.1: ")]
 #[tokio::test]
-async fn what_cannot_be_measured_is_a_sentence(#[case] server: Server, #[case] error: &str) {
+async fn measurement_errors_are_sentences(#[case] server: Server, #[case] error: &str) {
     let address = start(server).await;
     let (code, report, _) = measure(&format!("http://{address}/"), &[]).await;
     assert_eq!((code, report["kind"].as_str()), (Some(2), Some("error")), "{report}");

@@ -59,7 +59,7 @@ fn here() -> Option<String> {
 }
 
 #[tokio::test]
-async fn it_is_set_for_its_own_namespace_only() {
+async fn the_timeout_is_set_in_its_own_namespace_only() {
     if !can_run(&["unshare", "sh", "cat"]).await {
         return;
     }
@@ -76,7 +76,7 @@ async fn it_is_set_for_its_own_namespace_only() {
 }
 
 #[tokio::test]
-async fn what_is_larger_than_any_kernel_takes_is_refused_by_the_flag() {
+async fn the_flag_refuses_values_above_the_kernel_limit() {
     for seconds in ["0", "-1", "60s", "2147484", "0x10", ""] {
         let command = Command::new(BINARY).args(["set-close-wait", "--", seconds]).output();
         let output = within("it ended", command).await.unwrap();

@@ -254,7 +254,7 @@ proptest! {
     }
 
     #[test]
-    fn nobody_else_is_made_privileged(pod in pods(), wish in wishes()) {
+    fn no_other_container_becomes_privileged(pod in pods(), wish in wishes()) {
         let policy = policy(wish);
         let Some((found, patched)) = patched(&pod, &policy) else { return Ok(()) };
         if let Some(after) = container(&patched, INIT_CONTAINER)

@@ -67,7 +67,7 @@ fn its_examples_are_what_the_program_prints() {
 const SHOWN: [&str; 3] = ["kubectl_rejected_pod", "kubectl_rejected_deployment", "kubectl_replica_failure"];
 
 #[test]
-fn what_kubectl_shows_is_what_the_api_server_said() {
+fn kubectl_shows_the_messages_of_the_api_server() {
     let readme = fs::read_to_string(README).unwrap();
     for name in SHOWN {
         let path = format!("{}/tests/snapshots/cluster__{name}.snap", env!("CARGO_MANIFEST_DIR"));

@@ -206,7 +206,7 @@ async fn with_an_image_every_pod_gets_its_timeout() {
 }
 
 #[tokio::test]
-async fn where_the_namespace_refuses_privilege_there_is_a_warning_and_none_is_given() {
+async fn unprivileged_namespaces_get_a_warning_and_no_patch() {
     let hook = Hook::with_image("closeWait: {cni: true}\n");
     let expected = "linkerd-linger: the namespace allows no privileged container to set the close-wait timeout: the \
                     kernel's 60s stay";
@@ -305,7 +305,7 @@ async fn every_patch_applies_helps_and_is_not_made_twice() {
     "no request with a uid"
 )]
 #[tokio::test]
-async fn what_is_no_review_falls_under_the_failure_policy(#[case] body: &'static str, #[case] reason: &str) {
+async fn invalid_reviews_are_errors(#[case] body: &'static str, #[case] reason: &str) {
     let (status, body) = Hook::with("").post("/mutate/enforce", body).await;
     let body = String::from_utf8(body).unwrap();
     assert_eq!(status, StatusCode::BAD_REQUEST);
@@ -325,7 +325,7 @@ fn cart() -> Value {
 #[case::no_object("/request/object", Value::Null)]
 #[case::mirror_pod("/request/object/metadata/annotations", json!({"kubernetes.io/config.mirror": "x"}))]
 #[tokio::test]
-async fn what_is_not_ours_is_admitted_without_a_word(#[case] pointer: &str, #[case] value: Value) {
+async fn other_objects_are_admitted_without_warnings(#[case] pointer: &str, #[case] value: Value) {
     let mut review = cart();
     let (parent, key) = pointer.rsplit_once('/').unwrap();
     review.pointer_mut(parent).unwrap()[key] = value;

@@ -206,7 +206,7 @@ async fn a_renewal_waits_until_api_servers_know() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_others_wrote_stays() {
+async fn changes_by_others_are_kept() {
     let cluster = Cluster::applied();
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "data": {"note": "aGk="},
         "metadata": {"name": "linkerd-linger-tls", "labels": {"linkerd.io/extension": "linger"},

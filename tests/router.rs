@@ -136,7 +136,7 @@ async fn there_are_no_other_paths_and_methods() {
 }
 
 #[tokio::test]
-async fn what_is_no_review_is_not_answered_as_one() {
+async fn invalid_reviews_get_an_http_error() {
     for body in ["", "not json", "[]", "{}", "\u{feff}{}"] {
         let answered = post(review::review, "/validate/enforce", body).await;
         assert_eq!(answered.status, StatusCode::BAD_REQUEST, "{body}");
@@ -146,7 +146,7 @@ async fn what_is_no_review_is_not_answered_as_one() {
 }
 
 #[tokio::test]
-async fn what_a_client_sent_is_not_sent_back_at_length() {
+async fn client_input_is_truncated_in_errors() {
     let body = format!(r#"{{"apiVersion":"{}","kind":"AdmissionReview"}}"#, "x".repeat(1_000_000));
     let answered = post(review::review, "/validate/enforce", body).await;
     assert_eq!(answered.status, StatusCode::BAD_REQUEST);

@@ -59,7 +59,7 @@ fn manifests() -> Vec<PathBuf> {
 }
 
 #[test]
-fn what_explain_and_lint_print_is_valid() {
+fn output_of_explain_and_lint_is_valid() {
     let schema = Name::Report.schema().to_value();
     let files = manifests();
     let files: Vec<_> = files.iter().map(|path| path.to_str().unwrap()).collect();

@@ -106,7 +106,7 @@ async fn each_half_closed_connection_of_both_families_is_found_on_its_side_and_n
 }
 
 #[tokio::test]
-async fn it_agrees_with_ss() {
+async fn the_report_agrees_with_ss() {
     let made = HalfClosed::at("127.0.0.1:0", 50);
     let port = made.server().port();
     let filter = format!("sport = :{port}");
@@ -253,7 +253,7 @@ async fn entries_of_conntrack_are_read_with_their_remaining_time() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_looked_at_is_named() {
+async fn unreadable_namespaces_are_reported() {
     for (args, told) in [
         (["--pid", "2147483646"], "error: cannot look at process 2147483646: No such file or directory"),
         (["--netns", "/nowhere"], "error: cannot look at /nowhere: No such file or directory"),

@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn ready_is_only_who_serves_and_answers() {
+    async fn readyz_succeeds_only_while_the_webhook_port_answers() {
         let nobody = SocketAddr::from(([127, 0, 0, 1], 0));
         for (port, answers) in [(webhook_port().await, true), (nobody, false)] {
             let self_check = SelfCheck::new(port).unwrap();

@@ -25,7 +25,7 @@ mod tests {
     struct TestError(&'static str, #[source] Option<Box<Self>>);
 
     #[test]
-    fn each_cause_is_said_once() {
+    fn each_cause_is_printed_once() {
         let cause = |text, cause: TestError| TestError(text, Some(Box::new(cause)));
         let error =
             cause("cannot read a: no such file", cause("no such file", TestError("disk on fire", None)));

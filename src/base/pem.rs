@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_printed_is_read_back() {
+    fn printed_certificates_are_parsed_again() {
         let all = [vec![7; 1], vec![8; 48], vec![9; 500]].map(CertificateDer::from);
         let text = certificates(&all);
         let read: Vec<_> = CertificateDer::pem_slice_iter(text.as_bytes()).map(Result::unwrap).collect();

@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_written_and_read_back() {
+    fn the_timeout_is_written_and_read_back() {
         let file = file("60\n");
         assert_eq!(set(file.path(), 3600).unwrap(), "60");
         assert_eq!(fs::read_to_string(file.path()).unwrap(), "3600\n");
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_back_must_be_what_was_written() {
+    fn a_different_value_after_the_write_is_an_error() {
         let file = file("60 and more\n");
         let error = set(file.path(), 3600).unwrap_err().to_string();
         assert!(error.starts_with("wrote 3600 to ") && error.contains("and read back \"3600"), "{error}");
@@ -139,7 +139,7 @@ mod tests {
     #[case(ErrorKind::NotFound, "modprobe nf_conntrack")]
     #[case(ErrorKind::InvalidInput, "2147483")]
     #[case(ErrorKind::Unsupported, "nf_conntrack")]
-    fn each_error_has_a_way_out(#[case] kind: ErrorKind, #[case] words: &str) {
+    fn each_error_has_a_help_text(#[case] kind: ErrorKind, #[case] words: &str) {
         assert!(help_for(&kind.into()).contains(words));
     }
 }

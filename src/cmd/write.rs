@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_is_named_and_leaves_nothing() {
+    fn a_failed_write_names_the_file_and_leaves_no_temporary_file() {
         let directory = tempfile::tempdir().unwrap();
         let error = atomically(&directory.path().join("none/a.yaml"), "x").unwrap_err();
         assert!(format!("{error:#}").contains("none/a.yaml: No such file"), "{error:#}");

@@ -267,7 +267,7 @@ mod tests {
         json!({"identitytoken": "t"}),
         "an identity token without a user name is stored; log in with a user name and a password"
     )]
-    fn what_cannot_be_used_is_named(#[case] entry: serde_json::Value, #[case] message: &str) {
+    fn unusable_credentials_are_reported(#[case] entry: serde_json::Value, #[case] message: &str) {
         let config = json!({"auths": {"example.com": entry}});
         assert_eq!(stored(&config, "example.com"), StoredCredential::Unusable(message.to_owned()));
     }

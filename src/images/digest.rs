@@ -36,7 +36,7 @@ mod tests {
     #[case::short("sha256:e3b0")]
     #[case::upper_case("sha256:E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855")]
     #[case::path("sha256:../../../../../../../../../../../../../../../../../../../etc/passwd")]
-    fn what_is_no_digest_has_no_digits(#[case] digest: &str) {
+    fn invalid_digests_have_no_hex(#[case] digest: &str) {
         assert_eq!(hex(digest), None);
     }
 }

@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read_back() {
+    fn names_round_trip() {
         for rule in RuleId::ALL {
             assert_eq!(rule.as_str().parse(), Ok(rule));
         }

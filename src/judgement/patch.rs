@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_api_server_would_refuse_is_not_sent() {
+    fn invalid_patches_are_not_sent() {
         let ours = json!({
             "name": "linger-close-wait", "image": "x", "args": ["set-close-wait", "60"],
             "securityContext": {"privileged": true, "runAsUser": 0},

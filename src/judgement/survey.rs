@@ -317,7 +317,7 @@ mod tests {
     #[case::address_of_version_6(r#"[{"name": "Host", "value": "[::1]:80"}]"#, None)]
     #[case::another_header(r#"[{"name": "Accept", "value": "web"}, {}]"#, None)]
     #[case::null("null", None)]
-    fn a_probe_asks_by_the_name_of_its_host_header(#[case] headers: &str, #[case] expected: Option<&str>) {
+    fn the_host_header_of_a_probe_is_its_authority(#[case] headers: &str, #[case] expected: Option<&str>) {
         let json = format!(
             r#"{{"apiVersion": "v1", "kind": "Pod", "spec": {{"containers": [{{"name": "web",
                 "livenessProbe": {{"httpGet": {{"port": 80, "httpHeaders": {headers}}}}}}}]}}}}"#

@@ -113,7 +113,7 @@ mod tests {
     #[case::three(&[2, 4, 8], false, &[(2, 1), (4, 2), (8, 3)])]
     #[case::one_connection_for_all(&[10, 5], true, &[(5, 1)])]
     #[case::none(&[], false, &[])]
-    fn gaps_are_played(#[case] periods: &[u64], #[case] shared: bool, #[case] expected: &[(u64, usize)]) {
+    fn gaps_are_simulated(#[case] periods: &[u64], #[case] shared: bool, #[case] expected: &[(u64, usize)]) {
         let periods: Vec<_> = periods.iter().map(|seconds| Duration::from_secs(*seconds)).collect();
         let expected: BTreeSet<_> = expected
             .iter()
@@ -123,14 +123,14 @@ mod tests {
     }
 
     #[test]
-    fn too_many_probes_are_not_played() {
+    fn too_many_probes_are_not_simulated() {
         let periods = [Duration::from_secs(1); MAX_PROBES + 1];
         assert_eq!(gaps(&periods[..MAX_PROBES], false, &mut Budget::default()).len(), MAX_PROBES);
         assert_eq!(gaps(&periods, false, &mut Budget::default()).len(), 0);
     }
 
     #[test]
-    fn one_budget_ends_the_play_of_all_ports() {
+    fn one_budget_limits_all_ports() {
         let (mut budget, periods) = (Budget::default(), [86_399, 9_973, 1].map(Duration::from_secs));
         let played = (0..1_000).take_while(|_| !gaps(&periods, false, &mut budget).is_empty()).count();
         assert!((10..100).contains(&played), "{played}");

@@ -258,7 +258,7 @@ mod tests {
         "version \"test-inject-proxy-version\" is not one of Linkerd's"
     )]
     #[case::none("", "the pod spec does not show the proxy's version")]
-    fn an_untold_version_is_assumed_to_be_of_today(#[case] version: &str, #[case] why: &str) {
+    fn an_unknown_version_is_assumed_to_be_current(#[case] version: &str, #[case] why: &str) {
         let expected = format!("default since 2.11.5 and 2.12.1, assumed: {why}");
         assert_eq!(pool(&[], version), (3_000, expected));
     }
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_can_read_is_said() {
+    fn an_unreadable_source_is_reported() {
         let env = [(POOL_IDLE_TIMEOUT, Ok("1s")), (POOL_IDLE_TIMEOUT, Err("it comes from ConfigMap pool"))];
         let pool = inputs(&env, None, "stable-2.14.10", None);
         let said = (pool.timeout.as_secs(), pool.from.to_string());

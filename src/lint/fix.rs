@@ -296,7 +296,7 @@ mod tests {
     #[case::anchor("kind: Pod\nq: &q {p: 10}\nr: *q\n", FixError::OtherMeaning)]
     #[case::octal("kind: Pod\nq: {p: 012}\n", FixError::NotFound)]
     #[case::comment_before_the_value("kind: Pod\nq:\n  p: # 10\n    0x0A\n", FixError::NotFound)]
-    fn what_cannot_be_changed_safely_is_left_alone(#[case] text: &str, #[case] expected: FixError) {
+    fn unsafe_changes_are_not_made(#[case] text: &str, #[case] expected: FixError) {
         let changed = apply("a.yaml", text, 1, &[change("/q/p", 11.into(), Some(("10", "11")))]);
         assert_eq!(changed, Err(expected));
     }

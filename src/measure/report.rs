@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_uncertain_is_a_window() {
+    fn an_uncertain_measurement_is_a_window() {
         let mut it = measured(&[after(6_010)], None);
         it.uncertain = Duration::from_secs(1);
         let window = Behaviour::ClosesAfter {

@@ -44,7 +44,7 @@ mod tests {
     };
 
     #[test]
-    fn an_age_is_that_since_the_first_report() {
+    fn the_age_counts_from_the_first_report() {
         let mut ages = Ages::default();
         let start = Instant::now();
         let mut age_after = |seconds: u64, port: u16| {

@@ -348,7 +348,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn one_entry_is_told_in_the_singular() {
+    fn one_entry_is_printed_in_the_singular() {
         let mut it = namespace(Vec::new(), Some(60));
         (it.conntrack_close_wait, it.first_forgotten_in_seconds) = (Some(1), Some(9));
         let text = table(&Report { namespaces: vec![it], errors: Vec::new() });

@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_cannot_be_seen_is_told_by_its_user() {
+    fn a_hidden_process_is_named_by_its_user() {
         let app = socket(State::CloseWait, Side::App, "10.0.0.1:80", "10.0.0.2:1000", None);
         let proxy = socket(State::CloseWait, Side::Proxy, "10.0.0.1:81", "10.0.0.2:1000", None);
         let verdicts_of = verdicts_of(vec![app, proxy], 60);
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_half_closed_is_nothing_to_say() {
+    fn no_half_closed_connection_gives_no_verdict() {
         assert!(verdicts_of(Vec::new(), 60).is_empty());
     }
 }

@@ -270,14 +270,14 @@ mod tests {
         "it has more than 16 periods"
     )]
     #[case::unknown_key("linkerd-linger.io/idle", "10s", "no such annotation")]
-    fn mistakes_are_told(#[case] key: &'static str, #[case] value: &'static str, #[case] message: &str) {
+    fn mistakes_are_reported(#[case] key: &'static str, #[case] value: &'static str, #[case] message: &str) {
         let mistakes = read(key, value).mistakes;
         assert_eq!(mistakes.len(), 1);
         assert!(mistakes[0].message.starts_with(message), "{mistakes:?}");
     }
 
     #[test]
-    fn a_period_said_twice_is_one() {
+    fn duplicate_periods_are_merged() {
         let read = read(TRAFFIC_PERIOD, "10s,1m,10s, 60s");
         assert_eq!(read.traffic_periods, [10, 60].map(Duration::from_secs));
     }

@@ -430,7 +430,7 @@ mod tests {
     #[case::of_the_image("KEEP", false)]
     #[case::of_a_service("WEB_PORT", false)]
     #[case::of_the_runtime("HOSTNAME", false)]
-    fn what_the_image_does_not_set_is_unset(#[case] name: &str, #[case] is_unset: bool) {
+    fn variables_missing_from_the_image_are_unset(#[case] name: &str, #[case] is_unset: bool) {
         assert_eq!(read_with_image(&json!({"image": "cart:3"})).is_unset(name), is_unset);
         assert!(!read_with_image(&json!({"image": "other:1"})).is_unset(name));
     }

@@ -175,7 +175,7 @@ mod tests {
     #[case::no_json(b"not JSON".to_vec(), "the image config is not valid")]
     #[case::other_type(br#"{"config": {"Cmd": "nginx"}}"#.to_vec(), "the image config is not valid")]
     #[case::too_long(vec![b' '; MAX_LEN + 1], "the image config has 1048577 bytes; at most 1048576 are read")]
-    fn what_is_no_config_is_refused(#[case] json: Vec<u8>, #[case] message: &str) {
+    fn invalid_configs_are_refused(#[case] json: Vec<u8>, #[case] message: &str) {
         assert_eq!(ImageConfig::parse(&json).unwrap_err().to_string(), message);
     }
 

@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_gives_up_its_pod() {
+    fn every_kind_contains_a_pod() {
         for kind in Kind::ALL {
             let json = wrap(kind);
             let object = Object::read(&json).unwrap().unwrap();
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn other_kinds_are_not_read_whatever_they_hold() {
+    fn other_kinds_are_not_read() {
         let json = r#"{"apiVersion":"example.com/v1","kind":"Deployment","spec":{"containers":3}}"#;
         assert!(Object::read(json).unwrap().is_none());
     }

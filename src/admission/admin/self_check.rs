@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_port_that_only_accepts_is_not_ready() {
+    async fn a_port_without_tls_is_not_ready() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let self_check = SelfCheck::new(listener.local_addr().unwrap()).unwrap();
         let check = tokio::spawn(async move {
@@ -166,14 +166,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_port_that_is_silent_is_not_ready_after_the_deadline() {
+    async fn a_silent_port_is_not_ready_after_the_deadline() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let self_check = SelfCheck::new(listener.local_addr().unwrap()).unwrap();
         assert_eq!(self_check.check().await, Err("no TLS after 2s".to_owned()));
     }
 
     #[test]
-    fn what_listens_everywhere_is_reached_on_loopback() {
+    fn unspecified_addresses_are_reached_on_loopback() {
         for (listens, expected) in [
             ("0.0.0.0:1", &["127.0.0.1"][..]),
             ("[::]:1", &["::1", "127.0.0.1"]),

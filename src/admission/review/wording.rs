@@ -148,14 +148,14 @@ mod tests {
     }
 
     #[test]
-    fn a_denial_tells_every_reason_with_its_way_out() {
+    fn a_denial_lists_every_reason_with_its_help() {
         let findings = [finding("one"), finding("two")];
         let text = denial(findings.iter());
         assert_eq!(text, "linkerd-linger: one (note). To fix: help. two (note). To fix: help.");
     }
 
     #[test]
-    fn a_long_denial_gives_up_its_notes_first() {
+    fn a_long_denial_omits_notes_first() {
         let findings: Vec<_> = (0..12).map(|index| finding(&format!("{index} {}", "x".repeat(50)))).collect();
         let text = denial(findings.iter());
         assert!(text.chars().count() <= DENIAL_CHARS && !text.contains("note"));
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_denial_cannot_hold_is_counted_and_no_reason_is_cut() {
+    fn a_denial_counts_omitted_reasons_and_truncates_none() {
         let findings: Vec<_> = (0..20).map(|index| finding(&format!("{index} {}", "x".repeat(90)))).collect();
         let text = denial(findings.iter());
         assert!(text.chars().count() <= DENIAL_CHARS && !text.contains("note"));

@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_held_has_its_end() {
+    async fn memory_for_bodies_is_limited() {
         let bodies = Bodies::default();
         let mut permit = Vec::new();
         for _ in 0..BUDGET / MAX_BODY_BYTES {
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_does_not_come_holds_nothing() {
+    async fn a_pending_body_reserves_no_memory() {
         let bodies = Arc::new(Bodies::default());
         let mut silent = tokio::task::JoinSet::new();
         for _ in 0..1000 {

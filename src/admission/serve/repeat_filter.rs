@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn repeats_are_withheld_for_a_minute_and_then_counted() {
+    fn repeats_are_suppressed_for_a_minute_and_then_counted() {
         let (mut repeat_filter, start) = (RepeatFilter::default(), Instant::now());
         assert_eq!(repeat_filter.log_decision("web", start), LogDecision::Log { suppressed: 0 });
         assert_eq!(repeat_filter.log_decision("web", start + Duration::from_secs(1)), LogDecision::Suppress);

@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_come_before_the_client_gives_up() {
+    fn answers_are_sent_before_the_client_timeout() {
         let longest = Duration::from_secs(10);
         for (query, expected) in [
             (Some("timeout=5s"), 4_000),

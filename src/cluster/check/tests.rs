@@ -350,7 +350,7 @@ fn ours(snapshot: &mut Snapshot) -> &mut MutatingWebhookConfiguration {
     ),
     CheckId::ModeLabels, "warning", "the webhook configurations do not know it: apply the manifests again"
 )]
-fn what_is_wrong_is_told(
+fn each_problem_is_reported(
     #[case] change: Change,
     #[case] id: CheckId,
     #[case] kind: &str,
@@ -380,7 +380,7 @@ fn missing_permissions_are_named_and_the_rest_is_checked() {
 }
 
 #[test]
-fn what_fails_for_other_reasons_is_an_error() {
+fn other_failures_are_errors() {
     let mut snapshot = healthy();
     snapshot.server = Err(ReadError::Failed { what: "get it".into(), why: "no answer".into() });
     assert_outcome(&outcome_of(&snapshot, CheckId::Server), "error", "cannot get it: no answer");

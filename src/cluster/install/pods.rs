@@ -223,7 +223,7 @@ mod tests {
     #[case::bad_value("a=b c", ReadError::Value("b c".to_owned()))]
     #[case::two_slashes("a/b/c", ReadError::Key("a/b/c".to_owned()))]
     #[case::no_prefix("/b", ReadError::Key("/b".to_owned()))]
-    fn what_no_taint_has_is_refused(#[case] text: &str, #[case] expected: ReadError) {
+    fn invalid_tolerations_are_refused(#[case] text: &str, #[case] expected: ReadError) {
         assert_eq!(Toleration::read(text), Err(expected));
     }
 

@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_thing_is_comes_first() {
+    fn api_version_and_kind_come_first() {
         let object = json!({
             "spec": {"ports": [{"port": 443, "name": "https"}]},
             "data": {"text": "a: 1\nb: 2\n"},

@@ -177,7 +177,7 @@ fn two_fields_do_the_work(#[case] context: Value, #[case] lacks: Option<&str>) {
 #[case::by_the_container(json!({"privileged": true}), json!({"runAsUser": 0}), true)]
 #[case::the_container_wins(json!({"privileged": true, "runAsUser": 65534}), json!({"runAsUser": 0}), false)]
 #[case::not_root(json!({"privileged": true, "runAsUser": 0}), json!({"runAsNonRoot": true}), false)]
-fn what_the_container_does_not_say_the_pod_does(
+fn the_security_context_of_the_pod_is_inherited(
     #[case] own: Value,
     #[case] of_pod: Value,
     #[case] works: bool,
@@ -259,7 +259,7 @@ fn without_an_image_there_is_only_a_warning(
 #[case::cni_allowed(pod(&[validator()]), "cni: true", "close-wait-unsupported")]
 #[case::cni(pod(&[validator()]), "", "")]
 #[case::what_is_there_stays(pod(&[ours("3600"), combined(&[])]), "", "")]
-fn where_privilege_is_refused_none_is_given(
+fn no_privileges_are_added_in_unprivileged_namespaces(
     #[case] pod: Value,
     #[case] close_wait: &str,
     #[case] rule: &str,
@@ -338,7 +338,7 @@ fn a_pod_without_init_containers_gets_the_list() {
 }
 
 #[test]
-fn what_is_ours_with_other_content_is_replaced_as_a_whole() {
+fn a_changed_init_container_is_replaced_as_a_whole() {
     let powerless = with(ours("60"), "/securityContext", Value::Null);
     let extended = with(powerless, "/env", json!([{"name": "LD_PRELOAD", "value": "/evil.so"}]));
     let after = after(&pod(&[extended, combined(&[])]), &policy("", true));
@@ -347,7 +347,7 @@ fn what_is_ours_with_other_content_is_replaced_as_a_whole() {
 }
 
 #[test]
-fn what_came_too_late_is_moved_to_the_front() {
+fn a_late_init_container_is_moved_to_the_front() {
     let before = pod(&[json!({"name": "migrate", "image": "web:1"}), combined(&FLAG_3600), ours("3600")]);
     let after = after(&before, &policy("", true));
     assert_eq!(names(&after), ["linger-close-wait", "migrate", "linkerd-init", "linkerd-proxy"]);

@@ -81,7 +81,7 @@ fn a_fact_about_another_image_is_likely() {
 }
 
 #[test]
-fn what_the_spec_sets_comes_before_a_fact() {
+fn settings_in_the_spec_override_facts() {
     let idle = known("Deployment", |spec| {
         spec["containers"][0]["command"] =
             json!(["gunicorn", "--keep-alive", "7", "--threads", "2", "-b", ":8080", "a:b"]);

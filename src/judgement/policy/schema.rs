@@ -148,7 +148,7 @@ mod tests {
     use super::{super::raw, *};
 
     #[test]
-    fn it_has_the_fields_that_the_reader_has() {
+    fn the_schema_has_the_fields_of_the_parser() {
         let schema = schema().to_value();
         let fields = |at: &str| -> BTreeSet<String> {
             schema.pointer(at).unwrap().as_object().unwrap().keys().cloned().collect()

@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_read_back() {
+    fn names_round_trip() {
         for format in Format::ALL {
             assert_eq!(Format::find(format.as_str()), Some(format));
         }

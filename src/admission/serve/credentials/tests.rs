@@ -58,7 +58,7 @@ fn a_swap_between_two_reads_is_noticed() {
 }
 
 #[test]
-fn what_is_no_pem_is_refused_without_its_content() {
+fn invalid_pem_is_refused_without_its_content() {
     let good = pair();
     let cases = [
         (

@@ -147,7 +147,7 @@ fn only_what_others_refuse_is_sent_again() {
 }
 
 #[test]
-fn where_our_label_says_never_no_patch_is_expected() {
+fn no_patch_is_expected_in_namespaces_with_privileged_never() {
     let labels = json!({"linkerd-linger.io/mode": "enforce", "linkerd-linger.io/privileged": "never"});
     let mut snapshot = healthy();
     snapshot.namespaces.as_mut().unwrap().truncate(2);
@@ -169,7 +169,7 @@ fn a_bad_pod_that_passes_is_an_error() {
 }
 
 #[test]
-fn where_only_warnings_are_due_one_must_come() {
+fn a_warning_is_required_in_warn_mode() {
     let mut snapshot = healthy();
     snapshot.namespaces.as_mut().unwrap().remove(2);
     let dry_run = dry_run(&snapshot, 1);
@@ -206,7 +206,7 @@ fn without_a_place_nothing_is_tried(#[case] change: Change, #[case] part: &str) 
 }
 
 #[test]
-fn what_the_policy_does_not_ask_for_is_not_expected() {
+fn only_actions_of_the_policy_are_expected() {
     let mut snapshot = healthy();
     let policy = "closeWait: {timeout: off}\nrules: {probe-matches-idle-timeout: warn}\n";
     snapshot.policy = Ok(Some(policy.to_owned()));

@@ -27,7 +27,7 @@ fn an_empty_cluster_is_ready() {
 }
 
 #[test]
-fn what_may_not_be_created_is_named() {
+fn missing_create_permissions_are_listed() {
     let access = [(PERMISSIONS[3], Ok(false))];
     let results = checks(&healthy(), &access);
     let told = &results.last().unwrap().outcome;
