@@ -1,8 +1,8 @@
 //! linkerd-linger prevents the failures that two connection timeouts cause behind Linkerd.
 //!
-//! Every door asks one question of a pod: does its server close idle connections at a moment its clients do not
-//! expect, and does its network namespace forget a silent half-closed connection too early? Each arrow is one
-//! function; nothing flows back.
+//! Every entry point asks the same question about a pod: does its server close idle connections at a moment that its
+//! clients do not expect, and does its network namespace forget a silent half-closed connection too early? Each arrow
+//! is one function. Data flows in one direction.
 //!
 //! ```text
 //! bytes --review::review----> Request  -.
@@ -51,8 +51,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A folder imports from itself and from the folders above it. Up to *judgement*, and in `lint` and `admission::review`,
-//! nothing reaches for I/O, a clock or async. A test holds them to it.
+//! A module imports only from itself and from the modules above it. The modules up to *judgement*, `lint` and
+//! `admission::review` use no I/O, no clock and no async code. `tests/layering.rs` enforces this.
 
 pub mod base;
 

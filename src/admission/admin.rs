@@ -1,6 +1,6 @@
-//! The plain port: `/livez`, `/readyz` and `/metrics`.
+//! The plain HTTP port: `/livez`, `/readyz` and `/metrics`.
 //!
-//! Nothing here changes anything, and nothing here is secret.
+//! These endpoints change nothing and return no secrets.
 
 mod self_check;
 
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::self_check::SelfCheck;
 use crate::admission::metrics::Metrics;
 
-/// The media type of OpenMetrics text, by its specification 1.0.0.
+/// The media type of OpenMetrics text, as specified by OpenMetrics 1.0.0.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Whether the webhook port should get traffic.
@@ -30,22 +30,22 @@ pub struct Readiness {
     stopping: CancellationToken,
 }
 
-/// The life of the server.
+/// The state of the server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Phase {
-    /// Not everything is loaded and bound.
+    /// The server is still loading files and binding ports.
     Starting,
-    /// Everything is.
+    /// The server answers requests.
     Serving,
-    /// It still answers, and wants no new clients.
+    /// The server answers open requests, but is not ready for new clients.
     Stopping,
 }
 
 impl Phase {
-    /// Every phase, in their order.
+    /// Every phase, in order.
     pub const ALL: [Self; 3] = [Self::Starting, Self::Serving, Self::Stopping];
 
-    /// What `/readyz` says.
+    /// The response body of `/readyz`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Starting => "starting: the webhook port does not answer yet",
@@ -56,17 +56,17 @@ impl Phase {
 }
 
 impl Readiness {
-    /// Not ready, until [`Self::serve`] and not after `stopping` is cancelled.
+    /// Creates a state that is not ready until [`Self::serve`] is called, nor after `stopping` is cancelled.
     pub fn new(stopping: CancellationToken) -> Self {
         Self { serving: AtomicBool::new(false), stopping }
     }
 
-    /// Says that everything is loaded and bound.
+    /// Marks everything as loaded and bound.
     pub fn serve(&self) {
         self.serving.store(true, Ordering::Release);
     }
 
-    /// Where we are.
+    /// Returns the current phase.
     pub fn phase(&self) -> Phase {
         match (self.stopping.is_cancelled(), self.serving.load(Ordering::Acquire)) {
             (true, _) => Phase::Stopping,
@@ -76,7 +76,8 @@ impl Readiness {
     }
 }
 
-/// The routes of the plain port. `self_check` calls the webhook port, `connections` counts its open connections.
+/// Builds the routes of the plain port. `self_check` connects to the webhook port; `connections` returns the number of
+/// its open connections.
 pub fn router(
     readiness: Arc<Readiness>,
     self_check: Arc<SelfCheck>,
@@ -147,7 +148,7 @@ mod tests {
         assert_eq!(readiness.phase(), Phase::Stopping);
     }
 
-    /// A port that sets up TLS for whoever comes.
+    /// Starts a server that completes the TLS handshake with any client.
     async fn webhook_port() -> SocketAddr {
         let (_, leaf) =
             issue::leaf_and_authority(&["localhost"], SignedDuration::from_hours(1), Timestamp::now())

@@ -1,9 +1,9 @@
-//! The certificates of an installation: what is there -> the next step.
+//! The certificates of an installation: computes the next step from the current state.
 //!
-//! Pure. Making keys is left to [`issue`], doing the steps to [`rotate`].
+//! Pure functions. [`issue`] creates keys and certificates, [`rotate`] runs the steps.
 //!
-//! API servers and pods see a change some time after it was written, each at another moment. So at every moment each
-//! bundle that some API server still has must trust each certificate that some pod still serves:
+//! API servers and pods see a change some time after it was written, and not at the same moment. Therefore every bundle
+//! that an API server may still use must trust every certificate that a pod may still serve:
 //!
 //! ```text
 //! Secret         old CA, old leaf | new CA, old leaf                              | new CA, new leaf
@@ -22,65 +22,66 @@ use jiff::{SignedDuration, Timestamp};
 pub use self::material::{CHAIN, Certificate, Leaf, Stored, verify};
 use crate::{admission::review::WebhookKind, base::names};
 
-/// How long an authority is valid.
+/// How long a CA certificate is valid.
 pub const AUTHORITY_LIFETIME: SignedDuration = SignedDuration::from_hours(365 * 24);
-/// How long a serving certificate is valid. It is renewed after 60 days, and an authority is replaced while it has 121
-/// left, so a leaf never outlives the authority that issued it.
+/// How long a serving certificate is valid. It is renewed after 60 days. A CA is replaced when 121 days are left, so a
+/// leaf never outlives its issuer.
 pub const LEAF_LIFETIME: SignedDuration = SignedDuration::from_hours(90 * 24);
-/// By how much every certificate is dated back, for API servers whose clocks are behind ours.
+/// How far `notBefore` lies in the past, for API servers whose clocks are slow.
 pub const BACKDATING: SignedDuration = SignedDuration::from_hours(1);
-/// From reading a bundle back to relying on it: API servers learn of it from a watch, within seconds.
+/// How long to wait until every API server has seen a new CA bundle. They watch webhook configurations and get changes
+/// within seconds.
 pub const PROPAGATION: Duration = Duration::from_secs(30);
 
-/// What a webhook configuration trusts.
+/// The CA bundles of a webhook configuration.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Published {
-    /// The bundle of each of its webhooks.
+    /// The bundle of each webhook in the configuration.
     pub bundles: Vec<Vec<Certificate>>,
 }
 
-/// What is in the cluster at one moment.
+/// The state of the cluster at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
-    /// The Secret, if there is one.
+    /// The Secret, if it exists.
     pub stored: Option<Stored>,
-    /// The configurations in the order of [`WebhookKind::ALL`], if they are there.
+    /// The configurations that exist, in the order of [`WebhookKind::ALL`].
     pub published: [Option<Published>; 2],
 }
 
-/// Since when the configurations have been seen to trust the authority that issues.
+/// The time since which all configurations trust the issuing CA.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Trust {
     authority: Certificate,
     since: Timestamp,
 }
 
-/// What to do next.
+/// The next step.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Step {
-    /// Make an authority and put it before those in the Secret.
+    /// Create a CA and put it before those in the Secret.
     RenewAuthority {
-        /// Make a serving certificate in the same breath: nobody trusts the one that there may be.
+        /// Also create a serving certificate, because no API server trusts the current one.
         with_leaf: bool,
     },
-    /// Make a serving certificate.
+    /// Create a serving certificate.
     RenewLeaf,
-    /// Write a bundle into a configuration.
+    /// Write a CA bundle into a webhook configuration.
     Publish {
-        /// Into which.
+        /// The configuration.
         configuration: WebhookKind,
-        /// What to trust.
+        /// The CA certificates to trust.
         bundle: Vec<Certificate>,
     },
-    /// Wait until somebody has made a configuration.
+    /// Wait until a configuration exists.
     AwaitConfiguration(WebhookKind),
-    /// Wait until every API server knows the bundle.
+    /// Wait until every API server has seen the bundle.
     AwaitPropagation(Duration),
-    /// Nothing, for now.
+    /// Nothing to do for now.
     Done,
 }
 
-/// Decides the next step. Doing it and asking again leads to [`Step::Done`], from wherever one starts.
+/// Computes the next step. Running the steps repeatedly ends at [`Step::Done`] from any state.
 pub fn next(observed: &Observed, trust: Option<&Trust>, propagation: Duration, now: Timestamp) -> Step {
     let Some(stored) = observed.stored.as_ref().filter(|stored| stored.can_issue(now)) else {
         return Step::RenewAuthority { with_leaf: observed.trusted(now).is_empty() };
@@ -96,7 +97,7 @@ pub fn next(observed: &Observed, trust: Option<&Trust>, propagation: Duration, n
             Some(_) => {}
         }
     }
-    // A configuration that is not there trusts nothing, so the other one's certificate is renewed without it.
+    // A missing configuration trusts nothing, so it does not delay renewal.
     let no_configuration = observed.published.iter().all(Option::is_none);
     if no_configuration || stored.leaf_is_good(&names::SERVICE_NAMES, now) {
         return missing.map_or(Step::Done, Step::AwaitConfiguration);
@@ -108,7 +109,7 @@ pub fn next(observed: &Observed, trust: Option<&Trust>, propagation: Duration, n
     }
 }
 
-/// Remembers, from one look to the next, since when the authority that issues is trusted.
+/// Tracks since when all configurations trust the issuing CA.
 pub fn track_trust(before: Option<Trust>, observed: &Observed, now: Timestamp) -> Option<Trust> {
     let authority = observed.stored.as_ref().and_then(Stored::issuing)?;
     if !observed.published.iter().flatten().all(|published| published.trusts(authority)) {
@@ -120,11 +121,11 @@ pub fn track_trust(before: Option<Trust>, observed: &Observed, now: Timestamp) -
     }
 }
 
-/// Makes what a step puts into the Secret.
+/// Computes the new content of the Secret for a step.
 ///
 /// # Errors
 ///
-/// When the step writes no Secret, or a key cannot be made or used.
+/// Returns an error if the step does not write the Secret, or a key cannot be created or used.
 pub fn renew(stored: Option<&Stored>, step: &Step, now: Timestamp) -> Result<Stored, issue::IssueError> {
     let mut renew = stored.cloned().unwrap_or_default();
     let with_leaf = match step {
@@ -138,7 +139,7 @@ pub fn renew(stored: Option<&Stored>, step: &Step, now: Timestamp) -> Result<Sto
     if with_leaf {
         let issuer = issue::issuer(&renew)?;
         renew.leaf = Some(issue::leaf(&issuer, &names::SERVICE_NAMES, LEAF_LIFETIME, now)?);
-        // Otherwise it would be renewed for ever, by an authority that somebody put there.
+        // Without this check, a CA that cannot issue for these names would cause endless renewals.
         if !renew.leaf_is_good(&names::SERVICE_NAMES, now) {
             return Err(issue::IssueError::UnfitAuthority);
         }
@@ -147,7 +148,7 @@ pub fn renew(stored: Option<&Stored>, step: &Step, now: Timestamp) -> Result<Sto
 }
 
 impl Published {
-    /// Whether each of its webhooks trusts these and no others.
+    /// Reports whether each webhook trusts exactly these certificates.
     fn has_exactly(&self, desired_bundle: &[Certificate]) -> bool {
         let same = |bundle: &Vec<Certificate>| {
             desired_bundle.iter().all(|one| bundle.contains(one))
@@ -162,15 +163,15 @@ impl Published {
 }
 
 impl Observed {
-    /// The authorities that some API server may trust now.
+    /// The valid CA certificates that API servers may trust now.
     fn trusted(&self, now: Timestamp) -> Vec<&Certificate> {
         let published =
             self.published.iter().flatten().flat_map(|published| published.bundles.iter().flatten());
         published.filter(|authority| authority.is_valid(now)).collect()
     }
 
-    /// What to trust: the authorities of the Secret, and those that are trusted already, for a pod may still serve a
-    /// certificate by one of them. The expired ones are of no use to anybody.
+    /// The bundle to publish: the CAs of the Secret and those that are already trusted, since a pod may still serve a
+    /// certificate of an older CA. Expired CAs are left out.
     fn desired_bundle(&self, now: Timestamp) -> Vec<Certificate> {
         let stored = self.stored.iter().flat_map(|stored| &stored.authorities);
         let mut desired_bundle: Vec<Certificate> = Vec::new();
@@ -183,7 +184,7 @@ impl Observed {
     }
 }
 
-/// Zero when the clock went back.
+/// Returns zero if the clock went backwards.
 fn elapsed_since(since: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(now.duration_since(since)).unwrap_or_default()
 }

@@ -1,7 +1,7 @@
-//! Every metric: its name, help text and labels, registered once.
+//! Every metric: its name, help text and labels. Each is registered once.
 //!
-//! Turns what the edges count into OpenMetrics text. Label values come from `as_str` of closed sets and every series
-//! is there from the start, so the number of series never changes.
+//! Label values come from the `as_str` of closed enums, and every series exists from the start, so the number of series
+//! never changes.
 
 use std::time::Duration;
 
@@ -16,29 +16,29 @@ use crate::{
     judgement::finding::{Action, RuleId},
 };
 
-/// A metric as scrapers and documents know it.
+/// A metric, as scrapers and the documentation see it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Metric {
-    /// Its name on the wire.
+    /// The exposed name.
     pub name: &'static str,
-    /// What it tells, without a full stop.
+    /// The help text, without a full stop.
     pub help: &'static str,
-    /// How it behaves.
+    /// The kind of metric.
     pub kind: MetricKind,
-    /// The names of its labels.
+    /// The label names.
     pub labels: &'static [&'static str],
 }
 
-/// The kinds of metric that we have.
+/// The kinds of metric.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum MetricKind {
-    /// Only grows; its name ends in `_total`.
+    /// Only increases; the name ends in `_total`.
     Counter,
-    /// Goes up and down.
+    /// Increases and decreases.
     Gauge,
-    /// Observations by bucket.
+    /// Counts observations by bucket.
     Histogram,
-    /// Facts about this process as labels of a constant 1; its name ends in `_info`.
+    /// Labels of a constant 1; the name ends in `_info`.
     Info,
 }
 
@@ -46,7 +46,7 @@ impl MetricKind {
     /// Every kind.
     pub const ALL: [Self; 4] = [Self::Counter, Self::Gauge, Self::Histogram, Self::Info];
 
-    /// Its name in the exposition format.
+    /// The name in the exposition format.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Counter => "counter",
@@ -56,7 +56,7 @@ impl MetricKind {
         }
     }
 
-    /// What the exposition format adds to the registered name.
+    /// The suffix that the exposition format adds to the registered name.
     const fn suffix(self) -> &'static str {
         match self {
             Self::Counter => "_total",
@@ -162,18 +162,18 @@ pub const METRICS: &[Metric] = &[
     BUILD,
 ];
 
-/// Upper bounds in seconds. A review takes some 100 µs; 10 s is the API server's default `timeoutSeconds`.
+/// Upper bounds in seconds. A review takes about 100 µs; 10 s is the API server's default `timeoutSeconds`.
 const BUCKETS: [f64; 17] = [
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0,
 ];
 
-/// How a reload of a file went.
+/// The result of reloading a file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Reload {
     /// The new content is in use.
     Ok,
-    /// The last good content stays in use.
+    /// The last valid content stays in use.
     Failed,
 }
 
@@ -181,7 +181,7 @@ impl Reload {
     /// Every result.
     pub const ALL: [Self; 2] = [Self::Ok, Self::Failed];
 
-    /// Its name as a label.
+    /// The label value.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -190,26 +190,26 @@ impl Reload {
     }
 }
 
-/// Why a request got no review.
+/// Why a request was not reviewed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Refusal {
     /// No webhook has this path.
     Path,
-    /// It is none that a review comes by.
+    /// The method is not POST.
     Method,
-    /// The body is not declared as JSON.
+    /// The content type is not JSON.
     MediaType,
     /// The body is longer than any review.
     TooLarge,
     /// The body did not arrive in time.
     TooSlow,
-    /// There was no room for the body in time.
+    /// The memory for request bodies was exhausted.
     Overloaded,
-    /// The connection broke before the body was complete.
+    /// The connection was closed before the body was complete.
     Interrupted,
     /// The body is not an AdmissionReview.
     InvalidReview,
-    /// We failed, and even the answer for that failed.
+    /// The review failed, and so did the response for that case.
     Failed,
 }
 
@@ -227,7 +227,7 @@ impl Refusal {
         Self::Failed,
     ];
 
-    /// Its name as a label.
+    /// The label value.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Path => "path",
@@ -246,7 +246,7 @@ impl Refusal {
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 type Counters<const N: usize> = Family<Labels<N>, Counter>;
 
-/// The metrics of one server.
+/// The metrics of a server.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -265,7 +265,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers every metric, each series at 0.
+    /// Registers every metric, with each series at 0.
     pub fn new() -> Self {
         let mut registry = Registry::default();
         let it = &mut registry;
@@ -301,7 +301,7 @@ impl Metrics {
         metrics
     }
 
-    /// Makes each series, so that a rate over the first event is seen and dashboards are never empty.
+    /// Creates each series, so that `rate` sees the first event and dashboards are never empty.
     fn start_series(&self) {
         for webhook in WebhookKind::ALL {
             for mode in Mode::ALL {
@@ -327,7 +327,7 @@ impl Metrics {
         self.facts_valid.set(1);
     }
 
-    /// Counts an answered review, with its findings and the time it took.
+    /// Counts a review, with its findings and its duration.
     pub fn reviewed(&self, webhook: WebhookKind, mode: Mode, record: &Record, took: Duration) {
         self.reviews.get_or_create(&review_labels(webhook, mode, record.outcome)).inc();
         for (rule, action) in record.findings.iter().filter(|(_, action)| *action != Action::Ignore) {
@@ -336,48 +336,48 @@ impl Metrics {
         self.review_duration.observe(took.as_secs_f64());
     }
 
-    /// Counts a request that got no review.
+    /// Counts a request that was not reviewed.
     pub fn refused(&self, reason: Refusal) {
         self.refused.get_or_create(&[(REFUSED.labels[0], reason.as_str())]).inc();
     }
 
-    /// Counts a connection that ended before TLS was set up.
+    /// Counts a connection that ended during the TLS handshake.
     pub fn handshake_failed(&self) {
         self.handshakes_failed.inc();
     }
 
-    /// Says how many connections of the webhook port are open.
+    /// Sets the number of open connections of the webhook port.
     pub fn connections(&self, open: usize) {
         self.connections.set(i64::try_from(open).unwrap_or(i64::MAX));
     }
 
-    /// Says when the certificate in use ends, in seconds since 1970.
+    /// Sets the expiry of the certificate in use, in seconds since 1970.
     pub fn certificate_ends(&self, not_after: i64) {
         self.certificate_not_after.set(not_after);
     }
 
-    /// Counts a change of the certificate files.
+    /// Counts a reload of the certificate files.
     pub fn certificate_reloaded(&self, result: Reload) {
         self.certificate_reloads.get_or_create(&reload_labels(result)).inc();
     }
 
-    /// Counts a change of the policy file, and says whether the file is what is in use.
+    /// Counts a reload of the policy file, and sets whether the file is in use.
     pub fn policy_reloaded(&self, result: Reload) {
         self.policy_reloads.get_or_create(&reload_labels(result)).inc();
         self.policy_valid.set(i64::from(result == Reload::Ok));
     }
 
-    /// Counts a change of the facts file, and says whether the file is what is in use.
+    /// Counts a reload of the facts file, and sets whether the file is in use.
     pub fn facts_reloaded(&self, result: Reload) {
         self.facts_reloads.get_or_create(&reload_labels(result)).inc();
         self.facts_valid.set(i64::from(result == Reload::Ok));
     }
 
-    /// Every metric as OpenMetrics text.
+    /// Encodes every metric as OpenMetrics text.
     ///
     /// # Errors
     ///
-    /// None that we know of: writing to a string does not fail.
+    /// Writing to a string does not fail.
     pub fn encode(&self) -> Result<String, std::fmt::Error> {
         let mut out = String::new();
         text::encode(&mut out, &self.registry)?;
@@ -396,7 +396,7 @@ fn add<M: Clone + Registrable>(registry: &mut Registry, metric: &Metric, value: 
     value
 }
 
-/// The name to register, to which the encoder appends the suffix of its kind.
+/// The name to register. The encoder appends the suffix of the kind.
 fn wire_root(metric: &Metric) -> &'static str {
     metric.name.strip_suffix(metric.kind.suffix()).unwrap_or(metric.name)
 }
@@ -410,7 +410,7 @@ fn finding_labels(rule: RuleId, action: Action) -> Labels<2> {
     [(FINDINGS.labels[0], rule.as_str()), (FINDINGS.labels[1], action.as_str())]
 }
 
-/// The same for both kinds of file.
+/// The labels of both reload metrics.
 fn reload_labels(result: Reload) -> Labels<1> {
     [("result", result.as_str())]
 }

@@ -1,4 +1,4 @@
-//! A policy file, or a facts file -> what it says, or every mistake in it with its line.
+//! Reads policy and facts files. Reports every mistake with its line.
 
 use std::{
     fs, io,
@@ -10,25 +10,25 @@ use crate::judgement::{
     policy::{Policy, PolicyError},
 };
 
-/// Why a policy file, or a facts file, cannot be used.
+/// Why a policy file or a facts file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyFileError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("cannot read {}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The I/O error.
         source: io::Error,
     },
-    /// It holds mistakes: all of them, one a line.
+    /// The file has mistakes; all are listed, one a line.
     #[error("cannot use the {what} {}:{}", path.display(), list(path, mistakes))]
     Mistakes {
         /// `policy` or `facts`.
         what: &'static str,
         /// The file.
         path: PathBuf,
-        /// Each mistake with its line.
+        /// The mistakes, with their lines.
         mistakes: Vec<PolicyError>,
     },
 }

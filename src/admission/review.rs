@@ -1,6 +1,7 @@
-//! AdmissionReviews: the bytes that the API server sends, and the bytes that it gets.
+//! Admission reviews: parses the request body and renders the response body.
 //!
-//! Turns a request into an object for the judgement, and a verdict into an answer, as the door and its mode allow.
+//! Turns a request into an object to judge, and a verdict into a response. What the response does depends on the
+//! webhook and its mode.
 
 mod answer;
 mod endpoint;
@@ -29,20 +30,20 @@ use crate::{
     },
 };
 
-/// The webhook that was called.
+/// The kind of webhook that was called.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum WebhookKind {
-    /// The mutating one, which sees pods on creation.
+    /// The mutating webhook; it sees pods on creation.
     Mutating,
-    /// The validating one, which sees final pods, and workloads.
+    /// The validating webhook; it sees final pods, and workloads.
     Validating,
 }
 
 impl WebhookKind {
-    /// Both doors.
+    /// Both kinds.
     pub const ALL: [Self; 2] = [Self::Mutating, Self::Validating];
 
-    /// The word for it in paths and metrics.
+    /// The name in paths and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Mutating => "mutate",
@@ -50,7 +51,7 @@ impl WebhookKind {
         }
     }
 
-    /// The kind of the object that tells the API server of it.
+    /// The kind of the object that configures the webhook.
     pub const fn configuration(self) -> &'static str {
         match self {
             Self::Mutating => "MutatingWebhookConfiguration",
@@ -59,14 +60,14 @@ impl WebhookKind {
     }
 }
 
-/// How much follows from a verdict; the API server chooses it by the path.
+/// What the webhook does with a verdict. The API server selects the mode by the path.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Mode {
-    /// All of it.
+    /// Patches and rejects pods.
     Enforce,
-    /// Pods are patched, and what would be refused is admitted with a warning.
+    /// Patches pods, and warns where it would reject.
     Warn,
-    /// Nothing that a user sees.
+    /// Changes nothing that a user sees.
     Audit,
 }
 
@@ -74,7 +75,7 @@ impl Mode {
     /// Every mode, the strictest first.
     pub const ALL: [Self; 3] = [Self::Enforce, Self::Warn, Self::Audit];
 
-    /// The word for it in paths and metrics.
+    /// The name in paths and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Enforce => "enforce",
@@ -84,28 +85,28 @@ impl Mode {
     }
 }
 
-/// What became of a review.
+/// The outcome of a review.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Outcome {
-    /// Nothing was found.
+    /// Admitted without findings.
     Admitted,
     /// Admitted with warnings.
     Warned,
     /// Admitted with a patch.
     Patched,
-    /// Refused.
+    /// Rejected.
     Rejected,
-    /// The mode kept it from being warned of.
+    /// Would have got a warning in another mode.
     WouldWarn,
-    /// The mode kept it from being patched.
+    /// Would have been patched in another mode.
     WouldPatch,
-    /// The mode kept it from being refused.
+    /// Would have been rejected in another mode.
     WouldReject,
-    /// Not a kind, operation or change that we judge.
+    /// The kind, operation or change is not one that the webhook judges.
     Ignored,
-    /// Admitted, since its fields have other types than the API gives them.
+    /// Admitted, because a field has another type than in the Kubernetes API.
     Unreadable,
-    /// Admitted, since we failed.
+    /// Admitted, because the review failed.
     Failed,
 }
 
@@ -124,7 +125,7 @@ impl Outcome {
         Self::Failed,
     ];
 
-    /// The word for it in metrics, logs and audit annotations.
+    /// The name in metrics, logs and audit annotations.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Admitted => "admitted",
@@ -141,41 +142,40 @@ impl Outcome {
     }
 }
 
-/// An answered review.
+/// A completed review.
 #[derive(Clone, Debug)]
 pub struct Reviewed {
-    /// The AdmissionReview to send back, as JSON.
+    /// The AdmissionReview response, as JSON.
     pub body: Vec<u8>,
-    /// What to log and count.
+    /// The values for the log and the metrics.
     pub record: Record,
 }
 
-/// What the log and the metrics say of a review.
+/// The values of a review for the log and the metrics.
 #[derive(Clone, Debug)]
 pub struct Record {
     /// `request.uid`.
     pub uid: String,
-    /// The kind, if it is one that holds a pod.
+    /// The kind, if it contains a pod template or is a pod.
     pub kind: Option<Kind>,
     /// `request.namespace`.
     pub namespace: String,
-    /// The object's name, as far as it has one yet.
+    /// The name of the object, if it already has one.
     pub name: String,
     /// `request.operation`.
     pub operation: String,
     /// `request.dryRun`.
     pub dry_run: bool,
-    /// What became of it.
+    /// The outcome.
     pub outcome: Outcome,
-    /// The findings, and what follows from each by the policy, whatever the mode is.
+    /// The findings with their actions by the policy, independent of the mode.
     pub findings: Vec<(RuleId, Action)>,
 }
 
-/// Bytes that are no AdmissionReview: the API server is told so, and applies its failure policy.
+/// The body is not an AdmissionReview. The API server gets an HTTP error and applies the failure policy.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidReview {
-    /// Not JSON, or not of the shape of an AdmissionReview. What serde says could quote an object, so only its place is
-    /// told.
+    /// Not JSON, or not an AdmissionReview. serde's message could quote the object, so only the position is reported.
     #[error("the body is no AdmissionReview: unreadable at line {} column {}", .0.line(), .0.column())]
     Json(serde_json::Error),
     /// Another kind or version.
@@ -186,12 +186,12 @@ pub enum InvalidReview {
         /// `kind`.
         kind: String,
     },
-    /// No request, or one without a uid.
+    /// The request is missing, or has no uid.
     #[error("the AdmissionReview has no request with a uid")]
     NoRequest,
 }
 
-/// An AdmissionReview whose objects are read as `T`.
+/// An AdmissionReview whose objects are deserialized as `T`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", bound(deserialize = "'de: 'a, T: Deserialize<'de>"))]
 struct Envelope<'a, T> {
@@ -269,23 +269,23 @@ impl<T> Request<'_, T> {
         }
     }
 
-    /// Admits without a word.
+    /// Admits without a warning.
     fn ignore(&self) -> Reviewed {
         Reviewed { body: Answer::admit(&self.uid).render(), record: self.record(Outcome::Ignored) }
     }
 
-    /// Admits, and says why there was no judgement.
+    /// Admits with a warning that says why the object was not judged.
     fn admit_with_warning(&self, outcome: Outcome, warning: &str) -> Reviewed {
         let answer = Answer::admit(&self.uid).warn([warning.to_owned()]).audit("outcome", outcome.as_str());
         Reviewed { body: answer.render(), record: self.record(outcome) }
     }
 }
 
-/// Answers a review.
+/// Reviews a request.
 ///
 /// # Errors
 ///
-/// When the body is no AdmissionReview of a version that we read. Everything else is answered: what we cannot read is
+/// Returns an error if the body is not an AdmissionReview of a supported version. An object that cannot be parsed is
 /// admitted with a warning.
 pub fn review(
     body: &[u8],
@@ -322,7 +322,7 @@ fn is_judged(webhook: WebhookKind, kind: Kind, operation: &str, sub_resource: &s
     operation && sub_resource.is_empty()
 }
 
-/// The body is no review with objects of our kinds: if it is a review at all, it is admitted.
+/// Handles a body whose objects cannot be parsed: if it is an AdmissionReview, the object is admitted.
 fn unreadable(body: &[u8]) -> Result<Reviewed, InvalidReview> {
     let request = Envelope::<serde::de::IgnoredAny>::read(body)?;
     Ok(match request.kind() {
@@ -334,12 +334,12 @@ fn unreadable(body: &[u8]) -> Result<Reviewed, InvalidReview> {
     })
 }
 
-/// Why we did not judge what we could have judged.
+/// Why a review failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ReviewFailure {
-    /// We panicked.
+    /// The review panicked.
     Panic,
-    /// It took longer than the API server waits.
+    /// The review took longer than the API server waits.
     Timeout,
 }
 
@@ -354,11 +354,11 @@ impl ReviewFailure {
     }
 }
 
-/// The answer after a fault of our own: it must not stop anybody's pod.
+/// Returns the response after an internal failure. It admits the object, because our own failure must not block pods.
 ///
 /// # Errors
 ///
-/// When the body is no AdmissionReview of a version that we read.
+/// Returns an error if the body is not an AdmissionReview of a supported version.
 pub fn fail_open(body: &[u8], failure: ReviewFailure) -> Result<Reviewed, InvalidReview> {
     let request = Envelope::<serde::de::IgnoredAny>::read(body)?;
     Ok(request.admit_with_warning(Outcome::Failed, failure.warning()))
@@ -381,7 +381,7 @@ fn answered<T>(
     }
     let mut verdict = judge::judge(object, &request.namespace, &alone, policy, today, injection).verdict;
     if object.kind != Kind::Pod {
-        // The pods of a workload are patched when they are made.
+        // The pods of a workload are patched when they are created.
         verdict.judged.retain(|judged| judged.action != Action::Patch);
     }
     let mut record = request.record(Outcome::Admitted);
@@ -396,7 +396,7 @@ fn answered<T>(
     Reviewed { body: answer.render(), record }
 }
 
-/// What the door says of the verdict, as far as the mode lets it.
+/// Renders the verdict for a webhook and its mode.
 fn answer<'u>(
     uid: &'u str,
     object: &Object<'_>,

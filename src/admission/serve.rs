@@ -1,6 +1,6 @@
-//! The webhook server: TLS, its deadlines, and the order of starting and stopping.
+//! The webhook server: TLS, timeouts, startup and shutdown.
 //!
-//! Turns a [`Config`] into a [`Running`] server. Routes are in [`router`], the plain port in `admin`.
+//! Turns a [`Config`] into a [`Running`] server. [`router`] holds the routes, `admin` the plain port.
 
 mod bodies;
 mod clients;
@@ -54,7 +54,7 @@ use crate::{
     judgement::policy::Policy,
 };
 
-/// What to serve, where and with what.
+/// The configuration of the server.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The webhook port.
@@ -63,22 +63,22 @@ pub struct Config {
     pub admin_listen: SocketAddr,
     /// The certificate pair.
     pub certificate: CertificateSource,
-    /// The oldest TLS version that is spoken.
+    /// The minimum TLS version.
     pub tls_min: TlsVersion,
-    /// The policy file; without one the default policy holds.
+    /// The policy file; the default policy applies without it.
     pub policy: Option<PathBuf>,
-    /// The file with what was measured; without one nothing is known beside the spec and the catalog.
+    /// The facts file with measured values; without it only the spec and the catalog are used.
     pub facts: Option<PathBuf>,
-    /// The image of our init container; without one, none is added.
+    /// The image of the init container; without it, no init container is added.
     pub init_image: Option<String>,
-    /// How long to wait for what.
+    /// The timeouts.
     pub timeouts: Timeouts,
-    /// The function that reviews.
+    /// The review function.
     pub review: Review,
 }
 
 impl Config {
-    /// Free ports of the loopback interface and a certificate in memory, for demos and tests.
+    /// Free ports on the loopback interface and an in-memory certificate, for demos and tests.
     pub fn loopback() -> Self {
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         Self {
@@ -95,46 +95,47 @@ impl Config {
     }
 }
 
-/// How long the server waits for what.
+/// The timeouts of the server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Timeouts {
-    /// From the TCP connection to TLS.
+    /// From the TCP connection to the end of the TLS handshake.
     pub handshake: Duration,
-    /// From there to the headers of the first request.
+    /// From the TLS handshake to the headers of the first request.
     pub first_request: Duration,
-    /// From the headers of a request to the answer, at the longest: a client may say that it waits for less.
+    /// The maximum time from the headers of a request to the response. A client can ask for less.
     pub answer: Duration,
-    /// Without progress in writing an answer.
+    /// The maximum time that a write may make no progress.
     pub write: Duration,
-    /// From an answer to the headers of the next request on the same connection: the keep-alive idle timeout.
+    /// The keep-alive idle timeout: from a response to the headers of the next request on the same connection.
     pub idle: Duration,
-    /// Between two looks at the files.
+    /// The interval between two checks of the files.
     pub poll: Duration,
-    /// From the signal to the end of accepting.
+    /// From the shutdown signal to closing the listener.
     pub shutdown_delay: Duration,
-    /// From there to the end of open requests.
+    /// From closing the listener to the end of open requests.
     pub drain: Duration,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
-            // The API server's timeout, 5 s as `install` sets it, runs from before it connects: whoever takes longer to
-            // shake hands is gone.
+            // The API server's timeout, 5 s as set by `install`, starts before it connects. A client whose handshake
+            // takes longer has already given up.
             handshake: Duration::from_secs(5),
-            // The API server connects when it has a request. Twice its timeout, for machines that are busy.
+            // An API server connects when it has a request to send. Twice its timeout, for busy machines.
             first_request: Duration::from_secs(10),
-            // The API server's default `timeoutSeconds`: later no one waits for the answer.
+            // The API server's default `timeoutSeconds`; after that it no longer waits for the response.
             answer: Duration::from_secs(10),
-            // As long as the answer itself may take: the API server reads on until its timeout.
+            // The same as for the response, since the API server reads until its timeout.
             write: Duration::from_secs(10),
             // The API server keeps idle connections for 90 s (apimachinery pkg/util/net/http.go) and does not retry a
-            // POST on one that we close under it, so twice that.
+            // POST if the server closes the connection, so this is twice as long.
             idle: Duration::from_secs(180),
-            // A kubelet takes a minute or more to update a mounted file (`syncFrequency`, and its cache), so this adds
-            // little; reading three small files costs nothing.
+            // kubelet takes a minute or more to update a mounted file (`syncFrequency` and its cache), so this adds
+            // little. Reading three small files is cheap.
             poll: Duration::from_secs(5),
-            // Endpoints are updated within seconds of a pod's deletion; 5 + 20 s fit the default grace period of 30 s.
+            // Endpoints are updated within seconds after a pod is deleted; 5 + 20 s fit into the default grace period
+            // of 30 s.
             shutdown_delay: Duration::from_secs(5),
             drain: Duration::from_secs(20),
         }
@@ -144,26 +145,26 @@ impl Default for Timeouts {
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A port cannot be had.
+    /// A port cannot be bound.
     #[error("cannot listen on {address}")]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The I/O error.
         source: io::Error,
     },
     /// The certificate pair cannot be used.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
-    /// The policy file, or the facts file, cannot be used.
+    /// The policy file or the facts file cannot be used.
     #[error(transparent)]
     Policy(#[from] PolicyFileError),
-    /// The plain port has no thread.
+    /// The thread of the plain port cannot be started.
     #[error("cannot start the thread of the plain port")]
     Thread(#[source] io::Error),
 }
 
-/// A server that runs until [`Running::stop`]; dropped, it ends at once.
+/// A running server. [`Running::stop`] shuts it down gracefully; dropping it ends it at once.
 #[derive(Debug)]
 pub struct Running {
     addr: SocketAddr,
@@ -185,36 +186,37 @@ impl Running {
         self.admin_addr
     }
 
-    /// The certificate, in PEM, of the authority that was made for a self-signed server: what clients must trust.
+    /// The CA certificate of a self-signed server, in PEM; clients must trust it.
     pub fn authority(&self) -> Option<&str> {
         self.authority.as_deref()
     }
 
-    /// The token that stops it.
+    /// The token that stops the server.
     pub fn stop_token(&self) -> CancellationToken {
         self.stop.clone()
     }
 
-    /// Begins to stop; [`Self::wait`] tells the end.
+    /// Starts the shutdown; [`Self::wait`] returns at its end.
     pub fn stop(&self) {
         self.stop.cancel();
     }
 
-    /// Waits until it has stopped.
+    /// Waits until the server has stopped.
     ///
     /// # Errors
     ///
-    /// When it ended without having been told to.
+    /// Returns an error if the server ended without a stop request.
     pub async fn wait(self) -> io::Result<()> {
         self.ended.await.map_err(io::Error::other)?
     }
 }
 
-/// Loads, binds and serves; returns once both ports answer.
+/// Loads the files, binds the ports and starts the server. Returns when both ports answer.
 ///
 /// # Errors
 ///
-/// When a port, the certificate pair or the policy cannot be had. Later, a bad pair or policy leaves the last good one.
+/// Returns an error if a port, the certificate pair or the policy cannot be used. After startup, an invalid file leaves
+/// the last valid one in use.
 pub async fn start(config: Config) -> Result<Running, StartError> {
     let timeouts = config.timeouts;
     let stop = CancellationToken::new();
@@ -291,12 +293,12 @@ fn credentials(
     }
 }
 
-/// Binds by tokio, whose queue of 1 024 connections holds a burst of API servers better than the 128 of std. Every
-/// address is both IPv6 and IPv4, or IPv4 where the kernel has no IPv6.
+/// Binds with tokio, whose backlog of 1 024 connections handles bursts of API servers better than the 128 of std. A
+/// wildcard address accepts IPv6 and IPv4, or only IPv4 if the kernel has no IPv6.
 ///
 /// # Errors
 ///
-/// When the address cannot be had.
+/// Returns an error if the address cannot be bound.
 pub async fn listen(address: SocketAddr) -> Result<(std::net::TcpListener, SocketAddr), StartError> {
     let bind = async |address: SocketAddr| {
         let listener = TcpListener::bind(address).await?;
@@ -312,7 +314,7 @@ pub async fn listen(address: SocketAddr) -> Result<(std::net::TcpListener, Socke
     bound.map_err(|source| StartError::Listen { address, source })
 }
 
-/// Whether IPv4 would fail in the same way. That there is no IPv6 has no kind of its own.
+/// Reports whether binding to IPv4 would fail as well. `io::ErrorKind` has no variant for missing IPv6.
 fn is_final(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied)
 }
@@ -330,7 +332,7 @@ fn webhook(
     let state = Arc::clone(state);
     let on_error = move |peer: Option<&SocketAddr>, error: &io::Error| {
         let from_here = peer.is_some_and(|peer| own_addresses.contains(&peer.ip().to_canonical()));
-        // Readiness has no client certificate to show, and has seen what it wanted to see.
+        // The readiness check shows no client certificate, and has already seen the server's handshake.
         if !(from_here && is_missing_client_certificate(error)) {
             report_failed_connection(&state, peer, error);
         }
@@ -343,21 +345,22 @@ fn is_missing_client_certificate(error: &io::Error) -> bool {
     matches!(inner, Some(rustls::Error::NoCertificatesPresented))
 }
 
-/// How many bytes a connection may hold that nobody has asked for yet: HTTP/2's own default is one less (RFC 9113,
-/// section 6.9.2), hyper's is up to 1 MiB.
+/// The HTTP/2 flow-control window and the HTTP/1 buffer, which limit the unread bytes of a connection. The default of
+/// HTTP/2 is one byte less (RFC 9113, section 6.9.2), the one of hyper up to 1 MiB.
 const HTTP_WINDOW: u32 = 64 * 1024;
 
 fn with_timeouts<A>(mut server: Server<SocketAddr, A>, timeouts: Timeouts) -> Server<SocketAddr, A> {
     let http = server.http_builder();
-    // hyper starts this timer at the end of the request before, so it is the keep-alive idle timeout.
+    // hyper starts this timer at the end of the previous request, so it is the keep-alive idle timeout.
     http.http1().header_read_timeout(timeouts.idle).max_buf_size(HTTP_WINDOW as usize);
-    // HTTP/2 has no such timer; pings find peers that are gone.
+    // HTTP/2 has no such timer; pings detect clients that are gone.
     http.http2().keep_alive_interval(timeouts.idle).keep_alive_timeout(timeouts.write);
     http.http2().initial_connection_window_size(HTTP_WINDOW).initial_stream_window_size(HTTP_WINDOW);
     server.first_request_timeout(timeouts.first_request)
 }
 
-/// An API server that does not trust our certificate shows only here. So does every port check, which just hangs up.
+/// Logs a failed connection: an API server that does not trust the certificate, or a port check that closes the
+/// connection.
 fn report_failed_connection(state: &State, peer: Option<&SocketAddr>, error: &io::Error) {
     let log_decision = state.log_decision(("connection", error.to_string()));
     let Some(peer) = peer else {
@@ -380,7 +383,7 @@ fn report_failed_connection(state: &State, peer: Option<&SocketAddr>, error: &io
     }
 }
 
-/// The tasks of a server, owned by the one that ends them.
+/// The tasks of a server. Dropping them aborts them.
 struct Tasks {
     webhook: AbortOnDropHandle<io::Result<()>>,
     admin: AbortOnDropHandle<io::Result<()>>,
@@ -390,7 +393,7 @@ struct Tasks {
     _admin_runtime: DropGuard,
 }
 
-/// The connections of a port, each of which has a task: they end with it.
+/// The handle of a port, which ends its connections when it is dropped.
 struct ShutdownOnDrop(Handle<SocketAddr>);
 
 impl Drop for ShutdownOnDrop {
@@ -399,8 +402,9 @@ impl Drop for ShutdownOnDrop {
     }
 }
 
-/// A thread for the plain port, until the guard is dropped. However busy the others are, the kernel gives it its turn:
-/// a kubelet that waits too long for `/livez` ends the pod, which leaves only more to do for the other replicas.
+/// Starts a single-threaded runtime for the plain port, which ends when the guard is dropped. It keeps answering when
+/// the other threads are busy: kubelet restarts a pod whose `/livez` is slow, which would move the load to the other
+/// replicas.
 fn admin_runtime() -> io::Result<(runtime::Handle, DropGuard)> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let (handle, end) = (runtime.handle().clone(), CancellationToken::new());
@@ -410,7 +414,8 @@ fn admin_runtime() -> io::Result<(runtime::Handle, DropGuard)> {
 }
 
 impl Tasks {
-    /// Waits for the word to stop, then: serve on while endpoints notice, stop accepting, drain, end the plain port.
+    /// Waits for the stop request. Then serves on while endpoints are updated, closes the listener, drains, and stops
+    /// the plain port.
     async fn supervise(mut self, timeouts: Timeouts, stop: CancellationToken) -> io::Result<()> {
         tokio::select! {
             biased;

@@ -1,6 +1,7 @@
-//! Calls our own webhook port, as an API server would, up to the end of the handshake.
+//! Connects to the server's own webhook port, as an API server would, and completes the TLS handshake.
 //!
-//! A bound port is not yet one that answers: a runtime that is stuck, or TLS that cannot be set up, shows only here.
+//! A bound port may still not answer, for example when the runtime is blocked or TLS cannot be set up. This check
+//! detects both.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -22,12 +23,13 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-/// For TCP and TLS together: on loopback that takes a millisecond, and a kubelet waits three seconds for the answer.
+/// The timeout for TCP and TLS together. Over loopback the handshake takes a millisecond, and kubelet waits three
+/// seconds for `/readyz`.
 const DEADLINE: Duration = Duration::from_secs(2);
-/// For how long an answer holds, so that nobody can make us dial more often than this.
+/// How long a result is cached. Clients of `/readyz` cannot cause more connections than one per interval.
 const CACHE_TTL: Duration = Duration::from_secs(2);
 
-/// Calls the webhook port.
+/// Checks whether the webhook port completes TLS handshakes.
 pub struct SelfCheck {
     addrs: Vec<SocketAddr>,
     tls: TlsConnector,
@@ -35,7 +37,7 @@ pub struct SelfCheck {
 }
 
 impl SelfCheck {
-    /// Will call the port that listens here.
+    /// Creates a check of the port at this listening address.
     ///
     /// # Errors
     ///
@@ -48,16 +50,16 @@ impl SelfCheck {
         Ok(Self { addrs, tls: connector()?, cached: Mutex::new(None) })
     }
 
-    /// The addresses from which its calls come, for they are calls from here to here.
+    /// The source addresses of its connections: the server connects to itself.
     pub fn sources(&self) -> Vec<IpAddr> {
         self.addrs.iter().map(SocketAddr::ip).collect()
     }
 
-    /// Whether the port has just set up TLS; if not, why.
+    /// Checks that the port completes a TLS handshake.
     ///
     /// # Errors
     ///
-    /// What went wrong.
+    /// Returns the reason why the handshake failed.
     pub async fn check(&self) -> Result<(), String> {
         let mut cached = self.cached.lock().await;
         if let Some((when, result)) = &*cached
@@ -75,17 +77,18 @@ impl SelfCheck {
 
     async fn connect(&self) -> Result<(), String> {
         let tcp = TcpStream::connect(&*self.addrs).await.map_err(|error| error.to_string())?;
-        // No certificate is looked at for it.
+        // The certificate is not verified, so any name works.
         let name = ServerName::from(Ipv4Addr::LOCALHOST);
         let mut stream = self.tls.connect(name, tcp).await.map_err(|error| error.to_string())?;
-        // A goodbye, or it would count as a failed connection; that the port has closed before is no failure of ours.
+        // Sends close_notify; otherwise the server would count a failed connection. An error here means that the port
+        // has closed first, which is fine.
         let _ = stream.shutdown().await;
         Ok(())
     }
 }
 
-/// Where to reach what listens on every address. A pod that listens on every one of IPv6 may have none of them: then
-/// its socket is for IPv4 alone.
+/// The addresses at which a wildcard listener can be reached. A pod that listens on `[::]` may have no IPv6 address;
+/// its socket then serves IPv4 only.
 fn reachable_addresses(ip: IpAddr) -> Vec<IpAddr> {
     match ip {
         IpAddr::V4(ip) if ip.is_unspecified() => vec![Ipv4Addr::LOCALHOST.into()],
@@ -104,8 +107,9 @@ fn connector() -> Result<TlsConnector, rustls::Error> {
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// Takes any certificate whose key the server has. Whom to trust, and until when, is for API servers to say: a server
-/// with an expired certificate must go on answering, or their message would be that the connection was refused.
+/// Accepts any certificate if the server has its private key. API servers decide which certificate they trust. With an
+/// expired certificate the server must keep answering, or API servers would report "connection refused" instead of the
+/// real reason.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 
@@ -161,7 +165,7 @@ mod tests {
         drop(listener.accept().await.unwrap());
         let (first, self_check) = check.await.unwrap();
         assert!(first.is_err());
-        // From memory, for nobody accepts any more.
+        // The cached result: nothing accepts connections any more.
         assert_eq!(self_check.check().await, first);
     }
 

@@ -1,4 +1,4 @@
-//! Makes authorities and serving certificates: ECDSA with P-256, whose handshakes cost the server least.
+//! Creates CA and serving certificates with ECDSA P-256 keys, which make handshakes cheap for the server.
 
 use std::time::Duration;
 
@@ -15,28 +15,28 @@ use super::{
 };
 use crate::base::names;
 
-/// Why nothing was issued.
+/// Why no certificate was issued.
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
-    /// There is no authority to issue with.
+    /// The Secret holds no CA with its key.
     #[error("there is no authority with its key")]
     NoAuthority,
-    /// Keys or certificates could not be made.
+    /// A key or a certificate could not be created.
     #[error("cannot make a certificate")]
     Make(#[from] rcgen::Error),
-    /// The authority's own constraints forbid what it would have to issue.
+    /// The constraints of the CA forbid the serving certificate.
     #[error(
         "the authority of the Secret {} cannot vouch for {}: remove ca.key from it, and a new authority takes over",
         names::CERTIFICATE_SECRET,
         names::SERVICE_NAMES[0]
     )]
     UnfitAuthority,
-    /// What was made cannot be read.
+    /// The new certificate could not be parsed.
     #[error("cannot read the certificate that was made")]
     Unreadable,
 }
 
-/// What signs with the authority of a Secret.
+/// Returns the issuer for the CA of a Secret.
 pub(super) fn issuer(stored: &Stored) -> Result<Issuer<'static, KeyPair>, IssueError> {
     let (Some(issuing), Some(key)) = (stored.issuing(), stored.authority_key()) else {
         return Err(IssueError::NoAuthority);
@@ -44,17 +44,17 @@ pub(super) fn issuer(stored: &Stored) -> Result<Issuer<'static, KeyPair>, IssueE
     Ok(Issuer::from_ca_cert_der(issuing.der(), KeyPair::from_pem(key)?)?)
 }
 
-/// Makes an authority that issues serving certificates and nothing else.
+/// Creates a CA that may only issue serving certificates.
 ///
 /// # Errors
 ///
-/// When no key can be made.
+/// Returns an error if no key can be created.
 pub fn authority(lifetime: SignedDuration, now: Timestamp) -> Result<Authority, IssueError> {
     let mut params = with_validity(CertificateParams::new(vec![])?, lifetime, now);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.use_authority_key_identifier_extension = true;
-    // A name for each, so that nobody takes the old one for the new one.
+    // Each CA has its own name, so that it cannot be confused with an older one.
     params.distinguished_name.push(DnType::CommonName, format!("linkerd-linger authority {now:.0}"));
     let key = KeyPair::generate()?;
     let certificate = params.self_signed(&key)?;
@@ -62,11 +62,11 @@ pub fn authority(lifetime: SignedDuration, now: Timestamp) -> Result<Authority, 
     Ok(Authority { certificate, key: key.serialize_pem() })
 }
 
-/// Makes a serving certificate for these DNS names and IP addresses.
+/// Creates a serving certificate for these DNS names and IP addresses.
 ///
 /// # Errors
 ///
-/// When a name cannot be one, or no key can be made.
+/// Returns an error if a name is invalid, or no key can be created.
 pub fn leaf(
     issuer: &Issuer<'_, KeyPair>,
     names: &[impl AsRef<str>],
@@ -75,7 +75,8 @@ pub fn leaf(
 ) -> Result<Leaf, IssueError> {
     let names: Vec<_> = names.iter().map(|name| name.as_ref().to_owned()).collect();
     let mut params = with_validity(CertificateParams::new(names)?, lifetime, now);
-    // Verifiers look at the names only; the common name must be short, which a service's name need not be.
+    // Verifiers use the subject alternative names only. The common name has a length limit that a Service name may
+    // exceed.
     params.distinguished_name.push(DnType::CommonName, "linkerd-linger");
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -86,11 +87,11 @@ pub fn leaf(
     Ok(Leaf { certificate, key: key.serialize_pem() })
 }
 
-/// Makes a serving certificate by an authority that can issue no other, since its key is dropped.
+/// Creates a serving certificate and its CA, whose key is dropped so that it can issue no other certificate.
 ///
 /// # Errors
 ///
-/// When a name cannot be one, or no key can be made.
+/// Returns an error if a name is invalid, or no key can be created.
 pub fn leaf_and_authority(
     names: &[impl AsRef<str>],
     lifetime: SignedDuration,

@@ -1,6 +1,6 @@
-//! Certificates and keys: text -> what can be asked of them.
+//! Certificates and keys: parsing, validity and verification.
 //!
-//! What cannot be read counts as not there: it is made anew.
+//! Data that cannot be parsed counts as absent and is created again.
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::SystemTime};
 
@@ -16,14 +16,14 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::base::pem;
 
-/// The keys of the Secret. The server mounts the last two only.
+/// The keys of the Secret. The server mounts only the last two.
 const AUTHORITIES: &str = "ca.crt";
 const AUTHORITY_KEY: &str = "ca.key";
-/// The key of the serving certificate and those that lead to its authority, as in Secrets of type `kubernetes.io/tls`.
+/// The Secret key with the serving certificate and its chain, as in Secrets of type `kubernetes.io/tls`.
 pub const CHAIN: &str = "tls.crt";
 const KEY: &str = "tls.key";
 
-/// A certificate that could be read.
+/// A parsed certificate.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Certificate {
     der: CertificateDer<'static>,
@@ -38,20 +38,21 @@ impl fmt::Debug for Certificate {
 }
 
 impl Certificate {
-    /// Those certificates of a text in PEM that can be read.
+    /// Parses the certificates in a PEM text, and skips those that are invalid.
     pub fn read_all(text: &[u8]) -> Vec<Self> {
         CertificateDer::pem_slice_iter(text).filter_map(|der| Self::read(der.ok()?)).collect()
     }
 
-    /// The certificates of a text in PEM, all of which can be read.
+    /// Parses the certificates in a PEM text; `None` if one is invalid.
     pub fn read_chain(text: &[u8]) -> Option<Vec<Self>> {
         CertificateDer::pem_slice_iter(text).map(|der| Self::read(der.ok()?)).collect()
     }
 
-    /// A certificate.
+    /// Parses a certificate.
     pub(crate) fn read(der: CertificateDer<'static>) -> Option<Self> {
         let (_, parsed) = X509Certificate::from_der(&der).ok()?;
-        // `99991231235959Z`, which stands for no end (RFC 5280, section 4.1.2.5), is a day more than calendars hold.
+        // `99991231235959Z` means "no expiry" (RFC 5280, section 4.1.2.5). It lies one day beyond the range of
+        // `Timestamp`.
         let moment = |time: x509_parser::time::ASN1Time| {
             Timestamp::from_second(time.timestamp()).unwrap_or(Timestamp::MAX)
         };
@@ -60,61 +61,60 @@ impl Certificate {
         Some(Self { not_before, not_after, der })
     }
 
-    /// Its bytes.
+    /// The DER encoding.
     pub fn der(&self) -> &CertificateDer<'static> {
         &self.der
     }
 
-    /// When it begins.
+    /// The start of the validity period.
     pub fn not_before(&self) -> Timestamp {
         self.not_before
     }
 
-    /// When it ends.
+    /// The end of the validity period.
     pub fn not_after(&self) -> Timestamp {
         self.not_after
     }
 
-    /// Whether it can be used now.
+    /// Reports whether the certificate is valid at `now`.
     pub fn is_valid(&self, now: Timestamp) -> bool {
         self.not_before <= now && now <= self.not_after
     }
 
-    /// Whether two thirds of its life have passed, whatever its length.
+    /// Reports whether two thirds of the validity period have passed.
     fn is_due(&self, now: Timestamp) -> bool {
         let lifetime = self.not_after.duration_since(self.not_before);
         now.duration_since(self.not_before) >= lifetime / 3 * 2
     }
 
-    /// Whether a private key is its own.
+    /// Reports whether the certificate belongs to this private key.
     fn has_public_key_of(&self, key: &KeyPair) -> bool {
         let parsed = X509Certificate::from_der(&self.der);
         parsed.is_ok_and(|(_, parsed)| parsed.public_key().raw == key.subject_public_key_info())
     }
 
-    /// The part of its life that is left; negative when it has ended.
+    /// The fraction of the validity period that remains; negative after expiry.
     pub fn remaining_fraction(&self, now: Timestamp) -> f64 {
         let seconds = |until: Timestamp, from: Timestamp| until.duration_since(from).as_secs_f64();
         seconds(self.not_after, now) / seconds(self.not_after, self.not_before).max(1.0)
     }
 
-    /// Whether it is not valid yet.
+    /// Reports whether the validity period has not started yet.
     pub fn is_not_yet_valid(&self, now: Timestamp) -> bool {
         now < self.not_before
     }
 
-    /// Whether a client that trusts this authority accepts `leaf` for `name`.
+    /// Reports whether a client that trusts this CA accepts `leaf` for `name`.
     pub fn is_issuer_of(&self, leaf: &Self, name: &str, now: Timestamp) -> bool {
         verify([self], std::slice::from_ref(leaf), name, now).is_ok()
     }
 }
 
-/// Verifies a chain, the serving certificate first, for a name as API servers do: they do not trust an authority that
-/// has ended either.
+/// Verifies a chain, leaf first, for a name as API servers do. They do not trust an expired CA either.
 ///
 /// # Errors
 ///
-/// What is wrong with the chain; [`rustls::Error::General`] where there is none, or no authority that counts.
+/// Returns what is wrong with the chain; [`rustls::Error::General`] if there is no chain or no valid CA.
 pub fn verify<'a>(
     authorities: impl IntoIterator<Item = &'a Certificate>,
     chain: &[Certificate],
@@ -124,7 +124,7 @@ pub fn verify<'a>(
     let general = |why: &str| rustls::Error::General(why.to_owned());
     let mut roots = RootCertStore::empty();
     for authority in authorities.into_iter().filter(|authority| authority.is_valid(now)) {
-        // What is no certificate of an authority signs nothing.
+        // A certificate that is not a CA cannot issue anything, so it is skipped.
         let _ = roots.add(authority.der.clone());
     }
     if roots.is_empty() {
@@ -156,7 +156,7 @@ impl fmt::Debug for Leaf {
     }
 }
 
-/// An authority and its key.
+/// A CA certificate and its key.
 pub struct Authority {
     /// The certificate.
     pub certificate: Certificate,
@@ -164,12 +164,12 @@ pub struct Authority {
     pub key: String,
 }
 
-/// The content of the Secret.
+/// The certificates and keys in the Secret.
 #[derive(Clone, Default, Eq, PartialEq)]
 pub struct Stored {
-    /// The authorities, the one that issues first.
+    /// The CA certificates, the issuing one first.
     pub authorities: Vec<Certificate>,
-    /// The private key of the first, in PEM.
+    /// The private key of the issuing CA, in PEM.
     authority_key: Option<String>,
     /// The serving certificate.
     pub leaf: Option<Leaf>,
@@ -185,7 +185,7 @@ impl fmt::Debug for Stored {
 }
 
 impl Stored {
-    /// Reads what there is.
+    /// Parses the data of the Secret.
     pub fn read<'a>(data: impl Fn(&str) -> Option<&'a [u8]>) -> Self {
         let text = |key: &str| String::from_utf8(data(key)?.to_vec()).ok();
         let certificate = data(CHAIN).and_then(|chain| Certificate::read_all(chain).into_iter().next());
@@ -196,7 +196,7 @@ impl Stored {
         }
     }
 
-    /// What to write.
+    /// Returns the data of the Secret.
     pub fn write(&self) -> BTreeMap<&'static str, Vec<u8>> {
         let mut data = BTreeMap::new();
         let authorities = pem::certificates(self.authorities.iter().map(Certificate::der));
@@ -211,24 +211,24 @@ impl Stored {
         data
     }
 
-    /// The authority that issues.
+    /// The issuing CA.
     pub fn issuing(&self) -> Option<&Certificate> {
         self.authorities.first()
     }
 
-    /// The key of the authority that issues.
+    /// The key of the issuing CA.
     pub(super) fn authority_key(&self) -> Option<&str> {
         self.authority_key.as_deref()
     }
 
-    /// Puts a new authority before the others, less those that have expired.
+    /// Puts a new CA before the others, and removes expired ones.
     pub(super) fn replace_authority(&mut self, new: Authority, now: Timestamp) {
         self.authorities.retain(|authority| authority.is_valid(now));
         self.authorities.insert(0, new.certificate);
         self.authority_key = Some(new.key);
     }
 
-    /// Whether its authority is the one to issue with, rather than a new one.
+    /// Reports whether the current CA can issue certificates and need not be replaced.
     pub(super) fn can_issue(&self, now: Timestamp) -> bool {
         let (Some(issuing), Some(key)) = (self.issuing(), &self.authority_key) else { return false };
         issuing.is_valid(now)
@@ -236,7 +236,7 @@ impl Stored {
             && KeyPair::from_pem(key).is_ok_and(|key| issuing.has_public_key_of(&key))
     }
 
-    /// Whether the serving certificate is by the authority that issues, holds every name, and is not due.
+    /// Reports whether the serving certificate comes from the issuing CA, covers every name and is not due for renewal.
     pub(super) fn leaf_is_good(&self, names: &[&str], now: Timestamp) -> bool {
         let (Some(issuing), Some(leaf)) = (self.issuing(), &self.leaf) else { return false };
         !leaf.certificate.is_due(now)

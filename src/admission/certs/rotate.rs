@@ -1,7 +1,7 @@
-//! Does the steps in a cluster until there is none left.
+//! Runs the rotation steps in a cluster until none is left.
 //!
-//! Looks at everything anew before each step, and each write names the version that it saw: of two that run at once,
-//! one is refused and looks again.
+//! Reads all objects again before each step. Each write names the resource version that was read, so if two runs
+//! overlap, one write is refused and that run starts over.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -30,14 +30,14 @@ use crate::{
     base::{errors::describe, names, pem},
 };
 
-/// How long to wait for what.
+/// The timeouts of a rotation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Timeouts {
-    /// For all of it.
+    /// The limit for the whole rotation.
     pub deadline: Duration,
-    /// Until the API server is asked again.
+    /// The delay between two attempts to reach the API server.
     pub retry: Duration,
-    /// Until every API server knows what one has told us.
+    /// How long to wait until every API server has seen a change.
     pub propagation: Duration,
 }
 
@@ -51,26 +51,26 @@ impl Default for Timeouts {
     }
 }
 
-/// Why the certificates are not as they should be.
+/// Why the rotation did not complete.
 #[derive(Debug, thiserror::Error)]
 pub enum RotateError {
-    /// The API server answers, and does not let us.
+    /// The API server refuses a request.
     #[error("the API server refuses to {what}: {why}")]
     Refused {
-        /// What we tried.
+        /// The operation.
         what: String,
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// It took too long.
+    /// The deadline passed.
     #[error("gave up after {after:?}, when we could not {what}")]
     Deadline {
-        /// How long it took.
+        /// The length of the deadline.
         after: Duration,
-        /// What we tried last.
+        /// The last operation.
         what: String,
     },
-    /// The Secret is not ours.
+    /// The Secret was not created by this command.
     #[error(
         "the Secret {namespace}/{secret} was not made by `certs rotate` ({why}), so it stays as it is: if its maker \
          keeps it, end these runs with `kubectl -n {namespace} delete cronjob {keeper}`, or else delete the Secret",
@@ -79,19 +79,19 @@ pub enum RotateError {
         keeper = names::CERTIFICATE_CRON_JOB
     )]
     Foreign {
-        /// How we know.
+        /// The difference that shows it.
         why: String,
     },
-    /// A certificate could not be made.
+    /// A certificate could not be created.
     #[error(transparent)]
     Issue(#[from] IssueError),
 }
 
-/// Does steps until there is none left; tells those that changed something.
+/// Runs steps until none is left, and returns those that changed something.
 ///
 /// # Errors
 ///
-/// When the API server refuses, or something did not come in time.
+/// Returns an error if the API server refuses a request or the deadline passes.
 pub async fn rotate(
     client: Client,
     clock: impl Fn() -> Timestamp,
@@ -159,7 +159,7 @@ impl Run {
         }
     }
 
-    /// What there is, or nothing if the API server should be asked again.
+    /// Reads the current state; `None` if the read should be repeated.
     async fn observe(&mut self) -> Result<Option<Observation>, RotateError> {
         match self.cluster.observe().await {
             Ok(observation) => match observation.secret.as_ref().and_then(foreign_reason) {
@@ -189,7 +189,7 @@ impl Run {
         }
     }
 
-    /// Waits after an error that may pass.
+    /// Waits after a transient error.
     async fn retry_later(&mut self, error: kube::Error) -> Result<(), RotateError> {
         if !is_retryable(&error) {
             return Err(RotateError::Refused {
@@ -204,7 +204,7 @@ impl Run {
     }
 }
 
-/// What the API server says, or else what is between it and us. kube's own text says it three times.
+/// The message of the API server, or the connection error. kube's own text repeats it three times.
 fn short_message(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => format!("{} {}: {}", status.code, status.reason, status.message),
@@ -212,8 +212,9 @@ fn short_message(error: &kube::Error) -> String {
     }
 }
 
-/// Whether the same request may succeed a little later: another one was first (409), the server is busy or starting, or
-/// the network is. Access may be granted after us, when everything is applied at once, and a namespace may still end.
+/// Reports whether the same request may succeed later: a write conflict (409), a busy or starting API server, or a
+/// network error. With 403 and 404, the Role or the namespace may be created after this request, when all manifests are
+/// applied at once.
 fn is_retryable(error: &kube::Error) -> bool {
     match error {
         kube::Error::Api(status) => matches!(status.code, 403 | 404 | 408 | 409 | 429 | 500..),
@@ -222,15 +223,15 @@ fn is_retryable(error: &kube::Error) -> bool {
     }
 }
 
-/// What there is, with the versions that a write must name.
+/// The current state, with the resource versions that a write must name.
 struct Observation {
     observed: Observed,
     secret: Option<Secret>,
     configurations: [Option<DynamicObject>; 2],
 }
 
-/// Why a Secret is none that [`empty_secret`] began. A certificate of the user's, or of cert-manager's, must outlive a
-/// CronJob that an earlier way to install has left behind.
+/// Why a Secret was not created by [`empty_secret`]. A CronJob left behind by an earlier installation must not
+/// overwrite a certificate of the user or of cert-manager.
 fn foreign_reason(secret: &Secret) -> Option<String> {
     let ours = empty_secret();
     if secret.type_ != ours.type_ {
@@ -258,7 +259,7 @@ impl Cluster {
         Self { secrets: Api::namespaced(client, names::NAMESPACE), configurations }
     }
 
-    /// The Secret last: what it says of authorities is then no older than the bundles.
+    /// Reads the Secret last, so that its CAs are at least as new as the bundles.
     async fn observe(&self) -> kube::Result<Observation> {
         let [mutating, validating] = &self.configurations;
         let configurations = [
@@ -271,7 +272,7 @@ impl Cluster {
         Ok(Observation { observed, secret, configurations })
     }
 
-    /// Creates or replaces the Secret, unless somebody else did since we looked.
+    /// Creates or replaces the Secret, unless it was changed since it was read.
     async fn store(&self, observation: Option<Secret>, content: &Stored) -> kube::Result<()> {
         let params = PostParams {
             field_manager: Some(names::CERTIFICATE_FIELD_MANAGER.to_owned()),
@@ -289,10 +290,11 @@ impl Cluster {
         Ok(())
     }
 
-    /// Writes `caBundle` of every webhook, and nothing else, of a configuration that is as we saw it.
+    /// Writes `caBundle` of every webhook, and nothing else, if the configuration has not changed since it was read.
     ///
-    /// Not by server-side apply, by which we would own a part of each entry. Another applier could then not remove an entry:
-    /// the API server would keep our part of it, which is no valid webhook, and refuse the whole.
+    /// Does not use server-side apply, which would make this client own a part of each webhook. If another applier then
+    /// removed a webhook, the API server would keep our part, which is not a valid webhook, and would refuse the whole
+    /// object.
     async fn publish(
         &self,
         configuration: WebhookKind,
@@ -335,7 +337,7 @@ fn empty_secret() -> Secret {
             labels: Some(labels),
             ..ObjectMeta::default()
         },
-        // Not kubernetes.io/tls, which would have to hold a serving certificate at every moment.
+        // Not `kubernetes.io/tls`: that type requires a serving certificate at every moment.
         type_: Some("Opaque".to_owned()),
         ..Secret::default()
     }

@@ -1,4 +1,4 @@
-//! The answer to a review, and its JSON.
+//! The response to a review, and its JSON.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::wording;
 
-/// The answer to a review.
+/// The response to a review.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Answer<'u> {
@@ -54,7 +54,7 @@ impl<'u> Answer<'u> {
         }
     }
 
-    /// Refuses as Pod Security admission does: code 403, reason Forbidden, no warnings beside it.
+    /// Denies as Pod Security admission does: code 403, reason Forbidden, no warnings.
     pub(super) const fn deny(uid: &'u str, message: String) -> Self {
         Self {
             uid,
@@ -73,13 +73,13 @@ impl<'u> Answer<'u> {
         self
     }
 
-    /// Adds an annotation to the audit event; the API server puts the webhook's name before the key.
+    /// Adds an annotation to the audit event. The API server prefixes the key with the name of the webhook.
     pub(super) fn audit(mut self, key: &'static str, value: &str) -> Self {
         self.audit_annotations.insert(key, value.to_owned());
         self
     }
 
-    /// Adds the patch: base64, since the API has it as bytes.
+    /// Adds the patch, base64-encoded as the API requires.
     pub(super) fn patch(mut self, patch: &Patch) -> Self {
         let json = serde_json::to_vec(patch).expect("a list of strings and JSON values always prints");
         self.patch = Some(STANDARD.encode(json));

@@ -1,39 +1,40 @@
-//! The entries of the webhook configurations: which door, which mode, and what the namespace lets a pod have.
+//! The endpoints of the webhook server: each path stands for a webhook, a mode and the privileges that the namespace
+//! allows.
 //!
-//! A review does not hold the labels of the namespace, so the API server chooses the entry by them, and each entry has
-//! a path. A path can hold no query, since each of its segments must be a DNS name (apiserver `pkg/util/webhook`,
-//! `ValidateWebhookService`), hence one more segment.
+//! A review does not contain the labels of the namespace. The API server selects a webhook entry by these labels, and
+//! each entry has its own path. The path cannot have a query, because each of its segments must be a DNS name
+//! (apiserver `pkg/util/webhook`, `ValidateWebhookService`).
 
 use super::{Mode, WebhookKind};
 
-/// The last segment of the paths of entries under which nothing privileged is added.
+/// The last path segment of endpoints that add no privileged container.
 pub const UNPRIVILEGED: &str = "unprivileged";
 
-/// An entry of a webhook configuration: what is known of a request by its path.
+/// An endpoint: what the server knows about a request from its path.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Endpoint {
     /// The webhook.
     pub webhook: WebhookKind,
-    /// How much follows from a verdict.
+    /// What the webhook does with a verdict.
     pub mode: Mode,
-    /// The namespace refuses what setting the timeout takes: it enforces Pod Security `baseline` or `restricted`, or has
-    /// the label `linkerd-linger.io/privileged: never`.
+    /// The namespace refuses privileged containers: it enforces Pod Security `baseline` or `restricted`, or has the
+    /// label `linkerd-linger.io/privileged: never`.
     pub unprivileged: bool,
 }
 
 impl Endpoint {
-    /// The entry for namespaces that let pods be privileged.
+    /// The endpoint for namespaces that allow privileged pods.
     pub const fn new(webhook: WebhookKind, mode: Mode) -> Self {
         Self { webhook, mode, unprivileged: false }
     }
 
-    /// The entry for namespaces with `pod-security.kubernetes.io/enforce in (baseline, restricted)` or
+    /// The endpoint for namespaces with `pod-security.kubernetes.io/enforce in (baseline, restricted)` or
     /// `linkerd-linger.io/privileged: never`.
     pub const fn unprivileged(webhook: WebhookKind, mode: Mode) -> Self {
         Self { webhook, mode, unprivileged: true }
     }
 
-    /// Every entry.
+    /// All endpoints.
     pub fn all() -> impl Iterator<Item = Self> {
         WebhookKind::ALL.into_iter().flat_map(|webhook| {
             Mode::ALL
@@ -42,7 +43,7 @@ impl Endpoint {
         })
     }
 
-    /// Its path, for `clientConfig.service.path`: `/mutate/enforce`, `/mutate/enforce/unprivileged`.
+    /// The path, for `clientConfig.service.path`: `/mutate/enforce`, `/mutate/enforce/unprivileged`.
     pub fn path(self) -> String {
         let path = format!("/{}/{}", self.webhook.as_str(), self.mode.as_str());
         if self.unprivileged { format!("{path}/{UNPRIVILEGED}") } else { path }

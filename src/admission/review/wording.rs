@@ -1,4 +1,4 @@
-//! The words of an answer, within the limits of the API: warnings, the denial, the audit annotation.
+//! The texts of a response, within the limits of the API: warnings, the denial and the audit annotation.
 
 use std::{collections::HashSet, fmt::Display};
 
@@ -12,14 +12,17 @@ use crate::{
     workload::object::Kind,
 };
 
-/// The longest warning, in characters: the API asks to "limit warnings to 120 characters if possible".
+/// The maximum length of a warning, in characters. The API asks clients to "limit warnings to 120 characters if
+/// possible".
 const WARNING_CHARS: usize = 120;
-/// The most warnings: the API server's budget of 4096 characters is shared by all webhooks.
+/// The maximum number of warnings. All webhooks share the API server's budget of 4096 characters.
 const MAX_WARNINGS: usize = 5;
-/// The longest denial, in characters: with the API server's own words it must fit an event, which takes 1024.
+/// The maximum length of a denial, in characters. With the text that the API server adds, it must fit into an event,
+/// which holds 1024.
 const DENIAL_CHARS: usize = 900;
 
-/// The warnings of a verdict. A finding with a patch is one only where no patch is made: at a final pod.
+/// The warnings of a verdict. A finding with a patch gives a warning only for a final pod, which can no longer be
+/// patched.
 pub(super) fn warnings(verdict: &Verdict, webhook: WebhookKind, kind: Kind) -> Vec<String> {
     let told = |action: Action| match action {
         Action::Reject | Action::Warn => true,
@@ -36,8 +39,8 @@ pub(super) fn warnings(verdict: &Verdict, webhook: WebhookKind, kind: Kind) -> V
         .collect()
 }
 
-/// Brings warnings within the limits, without losing that there were more. Of equal ones, which the API server would
-/// drop, one is left.
+/// Truncates warnings to the limits and counts the omitted ones. Equal warnings are merged; the API server would drop
+/// the duplicates.
 pub(super) fn limit(warnings: &mut Vec<String>) {
     let mut seen = HashSet::new();
     warnings.retain(|warning| seen.insert(warning.clone()));
@@ -51,10 +54,10 @@ pub(super) fn limit(warnings: &mut Vec<String>) {
     }
 }
 
-/// Every reason with its way out; the notes go first when it gets too long, then the last reasons, which are counted.
+/// Lists every reason with its help. A long denial omits the notes first, then the last reasons, which are counted.
 pub(super) fn denial<'f>(findings: impl Iterator<Item = &'f Finding>) -> String {
     let findings: Vec<_> = findings.collect();
-    // Whoever reads the denial at night asks first why a harmless match is refused.
+    // The note says why a match that looks harmless is rejected.
     let fact = |finding: &Finding| match finding.reachable {
         true => finding.message.clone(),
         false => format!("{}. Refused because the policy rejects what can fail later, too", finding.message),
@@ -69,7 +72,7 @@ pub(super) fn denial<'f>(findings: impl Iterator<Item = &'f Finding>) -> String 
     one_line(&text, DENIAL_CHARS)
 }
 
-/// The first of the reasons, each whole and at least one, and how many there are more.
+/// Returns the reasons that fit, at least one and none of them truncated, and the number of those omitted.
 fn fitting(reasons: &[String]) -> (String, usize) {
     let mut text = "linkerd-linger:".to_owned();
     for (index, reason) in reasons.iter().enumerate() {
@@ -86,7 +89,7 @@ fn fitting(reasons: &[String]) -> (String, usize) {
     (text, 0)
 }
 
-/// `rule=action` for each finding, `rule=action(likely)` for one that is not certain; an exempt one says so.
+/// `rule=action` for each finding, `rule=action(likely)` if it is not certain; exempt findings are marked.
 pub(super) fn audit(verdict: &Verdict) -> String {
     counted(verdict.judged.iter().map(|judged| {
         let action = if judged.exempt.is_some() { "exempt" } else { judged.action.as_str() };
@@ -98,7 +101,7 @@ pub(super) fn audit(verdict: &Verdict) -> String {
     }))
 }
 
-/// `rule=action`, separated by commas; what there is several times is told once, with its number: `rule=action x3`.
+/// `rule=action`, separated by commas; repeated items are counted: `rule=action x3`.
 pub fn counted<A: Display + PartialEq>(findings: impl IntoIterator<Item = (RuleId, A)>) -> String {
     let mut counts: Vec<((RuleId, A), usize)> = Vec::new();
     for finding in findings {
@@ -117,8 +120,8 @@ pub fn counted<A: Display + PartialEq>(findings: impl IntoIterator<Item = (RuleI
     words.join(",")
 }
 
-/// One line of at most so many characters; control characters, for which the API server drops a warning, become
-/// blanks.
+/// Truncates to one line of at most `most` characters. Control characters become blanks, because the API server drops
+/// warnings that contain them.
 fn one_line(text: &str, most: usize) -> String {
     let clean = |c: char| if c.is_control() { ' ' } else { c };
     if text.chars().count() <= most {

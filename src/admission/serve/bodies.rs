@@ -1,6 +1,6 @@
-//! Request bodies: read whole, before a deadline and within a budget of memory.
+//! Reads request bodies before a deadline and within a memory budget.
 //!
-//! What they hold is left to [`super::router`].
+//! [`super::router`] handles their content.
 
 use std::{ops::Deref, sync::Arc};
 
@@ -17,12 +17,12 @@ use tokio::{
 use super::http_error::HttpError;
 use crate::admission::metrics::Refusal;
 
-/// Longest body in bytes. A review holds the object and its old version, of up to 3 MiB each (apiserver
-/// `MaxRequestBodyBytes`); controller-runtime takes the same 7 MiB (`pkg/webhook/admission/http.go`).
+/// The maximum length of a body in bytes. A review contains the object and its old version, up to 3 MiB each (apiserver
+/// `MaxRequestBodyBytes`). controller-runtime has the same limit of 7 MiB (`pkg/webhook/admission/http.go`).
 pub const MAX_BODY_BYTES: usize = 7 * 1024 * 1024;
 
-/// How many bytes all bodies have together: nine of the longest, or thousands of common ones, in a quarter of the 256Mi
-/// that `install` allows.
+/// The memory for all bodies, in bytes: nine of the longest, or thousands of common ones, in a quarter of the 256Mi
+/// that `install` sets as limit.
 const BUDGET: usize = 64 * 1024 * 1024;
 
 /// Reads the bodies of all requests.
@@ -31,7 +31,7 @@ pub(super) struct Bodies {
     budget: Arc<Semaphore>,
 }
 
-/// A body, whose bytes count as held until it is dropped.
+/// A body. Its bytes count against the budget until it is dropped.
 #[derive(Debug)]
 pub(super) struct Body {
     bytes: Vec<u8>,
@@ -53,8 +53,8 @@ impl Default for Bodies {
 }
 
 impl Bodies {
-    /// Reads a body. What has come holds room, and no more than that: who announces much and sends nothing must not keep
-    /// others out.
+    /// Reads a body. Only received bytes count against the budget, so that a client that announces a long body and
+    /// sends nothing does not block others.
     pub(super) async fn read(&self, request: Request, deadline: Instant) -> Result<Body, HttpError> {
         if !is_json(request.headers()) {
             let message = "the content type is not application/json".to_owned();
@@ -74,7 +74,7 @@ impl Bodies {
         Ok(Body { bytes, _permit: permit })
     }
 
-    /// Waits for room for more bytes of a body.
+    /// Reserves memory for more bytes of a body.
     async fn acquire(
         &self,
         bytes_read: usize,
@@ -83,7 +83,7 @@ impl Bodies {
     ) -> Result<(), HttpError> {
         let permits = u32::try_from(bytes_read).unwrap_or(u32::MAX);
         let more_permits = Arc::clone(&self.budget).acquire_many_owned(permits);
-        // The semaphore is never closed, so the only error is that it took too long.
+        // The semaphore is never closed, so the only error is the timeout.
         let Ok(Ok(more_permits)) = timeout_at(deadline, more_permits).await else {
             let message = "no room for the body beside those of other requests".to_owned();
             return Err(HttpError { reason: Refusal::Overloaded, message });
@@ -167,7 +167,7 @@ mod tests {
         }
     }
 
-    /// A client that announces a body and sends none of it.
+    /// A client that announces a body and never sends it.
     struct PendingBody;
 
     impl HttpBody for PendingBody {

@@ -1,7 +1,7 @@
-//! Which clients are answered: an authority's certificates -> a verifier of client certificates.
+//! Client certificates: builds a verifier from the certificates of a CA.
 //!
-//! For API servers that are set up to show one. The others cannot, so without this anybody may ask: a review tells
-//! nobody more than he sent.
+//! For API servers that are configured to send a client certificate. Without it any client may send reviews; the
+//! response contains nothing that the client did not send.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -19,16 +19,17 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::base::pem::problem_in_pem;
 
-/// Who may ask.
+/// The clients that may send reviews.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Clients {
-    /// A file with the certificates, in PEM, of the authorities that vouch for them.
+    /// The file with the CA certificates of the clients, in PEM.
     pub authorities: PathBuf,
-    /// Their names: common names, DNS names or URIs. Without any, whoever an authority vouches for.
+    /// The accepted names: common names, DNS names or URIs. If empty, every client with a certificate of the CA is
+    /// accepted.
     pub names: Vec<String>,
 }
 
-/// Reads the authorities.
+/// Reads the CA certificates.
 pub(super) fn verifier(
     clients: &Clients,
     text: &[u8],
@@ -45,7 +46,7 @@ pub(super) fn verifier(
     Ok(Arc::new(NamedClientVerifier { inner, names: clients.names.clone() }))
 }
 
-/// Of those that an authority vouches for, the ones with a name that we know.
+/// Accepts certificates that the inner verifier accepts and that have one of these names.
 #[derive(Debug)]
 struct NamedClientVerifier {
     inner: Arc<dyn ClientCertVerifier>,

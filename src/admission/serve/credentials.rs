@@ -1,6 +1,6 @@
-//! The certificate pair: from files or made here, checked, and turned into a TLS configuration.
+//! The certificate pair: read from files or self-signed, checked, and turned into a TLS configuration.
 //!
-//! When to look at the files again is left to [`super::reload`].
+//! [`super::reload`] decides when to read the files again.
 
 use std::{
     io,
@@ -29,15 +29,15 @@ use crate::{
     base::pem::{certificates, problem_in_pem},
 };
 
-/// How long a self-signed certificate is valid: it dies with the process long before.
+/// How long a self-signed certificate is valid; the process ends long before.
 const SELF_SIGNED_LIFETIME: SignedDuration = SignedDuration::from_hours(10 * 365 * 24);
 
-/// Where the certificate pair comes from.
+/// The source of the certificate pair.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum CertificateSource {
-    /// Files, as a Secret of type `kubernetes.io/tls` mounts them.
+    /// Files as mounted from a Secret of type `kubernetes.io/tls`.
     Files(CertificateFiles),
-    /// A new authority and a certificate for `localhost`, `127.0.0.1` and these names, in memory only.
+    /// A new in-memory CA and a certificate for `localhost`, `127.0.0.1` and these names.
     SelfSigned {
         /// DNS names or IP addresses.
         names: Vec<String>,
@@ -51,16 +51,16 @@ pub struct CertificateFiles {
     pub chain: PathBuf,
     /// Its private key in PEM.
     pub key: PathBuf,
-    /// Who may ask; everybody, if nothing is said.
+    /// The clients that may send reviews; all if `None`.
     pub clients: Option<Clients>,
 }
 
-/// The oldest TLS version that is spoken.
+/// The minimum TLS version.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum TlsVersion {
     /// TLS 1.2, for API servers behind old proxies.
     V12,
-    /// TLS 1.3, which every supported API server speaks (Go since 1.12).
+    /// TLS 1.3, which every supported API server can use (Go since 1.12).
     #[default]
     V13,
 }
@@ -69,7 +69,7 @@ impl TlsVersion {
     /// Every version, the oldest first.
     pub const ALL: [Self; 2] = [Self::V12, Self::V13];
 
-    /// Its number.
+    /// The version number.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::V12 => "1.2",
@@ -93,7 +93,7 @@ impl FromStr for TlsVersion {
     }
 }
 
-/// A TLS version that we do not speak.
+/// An unsupported TLS version.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("there are {} and {}", TlsVersion::V12.as_str(), TlsVersion::V13.as_str())]
 pub struct UnknownTlsVersion;
@@ -106,7 +106,7 @@ pub enum CredentialsError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The I/O error.
         source: io::Error,
     },
     /// The files changed each time they were read.
@@ -115,23 +115,23 @@ pub enum CredentialsError {
         /// The file.
         path: PathBuf,
     },
-    /// The chain is not PEM, holds no certificate, or one that we cannot use.
+    /// The chain is not PEM, contains no certificate, or contains one that cannot be used.
     #[error("cannot use the certificate in {}: {problem}", path.display())]
     Chain {
         /// The file.
         path: PathBuf,
-        /// What is wrong, without the file's content.
+        /// The problem, without the content of the file.
         problem: String,
     },
-    /// The key is not PEM, holds no private key, or one of a kind that we cannot use.
+    /// The key is not PEM, contains no private key, or one of an unsupported kind.
     #[error("cannot use the private key in {}: {problem}", path.display())]
     Key {
         /// The file.
         path: PathBuf,
-        /// What is wrong, without the file's content.
+        /// The problem, without the content of the file.
         problem: String,
     },
-    /// The two files are not a pair.
+    /// The key does not belong to the certificate.
     #[error("the private key in {} does not belong to the first certificate in {}", key.display(), chain.display())]
     NotAPair {
         /// The file with the key.
@@ -139,23 +139,23 @@ pub enum CredentialsError {
         /// The file with the chain.
         chain: PathBuf,
     },
-    /// The authorities of clients cannot be used.
+    /// The CA certificates of the clients cannot be used.
     #[error("cannot use the client authorities in {}: {problem}", path.display())]
     Clients {
         /// The file.
         path: PathBuf,
-        /// What is wrong, without the file's content.
+        /// The problem, without the content of the file.
         problem: String,
     },
-    /// A certificate could not be made.
+    /// A certificate could not be created.
     #[error("cannot make a self-signed certificate")]
     Make(#[from] issue::IssueError),
-    /// TLS cannot be set up with it.
+    /// TLS cannot be set up with the pair.
     #[error("cannot set up TLS")]
     Tls(#[from] rustls::Error),
 }
 
-/// The bytes of all files. No `Debug`: one of them is secret.
+/// The bytes of all files. Has no `Debug`, because one of them is secret.
 #[derive(Eq, PartialEq)]
 pub(crate) struct PairBytes {
     chain: Vec<u8>,
@@ -163,24 +163,24 @@ pub(crate) struct PairBytes {
     clients: Option<Vec<u8>>,
 }
 
-/// A checked pair, ready to serve with.
+/// A checked pair that is ready for use.
 pub(crate) struct Credentials {
-    /// The configuration of new connections. A new one for each pair, so that no session of an old pair is resumed.
+    /// The TLS configuration of new connections. Each pair gets its own, so that no session of an old pair is resumed.
     pub(crate) tls: Arc<ServerConfig>,
     /// The server's certificate.
     pub(crate) certificate: Certificate,
-    /// The authority's certificate in PEM, if we made it.
+    /// The CA certificate in PEM, for a self-signed server.
     pub(crate) authority: Option<String>,
 }
 
 impl CertificateFiles {
-    /// Reads all files as they are at one moment.
+    /// Reads a consistent state of all files.
     pub(crate) fn read(&self) -> Result<PairBytes, CredentialsError> {
         self.read_by(|path| std::fs::read(path))
     }
 
-    /// A kubelet swaps both files at once by a symlink, perhaps between our two reads, so the chain is read again
-    /// after the key.
+    /// kubelet swaps both files at once through a symlink, perhaps between the two reads. Therefore the chain is read
+    /// again after the key.
     fn read_by(&self, file: impl Fn(&Path) -> io::Result<Vec<u8>>) -> Result<PairBytes, CredentialsError> {
         let read = |path: &Path| {
             file(path).map_err(|source| CredentialsError::Read { path: path.to_owned(), source })
@@ -247,7 +247,7 @@ impl CertificateFiles {
     }
 }
 
-/// Makes an authority and a certificate by it for `localhost`, `127.0.0.1` and `names`.
+/// Creates a CA and a certificate for `localhost`, `127.0.0.1` and `names`.
 pub(crate) fn self_signed(
     names: &[String],
     now: Timestamp,
@@ -266,7 +266,8 @@ pub(crate) fn self_signed(
     Ok(Credentials { tls, certificate: leaf.certificate, authority })
 }
 
-/// One provider, named here, so that neither features nor a process-wide default choose another.
+/// Returns the crypto provider. It is explicit, so that neither cargo features nor a process-wide default select
+/// another one.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
@@ -281,15 +282,15 @@ fn server_config(
         .with_protocol_versions(&oldest.supported_versions())?
         .with_client_cert_verifier(clients.unwrap_or_else(WebPkiClientVerifier::no_client_auth))
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
-    // API servers offer http/1.1 only, except to localhost (k8s.io/apiserver pkg/util/webhook/client.go).
+    // API servers use http/1.1 only, except for localhost (k8s.io/apiserver pkg/util/webhook/client.go).
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 
-/// What ring can sign with.
+/// The keys that ring can sign with.
 const USABLE_KEYS: &str = "use RSA of 2048 to 4096 bits, ECDSA with P-256 or P-384, or Ed25519";
 
-/// Says what a key must be that could not be loaded, by the certificate that it should belong to.
+/// Returns the kind of key that the certificate needs, for a key that could not be loaded.
 fn kind_of_key(certificate: &CertificateDer<'_>) -> String {
     let parsed = X509Certificate::from_der(certificate).map(|(_, parsed)| parsed);
     match parsed.as_ref().map(|parsed| parsed.public_key().parsed()) {
@@ -301,7 +302,7 @@ fn kind_of_key(certificate: &CertificateDer<'_>) -> String {
     }
 }
 
-/// Says why a certificate cannot be used that has the right key.
+/// Returns why a certificate with the right key cannot be used.
 fn problem_in_certificate(certificate: &CertificateDer<'_>, error: &Error) -> String {
     match X509Certificate::from_der(certificate) {
         Ok((_, parsed)) if parsed.version() != X509Version::V3 => {
@@ -313,10 +314,10 @@ fn problem_in_certificate(certificate: &CertificateDer<'_>, error: &Error) -> St
     }
 }
 
-/// Says what is wrong with the PEM of a key.
+/// Returns what is wrong with the PEM of a key.
 fn problem_in_key(text: &[u8], error: &pem::Error) -> String {
     let is_encrypted = |line: &[u8]| {
-        // PKCS #8 (RFC 7468, section 11), and what OpenSSL wrote before (RFC 1421, section 4.6.1.1).
+        // PKCS #8 (RFC 7468, section 11), and the older formats of OpenSSL (RFC 1421, section 4.6.1.1).
         line.starts_with(b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
             || (line.starts_with(b"Proc-Type:") && line.trim_ascii_end().ends_with(b"ENCRYPTED"))
     };

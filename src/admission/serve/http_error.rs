@@ -1,10 +1,10 @@
-//! Requests that get no review: why, and with which HTTP status.
+//! Requests that are not reviewed: the reason and the HTTP status.
 
 use axum::http::StatusCode;
 
 use crate::admission::{metrics::Refusal, review::InvalidReview};
 
-/// A request that gets no review.
+/// A request that is not reviewed.
 #[derive(Debug)]
 pub(super) struct HttpError {
     pub(super) reason: Refusal,
@@ -17,7 +17,7 @@ impl From<InvalidReview> for HttpError {
     }
 }
 
-/// Anything but 200 makes the API server apply the failure policy, so these only have to say what is wrong.
+/// Any status except 200 makes the API server apply the failure policy, so the status only describes the problem.
 pub(super) const fn status(reason: Refusal) -> StatusCode {
     match reason {
         Refusal::Path => StatusCode::NOT_FOUND,

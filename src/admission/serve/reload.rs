@@ -1,7 +1,7 @@
-//! Looks at the certificate pair and the policy every few seconds, and swaps what changed and is good.
+//! Checks the certificate pair, the policy and the facts every few seconds, and replaces changed files that are valid.
 //!
-//! A watch on a file goes deaf when a kubelet swaps the symlink above it, so the bytes are compared. What is bad leaves
-//! the last good one in use, is reported once, and shows in a metric.
+//! Compares the bytes, because a file watch gets no events when kubelet swaps the symlink above the file. An invalid
+//! file leaves the last valid one in use, is logged once, and shows in a metric.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -33,19 +33,19 @@ use crate::{
     judgement::{facts::Facts, policy::Policy},
 };
 
-/// A timer of no time at all would be an endless loop; tokio panics on it.
+/// The minimum interval; tokio panics on an interval of zero.
 const MIN_POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// A file's content as it was last seen, or why it could not be read.
+/// The content of a file when it was last read, or why it could not be read.
 type LastRead<T> = Result<T, String>;
 
-/// A certificate pair that may be replaced while we serve.
+/// A certificate pair that may change while the server runs.
 pub(crate) struct PairOnDisk {
     files: CertificateFiles,
     min_version: TlsVersion,
     last_read: LastRead<PairBytes>,
     in_use: Certificate,
-    /// A pair whose time may come.
+    /// A pair that is not valid yet.
     pending: Option<Credentials>,
 }
 
@@ -61,7 +61,7 @@ impl PairOnDisk {
         Ok((Self { files, min_version, last_read: Ok(pair), in_use, pending: None }, credentials))
     }
 
-    /// The new pair, or what is wrong with it; `None` while nothing changed.
+    /// Returns the new pair, or what is wrong with it; `None` if nothing changed.
     fn poll(&mut self) -> Option<Result<Credentials, String>> {
         let current = self.files.read().map_err(|error| describe(&error));
         let changed = current != self.last_read;
@@ -78,7 +78,7 @@ impl PairOnDisk {
             }
         }
         let now = Timestamp::now();
-        // Before its time or after it, no API server would accept the new one.
+        // API servers would not accept a certificate outside of its validity period.
         let new = self.pending.as_ref()?.certificate.clone();
         if new.is_valid(now) || !self.in_use.is_valid(now) {
             self.in_use = new;
@@ -92,7 +92,7 @@ impl PairOnDisk {
     }
 }
 
-/// A file of text, such as the policy, that may be replaced while we serve.
+/// A text file, such as the policy, that may change while the server runs.
 pub(crate) struct FileOnDisk<T> {
     path: PathBuf,
     parse: fn(&Path, &str) -> Result<T, PolicyFileError>,
@@ -110,7 +110,7 @@ impl<T> FileOnDisk<T> {
         Ok((Self { path, parse, last_read: Ok(text) }, parsed))
     }
 
-    /// The new content, or what is wrong with it; `None` while nothing changed.
+    /// Returns the new content, or what is wrong with it; `None` if nothing changed.
     fn poll(&mut self) -> Option<Result<T, String>> {
         let current = policy_file::text(&self.path).map_err(|error| describe(&error));
         if current == self.last_read {
@@ -118,7 +118,7 @@ impl<T> FileOnDisk<T> {
         }
         self.last_read = current;
         let parsed = self.last_read.clone().and_then(|text| {
-            // In one line, as the log has it.
+            // The log has one line for each event.
             let line = |error| describe(&error).replace(":\n  ", ": ").replace("\n  ", "; ");
             (self.parse)(&self.path, &text).map_err(line)
         });
@@ -126,22 +126,22 @@ impl<T> FileOnDisk<T> {
     }
 }
 
-/// What may change while we serve, and who has to hear of it.
+/// The files that may change while the server runs, and the parts that use them.
 pub(crate) struct Reloader {
-    /// The certificate pair, unless we made it.
+    /// The certificate pair; `None` if it is self-signed.
     pub(crate) pair: Option<PairOnDisk>,
-    /// The policy, unless it is the built-in one.
+    /// The policy file; `None` for the default policy.
     pub(crate) policy: Option<FileOnDisk<Policy>>,
-    /// The facts, if there is a file of them.
+    /// The facts file, if there is one.
     pub(crate) facts: Option<FileOnDisk<Facts>>,
-    /// The configuration that the TLS server takes for each new connection.
+    /// The TLS configuration that the server uses for new connections.
     pub(crate) tls: RustlsConfig,
-    /// Holds the policy and the metrics.
+    /// The state with the policy and the metrics.
     pub(crate) state: Arc<State>,
 }
 
 impl Reloader {
-    /// Looks once in `every` until `stop`.
+    /// Checks the files once in `every` until `stop`.
     pub(crate) async fn run(mut self, every: Duration, stop: CancellationToken) {
         let mut ticks = interval(every.max(MIN_POLL_INTERVAL));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -201,7 +201,7 @@ impl Reloader {
     }
 }
 
-/// Looks on a thread that may block. A panic on content that we did not foresee is one more bad content.
+/// Polls on a blocking thread. A panic counts as invalid content.
 async fn run_blocking<T, R>(
     slot: &mut Option<T>,
     poll: fn(&mut T) -> Option<Result<R, String>>,
@@ -215,19 +215,20 @@ where
         let current = catch_unwind(AssertUnwindSafe(|| poll(&mut source)));
         (source, current.unwrap_or_else(|_| Some(Err("we panicked on it".to_owned()))))
     });
-    // The only error left is that the runtime ends, and with it every look.
+    // The only remaining error is that the runtime is shutting down.
     let (source, current) = task.await.ok()?;
     *slot = Some(source);
     current
 }
 
-/// Logs and measures when the certificate in use ends.
+/// Logs the expiry of the certificate in use and sets its metric.
 pub(crate) fn report_certificate(state: &State, credentials: &Credentials, message: &'static str) {
     let certificate = &credentials.certificate;
     let (not_before, not_after) = (certificate.not_before(), certificate.not_after());
     state.metrics().certificate_ends(not_after.as_second());
     if !certificate.is_valid(Timestamp::now()) {
-        // Serving on makes the API server's message say what is wrong; not serving would say connection refused.
+        // Serving an expired certificate lets the API server report the real reason; otherwise it would report
+        // "connection refused".
         warn!(%not_before, %not_after, "the certificate in use is not valid now");
     }
     info!(%not_after, "{message}");

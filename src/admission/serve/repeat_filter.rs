@@ -1,6 +1,6 @@
-//! Tells the first of many equal events from those that repeat it.
+//! Limits repeated log lines.
 //!
-//! A controller retries a pod that was rejected, with back-off and for ever, so the same line would fill the log.
+//! A controller retries a rejected pod with backoff, without end, so the same line would fill the log.
 
 use std::{
     collections::HashMap,
@@ -8,14 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// For how long an event silences its repeats. The ReplicaSet controller's back-off ends at some 16 minutes, so a pod
-/// that stays rejected still shows at each of its late retries.
+/// How long repeats of an event are suppressed. The backoff of the ReplicaSet controller ends at about 16 minutes, so
+/// each late retry of a rejected pod is still logged.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// How many different events are remembered: 1 024 × 32 bytes, whatever the events hold.
+/// The maximum number of remembered events: 1 024 × 32 bytes, independent of the content of the events.
 const CAPACITY: usize = 1024;
 
-/// The events of the last minute, by a hash of what makes them equal.
+/// The events of the last minute, by the hash of their key.
 #[derive(Debug, Default)]
 pub(crate) struct RepeatFilter {
     logged: HashMap<u64, Logged>,
@@ -31,14 +31,14 @@ struct Logged {
 /// What to do with an event.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum LogDecision {
-    /// Say it, and that so many equal ones were withheld since it was last said.
+    /// Log it, with the number of equal events that were suppressed since the last log line.
     Log { suppressed: u64 },
-    /// It was said less than a minute ago.
+    /// Do not log it: it was logged less than a minute ago.
     Suppress,
 }
 
 impl RepeatFilter {
-    /// Whether it is the turn of an event that equals every other with this key.
+    /// Decides whether to log an event; events with the same key are logged once a minute.
     pub(crate) fn log_decision(&mut self, key: impl Hash, now: Instant) -> LogDecision {
         let key = self.hasher.hash_one(key);
         if let Some(logged) = self.logged.get_mut(&key) {
@@ -57,7 +57,7 @@ impl RepeatFilter {
         LogDecision::Log { suppressed: 0 }
     }
 
-    /// Forgets what is old; if nothing is, everything: a line too many is better than memory without end.
+    /// Removes old events; if none is old, removes all. A repeated log line is better than unbounded memory.
     fn evict(&mut self, now: Instant) {
         self.logged.retain(|_, logged| now.duration_since(logged.at) < WINDOW);
         if self.logged.len() >= CAPACITY {

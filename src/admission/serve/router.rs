@@ -1,6 +1,6 @@
-//! One HTTP request -> one review -> one HTTP answer, with its metric and its log line.
+//! Handles an HTTP request: review, response, metric and log line.
 //!
-//! What to answer is left to [`crate::review`]; sockets, TLS and time limits of connections to [`super`].
+//! [`crate::admission::review`] decides the response; [`super`] handles sockets, TLS and connection timeouts.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -42,17 +42,18 @@ use crate::{
     workload::object::Kind,
 };
 
-/// Longest text of a client in a log line or an answer, in characters: a DNS subdomain (RFC 1123).
+/// The maximum length of text from a client in a log line or a response, in characters: that of a DNS subdomain (RFC
+/// 1123).
 const MAX_NAME_LEN: usize = 253;
 
-/// How many reviews are made at once. More than there are processors, so that the kernel shares them out between one
-/// that takes long and the others.
+/// The maximum number of concurrent reviews. More than the number of CPUs, so that the kernel shares them between a
+/// slow review and the others.
 const MAX_CONCURRENT_REVIEWS: usize = 16;
 
-/// The function that reviews: [`review::review`], or in tests another.
+/// The review function: [`review::review`], or another one in tests.
 pub type Review = fn(&[u8], Endpoint, &Policy, Date) -> Result<Reviewed, InvalidReview>;
 
-/// What all requests share.
+/// The state that all requests share.
 pub struct State {
     policy: ArcSwap<Policy>,
     metrics: Arc<Metrics>,
@@ -65,8 +66,8 @@ pub struct State {
 }
 
 impl State {
-    /// Reviews by `policy`; once `stopping` is cancelled, answers ask clients to connect elsewhere. What has no answer
-    /// after `max_answer_time`, or when its client is about to give up, falls open.
+    /// Creates the state. Once `stopping` is cancelled, responses ask clients to reconnect. A review that takes longer
+    /// than `max_answer_time`, or than the client waits, fails open.
     pub fn new(
         policy: Policy,
         metrics: Arc<Metrics>,
@@ -79,12 +80,12 @@ impl State {
         Self { policy, metrics, review, review_permits, bodies, max_answer_time, stopping, repeat_filter }
     }
 
-    /// Where its reviews are counted.
+    /// The metrics of the server.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    /// Reviews by another policy from now on; what a flag said holds on.
+    /// Replaces the policy. Values set by flags are kept.
     pub(crate) fn replace_policy(&self, mut policy: Policy) {
         let old = self.policy.load();
         policy.close_wait.init_image.clone_from(&old.close_wait.init_image);
@@ -92,21 +93,21 @@ impl State {
         self.policy.store(Arc::new(policy));
     }
 
-    /// Reviews by other facts from now on.
+    /// Replaces the facts.
     pub(crate) fn replace_facts(&self, facts: Facts) {
         let policy = Policy { facts, ..Policy::clone(&self.policy.load()) };
         self.policy.store(Arc::new(policy));
     }
 
-    /// Whether an event is new, or repeats one of the last minute.
+    /// Decides whether to log an event; repeats within a minute are suppressed.
     pub(crate) fn log_decision(&self, key: impl std::hash::Hash) -> LogDecision {
         self.repeat_filter.lock().unwrap_or_else(PoisonError::into_inner).log_decision(key, Instant::now())
     }
 }
 
-/// `POST /{mutate,validate}/{enforce,warn,audit}`, and the same with `/unprivileged` behind it: both are in the path,
-/// because the API server chooses them by the labels of the namespace, which a review does not hold. The latter is for
-/// namespaces with `pod-security.kubernetes.io/enforce in (baseline, restricted)`; the paths are [`Endpoint::path`]'s.
+/// Builds the routes `POST /{mutate,validate}/{enforce,warn,audit}`, each also with `/unprivileged` appended. The API
+/// server selects the path by the labels of the namespace, which a review does not contain. `/unprivileged` is for
+/// namespaces with `pod-security.kubernetes.io/enforce in (baseline, restricted)`. [`Endpoint::path`] builds the paths.
 pub fn router(state: Arc<State>) -> Router {
     let mut router = Router::new();
     for endpoint in Endpoint::all() {
@@ -114,12 +115,12 @@ pub fn router(state: Arc<State>) -> Router {
         let handle = move |request| handle(Arc::clone(&state), endpoint, request);
         router = router.route(&endpoint.path(), post(handle));
     }
-    // A path that is wrong in a webhook configuration shows only here.
+    // The log is the only place that shows a wrong path in a webhook configuration.
     let fallback = |reason: Refusal, message: &'static str| {
         let state = Arc::clone(&state);
         async move |request: Request| {
             let http_error = HttpError { reason, message: message.to_owned() };
-            // One key for all: their paths are without number.
+            // One key for all paths, since a client can send any number of them.
             reply_error(&state, truncate(request.uri().path()), "", &http_error)
         }
     };
@@ -145,14 +146,14 @@ async fn handle(state: Arc<State>, endpoint: Endpoint, request: Request) -> Resp
         }
     };
     if closes {
-        // So that kept connections move to another replica before we close them under a request.
+        // Makes clients move idle connections to another replica before this one closes them during a request.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
 
-/// How long we may take. The API server says in the query how long it waits, from before it connects (apiserver
-/// `pkg/admission/plugin/webhook/mutating/dispatcher.go`): a fifth of it is for the way here and back.
+/// The time limit of a response. The query contains the API server's timeout, which starts before it connects
+/// (apiserver `pkg/admission/plugin/webhook/mutating/dispatcher.go`). A fifth of it is reserved for the network.
 fn answer_timeout(query: Option<&str>, longest: Duration) -> Duration {
     let timeout = query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("timeout=")));
     let client_timeout = timeout
@@ -164,7 +165,7 @@ fn answer_timeout(query: Option<&str>, longest: Duration) -> Duration {
 fn reply_error(state: &State, path: &str, repeated: &str, http_error: &HttpError) -> Response {
     let HttpError { reason, message } = http_error;
     state.metrics.refused(*reason);
-    // Unlike `%message`, a string is printed with its line ends escaped: parts of it are the client's.
+    // Unlike `%message`, a string field is printed with escaped line ends; parts of it come from the client.
     let (label, why) = (reason.as_str(), truncate(message));
     match state.log_decision((repeated, label)) {
         LogDecision::Log { suppressed } => warn!(path, reason = label, why, withheld = suppressed, "refused"),
@@ -177,7 +178,7 @@ fn reply_error(state: &State, path: &str, repeated: &str, http_error: &HttpError
     response
 }
 
-/// Answers before the deadline: with the review, or else that there was none.
+/// Answers before the deadline: with the review, or with a failure that admits the object.
 async fn review_before_deadline(
     state: &Arc<State>,
     endpoint: Endpoint,
@@ -196,8 +197,8 @@ async fn review_before_deadline(
     Ok(answered(state, endpoint, admitted??, started.elapsed()))
 }
 
-/// Reviews on a thread that may block, for a review that takes long must not stop the connections of others. One that
-/// has begun ends by itself, and holds its place and its body until then. `None` after a panic.
+/// Reviews on a blocking thread, so that a slow review does not stall other connections. A started review runs to its
+/// end and keeps its permit and body until then. Returns `None` after a panic.
 async fn review(
     state: &Arc<State>,
     endpoint: Endpoint,
@@ -219,7 +220,7 @@ fn answered(state: &State, endpoint: Endpoint, reviewed: Reviewed, took: Duratio
     reviewed.body
 }
 
-/// One event for each review; one that repeats another of the last minute only at debug level.
+/// Logs one event for each review. A repeat within a minute is logged at debug level.
 fn log(state: &State, endpoint: Endpoint, record: &Record, took: Duration) {
     let findings = review::counted(record.findings.iter().map(|(rule, action)| (*rule, action.as_str())));
     macro_rules! event {
@@ -250,7 +251,7 @@ fn log(state: &State, endpoint: Endpoint, record: &Record, took: Duration) {
     }
 }
 
-/// `db` of `db-0`, so that the pods of a StatefulSet count as one. Those of others have no name yet at admission.
+/// Returns `db` for `db-0`, so that the pods of a StatefulSet count as one. Other pods have no name yet at admission.
 fn without_ordinal(name: &str) -> &str {
     match name.rsplit_once('-') {
         Some((set, ordinal)) if ordinal.bytes().all(|byte| byte.is_ascii_digit()) => set,
@@ -258,7 +259,7 @@ fn without_ordinal(name: &str) -> &str {
     }
 }
 
-/// No more of a text than a name may have: anybody in the cluster can send us one of megabytes.
+/// Truncates a text to the length of a name, since any client can send megabytes.
 fn truncate(text: &str) -> &str {
     text.char_indices().nth(MAX_NAME_LEN).map_or(text, |(end, _)| &text[..end])
 }

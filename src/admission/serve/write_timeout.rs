@@ -1,6 +1,6 @@
-//! A stream whose writes end: a peer that stops reading gets an error, not a task for ever.
+//! A write timeout: a peer that stops reading gets an error instead of blocking a task forever.
 //!
-//! Wraps the accepted TCP stream, below TLS. The deadlines on reading are with the handshake, the headers and the body.
+//! Wraps the accepted TCP stream, below TLS. The handshake, the headers and the body have their own read timeouts.
 
 use std::{
     future::{Ready, ready},
@@ -13,10 +13,10 @@ use axum_server::accept::Accept;
 use tokio::net::TcpStream;
 use tokio_io_timeout::TimeoutStream;
 
-/// Accepts TCP connections whose writes end.
+/// Accepts TCP connections and sets their write timeout.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WriteTimeoutAcceptor {
-    /// Longest time for which a write may make no progress.
+    /// The maximum time that a write may make no progress.
     pub(crate) limit: Duration,
 }
 
@@ -26,7 +26,8 @@ impl<S> Accept<TcpStream, S> for WriteTimeoutAcceptor {
     type Future = Ready<io::Result<(Self::Stream, S)>>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        // An answer is one small write that must not wait for the acknowledgement of the one before (Nagle).
+        // A response is one small write that must not wait for the acknowledgement of the previous one (Nagle's
+        // algorithm).
         let no_delay = stream.set_nodelay(true);
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(self.limit));
