@@ -1,7 +1,6 @@
-//! What is wrong with a pod, and what follows from it.
+//! Judges pods: finds problems and decides what follows from them.
 //!
-//! Turns a pod and a policy into findings, a verdict and a patch. How it is told is left to `lint`, `admission` and
-//! `cluster`.
+//! Turns a pod and a policy into findings, a verdict and a patch. `lint`, `admission` and `cluster` report them.
 
 pub mod close_wait;
 pub mod facts;

@@ -1,7 +1,7 @@
-//! What Linkerd put into a pod, or will: a proxy or none, its line, the ports that pass it by, and how long it keeps
-//! idle connections to the app.
+//! What Linkerd has added or will add to a pod: the proxy, its release line, the ports that bypass it, and its idle
+//! timeout for connections to the app.
 //!
-//! Turns a Pod into a [`Mesh`]. What the linkerd-init container needs is in [`proxy_init`].
+//! Turns a pod into a [`Mesh`]. [`proxy_init`] describes what the linkerd-init container needs.
 
 pub mod expected;
 pub mod pool;
@@ -23,50 +23,50 @@ use crate::workload::{
     pod::{Container, ContainerList, EnvVar, Pod, StringMap},
 };
 
-/// The proxy's container, in whichever list it is.
+/// The name of the proxy container, in either list.
 pub const PROXY: &str = "linkerd-proxy";
-/// The init container that takes linkerd-init's place in CNI mode since 2.13.
+/// The init container that replaces linkerd-init in CNI mode since 2.13.
 pub const NETWORK_VALIDATOR: &str = "linkerd-network-validator";
-/// The one that took it in 2.12.2 to 2.12.6.
+/// The init container that replaces linkerd-init in CNI mode in 2.12.2 to 2.12.6.
 pub const NOOP: &str = "noop";
-/// What the injector goes by.
+/// The annotation that the injector uses.
 const INJECT: &str = "linkerd.io/inject";
 /// The only version string that the injector writes into a pod.
 const PROXY_VERSION: &str = "linkerd.io/proxy-version";
-/// Ports that pass the proxy by.
+/// Ports that bypass the proxy.
 const SKIP_INBOUND_PORTS: &str = "config.linkerd.io/skip-inbound-ports";
 /// Ports that the proxy forwards as TCP.
 const OPAQUE_PORTS: &str = "config.linkerd.io/opaque-ports";
-/// Variables for the proxy, as a JSON array of EnvVar (2.20, edge-26.4.3, linkerd2 #15156).
+/// Environment variables for the proxy, as a JSON array of EnvVar (2.20, edge-26.4.3, linkerd2 #15156).
 const PROXY_ADDITIONAL_ENV: &str = "config.linkerd.io/proxy-additional-env";
 /// The image of linkerd-init, up to 2.19.
 const INIT_IMAGE: &str = "config.linkerd.io/init-image";
-/// A version that the user chose for the injector.
+/// A version that the user sets for the injector.
 const CONFIG_PROXY_VERSION: &str = "config.linkerd.io/proxy-version";
-/// The same as [`OPAQUE_PORTS`], in the proxy's environment.
+/// [`OPAQUE_PORTS`] in the environment of the proxy.
 const OPAQUE_PORTS_ENV: &str = "LINKERD2_PROXY_INBOUND_PORTS_DISABLE_PROTOCOL_DETECTION";
 
-/// The proxy's own ports and their defaults: the injector always skips them. The CNI plugin goes by its own settings.
+/// The proxy's own ports and their defaults, which the injector always skips. The CNI plugin uses its own settings.
 const OWN_PORTS: [(&str, &str); 2] =
     [("config.linkerd.io/control-port", "4190"), ("config.linkerd.io/admin-port", "4191")];
-/// Skipped besides when nothing is said, since 2.11 (`values.yaml`, `proxyInit.ignoreInboundPorts`).
+/// The default of further skipped ports, since 2.11 (`values.yaml`, `proxyInit.ignoreInboundPorts`).
 const DEFAULT_SKIPPED: &str = "4567,4568";
-/// Opaque when nothing is said, since 2.11 (`values.yaml`, `proxy.opaquePorts`).
+/// The default of opaque ports, since 2.11 (`values.yaml`, `proxy.opaquePorts`).
 const DEFAULT_OPAQUE: &str = "25,587,3306,4444,5432,6379,9300,11211";
 
 /// Whether a pod has a Linkerd proxy.
 #[derive(Clone, Debug)]
 pub enum Mesh {
-    /// The injector was there.
+    /// The pod was injected.
     Injected(Proxy),
-    /// The injector will come: what we know of the proxy is what it usually writes.
+    /// The pod will be injected; the values are those that the injector usually writes.
     WillBeInjected(Proxy),
-    /// It has none, and gets none.
+    /// The pod has no proxy and will get none.
     Not(NotMeshed),
 }
 
 impl Mesh {
-    /// The word for it in the JSON of `explain`.
+    /// The name in the JSON of `explain`.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Injected(_) => "injected",
@@ -75,7 +75,7 @@ impl Mesh {
         }
     }
 
-    /// The proxy, present or to come.
+    /// The proxy, present or expected.
     pub const fn proxy(&self) -> Option<&Proxy> {
         match self {
             Self::Injected(proxy) | Self::WillBeInjected(proxy) => Some(proxy),
@@ -84,22 +84,22 @@ impl Mesh {
     }
 }
 
-/// Why a pod has no proxy and gets none.
+/// Why a pod has no proxy and will get none.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum NotMeshed {
-    /// `hostNetwork: true`: the injector leaves such pods alone.
+    /// `hostNetwork: true`: the injector skips such pods.
     HostNetwork,
-    /// A mirror of a static pod: kubelet runs it already.
+    /// A mirror of a static pod, which kubelet already runs.
     Mirror,
-    /// `linkerd.io/inject: disabled`, of the pod or its namespace.
+    /// `linkerd.io/inject: disabled` on the pod or its namespace.
     Disabled,
-    /// A value that the injector does not know, which it takes for no.
+    /// A value that the injector does not know, and treats as disabled.
     InvalidInject(String),
-    /// Another mesh's sidecar or init container is there.
+    /// The pod has a sidecar or an init container of another mesh.
     OtherSidecar(String),
-    /// Nothing asks for injection.
+    /// Injection was not requested.
     NotRequested,
-    /// Injection was asked for, and the injector did not come.
+    /// Injection was requested, but the pod was not injected.
     NotInjected,
 }
 
@@ -121,52 +121,52 @@ impl fmt::Display for NotMeshed {
     }
 }
 
-/// What we know of a pod's proxy.
+/// What is known about the proxy of a pod.
 #[derive(Clone, Debug)]
 pub struct Proxy {
-    /// It is, or will be, a native sidecar; `None` when the injector's settings decide.
+    /// Whether it is a native sidecar; `None` if that depends on the injector's settings.
     pub native: Option<bool>,
-    /// Its version, where the pod tells it.
+    /// The version, if the pod shows it.
     pub version: Option<Version>,
-    /// Its line, where the version or the shape of the pod tells it.
+    /// The release line, if the version or the containers of the pod show it.
     pub line: Option<Line>,
-    /// Linkerd's CNI plugin sets up the redirection: there is no linkerd-init.
+    /// Whether Linkerd's CNI plugin redirects the traffic, so that there is no linkerd-init.
     pub cni: bool,
-    /// Ports that pass it by.
+    /// Ports that bypass the proxy.
     pub skipped: PortSet,
-    /// When not empty, the only ports that are redirected to it.
+    /// If present, the only ports that are redirected to the proxy.
     pub redirected_only: Option<PortSet>,
-    /// Ports that it forwards as TCP.
+    /// Ports that the proxy forwards as TCP.
     pub opaque: PortSet,
-    /// How long it keeps idle HTTP/1 connections to the app.
+    /// How long the proxy keeps idle HTTP/1 connections to the app.
     pub pool: PoolIdle,
 }
 
 impl Proxy {
-    /// The line or, for edges that lead to none yet, the version: `2.17`, `2.16-2.17`, `2.20+`, `edge-26.8.3`.
+    /// The release line or, for edges without a line, the version: `2.17`, `2.16-2.17`, `2.20+`, `edge-26.8.3`.
     pub fn line_text(&self) -> Option<String> {
         self.line.map(|line| line.to_string()).or_else(|| self.version.map(|version| version.to_string()))
     }
 }
 
-/// What to think of a pod without a proxy.
+/// How to judge a pod without a proxy.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Injection {
-    /// The injector will do as the annotations of the pod and of its namespace, where that is known, tell it.
+    /// It will be injected if the annotations of the pod, or of its namespace if known, say so.
     AsAnnotated,
-    /// The same, and a pod that says nothing is in a namespace that asks for injection.
+    /// The same, and a pod without annotations is in a namespace with injection enabled.
     Assumed,
-    /// The injector has had its turn: what has no proxy by now gets none.
+    /// Injection has already happened: a pod without a proxy will get none.
     Completed,
 }
 
-/// Whether it is a mirror of a static pod, which kubelet runs already: a refusal would only hide it, and no patch would
-/// reach it (kubernetes `pkg/kubelet/types/pod_update.go`).
+/// Whether the pod is a mirror of a static pod, which kubelet already runs. Rejecting it would only hide it, and a
+/// patch would have no effect (kubernetes `pkg/kubelet/types/pod_update.go`).
 pub fn is_mirror(pod: &Pod<'_>) -> bool {
     pod.annotations.get("kubernetes.io/config.mirror").is_some()
 }
 
-/// Reads what a pod says of Linkerd.
+/// Reads the Linkerd settings of a pod.
 pub fn mesh(pod: &Pod<'_>, namespace: &str, context: &Context, injection: Injection) -> Mesh {
     if is_mirror(pod) {
         return Mesh::Not(NotMeshed::Mirror);
@@ -205,7 +205,7 @@ fn inject(pod: Option<&str>, namespace: Option<&str>, assume: bool) -> Result<()
     }
 }
 
-/// A container by which the injector tells that a pod has a sidecar already (linkerd2 `pkg/healthcheck/sidecar.go`).
+/// A container that the injector takes for an existing sidecar (linkerd2 `pkg/healthcheck/sidecar.go`).
 fn other_sidecar(pod: &Pod<'_>) -> Option<String> {
     pod.all_containers()
         .find(|container| match &*container.name {
@@ -216,7 +216,7 @@ fn other_sidecar(pod: &Pod<'_>) -> Option<String> {
         .map(|container| container.name.to_string())
 }
 
-/// The beginning of an image by which the injector takes its container for a sidecar (the same file).
+/// The image prefix that makes the injector take a container for a sidecar (the same file).
 pub fn sidecar_image_prefix(image: &str) -> Option<&'static str> {
     [
         "cr.l5d.io/linkerd/proxy:",
@@ -258,7 +258,7 @@ fn injected(pod: &Pod<'_>, proxy: &Container<'_>, namespace: &str, context: &Con
     }
 }
 
-/// The line by what the injector wrote, where the version is a tag of someone's own.
+/// The release line by the containers of the pod, for versions with a custom tag.
 fn line_from_containers(pod: &Pod<'_>, init: Option<&Container<'_>>) -> Option<Line> {
     let Some(init) = init else {
         let has = |name: &str| pod.init_containers.iter().any(|container| &*container.name == name);
@@ -277,7 +277,7 @@ fn line_from_containers(pod: &Pod<'_>, init: Option<&Container<'_>>) -> Option<L
     PROXY_INIT_LINES.iter().find(|(known, _)| *known == tag).map(|(_, line)| *line)
 }
 
-/// The tags of proxy-init that the lines' own releases use (linkerd2 `pkg/version/version.go` of each).
+/// The proxy-init tags of each release line (linkerd2 `pkg/version/version.go`).
 const PROXY_INIT_LINES: [(&str, Line); 11] = [
     ("v1.3.9", Line::between(9, 10)),
     ("v1.3.11", Line::exactly(10)),
@@ -292,7 +292,7 @@ const PROXY_INIT_LINES: [(&str, Line); 11] = [
     ("v2.4.3", Line::exactly(19)),
 ];
 
-/// The ports of `--inbound-ports-to-ignore`, of which several add up, and those of `--ports-to-redirect`.
+/// The ports of `--inbound-ports-to-ignore`, whose occurrences are combined, and of `--ports-to-redirect`.
 fn skipped_by_proxy_init(init: &Container<'_>) -> (PortSet, Option<PortSet>) {
     let values = |flag: &str| {
         let lists =
@@ -307,13 +307,13 @@ fn skipped_by_proxy_init(init: &Container<'_>) -> (PortSet, Option<PortSet>) {
     (values("--inbound-ports-to-ignore").unwrap_or_default(), values("--ports-to-redirect"))
 }
 
-/// The ports that the CNI plugin skips, which skips no other that nobody names (`linkerd2-cni`, `ignoreInboundPorts`).
+/// The ports that the CNI plugin skips; it has no default list (`linkerd2-cni`, `ignoreInboundPorts`).
 fn skipped_by_cni(annotation: Option<&str>) -> PortSet {
     PortSet::parse(OWN_PORTS.into_iter().map(|(_, port)| port).chain(annotation))
 }
 
-/// What the injector will write: the pod's annotations win over those of its namespace. Where Pod Security refuses
-/// linkerd-init, which has NET_ADMIN and NET_RAW, only linkerd-cni is left.
+/// The proxy that the injector will add. Annotations of the pod take precedence over those of its namespace. If Pod
+/// Security refuses linkerd-init, which needs NET_ADMIN and NET_RAW, only linkerd-cni is possible.
 fn expected_proxy(pod: &Pod<'_>, namespace: &str, context: &Context) -> Proxy {
     let of_namespace = |key: &str| context.namespace_annotation(namespace, key);
     let annotations = &pod.annotations;
@@ -353,13 +353,13 @@ fn expected_proxy(pod: &Pod<'_>, namespace: &str, context: &Context) -> Proxy {
     }
 }
 
-/// The named ports that the injector knows; of two with one name the last counts.
+/// The named ports that the injector knows; the last one of equal names wins.
 fn named_ports<'p>(pod: &'p Pod<'_>) -> Names<'p> {
     let ports = pod.containers.iter().flat_map(|container| &container.ports);
     ports.filter_map(|port| Some((&**port.name.as_ref()?, port.number))).collect()
 }
 
-/// Of each annotation that of the pod wins over that of the namespace.
+/// Reads the annotations for native sidecars; those of the pod take precedence over those of the namespace.
 fn native_annotation<'a>(
     annotations: &'a StringMap<'_>,
     of_namespace: impl Fn(&str) -> Option<&'a str>,

@@ -1,7 +1,7 @@
-//! The plan for `nf_conntrack_tcp_timeout_close_wait`: what is wanted, what the pod does by itself, and which edits
-//! bring the two together.
+//! Plans `nf_conntrack_tcp_timeout_close_wait`: the desired value, the current state of the pod, and the edits from one
+//! to the other.
 //!
-//! Turns a Survey and the policy's wish into a [`Plan`]. The rules make findings of it.
+//! Turns a survey and the policy into a [`Plan`]. The rules report it as findings.
 
 mod forecast;
 mod own_init;
@@ -31,22 +31,23 @@ use crate::{
 /// What a longer timeout helps, as measured with Linkerd's proxy (`docs/sockets.md`).
 pub const HELPS: &str = "the timeout helps opaque TCP that is half-closed and silent for longer than the timeout, and prevents port conflicts; \
      no timeout helps HTTP/1";
-/// What no timeout helps, and what does: the proxy ends an HTTP/1 request whose client half-closes, at once.
+/// What no timeout helps, and the workaround: the proxy ends an HTTP/1 request at once when its client half-closes.
 pub const NOT_HTTP: &str = "no timeout helps HTTP/1, where the proxy ends a request whose client half-closes: mark the port opaque, or keep \
      the client's side open";
 
-/// What will be done about the close-wait timeout of a pod.
+/// What the plan does about the close-wait timeout of a pod.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum PlanAction {
-    /// The flag and the privileges that it needs are added, or a sysctl of the pod.
+    /// Add the flag and the privileges that it needs, or a sysctl of the pod.
     Patch,
-    /// The pod does it already.
+    /// Change nothing: the pod already sets the timeout.
     Keep,
-    /// linkerd-init would fail: what is missing is added, or the flag taken out and the timeout set in another way.
+    /// Repair linkerd-init, which would fail: add what is missing, or remove the flag and set the timeout in another
+    /// way.
     Repair,
-    /// An init container of our own is added.
+    /// Add our init container.
     InitContainer,
-    /// Nothing.
+    /// Change nothing: the timeout is not wanted, or cannot be set.
     None,
 }
 
@@ -54,7 +55,7 @@ impl PlanAction {
     /// Every action.
     pub const ALL: [Self; 5] = [Self::Patch, Self::Keep, Self::Repair, Self::InitContainer, Self::None];
 
-    /// The word for it in the JSON of `explain`.
+    /// The name in the JSON of `explain`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Patch => "patch",
@@ -66,38 +67,38 @@ impl PlanAction {
     }
 }
 
-/// What will be done, and why.
+/// A plan for the close-wait timeout, and the reason for it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// What.
+    /// The action.
     pub action: PlanAction,
-    /// The timeout that the pod will run with, where it is set at all, in seconds.
+    /// The timeout that the pod will run with, in seconds, if it is set at all.
     pub seconds: Option<u32>,
-    /// Why, in one line.
+    /// The reason, in one line.
     pub why: String,
-    /// The rule that has something to say about it.
+    /// The rule that reports the plan, if there is something to report.
     pub rule: Option<RuleId>,
-    /// How the timeout is set, or why it cannot be.
+    /// How the timeout is set, or why it cannot be set.
     pub method: Result<Method, Obstacle>,
-    /// The edits that set it.
+    /// The edits that set the timeout.
     pub edits: Vec<Edit>,
-    /// Of a pod that is not injected yet, what will follow from each [`Setup`](crate::linkerd::expected::Setup) that is possible.
+    /// For a pod that is not injected yet: the plan for each possible [`Setup`](crate::linkerd::expected::Setup).
     pub forecasts: Vec<Forecast>,
 }
 
-/// The ways to set the timeout.
+/// The methods of setting the timeout.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Method {
     /// The flag of linkerd-init.
     ProxyInit,
-    /// An init container of our own.
+    /// Our own init container.
     InitContainer,
     /// `spec.securityContext.sysctls`.
     PodSysctl,
 }
 
 impl Method {
-    /// That a pod does it already, in words.
+    /// Describes a pod that sets the timeout with this method.
     pub fn describe(self, seconds: u32) -> String {
         match self {
             Self::ProxyInit => format!("linkerd-init sets {seconds}s by itself"),
@@ -114,23 +115,23 @@ impl Method {
 /// Why the timeout cannot be set.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Obstacle {
-    /// Nothing is to be done: nobody wants it, or there is no proxy.
+    /// Nothing to do: the timeout is not wanted, or the pod has no proxy.
     NotWanted,
-    /// Linkerd cannot do it, and we have no image for a container of our own.
+    /// Linkerd cannot set it, and there is no image for our init container.
     NoImage,
-    /// Linkerd cannot do it, and the policy lets nobody else.
+    /// Linkerd cannot set it, and the policy allows no other method.
     OnlyProxyInit,
     /// The namespace would refuse the pod.
     Unprivileged,
-    /// A container is not as its name says, so it must not be made privileged.
+    /// A container is not what its name says, so it must not become privileged.
     Untrusted {
-        /// Its name.
+        /// The name of the container.
         container: &'static str,
     },
 }
 
 impl Obstacle {
-    /// The rule that tells of it.
+    /// The rule that reports the obstacle.
     const fn rule(self) -> Option<RuleId> {
         match self {
             Self::NotWanted => None,
@@ -172,19 +173,20 @@ impl Plan {
     }
 }
 
-/// What a pod does by itself.
+/// What a pod does without any change.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum CurrentState {
-    /// It runs with so many seconds.
+    /// It sets the timeout to this number of seconds.
     Sets(Method, u32),
-    /// It runs with what the kernel starts a network namespace with: 60 seconds.
+    /// It keeps the kernel's default for a new network namespace: 60 seconds.
     Unset,
-    /// It crash-loops, and this is why.
+    /// It crash-loops, for this reason.
     Fails(String),
 }
 
-/// What a pod does by itself. linkerd-init counts before our container, which runs before it where we put it, and both
-/// before kubelet's sysctls. An init container of our name counts if it has our image, which without `image` is any.
+/// Returns the current state of a pod. linkerd-init takes precedence over our init container, which runs before it, and
+/// both over the sysctls that kubelet sets. An init container with our name counts if it has our image; without
+/// `image`, any image counts.
 pub fn current(pod: &Pod<'_>, image: Option<&str>) -> CurrentState {
     current_state(pod, ProxyInit::find(pod).as_ref(), &own_init::find(pod, image))
 }
@@ -233,7 +235,7 @@ fn working_flag(pod: &Pod<'_>, init: &ProxyInit<'_>) -> Result<Option<u32>, Stri
     }
 }
 
-/// Plans the close-wait timeout of a pod. Of one that is not injected yet, what will be planned once it is.
+/// Plans the close-wait timeout of a pod. For a pod that is not injected yet, plans what to do after injection.
 pub fn plan(survey: &Survey<'_, '_>, policy: &CloseWaitPolicy) -> Plan {
     match &survey.mesh {
         Mesh::Not(why) => Plan::nothing(why.to_string()),
@@ -242,7 +244,7 @@ pub fn plan(survey: &Survey<'_, '_>, policy: &CloseWaitPolicy) -> Plan {
     }
 }
 
-/// Plans the close-wait timeout of an injected pod: the surveyed one, or one that it may become.
+/// Plans the close-wait timeout of an injected pod: the surveyed pod, or one that it may become.
 fn plan_injected(survey: &Survey<'_, '_>, pod: &Pod<'_>, policy: &CloseWaitPolicy) -> Plan {
     let (wanted, from) = match wanted(survey, policy) {
         Ok(wanted) => wanted,
@@ -256,7 +258,7 @@ fn plan_injected(survey: &Survey<'_, '_>, pod: &Pod<'_>, policy: &CloseWaitPolic
     match (planner.method(), &planner.current) {
         (_, CurrentState::Sets(method, seconds)) => Plan::keep(*method, *seconds),
         (Ok(method), CurrentState::Unset | CurrentState::Fails(_)) => planner.plan(method, &from),
-        // What it would take, though nobody can do it yet.
+        // Shows the required action even without an image.
         (Err((obstacle @ Obstacle::NoImage, why)), CurrentState::Unset | CurrentState::Fails(_)) => {
             let seconds = planner.init.and_then(ProxyInit::requested_seconds).or(Some(wanted));
             Plan { action: PlanAction::InitContainer, seconds, ..Plan::blocked(obstacle, why) }
@@ -265,13 +267,13 @@ fn plan_injected(survey: &Survey<'_, '_>, pod: &Pod<'_>, policy: &CloseWaitPolic
     }
 }
 
-/// The wanted seconds and who wants them; or who wants none.
+/// The desired seconds and the source of the value, or why no timeout is set.
 fn wanted(survey: &Survey<'_, '_>, policy: &CloseWaitPolicy) -> Result<(u32, String), String> {
     match (survey.annotations.close_wait, policy.timeout) {
         (Some((CloseWait::Seconds(seconds), key)), _) => Ok((seconds, format!("annotation {key}"))),
         (Some((CloseWait::Off, key)), _) => Err(format!("switched off by the annotation {key}")),
         (None, Some(timeout)) => {
-            // The policy's own check keeps the timeout within the range.
+            // The policy parser keeps the timeout within the range.
             let seconds = u32::try_from(timeout.as_secs()).unwrap_or(MAX_SECONDS);
             Ok((seconds, format!("policy, closeWait.timeout {}", duration::format(timeout))))
         }
@@ -279,7 +281,7 @@ fn wanted(survey: &Survey<'_, '_>, policy: &CloseWaitPolicy) -> Result<(u32, Str
     }
 }
 
-/// All that a plan for a pod that does not do it by itself follows from.
+/// The inputs of a plan for a pod that does not set the timeout yet.
 struct Planner<'p> {
     pod: &'p Pod<'p>,
     unprivileged: Option<Unprivileged>,
@@ -291,7 +293,7 @@ struct Planner<'p> {
 }
 
 impl Planner<'_> {
-    /// The way to take, or what is in it.
+    /// Selects the method, or returns the obstacle.
     fn method(&self) -> Result<Method, (Obstacle, String)> {
         let untrusted_reason = self.untrusted_reason();
         let with_flag = match self.init {
@@ -307,7 +309,7 @@ impl Planner<'_> {
             Via::Auto if self.init.is_none() && !self.policy.cni => {
                 return Err((Obstacle::NotWanted, self.linkerd_obstacle() + ", and closeWait.cni is false"));
             }
-            // Where we can add nothing, what is wrong with linkerd-init is the better news.
+            // Without our init container, the problem of linkerd-init is the more useful message.
             Via::Auto => self.own_init_method().map_err(|error| match (error.0, &untrusted_reason) {
                 (Obstacle::NoImage, Some(untrusted_reason)) => untrusted_reason.clone(),
                 _ => error,
@@ -318,13 +320,13 @@ impl Planner<'_> {
             return Err((Obstacle::Unprivileged, why));
         }
         match (&self.current, untrusted_reason) {
-            // Its arguments mean what they do to proxy-init only if it is proxy-init.
+            // The arguments can be interpreted only if the container really runs proxy-init.
             (CurrentState::Fails(_), Some(untrusted_reason)) => Err(untrusted_reason),
             _ => method,
         }
     }
 
-    /// That linkerd-init is not Linkerd's, where it would be made privileged.
+    /// Why linkerd-init is not trusted with privileges: it was not written by Linkerd.
     fn untrusted_reason(&self) -> Option<(Obstacle, String)> {
         let init = self.init.filter(|init| !init.combined)?;
         let why = init.untrusted_reason(self.pod, &self.policy.images)?;
@@ -346,7 +348,7 @@ impl Planner<'_> {
         }
     }
 
-    /// Why Linkerd itself does not do it.
+    /// Why Linkerd itself does not set the timeout.
     fn linkerd_obstacle(&self) -> String {
         match (&self.current, self.init) {
             (CurrentState::Fails(why), _) => why.clone(),
@@ -373,7 +375,7 @@ impl Planner<'_> {
 
     fn plan(&self, method: Method, from: &str) -> Plan {
         let pod = self.pod;
-        // What somebody told linkerd-init stays, whoever sets it then.
+        // A value that linkerd-init already has is kept, whichever method sets it.
         let requested = self.init.and_then(ProxyInit::requested_seconds);
         let mut seconds = requested.unwrap_or(self.wanted);
         let mut edits = Vec::new();
@@ -432,8 +434,8 @@ impl Planner<'_> {
         }
     }
 
-    /// Our container, first of all: any other init container could open connections. These edits come last, since they
-    /// move the containers that others point to.
+    /// The edits that put our init container first, because any other init container could open connections. They come
+    /// last, since they shift the indexes that other edits refer to.
     fn own_edits(&self, seconds: u32) -> Vec<Edit> {
         let pod = self.pod;
         let Some(image) = &self.policy.init_image else { return Vec::new() };
@@ -451,7 +453,7 @@ impl Planner<'_> {
             OwnInit::OwnContainer(existing) => {
                 let at = pod.container_pointer(existing.container, []);
                 if existing.early {
-                    // Replaced as a whole, so that nothing that somebody else wrote into it runs privileged.
+                    // Replaces the whole container, so that nothing in it that others wrote runs privileged.
                     vec![Edit { at, change: Change::Replace(own_container) }]
                 } else {
                     vec![Edit { at, change: Change::Remove }, insert]

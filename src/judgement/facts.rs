@@ -1,7 +1,7 @@
-//! Facts that no manifest says: what was measured of the servers of workloads.
+//! Facts from outside of manifests: measurements of servers, and configs of images.
 //!
-//! A facts file -> [`Facts`], which stand between what a pod spec sets and a server's default. A fact is certain as long as the
-//! container has the image that was measured; after that it is likely.
+//! Parses a facts file into [`Facts`]. They take precedence over the defaults of a server, but not over settings in the
+//! pod spec. A fact is certain while the container runs the measured image, and likely otherwise.
 
 mod raw;
 mod text;
@@ -21,31 +21,31 @@ use crate::{
     },
 };
 
-/// What is known beside manifests.
+/// What is known in addition to manifests.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Facts {
-    /// What was measured of the servers of workloads.
+    /// Measurements of the servers of workloads.
     pub servers: Arc<Vec<ServerFact>>,
-    /// What the configs of images say.
+    /// The configs of images.
     pub images: Arc<Vec<ImageFact>>,
-    /// The images, to be looked up by the names that pods have for them.
+    /// The images, indexed by the names that pods use.
     pub index: Arc<ImageIndex>,
 }
 
-/// What the config of an image says.
+/// The config of an image.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ImageFact {
-    /// The name that the image had.
+    /// The name of the image.
     pub image: String,
-    /// Its digest, its config.
+    /// The digest and the config.
     pub facts: ImageFacts,
     /// Where the config was read.
     pub source: String,
-    /// When it was read.
+    /// When the config was read.
     pub date: Date,
 }
 
-/// What was measured of a server.
+/// A measurement of a server.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ServerFact {
     /// The workload's namespace.
@@ -58,13 +58,13 @@ pub struct ServerFact {
     pub container: String,
     /// The port.
     pub port: u16,
-    /// The image that the container had, as its spec names it.
+    /// The image of the container, as its spec names it.
     pub image: String,
     /// The digest of that image, as the node pulled it.
     pub digest: Option<String>,
-    /// What the server did.
+    /// The measured behaviour.
     pub behaviour: Behaviour,
-    /// How it is known, such as `linkerd-linger 0.1.0, 4 connections`.
+    /// How it was measured, such as `linkerd-linger 0.1.0, 4 connections`.
     pub source: String,
     /// When it was measured.
     pub date: Date,
@@ -73,25 +73,25 @@ pub struct ServerFact {
 /// What a server did with idle connections.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Behaviour {
-    /// It closed them, at the earliest and at the latest after these times.
+    /// It closed them between these two times.
     ClosesAfter(Duration, Duration),
-    /// It closed the connection with each response.
+    /// It closed the connection after each response.
     ClosesEachResponse,
-    /// It had closed none after this time.
+    /// It closed none within this time.
     OpenAfter(Duration),
 }
 
 impl Facts {
-    /// Reads the text of a facts file.
+    /// Parses the text of a facts file.
     ///
     /// # Errors
     ///
-    /// Every mistake in it, with its line.
+    /// Returns every mistake with its line.
     pub fn parse(text: &str) -> Result<Self, Vec<PolicyError>> {
         raw::parse(text)
     }
 
-    /// Facts about servers and images.
+    /// Creates facts about servers and images.
     pub fn new(servers: Vec<ServerFact>, images: Vec<ImageFact>) -> Self {
         let mut index = ImageIndex::default();
         for image in &images {
@@ -100,7 +100,7 @@ impl Facts {
         Self { servers: Arc::new(servers), images: Arc::new(images), index: Arc::new(index) }
     }
 
-    /// Answers for the ports of a workload whose server was measured, unless the pod spec sets the timeout.
+    /// Uses the measurement of a workload for its ports, unless the pod spec sets the timeout.
     pub(super) fn apply(&self, apps: &mut [App<'_, '_>], object: &Object<'_>, namespace: &str) {
         if self.servers.is_empty() {
             return;
@@ -123,7 +123,7 @@ impl Facts {
 }
 
 impl ServerFact {
-    /// The answer for a container that has this image now.
+    /// The idle timeout of a container that now has this image.
     fn idle(&self, image: &str) -> Idle {
         let same =
             image == self.image || self.digest.as_deref().is_some_and(|digest| image.ends_with(digest));
@@ -139,13 +139,13 @@ impl ServerFact {
                 Idle::ClosesAfter(Window { timeout, from, to }, evidence)
             }
             Behaviour::ClosesEachResponse => Idle::ClosesEachResponse(evidence),
-            // A later close is not known, and not guessed.
+            // Whether it closes later is unknown.
             Behaviour::OpenAfter(_) => Idle::NeverCloses(evidence),
         }
     }
 }
 
-/// The kind and the name of the workload that an object is, or belongs to; `None` if it has no name of its own.
+/// The kind and name of the workload that an object is or belongs to; `None` if it has no name of its own.
 pub fn workload<'o>(object: &'o Object<'_>) -> Option<(&'o str, &'o str)> {
     let own = || Some((object.kind.as_str(), &**object.name.as_ref()?));
     match &object.owner {
@@ -158,8 +158,8 @@ pub fn workload<'o>(object: &'o Object<'_>) -> Option<(&'o str, &'o str)> {
     }
 }
 
-/// The Deployment of a ReplicaSet: its name without the hash of the pod template, which its pods have as a label. Without
-/// the label the name alone shows it (kubernetes `SafeEncodeString`).
+/// The Deployment of a ReplicaSet: the name without the pod-template hash, which its pods have as a label. Without the
+/// label, the hash is recognised by its characters (kubernetes `SafeEncodeString`).
 pub fn deployment_of<'r>(replica_set: &'r str, template_hash: Option<&str>) -> Option<&'r str> {
     const HASH: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
     let labelled = template_hash.and_then(|hash| replica_set.strip_suffix(hash)?.strip_suffix('-'));

@@ -1,4 +1,4 @@
-//! YAML nodes -> checked values, collecting every mistake on the way.
+//! Reads checked values from YAML nodes, and collects every mistake.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use jiff::civil::Date;
 
 use crate::base::yaml::{self, Entry, Kind, Node, Scalar, Value};
 
-/// A mistake in a policy file, or in a facts file.
+/// A mistake in a policy file or a facts file.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub struct PolicyError {
     /// Its line, from 1.
@@ -25,7 +25,7 @@ impl fmt::Display for PolicyError {
 #[derive(Default)]
 pub(super) struct Mistakes(pub(super) Vec<PolicyError>);
 
-/// A map of the file with the path that leads to it, as messages put it in front.
+/// A map of the file, with the path that messages show.
 pub(super) struct Section<'n> {
     pub(super) path: String,
     pub(super) line: usize,
@@ -49,7 +49,7 @@ impl Mistakes {
         self.add(field.line, format!("{}: {}", field.path, message.as_ref()));
     }
 
-    /// A map whose fields have known names; with no value it is empty.
+    /// A map whose fields have known names; empty if the field has no value.
     pub(super) fn section<'n>(&mut self, field: &Field<'n>, known: &[&str]) -> Option<Section<'n>> {
         let section = self.map(field)?;
         let prefix = if section.path.is_empty() { String::new() } else { format!("{}: ", section.path) };
@@ -59,7 +59,7 @@ impl Mistakes {
         Some(section)
     }
 
-    /// A map of any names.
+    /// A map with arbitrary keys.
     pub(super) fn map<'n>(&mut self, field: &Field<'n>) -> Option<Section<'n>> {
         let Value::Mapping(entries) = &field.node.value else {
             let path = if field.path.is_empty() { "the file" } else { &field.path };
@@ -93,7 +93,7 @@ impl Mistakes {
         items.iter().enumerate().map(item).collect()
     }
 
-    /// A word as it is written: `off` is that, though YAML takes it for a boolean.
+    /// A word as written: `off` stays a word, although YAML reads it as a boolean.
     pub(super) fn word<'n>(&mut self, field: &Field<'n>) -> Option<&'n str> {
         match &field.node.value {
             Value::Scalar(Scalar { text, .. }) if !text.trim().is_empty() => Some(text.trim()),
@@ -108,7 +108,7 @@ impl Mistakes {
         }
     }
 
-    /// A scalar as it is written, which may be empty.
+    /// A scalar as written, possibly empty.
     pub(super) fn text<'n>(&mut self, field: &Field<'n>) -> Option<&'n str> {
         match &field.node.value {
             Value::Scalar(Scalar { text, .. }) => Some(text),
@@ -119,7 +119,7 @@ impl Mistakes {
         }
     }
 
-    /// A word of a closed set.
+    /// A word out of a closed set.
     pub(super) fn parse_one_of<T: Copy>(
         &mut self,
         field: &Field<'_>,
@@ -138,7 +138,7 @@ impl Mistakes {
 }
 
 impl<'n> Section<'n> {
-    /// A field that is there and has a value.
+    /// A field that is present and has a value.
     pub(super) fn get(&self, name: &str) -> Option<Field<'n>> {
         self.fields().find(|(key, _)| *key == name).map(|(_, field)| field)
     }
@@ -160,7 +160,7 @@ fn is_null(node: &Node) -> bool {
     matches!(&node.value, Value::Scalar(Scalar { kind: Kind::Null, .. }))
 }
 
-/// Reads the one document of a file, such as a `policy` file; an empty one is the default.
+/// Reads a file with a single document, such as a policy file; an empty file is the default.
 ///
 /// `read` also gets the text without its byte order mark.
 pub(super) fn file<T: Default>(
@@ -199,7 +199,7 @@ pub(super) fn date(text: &str) -> Option<Date> {
     text.parse().ok().filter(|_| text.len() == "2027-01-31".len())
 }
 
-/// That there is no such word, and which was meant, or else which there are.
+/// Returns the message for an unknown name, with the closest match or all known names.
 pub(crate) fn unknown_name(noun: &str, word: &str, known: &[&str]) -> String {
     let near = |name: &str| strsim::jaro_winkler(&word.to_lowercase(), &name.to_lowercase());
     let nearest = known.iter().copied().max_by(|a, b| near(a).total_cmp(&near(b)));

@@ -1,6 +1,6 @@
-//! The nouns of judgement: a [`Finding`] says what is wrong and where, an [`Edit`] what would mend it.
+//! The results of the rules: a [`Finding`] says what is wrong and where, an [`Edit`] fixes it.
 //!
-//! What follows from a finding is left to the policy and the verdict.
+//! The policy and the verdict decide what follows from a finding.
 
 use std::{fmt, str::FromStr};
 
@@ -9,22 +9,22 @@ use serde_json::Value;
 
 use crate::servers::Certainty;
 
-/// The rules, by the names that policies, annotations, metrics and documents use.
+/// The rules, with the names that policies, annotations, metrics and documents use.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum RuleId {
-    /// Requests come at the moment at which the server closes the idle connection.
+    /// Requests arrive when the server closes the idle connection.
     ProbeMatchesIdleTimeout,
-    /// The server closes idle connections that the proxy still re-uses.
+    /// The server closes idle connections that the proxy may still reuse.
     IdleTimeoutBelowProxyPool,
-    /// Nothing sets the close-wait timeout, and something could.
+    /// Nothing sets the close-wait timeout, although it could be set.
     CloseWaitUnset,
-    /// The proxy-init container is told to set the close-wait timeout, and will fail to.
+    /// linkerd-init has the flag for the close-wait timeout, and will fail because of it.
     CloseWaitBroken,
-    /// Linkerd cannot set the close-wait timeout here, and nothing else is allowed to.
+    /// Linkerd cannot set the close-wait timeout here, and no other method is allowed.
     CloseWaitUnsupported,
-    /// A container is not what its name says: linkerd-init not Linkerd's, or linger-close-wait not ours.
+    /// A container is not what its name says: linkerd-init is not Linkerd's, or linger-close-wait is not ours.
     CloseWaitUntrusted,
-    /// One of our annotations cannot be read.
+    /// An annotation of linkerd-linger is invalid.
     InvalidAnnotation,
 }
 
@@ -40,7 +40,7 @@ impl RuleId {
         Self::InvalidAnnotation,
     ];
 
-    /// Its name.
+    /// The name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ProbeMatchesIdleTimeout => "probe-matches-idle-timeout",
@@ -53,7 +53,7 @@ impl RuleId {
         }
     }
 
-    /// What happens on a finding of it when the policy says nothing.
+    /// The action if the policy does not set one.
     pub const fn default_action(self) -> Action {
         match self {
             Self::ProbeMatchesIdleTimeout => Action::Reject,
@@ -65,7 +65,7 @@ impl RuleId {
         }
     }
 
-    /// Whether its findings can carry an edit, so that [`Action::Patch`] makes sense for it.
+    /// Whether its findings can contain an edit, so that [`Action::Patch`] makes sense.
     pub const fn can_patch(self) -> bool {
         matches!(self.default_action(), Action::Patch)
     }
@@ -92,13 +92,13 @@ impl fmt::Display for RuleId {
 /// What to do about a finding.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Action {
-    /// Nothing; it is not even counted.
+    /// Ignore it; it is not even counted.
     Ignore,
-    /// Admit, and say so.
+    /// Admit the object with a warning.
     Warn,
-    /// Mend it; where nothing can be mended, warn.
+    /// Fix the object; if there is no fix, warn.
     Patch,
-    /// Refuse the object.
+    /// Reject the object.
     Reject,
 }
 
@@ -106,7 +106,7 @@ impl Action {
     /// Every action, the mildest first.
     pub const ALL: [Self; 4] = [Self::Ignore, Self::Warn, Self::Patch, Self::Reject];
 
-    /// Its name in policies and metrics.
+    /// The name in policies and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ignore => "ignore",
@@ -129,62 +129,62 @@ impl FromStr for Action {
     }
 }
 
-/// A word that names none of a closed set.
+/// A name that is not in a closed set.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("no {noun} is named {name:?}; there are {known}")]
 pub struct UnknownName {
-    /// What was looked for.
+    /// The kind of name.
     pub noun: &'static str,
-    /// The word.
+    /// The unknown name.
     pub name: String,
-    /// The words that would do.
+    /// The known names.
     pub known: String,
 }
 
-/// Something that a rule found in a pod.
+/// A problem that a rule found in a pod.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
     /// The rule.
     pub rule: RuleId,
-    /// Whether it can do harm with this pod's proxy as it is set up now.
+    /// Whether it can cause failures with the current settings of the proxy.
     pub reachable: bool,
-    /// How sure it is.
+    /// How certain it is.
     pub certainty: Certainty,
-    /// The container, unless it is about the whole pod.
+    /// The container, unless the finding is about the whole pod.
     pub container: Option<String>,
-    /// The places in the object that it is about, most telling first: JSON pointers from the object's root.
+    /// The locations in the object, the most relevant first: JSON pointers from the root of the object.
     pub at: Vec<PointerBuf>,
-    /// The place and the fact, in one line that fits an admission warning.
+    /// The location and the fact, in one line that fits an admission warning.
     pub message: String,
-    /// The reason: how we know, and whether it can do harm now. Empty where the message says it all.
+    /// The reason: how it is known, and whether it can cause failures now. May be empty.
     pub note: String,
-    /// The way out, in one line.
+    /// How to fix it, in one line.
     pub help: String,
-    /// What would mend it; empty when we know of nothing.
+    /// The edits that fix it; empty if none is known.
     pub edits: Vec<Edit>,
 }
 
-/// A change of the object that was sent.
+/// A change of the object.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Edit {
-    /// Where: a JSON pointer from the object's root.
+    /// The location: a JSON pointer from the root of the object.
     pub at: PointerBuf,
-    /// What.
+    /// The change.
     pub change: Change,
 }
 
-/// The kinds of change, each safe to apply to the object that it was planned on.
+/// The kinds of change. Each is safe to apply to the object that it was planned for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
-    /// Sets a member of an object that is there, whether the member is or not.
+    /// Sets a member of an existing object, whether or not the member exists.
     Set(Value),
-    /// Replaces an item of a list that is there.
+    /// Replaces an item of an existing list.
     Replace(Value),
-    /// Appends to a list that is there.
+    /// Appends to an existing list.
     Append(Value),
-    /// Inserts before an item of a list that is there.
+    /// Inserts before an item of an existing list.
     Insert(Value),
-    /// Removes an item of a list that is there.
+    /// Removes an item of an existing list.
     Remove,
 }
 

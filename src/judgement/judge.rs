@@ -1,6 +1,6 @@
-//! The corridor behind every door: an object in, a [`Judgement`] out.
+//! The pipeline of every entry point: takes an object and returns a [`Judgement`].
 //!
-//! Calls survey, rules and verdict in turn, so that admission, `lint` and `explain` cannot differ.
+//! Runs the survey, the rules and the verdict, so that admission, `lint` and `explain` always agree.
 
 use jiff::civil::Date;
 
@@ -16,14 +16,14 @@ use crate::{
     workload::{context::Context, object::Object},
 };
 
-/// All that is known of an object, and what follows.
+/// The survey of an object and what follows from it.
 #[derive(Debug)]
 pub struct Judgement<'a> {
-    /// What there is.
+    /// The survey.
     pub survey: Survey<'a, 'a>,
-    /// What will be done about the close-wait timeout.
+    /// The plan for the close-wait timeout.
     pub plan: Plan,
-    /// What follows from the findings.
+    /// The verdict.
     pub verdict: Verdict,
 }
 

@@ -1,7 +1,7 @@
-//! Edits as a JSON Patch against the object as it was sent.
+//! Renders edits as a JSON Patch against the original object.
 //!
-//! Turns edits into operations of RFC 6902, and proves on the touched parts that they apply and bring what they
-//! promise: the API server refuses the pod when a patch does not apply, whatever the failure policy is.
+//! Turns edits into RFC 6902 operations. Then applies them to the parts that they touch, and checks the result: the API
+//! server rejects the pod if a patch does not apply, whatever the failure policy is.
 
 use json_patch::{AddOperation, Patch, PatchOperation, RemoveOperation, ReplaceOperation};
 use serde_json::{Value, json, value::RawValue};
@@ -17,26 +17,25 @@ use crate::{
     },
 };
 
-/// A patch that we do not send.
+/// Why a patch is not sent.
 #[derive(Debug, thiserror::Error)]
 pub enum PatchError {
     /// An operation does not apply.
     #[error("the patch does not apply to the object that was sent")]
     Apply(#[source] json_patch::PatchError),
-    /// The patched parts cannot be read back.
+    /// The patched parts cannot be parsed.
     #[error("the patched object cannot be read back")]
     Read(#[source] serde_json::Error),
-    /// It applies, and the pod still does not set the timeout.
+    /// The patch applies, but the pod would still not set the timeout.
     #[error("the patch does not help: {0}")]
     Useless(String),
 }
 
-/// Renders the edits of one object's pod, applies them to the parts that they touch, and checks that these parts then
-/// set the timeout.
+/// Renders the edits of a pod, applies them to the parts that they touch, and checks that the result sets the timeout.
 ///
 /// # Errors
 ///
-/// When the patch would not apply, or not help; then nothing must be sent.
+/// Returns an error if the patch would not apply or not help; it must not be sent then.
 pub fn render(pod: &Pod<'_>, edits: &[Edit]) -> Result<Patch, PatchError> {
     let patch = Patch(edits.iter().map(operation).collect());
     let mut touched = touched(pod);
@@ -51,8 +50,8 @@ pub fn render(pod: &Pod<'_>, edits: &[Edit]) -> Result<Patch, PatchError> {
     }
 }
 
-/// `add` to a member replaces one that is there (RFC 6902, 4.1), so it never depends on what we believe of the object;
-/// `replace`, `remove` and `add` before an item are only for items of a list that we have read.
+/// `add` replaces an existing member (RFC 6902, 4.1), so it does not depend on the current content of the object.
+/// `replace`, `remove` and `add` before an item are used only for items of a list that was read.
 fn operation(edit: &Edit) -> PatchOperation {
     match &edit.change {
         Change::Set(value) | Change::Insert(value) => {
@@ -70,10 +69,10 @@ fn operation(edit: &Edit) -> PatchOperation {
     }
 }
 
-/// The object with nothing but the fields that an edit can touch, as a Pod at the pod's place.
+/// A Pod with only those fields of the object that an edit can touch, at the path of the pod.
 fn touched(pod: &Pod<'_>) -> Value {
     let mut object = json!({"spec": {}});
-    // An empty list may as well be absent: nothing must be inserted into it.
+    // An empty list may be absent in the object, so nothing can be inserted into it.
     if !pod.init_containers.is_empty() {
         let init: Vec<Value> = pod.init_containers.iter().map(container).collect();
         object["spec"]["initContainers"] = init.into();
@@ -113,7 +112,7 @@ fn container(container: &Container<'_>) -> Value {
     value
 }
 
-/// What is no JSON cannot have been read by the API server either.
+/// Parses raw JSON; it is valid, since the API server has parsed it.
 fn read(raw: &RawValue) -> Option<Value> {
     serde_json::from_str(raw.get()).ok()
 }

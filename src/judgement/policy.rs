@@ -1,7 +1,8 @@
-//! Policy: the user's file, raw YAML -> checked.
+//! The policy: the user's YAML file, parsed and checked.
 //!
-//! Says what follows from a finding: an action per rule, exemptions with a reason and an end, and the numbers that
-//! the rules need. Every mistake of a file is reported at once, with its line. The schema is in `docs/policy.md`.
+//! Sets what follows from a finding: an action for each rule, exemptions with a reason and an end date, and the
+//! thresholds of the rules. All mistakes of a file are reported at once, with their lines. `docs/policy.md` describes
+//! the schema.
 
 mod annotation;
 mod exemption;
@@ -26,63 +27,62 @@ use crate::{
     workload::object::Kind,
 };
 
-/// The close-wait timeout that is set where the policy names none: 1 h, as kube-proxy sets it for nodes
-/// (`conntrack.tcpCloseWaitTimeout`).
+/// The default close-wait timeout: 1 h, as kube-proxy sets it for nodes (`conntrack.tcpCloseWaitTimeout`).
 pub const CLOSE_WAIT_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// What to do about what the rules find.
+/// A checked policy.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// The close-wait timeout, and who can set it.
+    /// The close-wait timeout and how to set it.
     pub close_wait: CloseWait,
-    /// How close a probe's period may come to an idle timeout.
+    /// How close the period of a probe may be to an idle timeout.
     pub tolerance: Duration,
-    /// When a finding that is to be rejected is.
+    /// Which findings with the action `reject` are rejected.
     pub reject: RejectWhen,
-    /// How sure a finding must be to lead to a rejection.
+    /// How certain a finding must be to reject an object.
     pub reject_from: RejectFrom,
     /// Which objects are rejected.
     pub reject_at: RejectAt,
-    /// The actions that differ from the rules' own.
+    /// The actions that differ from the defaults of the rules.
     pub rules: BTreeMap<RuleId, Action>,
-    /// Who may do what a rule forbids, why, and until when.
+    /// The exemptions, with their reasons and end dates.
     pub exemptions: Vec<Exemption>,
-    /// Whether a pod may exempt itself by an annotation.
+    /// Whether a pod may exempt itself with an annotation.
     pub annotation_exemptions: bool,
-    /// Whether a workload whose template says nothing of injection is judged as one that Linkerd injects.
+    /// Whether a workload whose template has no injection annotation is judged as an injected one.
     pub assume_injected: bool,
-    /// The servers: ours, and the user's own.
+    /// The server catalog: the built-in entries and those of the user.
     pub catalog: Cow<'static, Catalog>,
-    /// What was measured of the servers of workloads, from a file of its own.
+    /// Measurements of servers, from a facts file.
     pub facts: Facts,
 }
 
-/// The close-wait timeout, and who can set it.
+/// The close-wait timeout and how to set it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CloseWait {
-    /// How long a silent half-closed connection is remembered; `None` to leave it alone.
+    /// How long a silent half-closed connection is remembered; `None` leaves the timeout unchanged.
     pub timeout: Option<Duration>,
     /// The repositories of proxy-init images, upstream's first.
     pub images: Vec<String>,
-    /// What is to set it.
+    /// The method.
     pub via: Via,
-    /// Whether a pod that is meshed through linkerd-cni may get our init container, which is privileged.
+    /// Whether pods that are meshed through linkerd-cni may get our init container, which is privileged.
     pub cni: bool,
-    /// The image of our init container. No file says it: commands take it as a flag.
+    /// The image of our init container. It is set by a flag, not in the file.
     pub init_image: Option<String>,
 }
 
-/// What is to set the close-wait timeout.
+/// The method of setting the close-wait timeout.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Via {
-    /// linkerd-init where it can, else our init container.
+    /// linkerd-init if possible, otherwise our init container.
     #[default]
     Auto,
-    /// linkerd-init and nothing else.
+    /// Only linkerd-init.
     ProxyInit,
     /// Our init container.
     InitContainer,
-    /// `spec.securityContext.sysctls`, which kubelets must allow.
+    /// `spec.securityContext.sysctls`, which kubelet must allow.
     PodSysctl,
 }
 
@@ -90,7 +90,7 @@ impl Via {
     /// Every value.
     pub const ALL: [Self; 4] = [Self::Auto, Self::ProxyInit, Self::InitContainer, Self::PodSysctl];
 
-    /// Its name in policies.
+    /// The name in policies.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Auto => "auto",
@@ -113,13 +113,13 @@ impl Default for CloseWait {
     }
 }
 
-/// When a finding whose action is to reject leads to that.
+/// Which findings with the action `reject` are rejected.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum RejectWhen {
-    /// Whether it can do harm today or not.
+    /// All of them.
     #[default]
     Always,
-    /// Only when it can do harm with the pod's proxy as it is set up now.
+    /// Only those that can cause failures with the current settings of the proxy.
     Reachable,
 }
 
@@ -127,7 +127,7 @@ impl RejectWhen {
     /// Every value.
     pub const ALL: [Self; 2] = [Self::Always, Self::Reachable];
 
-    /// Its name in policies.
+    /// The name in policies.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Always => "always",
@@ -136,10 +136,10 @@ impl RejectWhen {
     }
 }
 
-/// How sure a finding must be to lead to a rejection.
+/// How certain a finding must be to reject an object.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum RejectFrom {
-    /// Certain: a likely one is warned of.
+    /// Certain; likely findings give a warning.
     #[default]
     Certain,
     /// Likely or certain.
@@ -150,7 +150,7 @@ impl RejectFrom {
     /// Every value.
     pub const ALL: [Self; 2] = [Self::Certain, Self::Likely];
 
-    /// Its name in policies.
+    /// The name in policies.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Certain => "certain",
@@ -162,10 +162,10 @@ impl RejectFrom {
 /// Which objects are rejected.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum RejectAt {
-    /// Workloads, and pods by themselves.
+    /// Workloads, and pods on their own.
     #[default]
     Both,
-    /// Workloads only: their pods get warnings, so that no rollout stops half-way.
+    /// Only workloads. Their pods get warnings, so that no rollout stops half-way.
     Workloads,
 }
 
@@ -173,7 +173,7 @@ impl RejectAt {
     /// Every value.
     pub const ALL: [Self; 2] = [Self::Both, Self::Workloads];
 
-    /// Its name in policies.
+    /// The name in policies.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Both => "both",
@@ -201,22 +201,22 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// Reads a policy file; an empty one is the default policy.
+    /// Parses a policy file; an empty file is the default policy.
     ///
     /// # Errors
     ///
-    /// Every mistake in it, by line.
+    /// Returns every mistake, sorted by line.
     pub fn parse(text: &str) -> Result<Self, Vec<PolicyError>> {
         raw::parse(text)
     }
 
-    /// What to do about a finding of a rule.
+    /// The action for a finding of a rule.
     pub fn action(&self, rule: RuleId) -> Action {
         self.rules.get(&rule).copied().unwrap_or_else(|| rule.default_action())
     }
 
-    /// What to think of an object of this kind that has no proxy. Pods come with the annotations that count, their
-    /// namespace's left aside; of workloads the policy may know more.
+    /// How to judge an object of this kind that has no proxy. Pods carry the annotations that count, except those of
+    /// their namespace. For workloads the policy may assume injection.
     pub fn injection(&self, kind: Kind) -> Injection {
         if self.assume_injected && kind != Kind::Pod { Injection::Assumed } else { Injection::AsAnnotated }
     }

@@ -1,6 +1,6 @@
-//! The rules, one file each, and [`inspect`], which asks all of them.
+//! The rules, one file each, and [`inspect`], which runs them.
 //!
-//! Turns a Survey into findings. What follows from them is left to the verdict.
+//! Turns a survey into findings. The verdict decides what follows.
 
 mod close_wait_broken;
 mod close_wait_unset;
@@ -46,34 +46,35 @@ pub const RULES: [&Rule; 7] = [
     &invalid_annotation::RULE,
 ];
 
-/// The section of docs/rules.md on a rule, in Markdown: what it finds, why, and what to do. A test holds that each rule has one.
+/// The section of docs/rules.md about a rule, in Markdown: what it finds, why, and what to do. A test checks that each
+/// rule has one.
 pub fn page(rule: RuleId) -> &'static str {
     let pages = include_str!("../../docs/rules.md").split("\n## ").skip(1);
     let of_rule = pages.filter_map(|page| page.split_once('\n')).find(|(title, _)| *title == rule.as_str());
     of_rule.map_or("", |(_, text)| text.trim())
 }
 
-/// How many findings of one rule are told of one object. Pods that people write have a handful; what anybody may send
-/// in the megabytes of a review must not become a hundred times as much.
+/// The maximum number of findings for one rule and object. Real pods have a handful. A review of several megabytes must
+/// not become a response that is many times as large.
 const MAX_FINDINGS: usize = 100;
 
-/// What a rule looks at.
+/// The input of a rule.
 struct RuleInput<'a> {
     survey: &'a Survey<'a, 'a>,
     plan: &'a Plan,
     tolerance: Duration,
 }
 
-/// What the rules found, and the plan that some of them speak of.
+/// The findings of the rules, and the plan that some of them report.
 #[derive(Clone, Debug)]
 pub struct Inspection {
     /// The findings, in the order of [`RULES`].
     pub findings: Vec<Finding>,
-    /// What will be done about the close-wait timeout.
+    /// The plan for the close-wait timeout.
     pub plan: Plan,
 }
 
-/// Asks all rules.
+/// Runs all rules.
 pub fn inspect<'a>(survey: &'a Survey<'a, 'a>, policy: &Policy) -> Inspection {
     let plan = close_wait::plan(survey, &policy.close_wait);
     let input = RuleInput { survey, plan: &plan, tolerance: policy.tolerance };
@@ -83,7 +84,7 @@ pub fn inspect<'a>(survey: &'a Survey<'a, 'a>, policy: &Policy) -> Inspection {
 }
 
 impl RuleInput<'_> {
-    /// The finding of a close-wait rule, if the plan speaks of it: then its message and its help are asked for.
+    /// The finding of a close-wait rule, if the plan belongs to this rule. `words` returns the message and the help.
     fn of_plan(&self, rule: RuleId, words: impl FnOnce() -> (String, String)) -> Vec<Finding> {
         if self.plan.rule != Some(rule) {
             return Vec::new();
@@ -107,13 +108,13 @@ impl RuleInput<'_> {
         }]
     }
 
-    /// Whether a connection of this server that is idle so long may be closed just then.
+    /// Whether the server may close a connection just when it has been idle for this long.
     fn meets(&self, idle: Duration, window: &Window) -> bool {
         idle + self.tolerance >= window.from && idle <= window.to + self.tolerance
     }
 }
 
-/// `Gunicorn closes idle connections after 10s`, with the window where there is one.
+/// `Gunicorn closes idle connections after 10s`, with the window if there is one.
 fn closes(app: &App<'_, '_>, window: &Window, evidence: &Evidence) -> String {
     let likely = if evidence.certainty.is_certain() { "" } else { "likely " };
     let mut text =
@@ -125,10 +126,10 @@ fn closes(app: &App<'_, '_>, window: &Window, evidence: &Evidence) -> String {
     text
 }
 
-/// How we know the idle timeout, for a note.
+/// How the idle timeout is known, for a note.
 fn evidence(evidence: &Evidence) -> String {
     let origin = match &evidence.origin {
-        // A JSON pointer is shown as lines of the file.
+        // Reports show a JSON pointer as lines of the file.
         Origin::SetBy { text, at } if !at.starts_with('/') => format!("set by {text} in {at}"),
         Origin::SetBy { text, .. } => format!("set by {text}"),
         Origin::DefaultOf { server, .. } => format!("the default of {server}"),
@@ -146,7 +147,7 @@ fn evidence(evidence: &Evidence) -> String {
     }
 }
 
-/// What to do where the server's timeout is another than its default; nothing where the pod sets it.
+/// How to declare a timeout that differs from the default; empty if the pod sets it.
 fn or_declare(evidence: &Evidence) -> String {
     match &evidence.origin {
         Origin::SetBy { .. } | Origin::Measured { .. } if evidence.certainty.is_certain() => String::new(),
@@ -156,7 +157,7 @@ fn or_declare(evidence: &Evidence) -> String {
     }
 }
 
-/// A duration in the unit of probe periods: `90s`, not `1m30s`.
+/// Formats a duration in the unit of probe periods: `90s`, not `1m30s`.
 fn seconds(duration: Duration) -> String {
     if duration < Duration::from_secs(1) {
         duration::format(duration)

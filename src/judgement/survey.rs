@@ -1,6 +1,6 @@
-//! A pod, seen whole: each container with its server and idle timeout, each probe with the way it takes.
+//! The survey of a pod: each container with its server and idle timeout, each probe with its transport.
 //!
-//! Turns Pod, Catalog and context into a [`Survey`]. It holds no opinion.
+//! Turns a pod, the catalog and the context into a [`Survey`]. It holds facts and no judgement.
 
 use std::{collections::HashMap, fmt};
 
@@ -19,22 +19,22 @@ use crate::{
     },
 };
 
-/// A pod, seen whole.
+/// The facts about a pod.
 #[derive(Debug)]
 pub struct Survey<'p, 'c> {
     /// The pod.
     pub pod: &'p Pod<'p>,
-    /// Its proxy.
+    /// The proxy.
     pub mesh: Mesh,
-    /// What it says to us.
+    /// The annotations of linkerd-linger.
     pub annotations: Annotations,
-    /// Its own running containers: regular ones and native sidecars, without Linkerd's.
+    /// The running containers of the user: regular ones and native sidecars, without Linkerd's.
     pub apps: Vec<App<'p, 'c>>,
-    /// The probes of those.
+    /// The probes of these containers.
     pub probes: Vec<ProbeUse<'p>>,
-    /// Its linkerd-init.
+    /// The linkerd-init container.
     pub proxy_init: Option<ProxyInit<'p>>,
-    /// What the injector may make of a pod that it has not seen yet.
+    /// The pods that the injector may produce, if the pod is not injected yet.
     pub expected: Vec<Expected<'p>>,
     /// Why the namespace refuses privileged containers and unsafe sysctls, if it does.
     pub unprivileged: Option<Unprivileged>,
@@ -43,9 +43,9 @@ pub struct Survey<'p, 'c> {
 /// A pod as the injector may set it up.
 #[derive(Debug)]
 pub struct Expected<'p> {
-    /// How.
+    /// The setup.
     pub setup: Setup,
-    /// The pod with the containers of Linkerd.
+    /// The pod with Linkerd's containers.
     pub pod: Pod<'p>,
 }
 
@@ -54,24 +54,24 @@ pub struct Expected<'p> {
 pub struct App<'p, 'c> {
     /// The container.
     pub container: &'p Container<'p>,
-    /// The server that it runs, and what that does with idle connections.
+    /// The server in the container and its idle timeout.
     pub detected: DetectedServer<'c>,
 }
 
 impl App<'_, '_> {
-    /// The name for messages: the server's, else "its server".
+    /// The name for messages: that of the server, otherwise "its server".
     pub fn server_name(&self) -> &str {
         self.detected.name().unwrap_or("its server")
     }
 
-    /// What to raise, for a help text: `Gunicorn's idle timeout (--keep-alive)`.
+    /// The setting to raise, for a help text: `Gunicorn's idle timeout (--keep-alive)`.
     pub fn idle_timeout_name(&self, answer: &Answer) -> String {
         let setting = answer.raise.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
         format!("{}'s idle timeout{setting}", self.server_name())
     }
 
-    /// The different answers for the ports that requests may come to: those that the container declares, or that were
-    /// asked about.
+    /// The distinct answers for the ports that requests may reach: those that the container declares, or that were
+    /// queried.
     pub fn answers(&self) -> Vec<&Answer> {
         let declared = self.container.ports.iter().map(|port| port.number);
         let ports: Vec<u16> = if self.container.ports.is_empty() {
@@ -89,43 +89,43 @@ impl App<'_, '_> {
     }
 }
 
-/// A probe and the way that its requests take.
+/// A probe and the transport of its requests.
 #[derive(Debug)]
 pub struct ProbeUse<'p> {
-    /// The container that has the probe.
+    /// The container with the probe.
     pub container: &'p Container<'p>,
     /// The probe.
     pub probe: &'p Probe<'p>,
-    /// The index in [`Survey::apps`] of the container that answers it.
+    /// The index in [`Survey::apps`] of the container that answers the probe.
     pub answered_by: usize,
-    /// Over a pooled connection of the proxy, or why not.
+    /// The transport.
     pub transport: Transport,
 }
 
-/// The way that a request takes to the app.
+/// How a request reaches the app.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Transport {
-    /// Through the proxy's HTTP/1 pool, whose connections it re-uses for up to the pool's idle timeout.
+    /// Through the proxy's HTTP/1 pool, which reuses connections that have been idle for less than its timeout.
     Http1,
-    /// Through the proxy's one HTTP/2 connection, which it re-uses as long as it is open.
+    /// Through the proxy's HTTP/2 connection, which is reused as long as it is open.
     Http2,
-    /// Not over a connection that the proxy re-uses.
+    /// Not over a connection that the proxy reuses.
     Not(NotPooled),
 }
 
 impl Transport {
-    /// Whether the proxy re-uses the connection.
+    /// Whether the proxy reuses the connection.
     pub const fn is_pooled(self) -> bool {
         matches!(self, Self::Http1 | Self::Http2)
     }
 }
 
-/// Why a request does not take a connection that the proxy re-uses.
+/// Why the proxy does not reuse the connection of a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum NotPooled {
     /// The pod has no proxy.
     NotMeshed,
-    /// The port passes the proxy by.
+    /// The port bypasses the proxy.
     SkippedPort,
     /// Only other ports are redirected to the proxy.
     NotRedirected,
@@ -133,15 +133,15 @@ pub enum NotPooled {
     OpaquePort,
     /// The command runs inside the container.
     Exec,
-    /// The proxy accepts the connection itself, and no request follows.
+    /// The proxy accepts the connection itself; no request follows.
     TcpSocket,
     /// TLS from kubelet to the app: the proxy forwards it as TCP.
     Https,
-    /// It goes to another address than the pod's.
+    /// The request goes to another address than that of the pod.
     OtherHost,
-    /// The port's name is not one of the container's.
+    /// The container has no port with this name.
     UnknownPort,
-    /// None of the handlers that we know.
+    /// The handler is unknown.
     UnknownHandler,
 }
 
@@ -218,7 +218,7 @@ pub fn of<'p, 'c>(
     Survey { pod, mesh, annotations, apps, probes, proxy_init: ProxyInit::find(pod), expected, unprivileged }
 }
 
-/// The idle timeout that the annotation declares; its evidence is the annotation.
+/// The idle timeout that an annotation declares, with the annotation as evidence.
 fn declared(pod: &Pod<'_>, idle: IdleTimeout) -> Answer {
     let value = match idle {
         IdleTimeout::After(timeout) => duration::format(timeout),
@@ -246,8 +246,8 @@ fn declared_in(apps: &[App<'_, '_>]) -> HashMap<u16, usize> {
     first
 }
 
-/// The container that answers a probe, where it is not the probed one itself. The containers of a pod share their
-/// ports: the one that declares the port answers, else the one that is probed.
+/// The container that answers a probe, if it is not the probed container. The containers of a pod share their ports:
+/// the container that declares the port answers, otherwise the probed one.
 fn container_on_port(
     probed: &App<'_, '_>,
     declared_in: &HashMap<u16, usize>,
@@ -275,7 +275,7 @@ fn transport(proxy: Option<&Proxy>, probe: &Probe<'_>) -> Transport {
     }
 }
 
-/// Why requests to a port do not take connections that the proxy re-uses, if they do not.
+/// Why requests to a port do not use connections that the proxy reuses; `None` if they do.
 pub fn port_transport(proxy: &Proxy, port: u16) -> Option<NotPooled> {
     if proxy.skipped.contains(port) {
         Some(NotPooled::SkippedPort)
@@ -289,8 +289,9 @@ pub fn port_transport(proxy: &Proxy, port: u16) -> Option<NotPooled> {
 }
 
 impl ProbeUse<'_> {
-    /// The name by which it asks, where it asks by one: the proxy keeps a client with a pool of its own for each name
-    /// (linkerd2-proxy `linkerd/app/inbound/src/http/router.rs`, `Logical`). An address, and port 80, say nothing.
+    /// The authority of the requests, if they have one. The proxy keeps a client with its own pool for each authority
+    /// (linkerd2-proxy `linkerd/app/inbound/src/http/router.rs`, `Logical`). An IP address, or port 80, is not part of
+    /// it.
     pub fn authority(&self) -> Option<String> {
         let Handler::HttpGet { authority: Some(host), .. } = &self.probe.handler else { return None };
         let is_address = host.starts_with('[')

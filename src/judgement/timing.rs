@@ -1,28 +1,28 @@
 //! When the requests of several probes leave a connection idle, and for how long.
 //!
-//! Turns periods into the gaps between two uses of one pooled connection. Whether a gap is dangerous is left to the
-//! rules.
+//! Turns periods into the gaps between two uses of a pooled connection. The rules decide which gaps are dangerous.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
-/// How many instants are played at most; a hyperperiod of periods that people write is far shorter, and a longer one
-/// is judged by its beginning.
+/// The maximum number of simulated instants. The hyperperiod of usual periods is far shorter; a longer one is simulated
+/// from its start only.
 const MAX_INSTANTS: usize = 10_000;
-/// How many probes of one port are played at most. A pod that people write has a handful; of more than these, each
-/// period is still judged by itself.
+/// The maximum number of simulated probes for one port. Real pods have a handful; beyond it, each period is judged on
+/// its own.
 const MAX_PROBES: usize = 32;
 
-/// What playing may still cost for one pod, in steps: a period looked at, or a connection used, at one instant.
+/// The remaining simulation budget of a pod, in steps. A step evaluates a period or a connection at one instant.
 ///
-/// Anybody may send a pod with thousands of ports: when it is used up, gaps are judged by their beginning, or not.
+/// Limits the cost of pods with thousands of ports. After the budget is used up, gaps are simulated from their start
+/// only, or not at all.
 #[derive(Debug)]
 pub struct Budget(usize);
 
 impl Default for Budget {
-    /// Some milliseconds. Three probes that are played to the last instant take less than a tenth of it.
+    /// A few milliseconds. Three probes over the maximum number of instants use less than a tenth of it.
     fn default() -> Self {
         Self(1_000_000)
     }
@@ -41,23 +41,23 @@ impl Budget {
 pub struct Gap {
     /// How long the connection is idle.
     pub idle: Duration,
-    /// How many requests come at once at both ends of it: 1 for the connection that every request takes first, 2 for
-    /// the spare one that only coincident requests need, and so on.
+    /// The number of concurrent requests at both ends of the gap: 1 for the connection that every request uses first, 2
+    /// for the spare one that only concurrent requests need, and so on.
     pub depth: usize,
 }
 
-/// Plays requests with these periods, all started together as kubelet starts the probes of a pod, over one
-/// hyperperiod.
+/// Simulates requests with these periods over one hyperperiod. All start together, as kubelet starts the probes of a
+/// pod.
 ///
-/// Requests at one instant hold a connection each, and a free connection is taken last in, first out, so the
-/// connection at depth n is used exactly when n requests coincide. One connection at depth 1 serves all of them where
-/// requests share one (`shared`, HTTP/2).
+/// Concurrent requests use one connection each, and the pool returns the connection that was used last, so the
+/// connection at depth n is used exactly when n requests coincide. With `shared` (HTTP/2), one connection at depth 1
+/// serves all of them.
 pub fn gaps(periods: &[Duration], shared: bool, budget: &mut Budget) -> BTreeSet<Gap> {
     let mut gaps = BTreeSet::new();
     if periods.len() > MAX_PROBES {
         return gaps;
     }
-    // Equal periods always coincide: each is looked at once, and counts as often as it is there.
+    // Equal periods always coincide. They are simulated once, and counted as often as they occur.
     let mut streams: BTreeMap<u64, usize> = BTreeMap::new();
     for period in periods.iter().map(millis).filter(|period| *period > 0) {
         *streams.entry(period).or_default() += 1;
@@ -146,7 +146,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// The closed form against the pool itself: a stack of free connections, the last one used on top.
+        /// Compares the closed form with a simulated pool: a stack of free connections, the last one used on top.
         #[test]
         fn the_closed_form_is_the_stack(periods in proptest::collection::vec(1_u64..30, 1..4)) {
             let end = periods.iter().copied().fold(1, lcm);

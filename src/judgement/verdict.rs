@@ -1,7 +1,6 @@
-//! The verdict: what the policy makes of findings.
+//! The verdict: what the policy decides about findings.
 //!
-//! Turns findings and a policy into a [`Verdict`]. How it is told, and whether a mode holds it back, is left to the
-//! doors.
+//! Turns findings and a policy into a [`Verdict`]. The entry points render it, and apply their mode.
 
 use jiff::civil::Date;
 
@@ -16,28 +15,28 @@ use crate::{
     },
 };
 
-/// What the policy makes of an object.
+/// The decision of the policy about an object.
 #[derive(Clone, Debug, Default)]
 pub struct Verdict {
-    /// The findings with what follows from each; those of ignored rules are left out.
+    /// The findings with their actions; those of ignored rules are left out.
     pub judged: Vec<Judged>,
-    /// What is to be said besides: exemptions that are over or not allowed.
+    /// Further remarks: exemptions that have expired or are not allowed.
     pub remarks: Vec<String>,
 }
 
-/// A finding and what follows from it.
+/// A finding and its action.
 #[derive(Clone, Debug)]
 pub struct Judged {
     /// The finding.
     pub finding: Finding,
-    /// What follows.
+    /// The action.
     pub action: Action,
-    /// The reason of the exemption that keeps anything from following.
+    /// The reason of the exemption that suppresses the action.
     pub exempt: Option<String>,
 }
 
 impl Verdict {
-    /// The findings from which this follows, exempt ones left out.
+    /// The findings with this action, without exempt ones.
     pub fn with_action(&self, action: Action) -> impl Iterator<Item = &Finding> {
         self.judged
             .iter()
@@ -45,22 +44,22 @@ impl Verdict {
             .map(|judged| &judged.finding)
     }
 
-    /// Whether the object is refused.
+    /// Whether the object is rejected.
     pub fn rejects(&self) -> bool {
         self.with_action(Action::Reject).next().is_some()
     }
 
-    /// The edits that mend the object.
+    /// The edits that fix the object.
     pub fn edits(&self) -> Vec<Edit> {
         self.with_action(Action::Patch).flat_map(|finding| finding.edits.iter().cloned()).collect()
     }
 
-    /// Whether there is something to warn of.
+    /// Whether there is something to warn about.
     pub fn warns(&self) -> bool {
         self.with_action(Action::Warn).next().is_some() || !self.remarks.is_empty()
     }
 
-    /// What it comes to.
+    /// The overall decision.
     pub fn decision(&self) -> Decision {
         if self.rejects() {
             Decision::Reject
@@ -72,14 +71,14 @@ impl Verdict {
     }
 }
 
-/// What a verdict comes to.
+/// The overall decision of a verdict.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Decision {
-    /// The object is admitted, perhaps patched.
+    /// The object is admitted, possibly patched.
     Admit,
     /// It is admitted with a warning.
     Warn,
-    /// It is refused.
+    /// It is rejected.
     Reject,
 }
 
@@ -87,7 +86,7 @@ impl Decision {
     /// Every decision, the mildest first.
     pub const ALL: [Self; 3] = [Self::Admit, Self::Warn, Self::Reject];
 
-    /// The word for it in the JSON of `explain`.
+    /// The name in the JSON of `explain`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Admit => "admit",
@@ -97,7 +96,7 @@ impl Decision {
     }
 }
 
-/// Decides what follows from the findings of an object.
+/// Decides the action for each finding of an object.
 pub fn decide(
     findings: Vec<Finding>,
     object: &Object<'_>,
@@ -137,7 +136,7 @@ pub fn decide(
     Verdict { judged, remarks }
 }
 
-/// The exemption that covers a finding: the policy's, else the pod's own.
+/// The exemption for a finding: that of the policy, otherwise the pod's own.
 fn exemption(
     finding: &Finding,
     subject: &Subject<'_>,
@@ -153,14 +152,14 @@ fn exemption(
     }
 }
 
-/// What the policy says of a finding, softened where it says so.
+/// The action of the policy for a finding, reduced where the policy says so.
 fn action(finding: &Finding, object: &Object<'_>, policy: &Policy) -> Action {
     match policy.action(finding.rule) {
         Action::Reject if policy.reject == RejectWhen::Reachable && !finding.reachable => Action::Warn,
         Action::Reject if policy.reject_from == RejectFrom::Certain && !finding.certainty.is_certain() => {
             Action::Warn
         }
-        // What a workload makes is judged at the workload: a refusal here would strand what already runs.
+        // The workload itself was judged: rejecting its pods would block workloads that already run.
         Action::Reject if policy.reject_at == RejectAt::Workloads && is_judged_at_owner(object) => {
             Action::Warn
         }
@@ -169,13 +168,13 @@ fn action(finding: &Finding, object: &Object<'_>, policy: &Policy) -> Action {
     }
 }
 
-/// Whether a workload owns it that we judge. Of others, such as an Argo Rollout, the first thing that we see is what they
-/// make.
+/// Whether the owner is a workload that is judged. For other owners, such as an Argo Rollout, the objects that they
+/// create are the first that the webhook sees.
 fn is_judged_at_owner(object: &Object<'_>) -> bool {
     object.owner.as_ref().and_then(Owner::judged).is_some()
 }
 
-/// The exemption that the pod claims for itself, or what is to be said of it.
+/// The exemption from the annotation of the pod, or the remark about it.
 fn own_exemption(
     object: &Object<'_>,
     policy: &Policy,
@@ -188,7 +187,7 @@ fn own_exemption(
     match AnnotationExemption::parse(text) {
         Ok(own) if own.until < today => Err(expired_remark(&own.rules.to_string(), own.until)),
         Ok(own) => Ok(Some(own)),
-        // That is a finding already.
+        // `invalid-annotation` reports it.
         Err(_) => Ok(None),
     }
 }

@@ -1,7 +1,7 @@
-//! The pod that Linkerd's injector makes of one that it has not seen yet, as far as init containers go.
+//! The pod after injection, as far as its init containers are concerned.
 //!
-//! What the pod does not say depends on the cluster: Linkerd's version and whether it uses linkerd-cni. So there are
-//! several [`Setup`]s, and each gives another pod. What follows from that pod is left to `close_wait`.
+//! Unless the pod says so, the setup depends on the cluster: on the version of Linkerd, and on whether linkerd-cni is
+//! installed. Each possible [`Setup`] gives another pod. `close_wait` plans for each of them.
 
 use super::{
     INIT_IMAGE, NETWORK_VALIDATOR, PROXY, Proxy,
@@ -28,7 +28,7 @@ pub enum Redirection {
 }
 
 impl Redirection {
-    /// Every one.
+    /// Every kind.
     pub const ALL: [Self; 3] = [Self::ProxyInit, Self::CombinedInit, Self::Cni];
 
     /// The name for messages.
@@ -41,17 +41,17 @@ impl Redirection {
     }
 }
 
-/// How a pod may be set up by the injector.
+/// A setup that the injector may choose for a pod.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Setup {
-    /// What redirects its connections.
+    /// What redirects the connections.
     pub redirection: Redirection,
     /// Whether the proxy is a native sidecar.
     pub native: bool,
 }
 
 impl Setup {
-    /// The ways in which a pod may be set up that gets this proxy: those that the input leaves open.
+    /// The setups that are possible for a pod with this proxy.
     pub fn possible(proxy: &Proxy) -> impl Iterator<Item = Self> {
         let (cni, natives): (_, &[bool]) =
             (proxy.cni, if proxy.native == Some(false) { &[false] } else { &[false, true] });
@@ -70,7 +70,7 @@ impl Setup {
         }
     }
 
-    /// The pod with the containers that the injector adds, where it adds them (linkerd2 `charts/patch`).
+    /// Adds the containers as the injector does, in the same positions (linkerd2 `charts/patch`).
     pub fn inject<'p>(self, pod: &Pod<'p>, namespace: &str, context: &Context) -> Pod<'p> {
         let mut injected = pod.clone();
         let mut added = vec![self.init(pod, namespace, context)];
@@ -88,7 +88,7 @@ impl Setup {
         injected
     }
 
-    /// The init container. Linkerd writes the flag for its own annotation on the pod, not on the namespace.
+    /// The init container. Linkerd adds the flag for its own annotation on the pod, not on the namespace.
     fn init<'p>(self, pod: &Pod<'p>, namespace: &str, context: &Context) -> Container<'p> {
         let flag = || {
             let timeout = duration::parse(pod.annotations.get(LINKERD_CLOSE_WAIT_TIMEOUT)?).ok()?;

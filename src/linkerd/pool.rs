@@ -7,53 +7,53 @@ use crate::{
     linkerd::version::{Line, Version},
 };
 
-/// `LINKERD2_PROXY_INBOUND_HTTP1_CONNECTION_POOL_IDLE_TIMEOUT`: the pool's idle timeout, since 2.11.5 and 2.12.1.
+/// The idle timeout of the pool since 2.11.5 and 2.12.1: `LINKERD2_PROXY_INBOUND_HTTP1_CONNECTION_POOL_IDLE_TIMEOUT`.
 pub const POOL_IDLE_TIMEOUT: &str = "LINKERD2_PROXY_INBOUND_HTTP1_CONNECTION_POOL_IDLE_TIMEOUT";
-/// `LINKERD2_PROXY_INBOUND_ROUTER_MAX_IDLE_AGE`: the same before that (gone since 2.13).
+/// The idle timeout of the pool before that (removed in 2.13): `LINKERD2_PROXY_INBOUND_ROUTER_MAX_IDLE_AGE`.
 pub const ROUTER_MAX_IDLE_AGE: &str = "LINKERD2_PROXY_INBOUND_ROUTER_MAX_IDLE_AGE";
-/// After this long without a request the whole client is dropped, and its pool with it.
+/// After this time without a request the proxy drops the whole client with its pool.
 const DISCOVERY_IDLE_TIMEOUT: &str = "LINKERD2_PROXY_INBOUND_DISCOVERY_IDLE_TIMEOUT";
-/// What the injector makes that of, in whole seconds (2.13 and newer).
+/// The annotation from which the injector sets it, in whole seconds (2.13 and newer).
 pub(super) const DISCOVERY_UNUSED_TIMEOUT: &str =
     "config.linkerd.io/proxy-inbound-discovery-cache-unused-timeout";
-/// 0 switches the pool off (sic: inbound, though the name does not say so).
+/// 0 disables the pool (the inbound one too, although the name does not say so).
 const MAX_IDLE_CONNECTIONS: &str = "LINKERD2_PROXY_MAX_IDLE_CONNS_PER_ENDPOINT";
 
 /// The pool's idle timeout since edge-22.9.1, 2.12.1 and 2.11.5 (linkerd2-proxy c6ba98b7d).
 const DEFAULT: Duration = Duration::from_secs(3);
-/// From edge-20.11.2 and 2.9.1 until then (linkerd2-proxy #734).
+/// The default from edge-20.11.2 and 2.9.1 until then (linkerd2-proxy #734).
 const DEFAULT_BEFORE_22_9_1: Duration = Duration::from_secs(20);
-/// In 2.9.0 and before: hyper keeps connections 90 s, and the proxy the whole client 60 s (linkerd2-proxy
-/// release/v2.118 on hyper 0.13).
+/// The default of 2.9.0 and older: hyper keeps connections for 90 s, but the proxy keeps the client for 60 s
+/// (linkerd2-proxy release/v2.118 on hyper 0.13).
 const DEFAULT_OF_2_9_0: Duration = Duration::from_secs(60);
-/// How long a client is kept that nobody uses, since edge-23.1.1 and 2.13 (linkerd2-proxy `linkerd/app/src/env.rs`).
+/// How long an unused client is kept, since edge-23.1.1 and 2.13 (linkerd2-proxy `linkerd/app/src/env.rs`).
 const DEFAULT_DISCOVERY: Duration = Duration::from_secs(90);
 
-/// The inbound HTTP/1 pool's idle timeout, called L in our documents, and how we know.
+/// The idle timeout of the inbound HTTP/1 pool, called L in the documentation, and its source.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PoolIdle {
-    /// The longest idle time after which a connection is still re-used; zero when none is.
+    /// The longest idle time after which a connection is still reused; zero if none is.
     pub timeout: Duration,
-    /// Where it comes from.
+    /// The source of the value.
     pub from: PoolFrom,
 }
 
-/// Where the pool's idle timeout comes from.
+/// The source of the pool's idle timeout.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum PoolFrom {
-    /// A variable of the proxy's environment.
+    /// An environment variable of the proxy.
     Env(&'static str),
-    /// An annotation of which the injector makes a variable.
+    /// An annotation that the injector turns into a variable.
     Annotation(&'static str),
-    /// The default of a version or line that we know.
+    /// The default of a known version or release line.
     DefaultOf(String),
     /// The default of a variable that caps the pool's own timeout.
     DefaultCap(&'static str),
-    /// The default of today's versions, since the version cannot be told.
+    /// The default of current versions, because the version is unknown.
     Assumed(String),
-    /// A default, since something sets it that nobody can read.
+    /// A default, because the source of the real value cannot be read.
     Unread(String),
-    /// A default in place of a value with which the proxy does not start.
+    /// A default, because the proxy does not start with the configured value.
     Bad {
         /// The variable.
         name: &'static str,
@@ -78,29 +78,30 @@ impl fmt::Display for PoolFrom {
     }
 }
 
-/// What the pool's timeout follows from.
+/// The inputs that determine the timeout of the pool.
 pub(super) struct PoolInputs<'t, V> {
-    /// The proxy's environment: the value of a variable, or why nobody can tell it.
+    /// The environment of the proxy: returns the value of a variable, or why it is unknown.
     pub(super) variable: V,
     /// [`DISCOVERY_UNUSED_TIMEOUT`].
     pub(super) discovery: Option<&'t str>,
     /// The version.
     pub(super) version: Option<Version>,
-    /// How it is written.
+    /// The version as written.
     pub(super) version_text: &'t str,
-    /// The line.
+    /// The release line.
     pub(super) line: Option<Line>,
 }
 
 impl<V: Fn(&str) -> Option<Result<String, String>>> PoolInputs<'_, V> {
-    /// From the proxy's environment, else from its version or line; never longer than the proxy keeps the client.
+    /// The timeout from the environment of the proxy, otherwise from its version or release line. It is capped by the
+    /// time for which the proxy keeps the client.
     pub(super) fn pool(&self) -> PoolIdle {
         if (self.variable)(MAX_IDLE_CONNECTIONS).is_some_and(|value| value.is_ok_and(|it| it.trim() == "0")) {
             return PoolIdle { timeout: Duration::ZERO, from: PoolFrom::Env(MAX_IDLE_CONNECTIONS) };
         }
         let names: &[&str] = match has_short_pool(self.version, self.line) {
             Some(true) => &[POOL_IDLE_TIMEOUT],
-            // In versions before the new one came, and when we cannot tell the version, the old one counts, too.
+            // The old variable counts in versions before the new one was introduced, and if the version is unknown.
             Some(false) | None => &[POOL_IDLE_TIMEOUT, ROUTER_MAX_IDLE_AGE],
         };
         let set = names.iter().find_map(|name| self.set(name));
@@ -115,7 +116,7 @@ impl<V: Fn(&str) -> Option<Result<String, String>>> PoolInputs<'_, V> {
         }
     }
 
-    /// What a variable says: a timeout, or why it cannot be told.
+    /// The value of a variable: a timeout, or why it is unknown.
     fn set(&self, name: &'static str) -> Option<Result<PoolIdle, PoolFrom>> {
         let value = match (self.variable)(name)? {
             Ok(value) => value,
@@ -127,7 +128,7 @@ impl<V: Fn(&str) -> Option<Result<String, String>>> PoolInputs<'_, V> {
         })
     }
 
-    /// How long the proxy keeps a client that nobody uses.
+    /// How long the proxy keeps an unused client.
     fn cap(&self) -> Option<PoolIdle> {
         if let Some(Ok(set)) = self.set(DISCOVERY_IDLE_TIMEOUT) {
             return Some(set);
@@ -174,10 +175,10 @@ impl<V: Fn(&str) -> Option<Result<String, String>>> PoolInputs<'_, V> {
     }
 }
 
-/// How much of a bad value is shown.
+/// How many characters of an invalid value are shown.
 const MAX_SHOWN: usize = 30;
 
-/// The variable that sets the pool's timeout in this version.
+/// The variable that sets the timeout of the pool in this version.
 pub fn setting_name(version: Option<Version>, line: Option<Line>) -> &'static str {
     match has_short_pool(version, line) {
         Some(false) => ROUTER_MAX_IDLE_AGE,
@@ -185,8 +186,8 @@ pub fn setting_name(version: Option<Version>, line: Option<Line>) -> &'static st
     }
 }
 
-/// Whether the pool's timeout is 3 s by default; `None` where we know too little, or only some patches of the line
-/// have it so.
+/// Whether the default of the pool is 3 s; `None` if the version is unknown, or only some patch releases of the line
+/// have it.
 fn has_short_pool(version: Option<Version>, line: Option<Line>) -> Option<bool> {
     match (version, line) {
         (Some(version), _) => version.has((22, 9, 1), &[(12, 1), (11, 5)]),
@@ -196,8 +197,8 @@ fn has_short_pool(version: Option<Version>, line: Option<Line>) -> Option<bool> 
     }
 }
 
-/// A duration as the proxy reads it: digits and a unit, which only 0 may lack (linkerd2-proxy
-/// `linkerd/app/src/env/types.rs`). `None` for what would stop the proxy from starting.
+/// Parses a duration as the proxy does: digits and a unit, which may be missing only after 0 (linkerd2-proxy
+/// `linkerd/app/src/env/types.rs`). `None` for values with which the proxy does not start.
 fn proxy_duration(text: &str) -> Option<Duration> {
     let text = text.trim();
     let unit = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());

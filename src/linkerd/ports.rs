@@ -1,23 +1,22 @@
-//! Port lists as Linkerd writes them: `25,587,3306`, `8100-8102`, with blanks, and with names that nobody resolved.
+//! Port lists as Linkerd writes them: `25,587,3306`, `8100-8102`, with blanks, and with unresolved names.
 
 use std::{collections::HashMap, fmt, ops::RangeInclusive};
 
-/// The names of ports, with their numbers.
+/// Port names with their numbers.
 pub type Names<'n> = HashMap<&'n str, u16>;
 
-/// A set of ports: ranges in order, which do not touch each other.
+/// A set of ports: sorted ranges that neither overlap nor touch.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct PortSet(Vec<RangeInclusive<u16>>);
 
 impl PortSet {
-    /// Reads lists; what is neither a port nor a range is left out, as a name that was not resolved says nothing of a
-    /// number.
+    /// Parses lists. Items that are neither a port nor a range are skipped, such as unresolved names.
     pub fn parse<'t>(lists: impl IntoIterator<Item = &'t str>) -> Self {
         Self::parse_named(lists, &Names::new())
     }
 
-    /// Reads lists that may hold names; of an item that could be both, the name counts (linkerd2
-    /// `pkg/util/parsing.go`, `ParseContainerOpaquePorts`).
+    /// Parses lists with names. If an item could be a name or a range, the name wins (linkerd2 `pkg/util/parsing.go`,
+    /// `ParseContainerOpaquePorts`).
     pub fn parse_named<'t>(lists: impl IntoIterator<Item = &'t str>, names: &Names<'_>) -> Self {
         let items = lists.into_iter().flat_map(|list| list.split(',')).map(str::trim);
         let mut ranges: Vec<_> = items

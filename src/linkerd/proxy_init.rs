@@ -1,7 +1,7 @@
-//! The linkerd-init container: whether it is Linkerd's, whether it can set the close-wait timeout, and what that
-//! takes.
+//! The linkerd-init container: whether it was written by Linkerd, whether it can set the close-wait timeout, and what
+//! it needs for that.
 //!
-//! Turns the container into a [`ProxyInit`]. What is wanted, and what to do, is left to `close_wait`.
+//! Turns the container into a [`ProxyInit`]. `close_wait` decides what to do.
 
 use serde_json::{Map, Value, value::RawValue};
 
@@ -11,16 +11,16 @@ use crate::workload::{
     pod::{Container, Mount, Pod},
 };
 
-/// The container's name in every line of Linkerd.
+/// The name of the container in every release line of Linkerd.
 pub const NAME: &str = "linkerd-init";
 /// The flag of proxy-init (since edge-20.5.4, linkerd2 acacf2e02).
 pub const FLAG: &str = "--timeout-close-wait-secs";
-/// Where the images of proxy-init are published.
+/// The repositories where proxy-init images are published.
 pub const UPSTREAM_IMAGES: [&str; 3] =
     ["cr.l5d.io/linkerd/proxy-init", "ghcr.io/linkerd/proxy-init", "gcr.io/linkerd-io/proxy-init"];
 
-/// The end of `command[0]` where proxy-init runs from the proxy's image (2.20 and newer, edge-25.11.3, linkerd2
-/// 0e9a38d7d): that image has no `sysctl`, and with the flag the container crash-loops.
+/// The end of `command[0]` if proxy-init runs from the proxy image (2.20 and newer, edge-25.11.3, linkerd2 0e9a38d7d).
+/// That image has no `sysctl`, so the container crash-loops with the flag.
 pub(super) const COMBINED_COMMAND: &str = "linkerd2-proxy-init";
 
 /// The flags that the injector writes, and how each takes its value (`_proxy-init.tpl` of 2.9 to 2.20).
@@ -47,11 +47,11 @@ const INJECTED_FLAGS: [(&str, FlagValue); 14] = [
 /// How a flag takes its value.
 #[derive(Clone, Copy)]
 enum FlagValue {
-    /// The next argument, or what stands behind `=`.
+    /// The next argument, or the text after `=`.
     Value,
-    /// The same, and only these: a path would make a privileged container run someone's own program.
+    /// The same, but only these values: a path would let a privileged container run another program.
     OneOf(&'static [&'static str]),
-    /// Only what stands behind `=`: `--ipv6=false`.
+    /// Only the text after `=`: `--ipv6=false`.
     Switch,
 }
 
@@ -60,20 +60,20 @@ enum FlagValue {
 pub struct ProxyInit<'p> {
     /// The container.
     pub container: &'p Container<'p>,
-    /// It runs from the proxy's image, which has no `sysctl`.
+    /// Whether it runs from the proxy image, which has no `sysctl`.
     pub combined: bool,
-    /// Every occurrence of [`FLAG`], in order: of several the last counts.
+    /// Every occurrence of [`FLAG`], in order; the last one wins.
     pub flags: Vec<FlagAt>,
 }
 
 /// An occurrence of [`FLAG`] among the arguments.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct FlagAt {
-    /// The index of the argument that holds the value; one past the end where it is missing.
+    /// The index of the argument with the value; one past the end if it is missing.
     pub value_at: usize,
-    /// The value stands behind `=` in the same argument.
+    /// Whether the value follows `=` in the same argument.
     pub joined: bool,
-    /// What proxy-init reads; `None` where it would stop with an error.
+    /// The value that proxy-init reads; `None` if it would exit with an error.
     pub seconds: Option<i64>,
 }
 
@@ -85,11 +85,11 @@ impl<'p> ProxyInit<'p> {
         Some(Self { container, combined, flags: flags(container) })
     }
 
-    /// What proxy-init will set, as it reads its arguments: the last flag counts, 0 means nothing.
+    /// The value that proxy-init will set: that of the last flag; 0 sets nothing.
     ///
     /// # Errors
     ///
-    /// The argument that makes proxy-init, or its write to the kernel, fail.
+    /// Returns the argument that makes proxy-init, or its write to the kernel, fail.
     pub fn effective_seconds(&self) -> Result<Option<u32>, String> {
         for flag in &self.flags {
             if flag.seconds.is_none() {
@@ -104,30 +104,30 @@ impl<'p> ProxyInit<'p> {
         }
     }
 
-    /// Whether proxy-init reads all of its flags: then at most the kernel can object to one.
+    /// Whether proxy-init can parse all occurrences of the flag; only the kernel may then refuse the value.
     pub fn has_valid_flags(&self) -> bool {
         self.flags.iter().all(|flag| flag.seconds.is_some())
     }
 
-    /// The flag as it stands among the arguments.
+    /// The flag as written in the arguments.
     pub fn flag_text(&self, flag: &FlagAt) -> String {
         let argument = self.container.args.get(flag.value_at).map_or("", |argument| argument);
         if flag.joined { argument.to_owned() } else { format!("{FLAG} {argument}").trim_end().to_owned() }
     }
 
-    /// The seconds that it is told to set: those of the last flag, where they are within the range that works.
+    /// The requested seconds: those of the last flag, if they are within the valid range.
     pub fn requested_seconds(&self) -> Option<u32> {
         let seconds = u32::try_from(self.flags.last()?.seconds?).ok()?;
         (MIN_SECONDS..=MAX_SECONDS).contains(&seconds).then_some(seconds)
     }
 
-    /// What keeps it from writing the timeout: the members of `securityContext` that must be something else.
+    /// The fields of `securityContext` that prevent it from writing the timeout.
     pub fn missing_fields(&self, pod: &Pod<'_>) -> Vec<&'static str> {
         missing_fields(pod, self.container)
     }
 
-    /// The members of `securityContext` that we change to make it work: what it [lacks](Self::lacks), and what makes
-    /// the container like the one that Linkerd writes with `proxyInit.runAsRoot`.
+    /// The fields of `securityContext` to change: the [missing ones](Self::missing_fields), and those that make the
+    /// container equal to the one that Linkerd writes with `proxyInit.runAsRoot`.
     pub fn missing_privileges(&self) -> Vec<(&'static str, Value)> {
         let now = context(self.container.security_context);
         let mut needed = vec![
@@ -143,9 +143,10 @@ impl<'p> ProxyInit<'p> {
         needed
     }
 
-    /// Why the container is not one that the injector wrote, if it is not.
+    /// Why the container was not written by the injector; `None` if it was.
     ///
-    /// We make it privileged, so it must be nobody's own program: `linkerd-init` is but a name.
+    /// The webhook makes this container privileged, so it must run nothing but proxy-init. The name alone proves
+    /// nothing.
     pub fn untrusted_reason(&self, pod: &Pod<'_>, images: &[String]) -> Option<String> {
         let container = self.container;
         let repository = ImageRef::of(&container.image).repository;
@@ -189,8 +190,9 @@ impl<'p> ProxyInit<'p> {
     }
 }
 
-/// What keeps a container from writing the timeout (measured): a writable `/proc/sys` needs `privileged`, and a child
-/// process keeps no capability unless it is root. With the other two the API server or kubelet refuses that.
+/// The fields that prevent a container from writing the timeout (measured). A writable `/proc/sys` needs `privileged`,
+/// and a child process keeps no capabilities unless it runs as root. The other two fields would make the API server or
+/// kubelet refuse these values.
 pub fn missing_fields(pod: &Pod<'_>, container: &Container<'_>) -> Vec<&'static str> {
     let (own, of_pod) = (context(container.security_context), context(pod.security_context));
     let inherited = |field| own.get(field).filter(|value| !value.is_null()).or_else(|| of_pod.get(field));
@@ -214,10 +216,10 @@ fn context(raw: Option<&RawValue>) -> Map<String, Value> {
     raw.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
 }
 
-/// The most mounts that a linkerd-init has: the lock of iptables, and the service account's token.
+/// The maximum number of mounts of linkerd-init: the lock of iptables and the service account token.
 const INJECTED_MOUNTS: usize = 2;
 
-/// The lock of iptables, in an emptyDir, and the token that the ServiceAccount admission plugin mounts everywhere.
+/// The lock of iptables, in an emptyDir, or the token that the ServiceAccount admission plugin mounts.
 fn is_injected_mount(pod: &Pod<'_>, mount: &Mount<'_>) -> bool {
     let mut volumes = pod.volumes.iter().filter(|volume| volume.name == mount.name);
     mount.is_plain
@@ -228,7 +230,7 @@ fn is_injected_mount(pod: &Pod<'_>, mount: &Mount<'_>) -> bool {
         }
 }
 
-/// The first argument that is not as the injector writes it.
+/// The first argument that the injector does not write.
 fn unexpected_argument<'c>(container: &'c Container<'_>) -> Option<&'c str> {
     let mut arguments = container.args.iter();
     while let Some(argument) = arguments.next() {
@@ -253,7 +255,7 @@ fn unexpected_argument<'c>(container: &'c Container<'_>) -> Option<&'c str> {
     None
 }
 
-/// The occurrences of the flag. Like pflag, a flag that takes a value takes whatever follows it.
+/// The occurrences of the flag. As with pflag, a flag with a value takes whatever argument follows.
 fn flags(container: &Container<'_>) -> Vec<FlagAt> {
     let mut found = Vec::new();
     let mut index = 0;
@@ -281,7 +283,7 @@ fn flags(container: &Container<'_>) -> Vec<FlagAt> {
     found
 }
 
-/// An integer as Go's `strconv.ParseInt(text, 0, 64)` reads it, which pflag uses: `0x10`, `0o17`, `017`, `0b11`, and
+/// Parses an integer as Go's `strconv.ParseInt(text, 0, 64)`, which pflag uses: `0x10`, `0o17`, `017`, `0b11`, with
 /// underscores between digits or after a prefix.
 pub fn go_integer(text: &str) -> Option<i64> {
     let (negative, digits) = match text.strip_prefix('-') {

@@ -1,4 +1,4 @@
-//! Linkerd's version strings: which line a proxy belongs to, and whether a change is in it.
+//! Linkerd's version strings: the release line of a proxy, and whether it contains a change.
 
 use std::fmt;
 
@@ -9,17 +9,16 @@ pub enum Version {
     Release {
         /// `14` in 2.14.10.
         minor: u16,
-        /// `10` in 2.14.10; absent where the tag names a line only.
+        /// `10` in 2.14.10; absent if the tag names only a line.
         patch: Option<u16>,
-        /// A vendor's build, whose sources we have not read.
+        /// Whether it is a vendor's build, whose sources are not public.
         enterprise: bool,
     },
-    /// `edge-YY.M.N`: two digits of the year, month, number in that month.
+    /// `edge-YY.M.N`: two digits of the year, the month, and the number within that month.
     Edge(u16, u16, u16),
 }
 
-/// The newest edge of each line, oldest first: where the upstream repository has the tags `version-2.15` to
-/// `version-2.20`.
+/// The newest edge of each line, oldest first: the commits that upstream tags as `version-2.15` to `version-2.20`.
 const LAST_EDGES: [((u16, u16, u16), u16); 6] = [
     ((24, 2, 4), 15),
     ((24, 8, 2), 16),
@@ -28,12 +27,12 @@ const LAST_EDGES: [((u16, u16, u16), u16); 6] = [
     ((25, 10, 7), 19),
     ((26, 6, 3), 20),
 ];
-/// The first edge that is known to lead to 2.15: it brought native sidecars (linkerd2 1b37e1989). Of older ones we
-/// do not know the line.
+/// The first edge that is known to belong to 2.15: it introduced native sidecars (linkerd2 1b37e1989). The line of
+/// older edges is unknown.
 const FIRST_EDGE_OF_2_15: (u16, u16, u16) = (23, 11, 4);
 
 impl Version {
-    /// Reads a version: `stable-2.14.10`, `edge-24.11.8`, `version-2.20`, `enterprise-2.17.1`, `v2.12.0`, `2.12.0`; a
+    /// Parses a version: `stable-2.14.10`, `edge-24.11.8`, `version-2.20`, `enterprise-2.17.1`, `v2.12.0`, `2.12.0`. A
     /// suffix after the numbers (`-debug`, `+build`) is ignored.
     pub fn parse(text: &str) -> Option<Self> {
         if let Some(rest) = text.strip_prefix("edge-") {
@@ -56,10 +55,10 @@ impl Version {
         }
     }
 
-    /// Whether a change is in this version, that came to the edges with `edge`, and to the release lines with these
-    /// `(minor, patch)`s, newest line first: every line above the first has it.
+    /// Whether this version contains a change that was released with `edge`, and in these `(minor, patch)` releases,
+    /// newest line first. Every line above the first contains it.
     ///
-    /// `None` where the tag names a line that has it in some patches only.
+    /// Returns `None` if the tag names a line of which only some patch releases contain it.
     pub fn has(self, edge: (u16, u16, u16), releases: &[(u16, u16)]) -> Option<bool> {
         match self {
             Self::Edge(year, month, number) => Some((year, month, number) >= edge),
@@ -76,7 +75,7 @@ impl Version {
         }
     }
 
-    /// The line that it belongs to, where we know it.
+    /// The release line, if it is known.
     pub fn line(self) -> Option<Line> {
         match self {
             Self::Release { minor, .. } => Some(Line::exactly(minor)),
@@ -106,12 +105,12 @@ fn numbers(text: &str) -> Vec<u16> {
     text[..end].split('.').map_while(|part| part.parse().ok()).collect()
 }
 
-/// One or several neighbouring release lines of Linkerd 2.
+/// One or several adjacent release lines of Linkerd 2.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Line {
-    /// The oldest minor version that it can be.
+    /// The oldest possible minor version.
     pub oldest: u16,
-    /// The newest; `None` when any newer one fits as well.
+    /// The newest possible minor version; `None` if there is no upper bound.
     pub newest: Option<u16>,
 }
 

@@ -1,7 +1,7 @@
-//! What will be planned for a pod once Linkerd has injected it.
+//! Forecasts the plan for a pod that Linkerd has not injected yet.
 //!
-//! The cluster decides how that is done, so each possible [`Setup`] is planned for. Where all lead to the same warning,
-//! the warning is due already; a patch needs nobody to do anything.
+//! The cluster decides how the pod is set up, so each possible [`Setup`] is planned. If all of them lead to the same
+//! warning, the warning is reported now. A patch needs no warning, because the webhook applies it after injection.
 
 use super::{Method, Obstacle, Plan, PlanAction, plan_injected};
 use crate::{
@@ -14,18 +14,18 @@ use crate::{
     workload::context::Unprivileged,
 };
 
-/// What will be planned for a pod that is set up like this.
+/// The plan for a pod with a given setup.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Forecast {
-    /// How Linkerd sets the pod up.
+    /// How Linkerd sets up the pod.
     pub setup: Setup,
-    /// How the timeout will be set, or why it cannot be.
+    /// How the timeout will be set, or why it cannot be set.
     pub method: Result<Method, Obstacle>,
-    /// The timeout that the pod will run with, where it is set at all, in seconds.
+    /// The timeout that the pod will run with, in seconds, if it is set at all.
     pub seconds: Option<u32>,
-    /// The rule that will have something to say about it.
+    /// The rule that will report the plan, if there is something to report.
     pub rule: Option<RuleId>,
-    /// What will be done, as a clause.
+    /// The action, as a clause.
     what: String,
 }
 
@@ -47,7 +47,7 @@ impl Forecast {
     }
 }
 
-/// Plans for each possible setup, and for the pod what all of them have in common.
+/// Plans each possible setup, and combines what they have in common.
 pub(super) fn forecast(survey: &Survey<'_, '_>, policy: &CloseWaitPolicy) -> Plan {
     if let Err(off) = super::wanted(survey, policy) {
         return Plan::nothing(off);
@@ -76,7 +76,7 @@ pub(super) fn forecast(survey: &Survey<'_, '_>, policy: &CloseWaitPolicy) -> Pla
     Plan { forecasts, ..Plan::blocked(obstacle, why) }
 }
 
-/// What follows from each setup; once, where it is the same for several.
+/// Describes the plan for each setup; setups with the same plan are merged.
 fn told(forecasts: &[Forecast]) -> String {
     let mut groups: Vec<(&str, Vec<&Forecast>)> = Vec::new();
     for forecast in forecasts {

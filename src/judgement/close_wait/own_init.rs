@@ -1,6 +1,6 @@
-//! Our own init container: how it is written, and whether one of its name is ours.
+//! Our own init container: its content, and how to recognise it.
 //!
-//! It runs `set-close-wait` from our image, for pods whose linkerd-init cannot set the timeout or is not there.
+//! It runs `set-close-wait` from our image, for pods whose linkerd-init is missing or cannot set the timeout.
 
 use serde_json::{Map, Value, json};
 
@@ -14,36 +14,37 @@ use crate::{
     },
 };
 
-/// The command of our binary, and the first argument of the container.
+/// The subcommand of our binary, which is the first argument of the container.
 const COMMAND: &str = "set-close-wait";
-/// Containers that may run before ours, since they open no connections: linkerd-init, and `pause -v` in CNI mode of
+/// Containers that may run before ours because they open no connections: linkerd-init, and `pause -v` in CNI mode of
 /// 2.12.2 to 2.12.6.
 const OPENS_NOTHING: [&str; 2] = [proxy_init::NAME, linkerd::NOOP];
-/// The resources that LimitRanges and quotas are about. Others, such as GPUs, must not be taken twice.
+/// The resources that LimitRanges and quotas limit. Others, such as GPUs, must not be requested twice.
 const RESOURCES: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
 
-/// What is to be said of a container with the name of ours.
+/// A container with the name of our init container.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum OwnInit<'p> {
     /// There is none.
     Absent,
-    /// It is ours.
+    /// The container is ours.
     OwnContainer(OwnContainer<'p>),
-    /// It is not, and this is how we know.
+    /// The container is not ours, for this reason.
     Foreign(String),
 }
 
-/// Our container in a pod.
+/// Our init container in a pod.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct OwnContainer<'p> {
     pub(super) container: &'p Container<'p>,
-    /// The seconds that it sets; `None` where it would fail.
+    /// The seconds that it sets; `None` if it would fail.
     pub(super) seconds: Option<u32>,
     /// Nothing that opens connections runs before it.
     pub(super) early: bool,
 }
 
-/// Looks for our container. Without `image` any image will do: then we add none, and give nothing to this one.
+/// Finds our init container. Without `image` any image matches; in that case no container is added, and this one gets
+/// no privileges.
 pub(super) fn find<'p>(pod: &'p Pod<'p>, image: Option<&str>) -> OwnInit<'p> {
     let Some(container) = pod.all_containers().find(|container| &*container.name == INIT_CONTAINER) else {
         return OwnInit::Absent;
@@ -73,8 +74,8 @@ pub(super) fn find<'p>(pod: &'p Pod<'p>, image: Option<&str>) -> OwnInit<'p> {
     OwnInit::OwnContainer(OwnContainer { container, seconds, early })
 }
 
-/// The container as we write it. `runAsNonRoot` is there for pods that set it to true for all containers; a message of
-/// failure is to be read where people look first, in the container's status.
+/// Renders the container. `runAsNonRoot` is set for pods that set it to true for all containers. The termination
+/// message shows an error in the status of the container, where users look first.
 pub(super) fn container(pod: &Pod<'_>, image: &str, seconds: u32) -> Value {
     let mut container = json!({
         "name": INIT_CONTAINER,
@@ -94,10 +95,10 @@ pub(super) fn container(pod: &Pod<'_>, image: &str, seconds: u32) -> Value {
     container
 }
 
-/// The requests and limits of the container of Linkerd's that stands beside ours.
+/// The requests and limits of Linkerd's container, for ours.
 ///
-/// A LimitRange and a quota let ours pass where they let that one pass; the pod keeps its QoS class, and asks the
-/// scheduler for no more, since of init containers that run one after another the largest counts.
+/// LimitRanges and quotas that admit Linkerd's container then also admit ours. The QoS class stays, and the scheduler
+/// reserves no more, because init containers that run one after another count with the largest request.
 fn resources(pod: &Pod<'_>) -> Option<Value> {
     [proxy_init::NAME, linkerd::NETWORK_VALIDATOR, linkerd::NOOP, linkerd::PROXY].into_iter().find_map(
         |name| {
@@ -119,11 +120,11 @@ fn resources(pod: &Pod<'_>) -> Option<Value> {
     )
 }
 
-/// Reads the image of our container, as a flag gives it.
+/// Parses the image of our init container from a flag.
 ///
 /// # Errors
 ///
-/// When it is no image reference, or one that would mislead Linkerd's injector.
+/// Returns an error if it is not an image reference, or if Linkerd's injector would take it for a sidecar.
 pub fn read_image(text: &str) -> Result<String, String> {
     if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control()) || text.contains("://")
     {

@@ -1,7 +1,7 @@
-//! The timeout in `spec.securityContext.sysctls`, for clusters whose kubelets allow it.
+//! Sets the timeout in `spec.securityContext.sysctls`, for clusters whose kubelets allow it.
 //!
-//! kubelet writes it when it makes the pod's network namespace, before any container runs, and refuses a pod with a
-//! sysctl that its `--allowed-unsafe-sysctls` does not name.
+//! kubelet writes the sysctl when it creates the network namespace of the pod, before any container runs. It refuses a
+//! pod with a sysctl that `--allowed-unsafe-sysctls` does not list.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use crate::{
     workload::pod::Pod,
 };
 
-/// The sysctl, with dots. Pods may write slashes.
+/// The sysctl with dots. Pods may use slashes.
 const NAME: &str = "net.netfilter.nf_conntrack_tcp_timeout_close_wait";
 
 #[derive(Default, Deserialize)]
@@ -39,14 +39,14 @@ fn is_ours(sysctl: &Sysctl<'_>) -> bool {
     sysctl.name.replace('/', ".") == NAME
 }
 
-/// The seconds that the pod's sysctls set; of several the last counts.
+/// The seconds that the sysctls of the pod set; the last entry wins.
 pub(super) fn seconds(pod: &Pod<'_>) -> Option<u32> {
     let sysctls = sysctls(pod)?;
     let seconds = sysctls.iter().rfind(|sysctl| is_ours(sysctl))?.value.parse().ok()?;
     (MIN_SECONDS..=MAX_SECONDS).contains(&seconds).then_some(seconds)
 }
 
-/// The edits by which the pod's sysctls set it; the others stay.
+/// The edits that set the sysctl; other sysctls are kept.
 pub(super) fn edits(pod: &Pod<'_>, seconds: u32) -> Vec<Edit> {
     let ours = json!({"name": NAME, "value": seconds.to_string()});
     let at = |tokens: &[&'static str]| {

@@ -1,4 +1,4 @@
-//! The edits of linkerd-init: the flag and the privileges that it takes put in, or the flag taken out.
+//! Edits of linkerd-init: add the flag and its privileges, or remove the flag.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::{
     workload::pod::Pod,
 };
 
-/// What makes linkerd-init set the timeout: those seconds, where its flags do not set any.
+/// The edits that make linkerd-init set the timeout: to `seconds`, unless its flags already set one.
 pub(super) fn set_flag(pod: &Pod<'_>, init: &ProxyInit<'_>, seconds: u32) -> Vec<Edit> {
     let mut edits = match init.effective_seconds() {
         Ok(Some(_)) => Vec::new(),
@@ -19,7 +19,7 @@ pub(super) fn set_flag(pod: &Pod<'_>, init: &ProxyInit<'_>, seconds: u32) -> Vec
     edits
 }
 
-/// Two arguments more, as the injector writes them.
+/// Appends two arguments, as the injector writes them.
 fn add_flag(pod: &Pod<'_>, init: &ProxyInit<'_>, seconds: u32) -> Vec<Edit> {
     let at = pod.container_pointer(init.container, ["args"]);
     let (flag, value) = (Value::from(FLAG), Value::from(seconds.to_string()));
@@ -29,7 +29,7 @@ fn add_flag(pod: &Pod<'_>, init: &ProxyInit<'_>, seconds: u32) -> Vec<Edit> {
     [flag, value].map(|value| Edit { at: at.clone(), change: Change::Append(value) }).into()
 }
 
-/// Each value at which proxy-init would fail replaced, and the last one where it sets nothing.
+/// Replaces each value that makes proxy-init fail, and the last value if it sets nothing.
 fn repair_flags(pod: &Pod<'_>, init: &ProxyInit<'_>, seconds: u32) -> Vec<Edit> {
     let last = init.flags.len().saturating_sub(1);
     let is_bad = |index: usize, flag: &FlagAt| {
@@ -67,7 +67,7 @@ fn add_privileges(pod: &Pod<'_>, init: &ProxyInit<'_>) -> Vec<Edit> {
         .collect()
 }
 
-/// The arguments without any occurrence of the flag: one edit, however many there are.
+/// Replaces the arguments by those without the flag: one edit, however often the flag occurs.
 pub(super) fn remove_flags(pod: &Pod<'_>, init: &ProxyInit<'_>) -> Edit {
     let mut flags = init.flags.iter().peekable();
     let mut left: Vec<Value> = Vec::new();

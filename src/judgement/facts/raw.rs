@@ -1,4 +1,4 @@
-//! The text of a facts file -> checked [`Facts`], or all of its mistakes.
+//! Parses the text of a facts file into checked [`Facts`], or returns all mistakes.
 
 use std::time::Duration;
 
@@ -96,7 +96,7 @@ fn read_date(mistakes: &mut Mistakes, section: &Section<'_>) -> Option<Date> {
 
 fn read_server(mistakes: &mut Mistakes, item: &Field<'_>) -> Option<ServerFact> {
     let section = mistakes.section(item, &SERVER_FIELDS)?;
-    // Each is asked for before the first that is missing ends it, so that all mistakes are found.
+    // Reads all fields before the first missing one returns, so that all mistakes are found.
     let kind = required(mistakes, &section, "kind")
         .and_then(|field| mistakes.parse_one_of(&field, "kind", &KINDS, |kind| kind));
     let mut text = |name: &str| {

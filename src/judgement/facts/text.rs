@@ -1,4 +1,4 @@
-//! Facts -> the text of a facts file.
+//! Prints facts as a facts file.
 
 use std::collections::BTreeMap;
 
@@ -109,11 +109,11 @@ pub fn schema() -> Schema {
     SchemaSettings::default().for_serialize().into_generator().into_root_schema_for::<File<'_>>()
 }
 
-/// The text of a facts file, which [`Facts::parse`] reads back.
+/// Prints a facts file that [`Facts::parse`] can read.
 ///
 /// # Errors
 ///
-/// None that we know of: every value has a YAML text.
+/// Every value can be written as YAML, so no error is known.
 pub fn print(facts: &Facts) -> Result<String, serde_saphyr::ser::Error> {
     let file = File {
         version: 1,

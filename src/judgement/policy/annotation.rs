@@ -1,4 +1,4 @@
-//! The annotation by which a pod exempts itself: its value -> checked.
+//! Parses the annotation with which a pod exempts itself.
 
 use jiff::civil::Date;
 
@@ -10,31 +10,31 @@ use crate::judgement::{fields, finding::RuleId};
 pub struct AnnotationExemption {
     /// The rules.
     pub rules: RuleSet,
-    /// Why.
+    /// The reason.
     pub reason: String,
-    /// The last day on which it counts.
+    /// The last day of the exemption.
     pub until: Date,
 }
 
-/// A value of the annotation that cannot be read.
+/// An invalid value of the annotation.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{reason}; {}", Self::HELP)]
 pub struct AnnotationError {
-    /// What is wrong.
+    /// The problem.
     pub reason: String,
 }
 
 impl AnnotationError {
-    /// The way out.
+    /// How to write the value.
     pub const HELP: &'static str = "write it like: probe-matches-idle-timeout; until=2027-01-31; reason=why";
 }
 
 impl AnnotationExemption {
-    /// Reads the annotation's value.
+    /// Parses the value of the annotation.
     ///
     /// # Errors
     ///
-    /// When a part is missing, unknown or given twice, a rule has no such name, or the date is none.
+    /// Returns an error if a part is missing, unknown or repeated, or if a rule or the date is invalid.
     pub fn parse(value: &str) -> Result<Self, AnnotationError> {
         let (rules, mut rest) = value.split_once(';').unwrap_or((value, ""));
         let rules = rule_set(rules)?;
@@ -49,7 +49,7 @@ impl AnnotationExemption {
                     })?);
                     rest = after;
                 }
-                // A reason may have semicolons in it: it ends where the date begins.
+                // A reason may contain semicolons; it ends where the date starts.
                 "reason" if reason.is_none() => {
                     let all = rest.split_once('=').map_or("", |(_, all)| all);
                     let end = if until.is_none() { until_after(all) } else { None };
@@ -70,7 +70,7 @@ impl AnnotationExemption {
     }
 }
 
-/// The semicolon before `until=`.
+/// The position of the semicolon before `until=`.
 fn until_after(text: &str) -> Option<usize> {
     text.match_indices(';').map(|(at, _)| at).find(|at| {
         let key = text[at + 1..].trim_start().strip_prefix("until");

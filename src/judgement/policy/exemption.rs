@@ -1,4 +1,4 @@
-//! Exemptions: who may do what a rule forbids, why, and until when.
+//! Exemptions: which objects a rule does not apply to, why, and until when.
 
 use std::fmt;
 
@@ -9,25 +9,25 @@ use crate::judgement::finding::RuleId;
 /// An exemption of the policy file.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Exemption {
-    /// Its line in the file.
+    /// The line in the file.
     pub line: u64,
-    /// The namespace, if it is about one.
+    /// The namespace, if the exemption names one.
     pub namespace: Option<Pattern>,
-    /// The kind of the owner, if it names one.
+    /// The kind of the owner, if the exemption names one.
     pub owner_kind: Option<String>,
-    /// The owner, if it is about one.
+    /// The owner, if the exemption names one.
     pub owner: Option<Pattern>,
-    /// The service account, if it is about one.
+    /// The service account, if the exemption names one.
     pub service_account: Option<Pattern>,
     /// The rules.
     pub rules: RuleSet,
-    /// Why.
+    /// The reason.
     pub reason: String,
-    /// The last day on which it counts.
+    /// The last day of the exemption.
     pub until: Date,
 }
 
-/// A name, or how names begin.
+/// A name or a prefix of names.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Pattern {
     text: String,
@@ -35,30 +35,30 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// Reads `web` or `web-*`; `None` when it is empty or has an asterisk elsewhere.
+    /// Parses `web` or `web-*`; `None` if the text is empty or has an asterisk elsewhere.
     pub fn read(text: &str) -> Option<Self> {
         let (text, prefix) = text.strip_suffix('*').map_or((text, false), |text| (text, true));
         let good = !text.contains(['*', '/']) && (prefix || !text.is_empty());
         good.then(|| Self { text: text.to_owned(), prefix })
     }
 
-    /// Whether a name fits.
+    /// Whether a name matches.
     pub fn matches(&self, name: &str) -> bool {
         if self.prefix { name.starts_with(&self.text) } else { name == self.text }
     }
 }
 
-/// The rules that an exemption is about.
+/// The rules of an exemption.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum RuleSet {
-    /// All of them.
+    /// All rules.
     All,
-    /// These.
+    /// These rules.
     Only(Vec<RuleId>),
 }
 
 impl RuleSet {
-    /// Whether a rule is among them.
+    /// Whether the set contains a rule.
     pub fn contains(&self, rule: RuleId) -> bool {
         match self {
             Self::All => true,
@@ -78,14 +78,14 @@ impl fmt::Display for RuleSet {
     }
 }
 
-/// What an exemption goes by.
+/// The attributes of an object that exemptions match.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Subject<'a> {
-    /// The namespace; empty when unknown.
+    /// The namespace; empty if unknown.
     pub namespace: &'a str,
-    /// The kind of the controller, or of the workload itself; empty when there is none.
+    /// The kind of the controller, or of the workload itself; empty if there is none.
     pub owner_kind: &'a str,
-    /// Its name.
+    /// The name of the owner.
     pub owner: &'a str,
     /// The name of the object.
     pub name: &'a str,
@@ -96,21 +96,21 @@ pub struct Subject<'a> {
 /// Whether an exemption covers an object.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Exempt {
-    /// None does.
+    /// No exemption covers it.
     No,
-    /// One does, for this reason.
+    /// An exemption covers it, for this reason.
     Yes(String),
-    /// One did until its last day.
+    /// An exemption covered it until it expired.
     Expired {
-        /// Its reason.
+        /// The reason.
         reason: String,
-        /// Its last day.
+        /// The last day.
         until: Date,
     },
 }
 
 impl Exemption {
-    /// Whether it is about this object and this rule, whatever the date.
+    /// Whether the exemption is for this object and this rule, whatever the date.
     pub fn covers(&self, subject: &Subject<'_>, rule: RuleId) -> bool {
         let matches =
             |pattern: &Option<Pattern>, name: &str| pattern.as_ref().is_none_or(|it| it.matches(name));
@@ -132,11 +132,11 @@ impl Exemption {
     }
 }
 
-/// The Deployment behind a ReplicaSet and the CronJob behind a Job, by the names that their controllers give:
-/// a pod names only the one that made it.
+/// The Deployment of a ReplicaSet, or the CronJob of a Job, derived from the names that their controllers generate: a
+/// pod names only its direct owner.
 fn owning_deployment<'a>(subject: &Subject<'a>) -> Option<(&'static str, &'a str)> {
     let (name, suffix) = subject.owner.rsplit_once('-')?;
-    // `SafeEncodeString` in k8s.io/apimachinery/pkg/util/rand: no vowels, no look-alikes.
+    // `SafeEncodeString` in k8s.io/apimachinery/pkg/util/rand: neither vowels nor characters that look alike.
     let is_hash = |byte: u8| b"bcdfghjklmnpqrstvwxz2456789".contains(&byte);
     match subject.owner_kind {
         "ReplicaSet" if (5..=10).contains(&suffix.len()) && suffix.bytes().all(is_hash) => {

@@ -1,4 +1,4 @@
-//! The text of a policy file -> a checked [`Policy`], or all of its mistakes.
+//! Parses the text of a policy file into a checked [`Policy`], or returns all mistakes.
 
 use std::{borrow::Cow, collections::BTreeMap, fmt, time::Duration};
 
@@ -86,7 +86,7 @@ fn read_policy(mistakes: &mut Mistakes, whole: &Field<'_>, text: &str, policy: &
     }
 }
 
-/// Reads `reject`: a word, or a list of two, one on what can fail now and one on how sure that is.
+/// Reads `reject`: a word, or a list of two words for reachability and certainty.
 fn read_reject(mistakes: &mut Mistakes, field: &Field<'_>, policy: &mut Policy) {
     let words = match field.node.value {
         yaml::Value::Sequence(_) => mistakes.list(field),
@@ -283,7 +283,7 @@ fn read_servers(mistakes: &mut Mistakes, field: &Field<'_>, text: &str, policy: 
     let before = mistakes.0.len();
     let mut servers = Vec::new();
     for (index, item) in mistakes.list(field).iter().enumerate() {
-        // One by one, so that a mistake in the first does not hide that in the second.
+        // Parses each item separately, so that all mistakes are reported.
         let nth = serde_saphyr::with_deserializer_from_str(text, |file| Nth { index }.deserialize(file));
         match nth {
             Ok(Some(server)) => servers.push(server),
@@ -309,7 +309,7 @@ fn read_servers(mistakes: &mut Mistakes, field: &Field<'_>, text: &str, policy: 
     }
 }
 
-/// Reads one item of `servers`, and nothing else of the file.
+/// Deserializes one item of `servers`, and skips the rest of the file.
 struct Nth {
     index: usize,
 }

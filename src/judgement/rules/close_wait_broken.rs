@@ -1,4 +1,4 @@
-//! linkerd-init is told to set the close-wait timeout, and will fail to: the pod crash-loops.
+//! linkerd-init has the flag for the close-wait timeout, and will fail because of it: the pod crash-loops.
 
 use super::{Rule, RuleInput};
 use crate::judgement::{
@@ -17,7 +17,7 @@ fn check(input: &RuleInput<'_>) -> Vec<Finding> {
 }
 
 fn texts(input: &RuleInput<'_>) -> (String, String) {
-    // The kernel takes a negative number, and more on some machines than on others: no crash is certain then.
+    // The kernel accepts negative numbers, and its maximum differs between machines, so the crash is not certain.
     let init = input.survey.proxy_init.as_ref();
     let runs = init.is_some_and(|init| {
         !init.combined && init.has_valid_flags() && init.missing_fields(input.survey.pod).is_empty()
@@ -39,7 +39,7 @@ fn texts(input: &RuleInput<'_>) -> (String, String) {
     (message.to_owned(), format!("let the webhook repair the pod, or {otherwise}"))
 }
 
-/// An edit as a person would do it: `runAsUser 0`, `args[11] "3600"`.
+/// Describes an edit for manual use: `runAsUser 0`, `args[11] "3600"`.
 fn manual_help(edit: &Edit) -> Option<String> {
     let last = edit.at.last()?;
     let field = last.decoded();

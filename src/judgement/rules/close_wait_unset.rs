@@ -1,4 +1,4 @@
-//! Nothing sets the close-wait timeout, and something could.
+//! Nothing sets the close-wait timeout, although it could be set.
 
 use super::{Rule, RuleInput};
 use crate::{

@@ -1,4 +1,4 @@
-//! Linkerd cannot set the close-wait timeout of this pod, and nothing else may.
+//! Linkerd cannot set the close-wait timeout of this pod, and no other method is allowed.
 
 use super::{Rule, RuleInput};
 use crate::{
@@ -21,7 +21,7 @@ fn check(input: &RuleInput<'_>) -> Vec<Finding> {
 }
 
 fn texts(input: &RuleInput<'_>) -> (String, String) {
-    // What Linkerd does here; each with what follows must fit a warning.
+    // What Linkerd does here. Together with the following text it must fit a warning.
     let cni = input.survey.mesh.proxy().is_some_and(|proxy| proxy.cni);
     let linkerd = match &input.survey.proxy_init {
         Some(init) if init.combined && init.effective_seconds() != Ok(None) => {
@@ -56,7 +56,7 @@ fn texts(input: &RuleInput<'_>) -> (String, String) {
                 }
             },
         ),
-        // No plan with these speaks of this rule.
+        // No plan with these obstacles belongs to this rule.
         Ok(_) | Err(Obstacle::NotWanted | Obstacle::Untrusted { .. }) => (linkerd, ""),
     };
     (message, help.to_owned())

@@ -1,4 +1,4 @@
-//! A container is not what its name says: whoever wrote it shall not be made root by us.
+//! A container is not what its name says, so it must not become privileged.
 
 use super::{Rule, RuleInput};
 use crate::{

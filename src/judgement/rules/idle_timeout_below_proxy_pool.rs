@@ -1,7 +1,7 @@
-//! The server closes idle connections that the proxy still re-uses: any request can meet the close.
+//! The server closes idle connections that the proxy may still reuse, so any request can fail.
 //!
-//! Measured: failures occur when a connection is re-used at the moment of the close, and none when the proxy drops it
-//! first. A server that can speak HTTP/2 is no exception: HTTP/1 requests reach it over the same pool as any other.
+//! Measured: requests fail if a connection is reused at the moment of the close, and never if the proxy closes it
+//! first. Servers with HTTP/2 are no exception, because HTTP/1 requests reach them through the same pool.
 
 use super::{MAX_FINDINGS, Rule, RuleInput, closes, evidence, or_declare, seconds};
 use crate::{

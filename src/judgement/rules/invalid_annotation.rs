@@ -1,4 +1,4 @@
-//! An annotation of ours cannot be read, so it does not count.
+//! An annotation of linkerd-linger is invalid and has no effect.
 
 use super::{Rule, RuleInput};
 use crate::{
@@ -21,7 +21,7 @@ fn check(input: &RuleInput<'_>) -> Vec<Finding> {
     mistakes.chain(exemption(input)).map(|mistake| finding(input, mistake)).collect()
 }
 
-/// What is wrong with the exemption that the pod claims for itself.
+/// The mistake in the exemption annotation of the pod.
 fn exemption(input: &RuleInput<'_>) -> Option<Mistake> {
     let error = AnnotationExemption::parse(input.survey.pod.annotations.get(EXEMPT)?).err()?;
     Some(Mistake { key: EXEMPT.to_owned(), message: error.reason, help: AnnotationError::HELP.to_owned() })

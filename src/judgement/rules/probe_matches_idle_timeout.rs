@@ -1,8 +1,8 @@
-//! Requests that come in a rhythm meet the moment at which the server closes the idle connection.
+//! Periodic requests arrive when the server closes the idle connection.
 //!
-//! Measured on the real proxy: an HTTP/1 probe can fail if the connection was idle for as long as the server's
-//! timeout, and the proxy's pool still had it. A connection that is used sooner stays warm; one that is closed earlier
-//! is not used. HTTP/2 has no such pool, and the same race at any timeout.
+//! Measured with the real proxy: an HTTP/1 probe can fail if the connection has been idle for as long as the server's
+//! timeout and is still in the proxy's pool. A connection that is used more often stays open; one that the proxy closes
+//! earlier is not reused. HTTP/2 has no such pool, and has the race at any timeout.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,7 +27,7 @@ pub(super) const RULE: Rule = Rule {
     check,
 };
 
-/// How many probes a finding names; of more it tells the number.
+/// The maximum number of probes that a finding names; further ones are counted.
 const MAX_NAMED: usize = 4;
 
 fn check(input: &RuleInput<'_>) -> Vec<Finding> {
@@ -53,7 +53,7 @@ fn check(input: &RuleInput<'_>) -> Vec<Finding> {
     findings
 }
 
-/// When a server closes idle connections, and how we know; `None` where it does not or nobody can tell.
+/// When a server closes idle connections, with the evidence; `None` if it does not, or if it is unknown.
 const fn window(answer: &Answer) -> Option<(&Window, &Evidence)> {
     match &answer.idle {
         Idle::ClosesAfter(window, evidence) => Some((window, evidence)),
@@ -61,8 +61,8 @@ const fn window(answer: &Answer) -> Option<(&Window, &Evidence)> {
     }
 }
 
-/// What probes have in common that share a pooled connection: they ask one port at the same time, in one protocol and
-/// by one name. A startup probe runs before the others do.
+/// The key of a pooled connection that probes share: the port, the protocol and the authority. Startup probes run
+/// before the others, so they have their own.
 #[derive(Eq, Ord, PartialEq, PartialOrd)]
 struct Pool {
     port: u16,
@@ -93,7 +93,7 @@ fn pools<'s>(survey: &'s Survey<'_, '_>) -> Vec<BTreeMap<Pool, Vec<&'s ProbeUse<
     pools
 }
 
-/// A server whose closing window is known.
+/// A server whose idle timeout is known.
 struct Server<'a> {
     input: &'a RuleInput<'a>,
     proxy: &'a Proxy,
@@ -121,7 +121,7 @@ impl Server<'_> {
             let fact = format!("{} on port {port} {runs} every {}", self.name(&of), seconds(*period));
             findings.push(self.finding(&fact, &of, transport, *period));
         }
-        // No gap can be dangerous that the pool does not outlast.
+        // Only gaps that are shorter than the pool's timeout can be dangerous.
         if transport == Transport::Http1 && self.window.from > self.proxy.pool.timeout {
             return;
         }
@@ -138,7 +138,7 @@ impl Server<'_> {
         }
     }
 
-    /// Traffic that the pod declares goes to every port that the proxy reads.
+    /// Checks the traffic that the pod declares, on every port that the proxy handles as HTTP.
     fn check_traffic(&self, findings: &mut Vec<Finding>) {
         let ports = &self.app.container.ports;
         if !ports.is_empty() && ports.iter().all(|port| port_transport(self.proxy, port.number).is_some()) {
@@ -152,7 +152,7 @@ impl Server<'_> {
         }
     }
 
-    /// Whether the proxy may re-use a connection that was idle so long, and the server close it by then.
+    /// Whether the proxy may reuse a connection that has been idle for this long, and the server may have closed it.
     fn reachable(&self, transport: Transport, idle: Duration) -> bool {
         let kept = self.proxy.pool.timeout;
         transport == Transport::Http2 || (self.window.from <= kept && idle <= kept + self.input.tolerance)
@@ -225,8 +225,7 @@ impl Server<'_> {
         ways.join(", or ") + &or_declare(self.how)
     }
 
-    /// `the liveness probe`, `the liveness and readiness probes`; one of another container as
-    /// `the front/liveness probe`.
+    /// `the liveness probe`, `the liveness and readiness probes`; for another container `the front/liveness probe`.
     fn name(&self, probes: &[&ProbeUse<'_>]) -> String {
         let mut kinds: Vec<_> = probes.iter().take(MAX_NAMED).map(|used| self.kind(used)).collect();
         if probes.len() > MAX_NAMED {
