@@ -1,6 +1,6 @@
 //! Reads the configs of images from registries, OCI layouts and `docker save` archives.
 //!
-//! Turns the image names of pods into [`ImageFacts`]. What the configs say of a server is left to `servers`.
+//! Turns the image names of pods into [`ImageFacts`]. `servers` decides what the configs say of a server.
 
 mod archive;
 mod authorities;

@@ -1,7 +1,7 @@
 //! How long a server really keeps an idle connection: a few connections, one request on each, and a clock.
 //!
-//! [`connection`] measures one connection, [`samples`] sums several up, [`half_close`] asks what the server does when the client
-//! closes its side, and [`target`] finds the server of a workload. What the spec says is left to `judgement`.
+//! [`connection`] measures one connection, [`samples`] sums several up, [`half_close`] asks what the server does when
+//! the client closes its side, and [`target`] finds the server of a workload. `judgement` decides what the spec says.
 
 pub mod connection;
 pub mod half_close;

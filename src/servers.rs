@@ -1,7 +1,7 @@
-//! Which HTTP server runs in a container, and what it does with idle connections.
+//! Detects the HTTP server in a container and its idle timeout.
 //!
-//! Turns a container and the [`Catalog`] into a [`Server`] and an [`Answer`] for each port. Annotations, and what follows
-//! from the answer, are left to others.
+//! Turns a container and the [`Catalog`] into a [`Server`] and an [`Answer`] for each port. Callers apply annotations
+//! and judge the answers.
 
 pub mod cases;
 mod catalog;
@@ -32,16 +32,16 @@ use crate::{
     },
 };
 
-/// What a container is known to run, and what that does with idle connections.
+/// The server in a container and its idle timeout.
 #[derive(Clone, Debug)]
 pub struct DetectedServer<'c> {
-    /// Its server, where it was recognised. One is named without an answer when only one hint speaks for it.
+    /// The server, if it was recognised. With a single hint, it is named without an answer.
     pub server: Option<&'c Server>,
-    /// The program of the entry that it is, where the entry is about several.
+    /// The product, if the catalog entry covers several.
     pub product: Option<&'c Product>,
     /// The answer for the container in general.
     pub general: Answer,
-    /// The answers for those of the ports that were asked about, where ports differ.
+    /// The answers for the queried ports, if ports differ.
     pub by_port: BTreeMap<u16, Answer>,
 }
 
@@ -60,7 +60,7 @@ impl DetectedServer<'_> {
         self.map(Idle::clean)
     }
 
-    /// What an image's config shows is no longer certain if another image may run.
+    /// Lowers the certainty of what the config of an image shows, if another image may run.
     fn with_doubt(self, doubt: Option<&str>) -> Self {
         let Some(doubt) = doubt else { return self };
         self.map(|mut idle| {
@@ -84,13 +84,13 @@ impl DetectedServer<'_> {
     }
 }
 
-/// More ports of one container are not asked about; a pod that people write has a handful.
+/// The maximum number of queried ports; real pods have a handful.
 const MAX_PORTS: usize = 32;
 
-/// Finds the server that runs in a container of `pod`, as far as its spec shows, and what it does with idle connections:
-/// in general, and at each of `ports`.
+/// Detects the server in a container of `pod`, as far as its spec shows, and its idle timeout: in general and for each
+/// of `ports`.
 ///
-/// ConfigMaps are looked up in `namespace`.
+/// ConfigMaps are read from `namespace`.
 pub fn detected<'c>(
     catalog: &'c Catalog,
     pod: &Pod<'_>,
@@ -114,7 +114,7 @@ pub fn detected<'c>(
     let read = || Environment::read(container, namespace, context, remaining);
     let recognised = |launch: Result<Launch, String>| {
         let unread = launch.as_ref().err().cloned();
-        // A setting that one server alone reads is proof of it, whatever script starts it.
+        // A setting that only one server reads identifies it, even if a script starts it.
         let launch = launch.unwrap_or_else(|_| Launch::unread(read()));
         StartCommand { recognised: recognise::recognise(catalog, container, &launch, facts), launch, unread }
     };
@@ -151,19 +151,19 @@ pub fn detected<'c>(
     detected.with_doubt(facts.and_then(|facts| facts.doubt.as_deref())).clean()
 }
 
-/// A command line, and the server that is recognised by it.
+/// A command line and the server that it starts.
 struct StartCommand<'c> {
     recognised: Recognised<'c>,
     launch: Launch,
-    /// Why the command line cannot be read, where it cannot.
+    /// Why the command line cannot be interpreted.
     unread: Option<String>,
 }
 
 impl StartCommand<'_> {
-    /// Chooses between the command line that the pod gives and the one that the image's config completes.
+    /// Chooses between the command line of the pod and the one completed by the config of the image.
     ///
-    /// The image's own command line decides, except where it hides the server that the catalog lists this image for: a
-    /// start script, or the program below a product.
+    /// The command line of the image takes precedence, unless it hides the server that the catalog lists for this
+    /// image: behind a start script, or as a program that a product is built on.
     fn or_image(self, from_image: Self) -> Self {
         match (&self.recognised, &from_image.recognised) {
             (Recognised::Server(listed), Recognised::Server(found)) => {

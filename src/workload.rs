@@ -1,6 +1,6 @@
 //! The Kubernetes side: objects that run pods, and what their specs say.
 //!
-//! Turns JSON into pods, containers, probes, variables and annotations. What any of it means for HTTP is left to others.
+//! Turns JSON into pods, containers, probes, variables and annotations. Others decide what any of it means for HTTP.
 
 pub mod annotations;
 pub mod context;

@@ -1,7 +1,7 @@
 //! YAML text as kubectl reads it, each node with its line.
 //!
 //! Turns the events of a YAML parser into trees with anchors and merges resolved: YAML 1.1 words and numbers, as
-//! sigs.k8s.io/yaml has them. What a tree means is left to `manifest` and `policy`.
+//! sigs.k8s.io/yaml has them. `manifest` and `policy` decide what a tree means.
 
 mod scalar;
 
@@ -302,7 +302,7 @@ fn is_merge(key: &Node) -> bool {
     matches!(&key.value, Value::Scalar(scalar) if scalar.plain && scalar.text == "<<")
 }
 
-/// The maps that `<<: value` copies, the weakest first.
+/// The maps that `<<: value` copies, in ascending order of precedence.
 fn merged_maps(value: &Node) -> Result<Vec<&[Entry]>, YamlError> {
     let map = |node: &'_ Rc<Node>| matches!(node.value, Value::Mapping(_));
     match &value.value {

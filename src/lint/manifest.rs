@@ -1,7 +1,7 @@
 //! Text of manifests -> the objects in it, each as JSON that knows its lines.
 //!
 //! Reads YAML as kubectl does, and JSON: one object, several, or one per line. Lists are split into their items and
-//! admission reviews give up the object under review. What the objects are is left to `workload`.
+//! admission reviews give up the object under review. `workload` decides what the objects are.
 
 mod document;
 mod json;

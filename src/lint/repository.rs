@@ -1,7 +1,7 @@
 //! The files of a repository that kustomize and Helm read: kustomization.yaml -> the files that it names, Chart.yaml ->
 //! whether the chart can be rendered.
 //!
-//! Where those files are, and what the programs make of them, is left to `cmd`.
+//! `cmd` decides where those files are, and what the programs make of them.
 
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 

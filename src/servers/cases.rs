@@ -1,7 +1,7 @@
-//! Cases of the catalog: containers, and what is right about their servers.
+//! Test cases of the catalog: containers and the expected results.
 //!
-//! Turns the text of a case file into [`Case`]s and compares what we say with what they expect. `docs/catalog.md`
-//! documents the format.
+//! Parses case files into [`Case`]s and compares the results with the expectations. `docs/catalog.md` documents the
+//! format.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -16,11 +16,11 @@ use crate::workload::{
     object::Object,
 };
 
-/// A container and what is right about it.
+/// A container and the expected result.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
-    /// Its name: the id of an entry, a slash, and what it shows.
+    /// The name: the id of an entry, a slash, and what the case shows.
     pub name: String,
     #[serde(default = "image")]
     image: String,
@@ -44,7 +44,7 @@ pub struct Case {
     post_start: Words,
     #[serde(default)]
     port: Option<u16>,
-    /// What is right: `certain gunicorn 10s`, `likely nextjs 5s..6s`, `unknown nginx`.
+    /// The expected result: `certain gunicorn 10s`, `likely nextjs 5s..6s`, `unknown nginx`.
     pub expect: String,
 }
 
@@ -52,7 +52,7 @@ fn image() -> String {
     "registry.example.com/shop/cart:3".to_owned()
 }
 
-/// The config of the case's image.
+/// The config of the image.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CaseImage {
@@ -94,7 +94,7 @@ impl Default for Words {
     }
 }
 
-/// A string, or what YAML takes for a number or a boolean.
+/// A string, or text that YAML reads as a number or a boolean.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 enum Scalar {
@@ -124,11 +124,11 @@ impl Words {
     }
 }
 
-/// Reads a file of cases, each with its line.
+/// Parses a file of cases, each with its line.
 ///
 /// # Errors
 ///
-/// Every mistake with its line; where the text is not of the schema's shape, the first one.
+/// Returns every mistake with its line; if the text does not match the schema, only the first one.
 pub fn parse(text: &str) -> Result<Vec<(u64, Case)>, Vec<CatalogError>> {
     let cases: Vec<Spanned<Case>> = super::catalog::parse(text)?;
     let mut names = BTreeMap::new();
@@ -147,11 +147,11 @@ pub fn parse(text: &str) -> Result<Vec<(u64, Case)>, Vec<CatalogError>> {
 }
 
 impl Case {
-    /// Compares what we say of the container with what the case expects.
+    /// Compares the result for the container with the expected one.
     ///
     /// # Errors
     ///
-    /// What we say instead, or what is wrong with the case.
+    /// Returns the actual result, or what is wrong with the case.
     pub fn check(&self, catalog: &Catalog) -> Result<(), String> {
         let actual = self.actual(catalog)?;
         let matches = match self.expect.split_once(": ") {
@@ -163,7 +163,7 @@ impl Case {
         if matches { Ok(()) } else { Err(format!("expected {}; got {actual}", self.expect)) }
     }
 
-    /// What we say: `certain gunicorn 10s`, `unknown - : reason`.
+    /// The actual result: `certain gunicorn 10s`, `unknown - : reason`.
     fn actual(&self, catalog: &Catalog) -> Result<String, String> {
         let object = self.object()?.to_string();
         let object = Object::read(&object).map_err(|error| error.to_string())?;

@@ -1,7 +1,7 @@
-//! The catalog: what we know about servers, checked once.
+//! The catalog of servers.
 //!
-//! Turns the texts of `catalog/*.yaml` into [`Server`]s with an index of their signs, so that recognising one costs the
-//! same however many there are.
+//! Parses and checks `catalog/*.yaml` once. The resulting [`Server`]s have an index of their signs, so that recognition
+//! costs the same for any number of servers.
 
 mod check;
 mod describe;
@@ -31,7 +31,7 @@ pub use self::{
     raw::RawServer,
 };
 
-/// Servers, and the signs by which they are recognised.
+/// Servers and the signs that identify them.
 #[derive(Clone, Debug)]
 pub struct Catalog {
     servers: Vec<Server>,
@@ -44,11 +44,11 @@ pub struct Catalog {
 pub struct CatalogError {
     /// Its line, from 1.
     pub line: u64,
-    /// What is wrong.
+    /// The problem.
     pub message: String,
 }
 
-/// The families of the catalog that comes with the program: the name of each file, and its text.
+/// The families of the built-in catalog: the name and the text of each file.
 pub const FAMILIES: [(&str, &str); 14] = [
     ("python", include_str!("catalog/python.yaml")),
     ("node", include_str!("catalog/node.yaml")),
@@ -70,7 +70,7 @@ static BUILTIN: LazyLock<Catalog> =
     LazyLock::new(|| Catalog::read_builtin().expect("a unit test reads the catalog that is built in"));
 
 impl Catalog {
-    /// The catalog that comes with the program.
+    /// The built-in catalog.
     pub fn builtin() -> &'static Self {
         &BUILTIN
     }
@@ -88,29 +88,29 @@ impl Catalog {
         Self { servers: Vec::new(), index: Index::default() }
     }
 
-    /// Reads a catalog.
+    /// Parses a catalog.
     ///
     /// # Errors
     ///
-    /// Every mistake with its line; where the text is not of the schema's shape, the first one.
+    /// Returns every mistake with its line; if the text does not match the schema, only the first one.
     pub fn parse(text: &str) -> Result<Self, Vec<CatalogError>> {
         Self::empty().with(parse(text)?)
     }
 
-    /// This catalog with the entries of a text; one with a known id takes the other's place.
+    /// Adds the entries of a text; an entry with a known id replaces the old one.
     ///
     /// # Errors
     ///
-    /// As for [`Catalog::parse`].
+    /// Returns the same errors as [`Catalog::parse`].
     pub fn with_text(&self, text: &str) -> Result<Self, Vec<CatalogError>> {
         self.with(parse(text)?)
     }
 
-    /// This catalog with more entries; one with a known id takes the other's place.
+    /// Adds entries; an entry with a known id replaces the old one.
     ///
     /// # Errors
     ///
-    /// Every mistake in the entries, with its line in the file that they were read from.
+    /// Returns every mistake in the entries, with its line in their file.
     pub fn with(&self, extra: Vec<Spanned<RawServer>>) -> Result<Self, Vec<CatalogError>> {
         self.joined(extra.into_iter().map(|entry| ("policy", entry)).collect())
     }
@@ -128,12 +128,12 @@ impl Catalog {
         Ok(Self { servers, index })
     }
 
-    /// Every server, in the order of the files.
+    /// All servers, in the order of the files.
     pub fn servers(&self) -> impl Iterator<Item = &Server> {
         self.servers.iter()
     }
 
-    /// The server of this id.
+    /// The server with this id.
     pub fn find(&self, id: &str) -> Option<&Server> {
         self.servers.iter().find(|server| server.id == id)
     }
@@ -151,13 +151,13 @@ impl Catalog {
     }
 }
 
-/// Reads the entries of a text.
+/// Parses the entries of a text.
 pub(super) fn parse<T: DeserializeOwned>(text: &str) -> Result<Vec<Spanned<T>>, Vec<CatalogError>> {
     serde_saphyr::from_str(text).map_err(|error| {
         let line = error.location().map_or(0, |location| location.line());
         let message = error.without_snippet().to_string();
         let message = message.lines().next().unwrap_or_default();
-        // The line is reported already.
+        // The message already contains the line.
         let message = message.split(" at line ").next().unwrap_or_default().to_owned();
         vec![CatalogError { line, message }]
     })

@@ -1,7 +1,7 @@
-//! What really runs in a container.
+//! The command line that a container really runs.
 //!
-//! Turns `command` and `args`, or the image's ENTRYPOINT and CMD, into the words of the server's own command line, out of
-//! `sh -c`, `exec`, `env`, init processes and package runners. Which server that is, is left to recognition.
+//! Turns `command` and `args`, or the image's ENTRYPOINT and CMD, into the command line of the server: unwraps `sh -c`,
+//! `exec`, `env`, init processes and package runners. `recognise` identifies the server.
 
 mod shell;
 mod wrappers;
@@ -17,7 +17,7 @@ use crate::workload::{
     word::{Place, Word, basename},
 };
 
-/// Unwraps the container's command line; the error says what it holds that we do not follow.
+/// Unwraps the command line of a container; the error names the construct that is not supported.
 pub(super) fn launch(container: &Container<'_>, environment: Environment) -> Result<Launch, String> {
     let command = container.command.iter().enumerate().map(|(index, text)| (text, Place::Command(index)));
     let command = command.map(|(text, at)| environment.expand(text, at));
@@ -29,10 +29,10 @@ pub(super) fn launch(container: &Container<'_>, environment: Environment) -> Res
     start(container, environment, words, replaces_entrypoint, None)
 }
 
-/// Unwraps the command line of a container whose pod gives no `command`: the image's ENTRYPOINT, then `args` or else the
-/// image's CMD. `None` where the image gives no program.
+/// Unwraps the command line of a container without `command`: the image's ENTRYPOINT, followed by `args` or the image's
+/// CMD. `None` if the image has no program.
 ///
-/// Kubelet expands `$(VAR)` in the pod's words only.
+/// kubelet expands `$(VAR)` only in the words of the pod.
 pub(super) fn launch_of_image(
     container: &Container<'_>,
     facts: &ImageFacts,
@@ -102,7 +102,7 @@ fn start(
     Ok(launch)
 }
 
-/// Why a postStart hook may write the server's files, if it may.
+/// Why a postStart hook may write files of the server.
 fn hook(container: &Container<'_>, environment: &Environment) -> Option<String> {
     let words = &container.post_start.as_ref()?.exec.as_ref()?.command;
     let words = words.iter().enumerate().map(|(index, text)| environment.expand(text, Place::Command(index)));
@@ -119,7 +119,7 @@ fn hook(container: &Container<'_>, environment: &Environment) -> Option<String> 
     }
 }
 
-/// Whether the command goes through the ENTRYPOINT that official images have.
+/// Whether the command goes through the ENTRYPOINT of the official images.
 pub(super) fn has_entrypoint(container: &Container<'_>, image: Option<&ImageFacts>) -> bool {
     let is_official = |first: &str| basename(first) == "docker-entrypoint.sh";
     match container.command.first() {
@@ -130,7 +130,7 @@ pub(super) fn has_entrypoint(container: &Container<'_>, image: Option<&ImageFact
     }
 }
 
-/// Takes every wrapper off a command line.
+/// Removes all wrappers from a command line.
 pub(super) fn unwrap(mut launch: Launch) -> Result<Launch, String> {
     for _ in 0..MAX_DEPTH {
         let Some(first) = launch.words.first() else { return Ok(launch) };
@@ -160,12 +160,12 @@ pub(super) fn unwrap(mut launch: Launch) -> Result<Launch, String> {
     Err("the command is wrapped too deeply".to_owned())
 }
 
-/// Programs that take `--env-file` for the program that they run.
+/// Programs that support `--env-file` for the program that they run.
 const READS_ENV_FILE: [&str; 5] = ["node", "nodejs", "bun", "deno", "tsx"];
 
 const SHELLS: [&str; 6] = ["sh", "bash", "ash", "dash", "zsh", "ksh"];
 
-/// The command that a shell leaves in the foreground.
+/// The command that a shell script runs in the foreground.
 fn script(launch: &mut Launch) -> Result<Vec<Word>, String> {
     let mut words = launch.words.iter().skip(1);
     let mut runs_text = false;

@@ -1,22 +1,23 @@
-//! What a server does with an idle connection, and how we know.
+//! How a server handles idle connections, with the evidence.
 
 use std::{fmt, time::Duration};
 
-/// What a server does with an idle keep-alive connection.
+/// How a server handles an idle keep-alive connection.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Idle {
-    /// It closes the connection at some moment of a window.
+    /// It closes the connection within a window.
     ClosesAfter(Window, Evidence),
     /// It closes the connection after each response: there is no idle connection.
     ClosesEachResponse(Evidence),
     /// It has no idle timeout.
     NeverCloses(Evidence),
-    /// We do not know, and do not guess.
+    /// Unknown; nothing is guessed.
     Unknown(Why),
 }
 
 impl Idle {
-    /// The same in words fit for one line of any report: what the pod brought is cut and has no control characters.
+    /// Makes the texts safe for one line of a report: text from the pod is truncated, and control characters are
+    /// removed.
     pub(super) fn clean(self) -> Self {
         match self {
             Self::ClosesAfter(window, evidence) => Self::ClosesAfter(window, evidence.clean()),
@@ -26,7 +27,7 @@ impl Idle {
         }
     }
 
-    /// How we know; `None` where we do not.
+    /// The evidence; `None` if the timeout is unknown.
     pub const fn evidence(&self) -> Option<&Evidence> {
         match self {
             Self::ClosesAfter(_, evidence)
@@ -45,7 +46,7 @@ impl Idle {
         }
     }
 
-    /// The word for it in the JSON of `explain`.
+    /// The name in the JSON of `explain`.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::ClosesAfter(..) => "closes-after",
@@ -56,12 +57,12 @@ impl Idle {
     }
 }
 
-/// When a server closes an idle connection: at the earliest after `from`, at the latest after `to`.
+/// When a server closes an idle connection: not before `from` and not after `to`.
 ///
-/// They differ where the server looks at its timers only now and then, and where several timeouts are possible.
+/// The two differ if the server checks its timers periodically, or if several timeouts are possible.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Window {
-    /// The configured timeout; `None` where several are possible.
+    /// The configured timeout; `None` if several are possible.
     pub timeout: Option<Duration>,
     /// The earliest close.
     pub from: Duration,
@@ -70,63 +71,63 @@ pub struct Window {
 }
 
 impl Window {
-    /// A server that closes when the timeout is over.
+    /// A server that closes exactly at the timeout.
     pub const fn exactly(timeout: Duration) -> Self {
         Self { timeout: Some(timeout), from: timeout, to: timeout }
     }
 }
 
-/// How we know, and how sure that is.
+/// The evidence for an answer and its certainty.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Evidence {
-    /// Where it comes from.
+    /// The source.
     pub origin: Origin,
     /// The fields of the image's config that show the server and its version, such as `ENTRYPOINT of
-    /// cart:3@sha256:...`; empty where the pod spec shows them.
+    /// cart:3@sha256:...`; empty if the pod spec shows them.
     pub image_fields: Vec<String>,
-    /// How sure it is.
+    /// The certainty.
     pub certainty: Certainty,
 }
 
-/// Where an answer comes from.
+/// The source of an answer.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Origin {
-    /// The pod spec sets it, or the image's config: `at` is the JSON pointer from the object's root, a place in a
-    /// ConfigMap, or a field of the image's config; `text` is what stands there.
+    /// Set by the pod spec or the config of the image. `at` is a JSON pointer from the root of the object, a location
+    /// in a ConfigMap, or a field of the image's config; `text` is the text there.
     SetBy {
-        /// Where.
+        /// The location.
         at: String,
-        /// What.
+        /// The text.
         text: String,
     },
     /// A default of the server.
     DefaultOf {
-        /// The server, with the version that we took it to be.
+        /// The server, with the assumed version.
         server: String,
-        /// Where the number comes from.
+        /// The source of the value.
         source: String,
     },
-    /// It was measured.
+    /// Measured.
     Measured {
-        /// When, and how.
+        /// When and how.
         text: String,
     },
 }
 
-/// How sure an answer is.
+/// The certainty of an answer.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Certainty {
-    /// The pod spec says it, or the program can take its timeout from nothing that the spec does not show.
+    /// The pod spec sets the value, or nothing outside of the spec can change it.
     Certain,
-    /// Files of the image or the app's code may set another timeout: a sentence says which.
+    /// Files of the image, or the code of the app, may set another timeout; the sentence says which.
     Likely(String),
 }
 
 impl Certainty {
-    /// The words for certainties, in the order of their strength.
+    /// The names of the certainties, in order of strength.
     pub const NAMES: [&str; 2] = ["certain", "likely"];
 
-    /// The word for it.
+    /// The name.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Certain => "certain",
@@ -141,23 +142,23 @@ impl Certainty {
 }
 
 impl Evidence {
-    /// What the pod spec sets.
+    /// Evidence for a value that the pod spec sets.
     pub fn set_by(at: impl Into<String>, text: impl Into<String>) -> Self {
         let origin = Origin::SetBy { at: at.into(), text: text.into() };
         Self { origin, image_fields: Vec::new(), certainty: Certainty::Certain }
     }
 
-    /// What was measured.
+    /// Evidence for a measured value.
     pub fn measured(text: impl Into<String>, certainty: Certainty) -> Self {
         Self { origin: Origin::Measured { text: text.into() }, image_fields: Vec::new(), certainty }
     }
 
-    /// Whether the pod spec sets it, or a ConfigMap, and nothing that they do not show can set another.
+    /// Whether the pod spec or a ConfigMap sets the value, and nothing else can change it.
     pub fn is_set_for_certain(&self) -> bool {
         matches!(&self.origin, Origin::SetBy { at, .. } if is_of_pod(at)) && self.certainty.is_certain()
     }
 
-    /// Whether the image's config shows it, or a part of it.
+    /// Whether the evidence comes from the config of the image, at least in part.
     pub(super) fn is_of_image(&self) -> bool {
         !self.image_fields.is_empty() || matches!(&self.origin, Origin::SetBy { at, .. } if !is_of_pod(at))
     }
@@ -179,7 +180,7 @@ impl Evidence {
     }
 }
 
-/// Whether a place is in the pod spec, or in a ConfigMap, and not in an image's config.
+/// Whether a location is in the pod spec or in a ConfigMap, and not in the config of an image.
 fn is_of_pod(at: &str) -> bool {
     at.starts_with('/') || at.starts_with("ConfigMap ")
 }
@@ -207,7 +208,7 @@ impl fmt::Display for Evidence {
     }
 }
 
-/// Why we do not know.
+/// Why the timeout is unknown.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Why(pub String);
 

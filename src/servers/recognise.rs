@@ -1,7 +1,7 @@
-//! Which server runs in a container.
+//! Recognises the server in a container.
 //!
-//! Turns image, command line and variables into one catalog entry: by one reliable sign, or by two hints that do not
-//! depend on each other. What it does with idle connections is left to `resolve`.
+//! Turns the image, the command line and the variables into a catalog entry: by one reliable sign, or by two
+//! independent hints. `resolve` computes the idle timeout.
 
 mod hidden;
 mod program;
@@ -26,29 +26,29 @@ use crate::workload::{
 #[derive(Clone, Debug)]
 pub(super) struct Recognition<'c> {
     pub(super) server: &'c Server,
-    /// The program of the entry that it is, where the entry is about several.
+    /// The product, if the catalog entry covers several.
     pub(super) product: Option<&'c Product>,
-    /// From the image's config, or else from its tag.
+    /// The version from the config of the image, or from its tag.
     pub(super) version: Option<Version>,
     /// The fields of the image's config that show the program and its version: `ENTRYPOINT of cart:3@sha256:...`,
     /// `NODE_VERSION in ENV of cart:3@sha256:...`.
     pub(super) image_fields: Vec<String>,
-    /// The image is one of the server's own, with the configuration that comes with it.
+    /// Whether the image is one of the server's own, with its default configuration.
     pub(super) own_image: bool,
-    /// Only the last part of the image's name speaks for it: the image's repository.
+    /// The repository of the image, if only the last part of its name matches.
     pub(super) only_name: Option<String>,
-    /// That image's ENTRYPOINT starts it.
+    /// Whether the ENTRYPOINT of that image starts the server.
     pub(super) own_entrypoint: bool,
-    /// The server's arguments.
+    /// The arguments of the server.
     pub(super) arguments: Vec<Word>,
-    /// Options of the program that runs it.
+    /// The options of its runtime.
     pub(super) options: Vec<Word>,
-    /// What the program runs that nobody can see, and that may set the timeout.
+    /// Code or scripts that are not part of the input and may set the timeout.
     pub(super) hidden: Option<String>,
 }
 
 impl Recognition<'_> {
-    /// Why the image may hold another build than the one that the catalog knows.
+    /// Why the image may contain another build than the one in the catalog.
     pub(super) fn named_alike(&self) -> Option<String> {
         let repository = self.only_name.as_deref()?;
         let name = self.product.map_or(&self.server.name, |product| &product.name);
@@ -56,21 +56,21 @@ impl Recognition<'_> {
     }
 }
 
-/// What a container shows of its server.
+/// The result of recognition.
 #[derive(Clone, Debug)]
 pub(super) enum Recognised<'c> {
-    /// Enough.
+    /// A recognised server.
     Server(Recognition<'c>),
-    /// Too little, and why.
+    /// A server with insufficient signs, and the reason.
     Hint(&'c Server, String),
-    /// Nothing, and why.
+    /// No server, and the reason.
     Nothing(String),
 }
 
-/// What to do where the answer is unknown.
+/// The help text for unknown answers.
 pub(super) const HELP: &str = "set it with annotation linkerd-linger.io/idle-timeout";
 
-/// What speaks for one entry.
+/// The signs for a catalog entry.
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
     server: usize,
@@ -87,7 +87,7 @@ impl Candidate {
             + usize::from(self.setting.is_some())
     }
 
-    /// 0 when not recognised; a command proves more than an image does, and both more than a setting.
+    /// The rank: 0 if not recognised; a command is stronger than an image, and both are stronger than a setting.
     fn rank(self) -> u8 {
         let reliable_image = self.image.filter(|(strength, _)| *strength == Strength::Reliable);
         match (self.command, reliable_image, self.setting) {
@@ -101,14 +101,14 @@ impl Candidate {
 
 /// The image of a container.
 struct Image<'t> {
-    /// With its registry.
+    /// The repository, with its registry.
     repository: Cow<'t, str>,
-    /// `None` where only a digest says which image it is.
+    /// The tag; `None` for a digest without a tag.
     tag: Option<&'t str>,
 }
 
-/// Recognises the server of a container; `launch` is its unwrapped command line, and `facts` are those of its image where
-/// they are known.
+/// Recognises the server of a container; `launch` is the unwrapped command line, and `facts` are those of the image, if
+/// known.
 pub(super) fn recognise<'c>(
     catalog: &'c Catalog,
     container: &Container<'_>,
@@ -147,7 +147,7 @@ pub(super) fn recognise<'c>(
     recognised
 }
 
-/// The variable of the image's ENV that shows the server's version, and the version.
+/// The ENV variable of the image that contains the version, and the version.
 fn version<'c>(server: &'c Server, facts: &ImageFacts) -> Option<(&'c str, Version)> {
     let variables = server.version_env.iter();
     let mut versions = variables.filter_map(|name| {
@@ -157,7 +157,7 @@ fn version<'c>(server: &'c Server, facts: &ImageFacts) -> Option<(&'c str, Versi
     versions.next()
 }
 
-/// Variables in which every JVM finds options, the strongest first; the first also beats the command line.
+/// Variables from which every JVM reads options, in order of precedence; the first also overrides the command line.
 pub(super) const JVM_OPTIONS: [&str; 3] = ["_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS"];
 
 /// The names of system properties in the variables that every JVM reads.
@@ -211,8 +211,8 @@ impl<'c> Candidates<'c> {
         }
     }
 
-    /// The program that runs. Only `args` leaves the image's ENTRYPOINT in place, which either runs a command that it is
-    /// given and adds flags to its own, or is a program that takes all of them.
+    /// The program that runs. With `args` alone, the image's ENTRYPOINT stays. It either runs a given command and adds
+    /// flags to its own command, or is a program that takes all arguments.
     fn program(&self, launch: &Launch) -> Program {
         let is_known = |candidate: &Candidate| {
             candidate.image.is_some_and(|(strength, _)| strength == Strength::Reliable)
@@ -249,7 +249,7 @@ impl<'c> Candidates<'c> {
         program.signs.iter().any(|(kind, text)| !self.catalog.matches(*kind, text).is_empty())
     }
 
-    /// A command that is something else overrules the image.
+    /// A command that is another program overrides the image.
     fn command(&mut self, program: &Program) {
         for (kind, text) in &program.signs {
             for sign_match in self.catalog.matches(*kind, text) {
@@ -262,8 +262,8 @@ impl<'c> Candidates<'c> {
         }
     }
 
-    /// Settings that only one server reads, in the environment or on the command line. A hint counts beside the program
-    /// that runs such a server, and not beside others; proof counts unless another program is known to run.
+    /// Adds settings that only one server reads, from the environment or the command line. A hint counts together with
+    /// the runtime of such a server. A reliable sign counts unless another program is known to run.
     fn settings(&mut self, program: &Program, launch: &Launch) {
         let variables =
             launch.environment.names().into_iter().map(|name| (SignKind::Setting, name.to_owned()));
@@ -291,7 +291,7 @@ impl<'c> Candidates<'c> {
         }
     }
 
-    /// A more special entry replaces the general one if it is recognised, and yields to it if not.
+    /// Prefers a more specific entry to the general one if it is recognised, and drops it otherwise.
     fn refine(&mut self) {
         let list = self.list.clone();
         let catalog = self.catalog;
@@ -356,7 +356,7 @@ impl<'c> Candidates<'c> {
     }
 }
 
-/// A script that `node` runs; the entrypoint of its image takes other words for commands.
+/// A script for `node`; the entrypoint of its image treats other words as commands.
 fn is_node_script(word: &str) -> bool {
     [".js", ".mjs", ".cjs"].iter().any(|ending| word.ends_with(ending))
 }
@@ -371,7 +371,7 @@ fn hint(candidate: Candidate, server: &Server) -> String {
     format!("{sign} hints at {}{doubt}; {HELP}", server.id)
 }
 
-/// Why no server is recognised. With `args` alone an image that we do not know decides which program runs.
+/// Why no server is recognised. With `args` alone, an unknown image decides which program runs.
 fn nothing(image: &Image<'_>, program: &Program, names_program: bool) -> String {
     let what = match program.name.as_ref().filter(|_| names_program) {
         Some(name) => format!("{} is no server that we know", shorten(basename(name))),
@@ -381,7 +381,7 @@ fn nothing(image: &Image<'_>, program: &Program, names_program: bool) -> String 
     format!("{what}; {HELP}")
 }
 
-/// Keeps a message readable.
+/// Truncates long text in messages.
 pub(super) fn shorten(text: &str) -> String {
     const MAX_LEN: usize = 60;
     if text.chars().count() <= MAX_LEN {

@@ -1,6 +1,6 @@
 //! Computes a server's idle timeout from its settings, in order of precedence, and its defaults.
 //!
-//! Whatever might decide and cannot be read makes the answer unknown, never the default.
+//! If something relevant cannot be read, the answer is unknown; the default is not used.
 
 use std::time::Duration;
 
@@ -15,23 +15,23 @@ use super::{
 };
 use crate::workload::word::Place;
 
-/// What a server does with idle connections, and what to change to raise its timeout.
+/// The idle timeout of a server, and the setting to raise it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Answer {
-    /// What it does.
+    /// The idle timeout.
     pub idle: Idle,
-    /// The setting that raises the timeout where it was read: `--keep-alive`, `keepalive_timeout in ConfigMap web`.
+    /// The setting, as found in the input: `--keep-alive`, `keepalive_timeout in ConfigMap web`.
     pub raise: Option<String>,
 }
 
 impl Answer {
-    /// Nobody can tell, for this reason.
+    /// An unknown answer with this reason.
     pub(super) fn unknown(fact: &str) -> Self {
         Self { idle: Idle::Unknown(Why(why(fact))), raise: None }
     }
 }
 
-/// Computes the answer for the port that `reader` asks about, or for the server in general.
+/// Computes the answer for the port of `reader`, or for the server in general.
 pub(super) fn resolve(reader: &Reader<'_, '_>) -> Answer {
     let server = reader.recognition.server;
     let Some(port) = reader.port else {
@@ -88,10 +88,10 @@ struct Resolver<'a, 'c> {
     defaults: &'a [IdleDefault],
 }
 
-/// Why a file may not count that is found by its name alone.
+/// Why a file that was found only by its name may not be the right one.
 const BY_WORKING_DIRECTORY: &str = "the image's working directory decides whether this file is read";
 
-/// A sentence about what cannot be known, with what to do about it.
+/// Builds a sentence about an unknown fact, with its help.
 fn why(fact: &str) -> String {
     let longest = 200 - HELP.len() - 2;
     let fact: String = fact.chars().take(longest).collect();
@@ -120,7 +120,7 @@ impl Resolver<'_, '_> {
         versions.map_or(VersionMatch::Yes, |versions| versions.fit(self.reader.recognition.version.as_ref()))
     }
 
-    /// A setting of newer releases acts unless the version is known to be older.
+    /// Whether a setting is active; settings of newer releases are, unless the version is known to be older.
     fn is_active(&self, setting: &Setting, mode: Option<&str>) -> bool {
         mode_applies(&setting.modes, mode) && self.fits(setting.versions.as_ref()) != VersionMatch::No
     }
@@ -142,7 +142,7 @@ impl Resolver<'_, '_> {
         Ok(Some(mode))
     }
 
-    /// The mode that a setting chooses, if it is set.
+    /// The mode that a setting selects, if it is set.
     fn chosen<'s>(&self, setting: &'s Setting) -> Result<Option<&'s str>, String> {
         let (value, text) = match self.reader.read(setting) {
             Reading::Absent => return Ok(None),
@@ -162,7 +162,7 @@ impl Resolver<'_, '_> {
         }
     }
 
-    /// The defaults that may hold: one, unless the version leaves it open.
+    /// The defaults that may apply: one, unless the version is ambiguous.
     fn open_defaults(&self, mode: Option<&str>) -> Vec<&IdleDefault> {
         let mut open = Vec::new();
         for default in self.defaults {
@@ -247,7 +247,7 @@ impl Resolver<'_, '_> {
         })
     }
 
-    /// The answer that a setting gives, with its evidence and its advice.
+    /// The answer of a setting, with its evidence and help.
     fn set(&self, set_value: &SetValue<'_>, idle: impl FnOnce(Evidence) -> Idle) -> Answer {
         let name = set_value.text.split([' ', '=', ':']).next().unwrap_or_default();
         let directive = set_value.setting.directive.as_ref().map(|directive| format!("{name} {directive}"));
@@ -284,7 +284,7 @@ impl Resolver<'_, '_> {
             },
         };
         let image_fields = match &origin {
-            // Where one of them sets the timeout, the evidence names it already.
+            // If one of them sets the timeout, the evidence already names it.
             Origin::SetBy { at, .. } => self.image_fields().filter(|field| field != at).collect(),
             Origin::DefaultOf { .. } | Origin::Measured { .. } => self.image_fields().collect(),
         };
@@ -364,7 +364,7 @@ impl Resolver<'_, '_> {
             .find_map(|setting| setting.setting_name(self.reader.listener.as_deref()))
     }
 
-    /// Why the answer is open where defaults of several releases differ.
+    /// The reason for an unknown answer, if the defaults of several releases differ.
     fn differ(&self, defaults: &[&IdleDefault]) -> String {
         if let Some(doubt) = &self.server.doubt {
             return format!("{}: {doubt}", self.server.id);
@@ -375,7 +375,7 @@ impl Resolver<'_, '_> {
         format!("{} closes idle connections {words} by version", self.server.id)
     }
 
-    /// The server for evidence: `node-http 20.11`, `gunicorn (gthread)`.
+    /// The name of the server in the evidence: `node-http 20.11`, `gunicorn (gthread)`.
     fn title(&self, mode: Option<&str>) -> String {
         let found = self.reader.recognition;
         let mode = mode.map_or_else(String::new, |mode| format!(" ({mode})"));
@@ -385,29 +385,29 @@ impl Resolver<'_, '_> {
     }
 }
 
-/// A setting, the text that sets it, and where that stands.
+/// A setting with its text and location.
 struct SetValue<'a> {
     setting: &'a Setting,
     text: &'a str,
     at: &'a Place,
 }
 
-/// What follows from one setting.
+/// The result of a setting.
 enum Step {
-    /// The next one decides.
+    /// Continue with the next setting.
     Next,
-    /// The default does.
+    /// Use the default.
     Default,
-    /// This one did.
+    /// Use this answer.
     Answer(Answer),
 }
 
-/// Whether something bound to modes holds in this one; an empty list is bound to none.
+/// Whether something that is limited to modes applies in this one; an empty list means all modes.
 fn mode_applies(modes: &[String], mode: Option<&str>) -> bool {
     modes.is_empty() || mode.is_some_and(|mode| modes.iter().any(|known| known == mode))
 }
 
-/// How much sooner and later than its timeout a server may close.
+/// How much earlier or later than its timeout a server may close.
 #[derive(Clone, Copy, Default, Eq, PartialEq)]
 struct Margin {
     early: Duration,
@@ -420,7 +420,7 @@ impl Margin {
     }
 }
 
-/// The largest slack of these defaults.
+/// The largest margin of these defaults.
 fn margin(defaults: &[&IdleDefault]) -> Margin {
     defaults.iter().map(|default| Margin::of(default)).fold(Margin::default(), |one, other| Margin {
         early: one.early.max(other.early),
@@ -441,7 +441,7 @@ fn window(outcome: Outcome, margin: Margin) -> Window {
     }
 }
 
-/// The window over several.
+/// The window that covers several windows.
 fn union(windows: &[Window]) -> Option<Window> {
     let (first, rest) = windows.split_first()?;
     let mut all = *first;
@@ -453,7 +453,7 @@ fn union(windows: &[Window]) -> Option<Window> {
     Some(all)
 }
 
-/// A special value is written as in the catalog, or reads the same: `0s` is `0`, and `negative` is every value below.
+/// Finds the special value with this text, or with the same value: `0s` is `0`, and `negative` is every negative value.
 fn special_of(special: &[(String, Outcome)], format: Format, value: &str) -> Option<Outcome> {
     let same =
         |known: &str, name: &str| known == name || format == Format::Word && known.eq_ignore_ascii_case(name);

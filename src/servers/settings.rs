@@ -1,7 +1,7 @@
-//! What a container says about one setting of its server.
+//! Reads the settings of a server from a container.
 //!
-//! Finds flags, arguments, variables, properties, mounts and keys of files, with their place. What they mean is left to
-//! `resolve`.
+//! Finds flags, arguments, variables, properties, mounts and keys of files, with their location. `resolve` interprets
+//! them.
 
 mod files;
 mod flags;
@@ -27,21 +27,21 @@ use crate::workload::{
     word::{Place, Word, basename, is_within},
 };
 
-/// A setting as the container has it.
+/// A setting in a container.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Reading {
-    /// Nothing sets it.
+    /// The setting is not set.
     Absent,
     /// It is set.
     Set {
-        /// The value alone.
+        /// The value.
         value: String,
-        /// As it is written: `--keep-alive 10`.
+        /// The text as written: `--keep-alive 10`.
         text: String,
-        /// Where.
+        /// The location.
         at: Place,
     },
-    /// It may be set, and we do not see to what.
+    /// It may be set to an unknown value, for this reason.
     Unknown(String),
 }
 
@@ -51,20 +51,20 @@ impl Reading {
     }
 }
 
-/// What settings are read from.
+/// Reads the settings of a container.
 pub(super) struct Reader<'a, 'c> {
     pub(super) recognition: &'a Recognition<'c>,
     pub(super) launch: &'a Launch,
     pub(super) container: &'a Container<'a>,
-    /// The files that it can read.
+    /// The files of the container.
     pub(super) disk: Disk<'a>,
-    /// The listener whose name stands for `<name>`.
+    /// The listener whose name replaces `<name>`.
     pub(super) listener: Option<String>,
-    /// The port that is asked about; `None` for the server in general.
+    /// The port of the query; `None` for the server in general.
     pub(super) port: Option<u16>,
 }
 
-/// More words than this nobody puts into a variable.
+/// The maximum number of words in a variable.
 const MAX_WORDS: usize = 4096;
 
 impl<'a, 'c> Reader<'a, 'c> {
@@ -72,19 +72,19 @@ impl<'a, 'c> Reader<'a, 'c> {
         &self.launch.environment
     }
 
-    /// The same for one listener, with its name.
+    /// A reader for a listener with this name.
     pub(super) fn of_listener(&self, name: String) -> Self {
         Self { listener: Some(name), disk: self.disk.clone(), ..*self }
     }
 
-    /// What may set a timeout that is decided in code or in files of the image, though nobody can see how.
+    /// Code or files outside of the input that may set the timeout.
     pub(super) fn hidden(&self) -> Option<String> {
         let look_alike =
             self.look_alike().map(|name| format!("{name} may set the idle timeout in the app's own way"));
         self.recognition.hidden.clone().or(look_alike)
     }
 
-    /// Reads one setting.
+    /// Reads a setting.
     pub(super) fn read(&self, setting: &Setting) -> Reading {
         let flagged = self.recognition.arguments.iter().any(|word| word.prefix().starts_with('-'));
         if setting.unless_flags && flagged {
@@ -108,7 +108,7 @@ impl<'a, 'c> Reader<'a, 'c> {
             Source::Argument(names) => {
                 self.lines().find_map(|line| self.argument(names, &line)).unwrap_or(Reading::Absent)
             }
-            // That a Secret might hold what only makes the answer unknown is no reason for that.
+            // A setting that only makes the answer unknown is ignored if its value may come from a Secret.
             Source::Env(names) if matches!(setting.effect, Effect::Unknown(_)) => self.set_variable(names),
             Source::Env(names) => self.set_variable(names).decided().unwrap_or_else(|| {
                 let hidden = names.iter().find_map(|name| self.environment().get(name));
@@ -126,19 +126,19 @@ impl<'a, 'c> Reader<'a, 'c> {
         }
     }
 
-    /// Where a setting stands for the listener that is asked about.
+    /// The source of a setting, with the name of the current listener.
     fn source<'s>(&self, setting: &'s Setting) -> Cow<'s, Source> {
         self.listener.as_deref().map_or(Cow::Borrowed(&setting.source), |name| setting.source.named(name))
     }
 
-    /// The command line, then the variables that hold more of it.
+    /// The command line, followed by the variables with further arguments.
     fn lines(&self) -> impl Iterator<Item = Cow<'_, [Word]>> {
         let more =
             self.recognition.server.arguments_env.iter().filter_map(|name| self.split(name).map(Cow::Owned));
         std::iter::once(Cow::Borrowed(self.recognition.arguments.as_slice())).chain(more)
     }
 
-    /// The words in a variable.
+    /// Splits a variable into words.
     fn split(&self, name: &str) -> Option<Vec<Word>> {
         let word = self.environment().get(name)?;
         let at = || word.at.clone();
@@ -154,7 +154,7 @@ impl<'a, 'c> Reader<'a, 'c> {
         })
     }
 
-    /// The variable of one of these names that the pod itself sets.
+    /// The value of the first of these variables that the pod sets.
     fn set_variable(&self, names: &[String]) -> Reading {
         let set_names = self.environment().names();
         names
@@ -179,7 +179,7 @@ impl<'a, 'c> Reader<'a, 'c> {
         })
     }
 
-    /// A system property: one variable beats the command line, the others yield to it.
+    /// A system property: one variable overrides the command line, the others do not.
     fn property(&self, is_meant: impl Fn(&str) -> bool) -> Reading {
         let [strongest, others @ ..] = JVM_OPTIONS;
         let of_entrypoint =
@@ -191,7 +191,7 @@ impl<'a, 'c> Reader<'a, 'c> {
         for line in strongest.map(Cow::Owned).chain(own).chain(weaker.map(Cow::Owned)) {
             for (at, word) in line.iter().enumerate().rev() {
                 let text = word.prefix();
-                // A class path in a file, as Jib writes it, sets nothing.
+                // A file with a class path, as written by Jib, sets nothing.
                 let is_value = at > 0 && JAVA_VALUED.contains(&line[at - 1].prefix());
                 let assigned = text.strip_prefix("-D").and_then(|text| text.split_once('='));
                 if let Some((name, _)) = assigned.filter(|(name, _)| is_meant(name)) {
@@ -230,7 +230,7 @@ impl<'a, 'c> Reader<'a, 'c> {
     }
 }
 
-/// Whether a word that is not wholly known may turn out to begin with `text`.
+/// Whether a partly unknown word may start with `text`.
 fn may_begin(word: &Word, text: &str) -> bool {
     let alike =
         |text: &str, head: &str| text.get(..head.len()).is_some_and(|start| start.eq_ignore_ascii_case(head));
@@ -251,7 +251,7 @@ fn set(before: &str, word: &Word) -> Reading {
     }
 }
 
-/// A mount hides or adds to a path at, above or below it.
+/// Whether a mount hides a path or adds to it.
 fn covers(mounted: &str, path: &str, working_dir: Option<&str>) -> bool {
     let mounted = mounted.trim_end_matches('/');
     if path.contains('/') {
@@ -263,7 +263,7 @@ fn covers(mounted: &str, path: &str, working_dir: Option<&str>) -> bool {
     named || working_dir.is_some_and(around)
 }
 
-/// Whether a name is the known one, in which `<NAME>` stands for any word.
+/// Whether a name matches a known one, in which `<NAME>` stands for any word.
 fn is_named(known: &str, name: &str, ignore_case: bool) -> bool {
     let (known, name) = if ignore_case {
         (Cow::Owned(known.to_ascii_lowercase()), Cow::Owned(name.to_ascii_lowercase()))

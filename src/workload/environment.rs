@@ -306,7 +306,7 @@ fn may_come_from_kubelet(name: &str) -> bool {
 /// Why we do not follow a command line.
 pub(crate) const TOO_LONG: &str = "the command line is too long to follow";
 
-/// The variables of a container as kubelet would set them: by name the value, or why nobody can tell it; `None` for what
+/// The variables of a container as kubelet would set them: by name the value, or why it is unknown; `None` for what
 /// nothing sets.
 pub(crate) fn variables(
     container: &Container<'_>,

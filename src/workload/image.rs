@@ -7,7 +7,7 @@ use std::borrow::Cow;
 /// An image reference with its tag apart. A digest says nothing to us.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ImageRef<'t> {
-    /// The repository with its registry, as far as it is written.
+    /// The repository with its registry, as far as written.
     pub repository: &'t str,
     /// The tag; empty where there is none.
     pub tag: &'t str,

@@ -25,9 +25,9 @@ pub struct Pod<'a> {
     /// The tokens of the JSON pointer from the object's root to the pod: empty for a Pod,
     /// `["spec", "template"]` for a Deployment.
     pub at: &'static [&'static str],
-    /// The labels whose key has [a prefix that we read](Kept).
+    /// The labels whose key has [a prefix that we read](StringMap).
     pub labels: StringMap<'a>,
-    /// The annotations whose key has [a prefix that we read](Kept).
+    /// The annotations whose key has [a prefix that we read](StringMap).
     pub annotations: StringMap<'a>,
     /// `spec.hostNetwork`.
     pub host_network: bool,

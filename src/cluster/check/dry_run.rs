@@ -196,7 +196,7 @@ impl DryRun {
     }
 }
 
-/// What a trial has proved, with the answer for the pod [without our patch](Trial::without_patch) where that was sent.
+/// What a trial has proved, with the answer for the pod [without our patch](DryRun::without_patch) where that was sent.
 pub fn result(dry_run: &DryRun, answer: &Answer, without_patch: Option<&Answer>) -> CheckResult {
     match (answer, without_patch) {
         (Answer::Refused(message), Some(unpatched)) if admitted_by_others(unpatched) => {

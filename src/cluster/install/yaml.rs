@@ -10,7 +10,7 @@ const FIRST: [&str; 5] = ["apiVersion", "kind", "metadata", "name", "namespace"]
 ///
 /// # Errors
 ///
-/// None that we know of: every JSON value has a YAML text.
+/// No error is known: every JSON value has a YAML text.
 pub fn print(objects: &[Value]) -> Result<String, serde_saphyr::ser::Error> {
     let mut text = String::new();
     for object in objects {

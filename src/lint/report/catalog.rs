@@ -24,7 +24,7 @@ pub struct ServerReport {
     pub files: Vec<String>,
     /// Listeners with ports of their own.
     pub listeners: Vec<String>,
-    /// What can change its idle timeout, the strongest first.
+    /// What can change its idle timeout, in order of precedence.
     pub settings: Vec<String>,
     /// What happens when nothing does.
     pub defaults: Vec<DefaultReport>,

@@ -6,7 +6,7 @@ use super::Report;
 ///
 /// # Errors
 ///
-/// None that we know of: every key is a string.
+/// No error is known: every key is a string.
 pub fn render(report: &Report) -> Result<String, serde_json::Error> {
     serde_json::to_string_pretty(report).map(|json| json + "\n")
 }

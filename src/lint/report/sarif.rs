@@ -20,7 +20,7 @@ const SCHEMA: &str =
 ///
 /// # Errors
 ///
-/// None that we know of: every key is a string.
+/// No error is known: every key is a string.
 pub fn render(report: &Report) -> Result<String, serde_json::Error> {
     let mut seen = BTreeMap::new();
     let results: Vec<_> = report

@@ -1,6 +1,6 @@
-//! Raw entries -> servers: every mistake, each with its line.
+//! Checks raw entries, and reports every mistake with its line.
 //!
-//! Signs, products, files and listeners are checked here; settings and defaults in `settings`.
+//! This module checks signs, products, files and listeners; `settings` checks settings and defaults.
 
 mod settings;
 
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::servers::settings::FileFormat;
 
-/// Checks entries that join `known` ones; each has the name of its family.
+/// Checks entries that are added to `known` ones. Each comes with the name of its family.
 pub(super) fn servers(
     known: &[Server],
     raw: Vec<(&str, Spanned<RawServer>)>,
@@ -48,7 +48,7 @@ pub(super) fn servers(
     if mistakes.0.is_empty() { Ok(servers) } else { Err(mistakes.sorted()) }
 }
 
-/// The names that settings and defaults of an entry may refer to.
+/// The names that the settings and defaults of an entry may refer to.
 struct Names {
     modes: BTreeSet<String>,
     files: BTreeSet<String>,
@@ -252,7 +252,7 @@ impl Mistakes {
     }
 }
 
-/// Every mode that the steps can lead to.
+/// All modes that the steps can select.
 fn modes(raw: &RawMode) -> BTreeSet<String> {
     let choices = raw.steps.iter().flat_map(|step| &step.choices);
     let led_to = choices.flat_map(|choice| choice.value.values.values().chain(&choice.value.otherwise));

@@ -1,4 +1,4 @@
-//! An entry in words: its signs, settings and defaults, for `catalog show` and for the documentation.
+//! Describes catalog entries in text, for `catalog show` and the documentation.
 
 use super::{
     Outcome, Strength,
@@ -6,23 +6,23 @@ use super::{
 };
 use crate::base::duration::format;
 
-/// A default in words.
+/// A default as text.
 #[derive(Clone, Debug)]
 pub struct DefaultWords {
-    /// What the server does: `closes after 5s`.
+    /// The behaviour: `closes after 5s`.
     pub closes: String,
-    /// When it holds.
+    /// The condition.
     pub when: String,
     /// `certain`, `likely` or `unknown`.
     pub certainty: &'static str,
-    /// Why.
+    /// The reason.
     pub because: String,
-    /// Where the number comes from, or why there is none.
+    /// The source of the value, or why it is unknown.
     pub source: String,
 }
 
 impl Server {
-    /// Each sign, with what it is and what it is worth.
+    /// Each sign with its kind and strength.
     pub fn describe_signs(&self) -> Vec<String> {
         let kind = |kind| match kind {
             SignKind::Image => "image",
@@ -49,7 +49,7 @@ impl Server {
         signs.collect()
     }
 
-    /// Each setting, the strongest first.
+    /// Each setting, in order of precedence.
     pub fn describe_settings(&self) -> Vec<String> {
         let own = self.settings.iter().map(Setting::describe);
         let listeners = self.listeners.iter().flat_map(|listener| {
@@ -59,7 +59,7 @@ impl Server {
         own.chain(listeners).collect()
     }
 
-    /// Each configuration file that is read: its format, its paths, and what names another.
+    /// Each configuration file: its format, its paths, and the settings that name another path.
     pub fn describe_files(&self) -> Vec<String> {
         let files = self.files.iter().map(|(name, file)| {
             let at = if file.at.is_empty() { String::new() } else { format!(" at {}", file.at.join(", ")) };
@@ -74,7 +74,7 @@ impl Server {
         files.collect()
     }
 
-    /// Each listener beside the main one, with its ports.
+    /// Each additional listener with its ports.
     pub fn describe_listeners(&self) -> Vec<String> {
         let listeners = self.listeners.iter().map(|listener| {
             let ports = listener.default_ports.iter().chain(listener.named_ports.values());
@@ -103,7 +103,7 @@ impl Server {
 }
 
 impl Setting {
-    /// Where it stands.
+    /// The source of the setting.
     fn place(&self) -> String {
         let list = |names: &[String]| names.join(", ");
         match &self.source {

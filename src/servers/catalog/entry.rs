@@ -1,6 +1,6 @@
-//! An entry of the catalog in its checked form: a server, its signs, its settings and its defaults.
+//! A checked entry of the catalog: a server, its signs, its settings and its defaults.
 //!
-//! Nouns for `check`, which makes them, and for `recognise`, `settings` and `resolve`, which read them.
+//! `check` creates these types; `recognise`, `settings` and `resolve` use them.
 
 use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
@@ -10,98 +10,98 @@ use crate::servers::settings::FileFormat;
 /// A server of the catalog.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// Its name in policies and messages.
+    /// The id in policies and messages.
     pub id: String,
-    /// Its name for people.
+    /// The display name.
     pub name: String,
-    /// The file of the catalog that it stands in, such as `python`; `policy` for a user's own.
+    /// The catalog file of the entry, such as `python`; `policy` for entries of a user.
     pub family: String,
-    /// The program that runs it: with it, a setting that only this server reads is proof enough.
+    /// The runtime of the server. Together with it, a setting that only this server reads identifies the server.
     pub(in crate::servers) runtime: Option<String>,
-    /// A more general entry, which this one replaces where both are recognised.
+    /// A more general entry, which this one replaces if both match.
     pub(in crate::servers) refines: Option<String>,
-    /// What to say when a single hint speaks for it.
+    /// The reason to show if there is only a single hint.
     pub(in crate::servers) doubt: Option<String>,
-    /// A single hint by the command is enough, as each default is likely.
+    /// A single hint from the command is enough, because all defaults are only likely.
     pub(in crate::servers) command_is_enough: bool,
     pub(in crate::servers) signs: Vec<Sign>,
-    /// Programs that behave as this entry says, under their own names.
+    /// Programs with other names that behave as this entry says.
     pub products: Vec<Product>,
-    /// Repositories whose tag is the version.
+    /// Image repositories whose tag is the version.
     pub(in crate::servers) version_from: Vec<String>,
-    /// Variables in the ENV of images whose value is the version, the first that is set counts.
+    /// Variables in the ENV of images that contain the version; the first one that is set wins.
     pub(in crate::servers) version_env: Vec<String>,
-    /// What the listed images put before `args`.
+    /// The words that the listed images put before `args`.
     pub(in crate::servers) entrypoint: Vec<String>,
-    /// The listed images take `args` for arguments of their program, never for another command.
+    /// Whether the listed images treat `args` as arguments of their program, never as another command.
     pub(in crate::servers) takes_arguments: bool,
-    /// Flags, arguments and variables are compared without regard to case.
+    /// Whether flags, arguments and variables are case-insensitive.
     pub(in crate::servers) ignore_case: bool,
-    /// Variables that hold more command line, the strongest first.
+    /// Variables that contain further arguments, in order of precedence.
     pub(in crate::servers) arguments_env: Vec<String>,
-    /// Variables that the entrypoint of the listed images adds to the JVM's options, the strongest first.
+    /// Variables that the entrypoint of the listed images adds to the JVM options, in order of precedence.
     pub(in crate::servers) java_options_env: Vec<String>,
     pub(in crate::servers) mode: Option<Mode>,
-    /// Configuration files, by the names that settings use.
+    /// The configuration files, by the names that settings use.
     pub(in crate::servers) files: BTreeMap<String, ConfigFile>,
-    /// The lines that matter of files in the listed images, by path.
+    /// The relevant lines of files in the listed images, by path.
     pub(in crate::servers) image_files: BTreeMap<String, String>,
-    /// Files that the listed images' ENTRYPOINT makes from templates with variables.
+    /// Files that the ENTRYPOINT of the listed images renders from templates with variables.
     pub(in crate::servers) templates: Option<Templates>,
-    /// Listeners beside the main one, each with a port of its own.
+    /// Additional listeners, each with its own port.
     pub(in crate::servers) listeners: Vec<Listener>,
-    /// Why nothing is known of ports that no listener has.
+    /// Why nothing is known about ports without a listener.
     pub(in crate::servers) other_ports: Option<String>,
     pub(in crate::servers) settings: Vec<Setting>,
     pub(in crate::servers) defaults: Vec<IdleDefault>,
-    /// What to change where no flag or variable sets the idle timeout: `server.keepAliveTimeout`.
+    /// The setting to change if no flag or variable sets the idle timeout: `server.keepAliveTimeout`.
     pub(in crate::servers) raise: Option<String>,
-    /// What surprises people, in sentences.
+    /// Surprising behaviour, in sentences.
     pub gotchas: Vec<String>,
-    /// Where flags and behaviour come from; each default has a source of its own.
+    /// The sources of the flags and the behaviour. Each default has its own source.
     pub sources: Vec<String>,
 }
 
 /// A program that behaves as its entry says.
 #[derive(Clone, Debug)]
 pub struct Product {
-    /// Its name for people.
+    /// The display name.
     pub name: String,
-    /// Where it was read that it does.
+    /// The source that shows this behaviour.
     pub source: String,
-    /// The ports that behave so; empty for all.
+    /// The ports with this behaviour; empty for all.
     pub(in crate::servers) ports: Vec<u16>,
 }
 
 impl Product {
-    /// It is known of some ports alone.
+    /// Whether the behaviour is known only for some ports.
     pub(in crate::servers) const fn has_ports(&self) -> bool {
         !self.ports.is_empty()
     }
 }
 
-/// A sign of a server.
+/// A sign that identifies a server.
 #[derive(Clone, Debug)]
 pub(in crate::servers) struct Sign {
     pub(in crate::servers) kind: SignKind,
-    /// Without the asterisk of a prefix.
+    /// The text, without the asterisk of a prefix.
     pub(in crate::servers) text: String,
     pub(in crate::servers) prefix: bool,
     pub(in crate::servers) strength: Strength,
-    /// Words that an image's tag must have, or (`false`) must not have.
+    /// Words that the tag of the image must contain, or (`false`) must not contain.
     pub(in crate::servers) tag: Vec<(String, bool)>,
-    /// The product that it is a sign of: its place among the server's.
+    /// The index of the product that it identifies.
     pub(in crate::servers) product: Option<usize>,
 }
 
-/// What kind of thing a sign is.
+/// The kinds of sign.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(in crate::servers) enum SignKind {
     /// An image's repository, with its registry.
     Image,
-    /// The last part of an image's repository, whatever its registry and namespace.
+    /// The last part of an image's repository, in any registry and namespace.
     ImageName,
-    /// A program, perhaps with its first argument.
+    /// A program, possibly with its first argument.
     Command,
     /// A module that Python runs.
     Module,
@@ -109,29 +109,29 @@ pub(in crate::servers) enum SignKind {
     Jar,
     /// A class that Java runs.
     Class,
-    /// A variable or a property that only this server reads.
+    /// A variable or property that only this server reads.
     Setting,
     /// A flag that only this server has, with two dashes.
     Flag,
 }
 
-/// What a sign is worth.
+/// The strength of a sign.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(in crate::servers) enum Strength {
-    /// Proof only together with another one.
+    /// Identifies the server only together with another sign.
     Hint,
-    /// Proof.
+    /// Identifies the server.
     Reliable,
 }
 
-/// Ways of working between which settings choose, such as gunicorn's worker classes.
+/// The modes that settings select, such as gunicorn's worker classes.
 #[derive(Clone, Debug)]
 pub(in crate::servers) struct Mode {
     pub(in crate::servers) start: String,
     pub(in crate::servers) steps: Vec<ModeStep>,
 }
 
-/// The first of `choices` that is set decides, if the mode so far is one of `when`.
+/// The first of `choices` that is set selects the mode, if the current mode is one of `when`.
 #[derive(Clone, Debug)]
 pub(in crate::servers) struct ModeStep {
     pub(in crate::servers) when: Vec<String>,
@@ -142,16 +142,16 @@ pub(in crate::servers) struct ModeStep {
 #[derive(Clone, Debug)]
 pub(in crate::servers) struct ConfigFile {
     pub(in crate::servers) format: FileFormat,
-    /// Where the program looks for it, the first that exists counts; a name without a slash stands in the working
-    /// directory.
+    /// The paths where the program looks for it; the first existing file wins. A name without a slash is relative to
+    /// the working directory.
     pub(in crate::servers) at: Vec<String>,
-    /// Settings that name its path, the strongest first.
+    /// The settings that name its path, in order of precedence.
     pub(in crate::servers) named_by: Vec<Setting>,
-    /// Put before every key.
+    /// The prefix of every key.
     pub(in crate::servers) prefix: String,
 }
 
-/// Files made from templates: `/etc/nginx/templates/x.conf.template` becomes `/etc/nginx/conf.d/x.conf`.
+/// Files rendered from templates: `/etc/nginx/templates/x.conf.template` becomes `/etc/nginx/conf.d/x.conf`.
 #[derive(Clone, Debug)]
 pub(in crate::servers) struct Templates {
     pub(in crate::servers) from: String,
@@ -159,183 +159,183 @@ pub(in crate::servers) struct Templates {
     pub(in crate::servers) suffix: String,
 }
 
-/// A listener with a port of its own.
+/// A listener with its own port.
 #[derive(Clone, Debug)]
 pub(in crate::servers) struct Listener {
-    /// Its name; `<name>` makes one of each name that the port's settings show.
+    /// The name. `<name>` stands for each name that the settings of the port contain.
     pub(in crate::servers) name: String,
-    /// The releases that have it.
+    /// The releases with this listener.
     pub(in crate::servers) versions: Option<Versions>,
-    /// Settings whose value is its port or address, the strongest first.
+    /// The settings with its port or address, in order of precedence.
     pub(in crate::servers) port: Vec<Setting>,
-    /// Its ports when none is set.
+    /// The ports if no setting names one.
     pub(in crate::servers) default_ports: Vec<u16>,
-    /// Ports of listeners that exist without being named, by their names.
+    /// The ports of listeners that exist by default, by name.
     pub(in crate::servers) named_ports: BTreeMap<String, u16>,
     pub(in crate::servers) settings: Vec<Setting>,
     pub(in crate::servers) defaults: Vec<IdleDefault>,
 }
 
-/// Something that can change what the server does with idle connections.
+/// A setting that may change how the server handles idle connections.
 #[derive(Clone, Debug)]
 pub(in crate::servers) struct Setting {
     pub(in crate::servers) source: Source,
-    /// Of several occurrences the first counts, not the last.
+    /// Whether the first of several occurrences wins, instead of the last.
     pub(in crate::servers) first_wins: bool,
-    /// The value counts only when it starts with this word, which is not part of it.
+    /// The word that the value must start with; it is not part of the value.
     pub(in crate::servers) directive: Option<String>,
-    /// It is read only when the command line has no flag.
+    /// Read only if the command line has no flags.
     pub(in crate::servers) unless_flags: bool,
-    /// It is read only where this configuration file does not come from the input.
+    /// Read only if this configuration file is not part of the input.
     pub(in crate::servers) unless_file: Option<String>,
     pub(in crate::servers) versions: Option<Versions>,
-    /// The modes in which it acts; empty for all.
+    /// The modes in which it is active; empty for all.
     pub(in crate::servers) modes: Vec<String>,
     pub(in crate::servers) effect: Effect,
-    /// What may overrule it, where something may: a sentence.
+    /// What may override it, as a sentence.
     pub(in crate::servers) likely: Option<String>,
 }
 
-/// Where a setting stands.
+/// Where a setting can be set.
 #[derive(Clone, Debug)]
 pub(in crate::servers) enum Source {
     /// A flag.
     Flag {
         names: Vec<Flag>,
-        /// The value must be glued on with `=`.
+        /// Whether the value must be attached with `=`.
         glued: bool,
-        /// The value of a flag that stands alone.
+        /// The value of the flag if none is given.
         bare: Option<String>,
     },
     /// An argument `key=value`.
     Argument(Vec<String>),
-    /// A variable; `<NAME>` stands for any word.
+    /// An environment variable; `<NAME>` stands for any word.
     Env(Vec<String>),
     /// A Java system property.
     Property(Vec<String>),
-    /// A Spring Boot property, wherever Spring looks for it.
+    /// A Spring Boot property, in any source that Spring reads.
     Spring(Vec<String>),
-    /// A volume mounted at, above or below a path; a name without a slash is the last part of a path, or stands in the
-    /// working directory.
+    /// A volume mounted at, above or below a path. A name without a slash is the last part of a path, or relative to
+    /// the working directory.
     Mount(Vec<String>),
-    /// The first argument that is no flag.
+    /// The first argument that is not a flag.
     Subcommand,
-    /// A key of one of the server's configuration files.
+    /// A key in a configuration file of the server.
     File { name: String, key: String },
 }
 
-/// A flag's name: `--kee[p-alive]` may be cut anywhere within the brackets, `<name>` stands for any word.
+/// The name of a flag. `--kee[p-alive]` can be abbreviated within the brackets; `<name>` stands for any word.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::servers) struct Flag {
     pub(in crate::servers) full: String,
     pub(in crate::servers) shortest: usize,
 }
 
-/// What a setting does.
+/// The effect of a setting.
 #[derive(Clone, Debug)]
 pub(in crate::servers) enum Effect {
     /// Sets the idle timeout.
     Idle {
         format: Format,
         special: Vec<(String, Outcome)>,
-        /// What the server adds to it, and from which version on.
+        /// What the server adds to the value, and since which version.
         plus: Option<(Duration, Option<Versions>)>,
     },
-    /// Names a file that may set it.
+    /// Names a file that may set the timeout.
     File,
     /// Makes the answer unknown, for this reason.
     Unknown(String),
     /// Sets the idle timeout of one of several ports or profiles, which makes the answer unknown for this reason.
     Part(String),
-    /// Chooses a mode.
+    /// Selects a mode.
     Mode { values: Vec<(String, String)>, otherwise: Option<String> },
-    /// Nothing, though it looks as if it did.
+    /// None, although it looks relevant.
     Nothing,
-    /// Gives a port or a path, which its user reads.
+    /// Sets a port or a path for other settings.
     Names,
 }
 
-/// What a value stands for.
+/// The meaning of a value.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::servers) enum Outcome {
-    /// Idle connections close within this time.
+    /// The server closes idle connections within this time.
     After { from: Duration, to: Duration },
-    /// They stay open.
+    /// The server keeps them open.
     Never,
-    /// Each response ends the connection.
+    /// The server closes the connection after each response.
     EachResponse,
-    /// The default, whatever weaker settings say.
+    /// The default applies; settings of lower precedence are ignored.
     Default,
-    /// As if it were not set.
+    /// The same as if it were not set.
     Unset,
-    /// We do not know.
+    /// Unknown.
     Unknown,
 }
 
 impl Outcome {
-    /// A timeout that is exactly so long.
+    /// An exact timeout.
     pub(in crate::servers) const fn after(timeout: Duration) -> Self {
         Self::After { from: timeout, to: timeout }
     }
 }
 
-/// What the server does when no setting says otherwise.
+/// The behaviour if no setting changes it.
 #[derive(Clone, Debug)]
 pub(in crate::servers) struct IdleDefault {
     pub(in crate::servers) outcome: Outcome,
-    /// How much later than the timeout the server may get round to closing.
+    /// How much later than the timeout the server may close.
     pub(in crate::servers) late: Duration,
-    /// How much sooner than the timeout the server may close.
+    /// How much earlier than the timeout the server may close.
     pub(in crate::servers) early: Duration,
     pub(in crate::servers) versions: Option<Versions>,
-    /// Also taken when the version may be another: older releases have long been out of support.
+    /// Also used for unknown versions, because older releases are no longer supported.
     pub(in crate::servers) assumed: bool,
-    /// The modes in which it holds; empty for all.
+    /// The modes in which it applies; empty for all.
     pub(in crate::servers) modes: Vec<String>,
-    /// It comes from a file in the listed images, and says nothing about others.
+    /// It comes from a file of the listed images, and does not apply to others.
     pub(in crate::servers) own_image: bool,
-    /// It holds where this configuration file was read from the input.
+    /// Applies only if this configuration file was read from the input.
     pub(in crate::servers) file: Option<String>,
     pub(in crate::servers) obeys: Obeys,
-    /// Where it comes from, or why it is not known.
+    /// The source of the value, or why it is unknown.
     pub(in crate::servers) source: String,
     pub(in crate::servers) grade: Grade,
-    /// It is certain where this configuration file was read from the input.
+    /// Certain if this configuration file was read from the input.
     pub(in crate::servers) settled_by: Option<String>,
-    /// What to change to raise it.
+    /// The setting to change.
     pub(in crate::servers) raise: Option<String>,
 }
 
-/// How sure a default is, with the reason as a sentence.
+/// The certainty of a default, with the reason as a sentence.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::servers) enum Grade {
-    /// The program can take its timeout from nothing that the pod spec does not show.
+    /// Nothing outside of the pod spec can change the timeout.
     Certain(String),
-    /// Files of the image or the app's code may set another.
+    /// Files of the image, or the code of the app, may set another timeout.
     Likely(String),
 }
 
-/// Which settings act beside a default.
+/// The settings that apply together with a default.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::servers) enum Obeys {
-    /// All.
+    /// All settings.
     All,
-    /// Only their special values.
+    /// Only settings with special values.
     Special,
     /// None.
     Nothing,
 }
 
 impl Server {
-    /// Every flag and variable that sets the idle timeout, the strongest first.
+    /// The flags and variables that set the idle timeout, in order of precedence.
     pub fn setting_names(&self) -> impl Iterator<Item = String> {
         self.settings.iter().filter_map(|setting| setting.setting_name(None))
     }
 }
 
 impl Setting {
-    /// Its name for people, if it is a flag, a variable or a property that sets the idle timeout, of this listener where
-    /// it is that of one.
+    /// The display name of a flag, variable or property that sets the idle timeout; for a listener, with its name
+    /// filled in.
     pub(in crate::servers) fn setting_name(&self, listener: Option<&str>) -> Option<String> {
         let sets_idle = match self.effect {
             Effect::Idle { format, .. } => format != Format::Word,
@@ -358,7 +358,7 @@ impl Setting {
         })
     }
 
-    /// The names of the flags and variables that it stands in, as they are written.
+    /// The names of its flags and variables, as written.
     pub(in crate::servers) fn names(&self) -> impl Iterator<Item = &str> {
         let (flags, names): (&[Flag], &[String]) = match &self.source {
             Source::Flag { names, .. } => (names, &[]),
@@ -373,7 +373,7 @@ impl Setting {
 }
 
 impl Source {
-    /// The same with a listener's name in place of each `<name>`; variables have it in upper case.
+    /// The source with the name of a listener in place of `<name>`; upper case for variables.
     pub(in crate::servers) fn named(&self, listener: &str) -> Cow<'_, Self> {
         let fill = |text: &String| fill(text, listener);
         let upper = listener.to_ascii_uppercase();
@@ -401,7 +401,7 @@ impl Source {
     }
 }
 
-/// A text with `<...>` replaced.
+/// Replaces `<...>` in a text.
 fn fill(text: &str, name: &str) -> String {
     match text.split_once('<').and_then(|(head, tail)| Some((head, tail.split_once('>')?.1))) {
         Some((head, tail)) => format!("{head}{name}{tail}"),

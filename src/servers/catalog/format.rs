@@ -1,54 +1,54 @@
-//! Durations as servers write them: each format gives a bare number another unit.
+//! Duration formats of servers: each format has its own units and its own default unit.
 //!
-//! Turns the text of a setting into a [`Parsed`]. What zero or a negative number means is left to the catalog.
+//! Parses the text of a setting into a [`Parsed`] value. The catalog defines the meaning of zero and negative numbers.
 
 use std::time::Duration;
 
-/// How a setting writes a duration.
+/// The format of a duration.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::servers) enum Format {
     /// A whole number of seconds.
     Seconds,
-    /// A number of seconds, perhaps with a fraction.
+    /// A number of seconds, possibly with a fraction.
     FloatSeconds,
     /// A whole number of milliseconds.
     Milliseconds,
     /// Seconds, or `500ms` (Apache httpd).
     ApacheTime,
-    /// Spring: `20s`, `PT20S`; a bare number counts milliseconds.
+    /// Spring: `20s`, `PT20S`; a number without a unit is in milliseconds.
     Spring,
-    /// Go's `time.ParseDuration`: `1m30s`; a unit is needed.
+    /// Go's `time.ParseDuration`: `1m30s`; the unit is required.
     Go,
-    /// Go's, where a bare number counts seconds (Traefik).
+    /// Go; a number without a unit is in seconds (Traefik).
     GoOrSeconds,
-    /// Prometheus: `1d`, `5m`, `1h30m`; whole numbers only.
+    /// Prometheus: `1d`, `5m`, `1h30m`; integers only.
     Prometheus,
-    /// Quarkus: `30M`, `PT45S`; a bare number counts seconds.
+    /// Quarkus: `30M`, `PT45S`; a number without a unit is in seconds.
     Quarkus,
-    /// .NET `TimeSpan`: `[d.]hh:mm[:ss]`; a bare number counts days.
+    /// .NET `TimeSpan`: `[d.]hh:mm[:ss]`; a single number is in days.
     TimeSpan,
     /// ISO 8601: `PT1M`.
     Iso8601,
-    /// HOCON: `75 s`, `1 minute`; a bare number counts milliseconds.
+    /// HOCON: `75 s`, `1 minute`; a number without a unit is in milliseconds.
     Hocon,
-    /// nginx: `1h30m`, `500ms`; a bare number counts seconds.
+    /// nginx: `1h30m`, `500ms`; a number without a unit is in seconds.
     Nginx,
-    /// HAProxy: `10s`, `500ms`; a bare number counts milliseconds.
+    /// HAProxy: `10s`, `500ms`; a number without a unit is in milliseconds.
     Haproxy,
-    /// Go's, where a bare number counts nanoseconds (a `time.Duration` in JSON).
+    /// Go; a number without a unit is in nanoseconds (a `time.Duration` in JSON).
     GoOrNanoseconds,
-    /// A word, not a duration: only the catalog's special values act, others leave the timeout alone.
+    /// A word, not a duration: only the special values of the catalog have an effect.
     Word,
 }
 
-/// What a text says in a format.
+/// A parsed value.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::servers) enum Parsed {
-    /// This long; zero included.
+    /// A duration, including zero.
     Time(Duration),
-    /// Less than nothing.
+    /// A negative value.
     Negative,
-    /// A word that is none of the special values.
+    /// A word without a special meaning.
     Word,
 }
 
@@ -143,7 +143,7 @@ impl Format {
         Self::Word,
     ];
 
-    /// Its name in the catalog.
+    /// The name in the catalog.
     pub(in crate::servers) const fn as_str(self) -> &'static str {
         match self {
             Self::Seconds => "seconds",
@@ -165,12 +165,12 @@ impl Format {
         }
     }
 
-    /// The format of this name.
+    /// The format with this name.
     pub(in crate::servers) fn find(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|format| format.as_str() == name)
     }
 
-    /// Reads `text`; `None` when the server would not read it either.
+    /// Parses `text`; `None` if the server would not accept it either.
     pub(in crate::servers) fn read(self, text: &str) -> Option<Parsed> {
         if self == Self::Word {
             return Some(Parsed::Word);
@@ -212,13 +212,13 @@ impl Format {
     }
 }
 
-/// A number, and the unit that ends the text.
+/// A number followed by a unit.
 fn one(text: &str, units: Units) -> Option<f64> {
     let (number, rest) = number(text)?;
     units.iter().find(|(unit, _)| *unit == rest.trim_start()).map(|(_, seconds)| number * seconds)
 }
 
-/// Numbers with units, one after the other.
+/// A sequence of numbers with units.
 fn many(text: &str, units: Units) -> Option<f64> {
     let mut sum = 0.0;
     let mut rest = text;
@@ -255,7 +255,7 @@ fn iso(text: &str) -> Option<f64> {
     Some(days + time)
 }
 
-/// Quarkus puts `PT` before what starts with a digit, `P` where it ends in `D`, and reads `500ms` as such.
+/// Quarkus adds `PT` to values that start with a digit, `P` to those that also end in `D`, and parses `500ms` directly.
 fn quarkus(text: &str) -> Option<f64> {
     if !text.starts_with(|c: char| c.is_ascii_digit()) {
         return iso(text);

@@ -1,22 +1,22 @@
-//! From a sign to the servers that it speaks for, by hash lookups only.
+//! The index from signs to servers. Uses only hash lookups.
 
 use std::collections::{BTreeSet, HashMap};
 
 use super::entry::{Server, Sign, SignKind, Strength};
 
-/// A sign that was found: for which server it speaks, and how loudly.
+/// A matching sign: the server and the strength.
 #[derive(Clone, Debug)]
 pub(in crate::servers) struct SignMatch {
-    /// The server's place in the catalog.
+    /// The index of the server in the catalog.
     pub(in crate::servers) server: usize,
-    /// The product's place among the server's.
+    /// The index of the product in the server.
     pub(in crate::servers) product: Option<usize>,
     pub(in crate::servers) strength: Strength,
     tag: Vec<(String, bool)>,
 }
 
 impl SignMatch {
-    /// Whether an image with this tag counts; a digest alone says nothing of words that must not be there.
+    /// Whether an image with this tag matches. A digest matches only if no word is required or forbidden.
     pub(in crate::servers) fn takes_tag(&self, tag: Option<&str>) -> bool {
         let takes = |tag: &str| self.tag.iter().all(|(word, wanted)| tag.contains(word.as_str()) == *wanted);
         tag.map_or(self.tag.is_empty(), takes)
@@ -26,20 +26,20 @@ impl SignMatch {
 /// How an image was recognised.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(in crate::servers) enum MatchKind {
-    /// By its name alone, in a registry or namespace that is not the server's.
+    /// By its name only, in another registry or namespace.
     Name,
-    /// By its path, at the server's registry or at a mirror.
+    /// By its path, in the server's own registry or in a mirror.
     Path,
 }
 
-/// Longer paths nobody writes: registries allow 255 characters, and mirrors put a name or two before a path.
+/// The maximum number of path parts. Registries allow 255 characters, and mirrors add one or two parts.
 const MAX_PARTS: usize = 8;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Index {
     exact: HashMap<SignKind, HashMap<String, Vec<SignMatch>>>,
     prefixes: HashMap<SignKind, Prefixes>,
-    /// The paths of images without their registry, where they have two parts or more.
+    /// Image paths with two or more parts, without the registry.
     mirrored: Signs,
 }
 
@@ -49,7 +49,7 @@ struct Signs {
     prefixes: Prefixes,
 }
 
-/// Signs that end in an asterisk, and the lengths that they have.
+/// Signs with an asterisk at the end, and their lengths.
 #[derive(Clone, Debug, Default)]
 struct Prefixes {
     lengths: BTreeSet<usize>,
@@ -62,7 +62,7 @@ impl Prefixes {
         self.matches.entry(text.to_owned()).or_default().push(sign_match);
     }
 
-    /// The lengths that prefixes have are few, and the same for all servers.
+    /// All servers together have only few distinct prefix lengths.
     fn matches<'i>(&'i self, text: &str) -> impl Iterator<Item = &'i SignMatch> {
         let heads = self.lengths.range(..=text.len()).filter_map(|length| text.get(..*length));
         heads.filter_map(|head| self.matches.get(head)).flatten()
@@ -94,15 +94,15 @@ impl Index {
         index
     }
 
-    /// The servers that `text` speaks for.
+    /// The servers that match `text`.
     pub(super) fn matches(&self, kind: SignKind, text: &str) -> Vec<&SignMatch> {
         let exact = self.exact.get(&kind).and_then(|of_kind| of_kind.get(text));
         let prefixes = self.prefixes.get(&kind).into_iter().flat_map(|prefixes| prefixes.matches(text));
         exact.into_iter().flatten().chain(prefixes).collect()
     }
 
-    /// The servers that an image's repository, with its registry, speaks for: at their own registry; where there are
-    /// none, at a mirror, which keeps the end of the path; and by the last part alone.
+    /// The servers that match the repository of an image, including its registry: first in their own registry; if there
+    /// is none, in a mirror, which keeps the end of the path; and by the last part only.
     pub(super) fn image_matches(&self, repository: &str) -> Vec<(&SignMatch, MatchKind)> {
         let mut found: Vec<_> = self
             .matches(SignKind::Image, repository)

@@ -1,18 +1,18 @@
-//! Versions as image tags and variables show them, and the ranges in which a default holds.
+//! Versions in image tags and variables, and version ranges.
 //!
-//! Turns `1.27.3-alpine` into a [`Version`] that may leave digits open. Which image's tag it is, is left to recognition.
+//! Parses `1.27.3-alpine` into a [`Version`], which may have fewer than three numbers.
 
 use std::fmt;
 
-/// A release as far as a tag names it: `20` stands for everything from 20.0.0 up to 21.
+/// A release, as precise as the tag: `20` stands for everything from 20.0.0 to 21.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::servers) struct Version(Vec<u64>);
 
 impl Version {
-    /// More than this is a date or a build number, not a release.
+    /// A larger number is a date or a build number.
     const MAX_PART: u64 = 9_999;
 
-    /// The version at the head of an image tag; `None` for `latest`, names, dates and hashes.
+    /// The version at the start of an image tag; `None` for `latest`, names, dates and hashes.
     pub(in crate::servers) fn from_tag(tag: &str) -> Option<Self> {
         let tag = tag.strip_prefix('v').unwrap_or(tag);
         let end = tag.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(tag.len());
@@ -24,7 +24,7 @@ impl Version {
         parts.iter().all(|part| *part <= Self::MAX_PART).then_some(Self(parts))
     }
 
-    /// The version in a variable of an image's ENV, such as `v2.8.4`, `9.4.58.v20250814` or `jdk-21.0.5+11`.
+    /// The version in an ENV variable of an image, such as `v2.8.4`, `9.4.58.v20250814` or `jdk-21.0.5+11`.
     pub(in crate::servers) fn from_variable(value: &str) -> Option<Self> {
         let value = value.strip_prefix("jdk-").or_else(|| value.strip_prefix('v')).unwrap_or(value);
         let end = value.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(value.len());
@@ -36,7 +36,7 @@ impl Version {
         [part(0), part(1), part(2)]
     }
 
-    /// The first release after all that this may stand for.
+    /// The first release after this version.
     fn after(&self) -> [u64; 3] {
         let mut after = self.lowest();
         if let Some(last) = after.get_mut(self.0.len().saturating_sub(1)) {
@@ -52,18 +52,18 @@ impl fmt::Display for Version {
     }
 }
 
-/// Whether a version lies in a range.
+/// Whether a version is in a range.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(in crate::servers) enum VersionMatch {
-    /// No release that it may stand for does.
+    /// None of its releases is in the range.
     No,
-    /// Some do, or the version is not known.
+    /// Some of its releases are in the range, or the version is unknown.
     Unsure,
-    /// All do.
+    /// All of its releases are in the range.
     Yes,
 }
 
-/// `>=20.18 <21 || >=22.9`: the comparisons of one alternative all hold, and one alternative is enough.
+/// `>=20.18 <21 || >=22.9`: alternatives, each with comparisons that must all be true.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::servers) struct Versions {
     text: String,
@@ -83,7 +83,7 @@ enum Bound {
 }
 
 impl Versions {
-    /// Reads a range; `None` when it is not one.
+    /// Parses a range.
     pub(in crate::servers) fn parse(text: &str) -> Option<Self> {
         let alternatives = text.split("||").map(Self::alternative).collect::<Option<_>>()?;
         Some(Self { text: text.to_owned(), alternatives })
@@ -106,7 +106,7 @@ impl Versions {
         (!bounds.is_empty()).then_some(bounds)
     }
 
-    /// Whether `version` lies in the range.
+    /// Whether `version` is in the range.
     pub(in crate::servers) fn fit(&self, version: Option<&Version>) -> VersionMatch {
         let Some(version) = version else { return VersionMatch::Unsure };
         let (lowest, after) = (version.lowest(), version.after());

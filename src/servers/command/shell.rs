@@ -1,7 +1,7 @@
-//! The part of a POSIX shell script that says which command stays in the foreground.
+//! Interprets the part of POSIX shell scripts that decides which command runs in the foreground.
 //!
-//! Turns the script of `sh -c` into the words of its last foreground command. Whatever would need a real shell (a loop or a
-//! condition with the server in it, pipes, substitutions) is an error that names it; it is never guessed.
+//! Turns the script of `sh -c` into the words of its last foreground command. Anything that needs a real shell (a loop
+//! or condition around the server, pipes, substitutions) is an error that names the construct; nothing is guessed.
 
 mod compound;
 mod harmless;
@@ -20,19 +20,19 @@ use crate::workload::{
     word::{Piece, Place, Word, basename},
 };
 
-/// What a script leaves in the foreground.
+/// The result of a script.
 #[derive(Debug)]
 pub(super) struct Foreground {
-    /// The command.
+    /// The foreground command.
     pub(super) words: Vec<Word>,
     /// What runs before it and may write its files.
     pub(super) writes: Option<String>,
-    /// Commands before it that stay instead if a condition holds and they are servers.
+    /// Earlier commands that are the foreground command instead, if a condition is true and they are servers.
     pub(super) alternatives: Vec<Vec<Word>>,
 }
 
-/// The command that a script leaves in the foreground; `environment` gets the variables that the script sets for it.
-/// With `exports_all` programs see all of them, as behind `set -a`.
+/// Interprets a script. `environment` gets the variables that the script sets for its foreground command. With
+/// `exports_all` all of them are exported, as with `set -a`.
 pub(super) fn foreground(
     script: &Word,
     environment: &mut Environment,
@@ -146,14 +146,14 @@ const MAYBE_OVER: &str = "the shell script has an exec that may or may not be re
 /// Commands joined by `&&`, `||` and `|`.
 struct List<'t> {
     commands: Vec<Command<'t>>,
-    /// What makes it unclear which of them stays, and which of them run.
+    /// Why it is unclear which of them runs, or runs last.
     unclear: Option<&'static str>,
 }
 
 #[derive(Default)]
 struct Command<'t> {
     words: Vec<&'t [Part]>,
-    /// It writes a file.
+    /// Whether it writes a file.
     writes: bool,
 }
 
@@ -199,7 +199,7 @@ impl<'t> List<'t> {
     }
 }
 
-/// Whether a redirect goes to a descriptor or a stream, and not to a file.
+/// Whether a redirect goes to a descriptor or a stream instead of a file.
 fn is_stream(parts: &[Part]) -> bool {
     match parts {
         [Part::Literal(text)] => {
@@ -217,22 +217,22 @@ fn keyword(parts: &[Part]) -> bool {
     matches!(parts, [Part::Literal(text)] if KEYWORDS.contains(&text.as_str()))
 }
 
-/// What a script has done so far.
+/// The state of a script.
 struct Shell<'e> {
     environment: &'e mut Environment,
-    /// `set -a`: programs see every variable that is set from now on.
+    /// `set -a`: exports every variable that is set from now on.
     exports_all: bool,
-    /// Variables to export as soon as they are set.
+    /// Variables that are exported as soon as they are set.
     promised: HashSet<String>,
-    /// Variables that a command of this list sets which may not have run.
+    /// Variables set by a command of this list that may not have run.
     uncertain: Vec<String>,
-    /// Words no longer end at spaces: it sets `IFS`.
+    /// Whether the script sets `IFS`, so that words are no longer split at blanks.
     own_separators: bool,
     writes: Option<String>,
 }
 
 impl Shell<'_> {
-    /// What a command does to the shell's variables; `certain` when it runs in any case.
+    /// Applies the effect of a command on the variables of the shell; `certain` if it runs in any case.
     fn run(&mut self, run: &Run, certain: bool) {
         for name in &run.falls_back {
             let value = Word::unknown(format!("the shell script sets {name} if it is empty"), Place::Env(0));
@@ -264,7 +264,7 @@ impl Shell<'_> {
         }
     }
 
-    /// What a condition or a loop may do; `may_stay` gets commands that may be the server.
+    /// Applies the possible effects of a condition or a loop; adds commands that may be the server to `may_stay`.
     fn compound(
         &mut self,
         compound: &Compound<'_>,
@@ -310,7 +310,7 @@ impl Shell<'_> {
         }
     }
 
-    /// Words among which are names of variables that get a value which we do not see.
+    /// Marks variables as unknown that a command such as `read` sets.
     fn read(&mut self, words: &[Word]) {
         for word in words {
             match word.known() {
@@ -321,7 +321,7 @@ impl Shell<'_> {
         }
     }
 
-    /// Arithmetic, each name in which may get a value.
+    /// Marks variables as unknown that an arithmetic expression may set.
     fn evaluate_arithmetic(&mut self, expressions: &[Word]) {
         for word in expressions {
             let Ok(text) = word.known() else {
@@ -340,7 +340,7 @@ impl Shell<'_> {
         }
     }
 
-    /// A variable gets a value that we do not see.
+    /// Marks a variable as unknown.
     fn set_unknown(&mut self, name: &str, how: &str, at: &Place) {
         let value = Word::unknown(format!("{name} is {how} by the shell script"), at.clone());
         self.environment.set(name, value, self.exports_all);
@@ -356,7 +356,7 @@ impl Shell<'_> {
         }
     }
 
-    /// `set`, of which `-a` and `-o allexport` matter.
+    /// Handles `set -a` and `set -o allexport`.
     fn options(&mut self, arguments: &[Word]) {
         let mut words = arguments.iter();
         while let Some(text) = words.next().map(Word::prefix) {
@@ -368,7 +368,7 @@ impl Shell<'_> {
         }
     }
 
-    /// A list has ended that may have set variables.
+    /// Marks variables as unknown that the list may have set.
     fn mark_uncertain(&mut self) {
         for name in std::mem::take(&mut self.uncertain) {
             let why = format!("the shell script sets {name} only if another command succeeds or fails");
@@ -376,7 +376,7 @@ impl Shell<'_> {
         }
     }
 
-    /// A command ran that is not the one that stays.
+    /// Records a command that is not the foreground command.
     fn record_run(&mut self, run: &Run) {
         if run.writes {
             self.writes = Some("the shell script writes a file that may set it".to_owned());
@@ -387,21 +387,21 @@ impl Shell<'_> {
     }
 }
 
-/// A command with its variables expanded.
+/// A command with expanded variables.
 struct Run {
-    /// What it assigns.
+    /// The assigned variables.
     sets: Vec<(String, Word)>,
-    /// Names that a declaration lists without a value.
+    /// Names in a declaration without a value.
     names: Vec<String>,
-    /// The declaration is one for programs: `export`, `declare -x`.
+    /// Whether the declaration exports: `export`, `declare -x`.
     exports: bool,
-    /// The declaration holds words that we do not see.
+    /// Whether the declaration contains unknown words.
     unseen: bool,
     /// The program and its arguments; empty for assignments and declarations.
     words: Vec<Word>,
-    /// What `${NAME:=value}` may have set.
+    /// Variables that `${NAME:=value}` may set.
     falls_back: Vec<String>,
-    /// It writes a file.
+    /// Whether it writes a file.
     writes: bool,
 }
 
@@ -444,7 +444,7 @@ impl Run {
         Ok(run)
     }
 
-    /// A word behind `export`, other than a plain assignment.
+    /// Handles a word after `export` that is not a plain assignment.
     fn declare(&mut self, word: &Word) {
         match (word.prefix().split_once('='), word.known()) {
             (Some((name, _)), _) if is_name(name) => {
@@ -471,7 +471,7 @@ impl Run {
     }
 }
 
-/// The variables that take the value of their fallback where they are empty; not those that the pod sets.
+/// The variables that are assigned their fallback because they are empty; without those that the pod sets.
 fn assigned(parts: &[Part], environment: &Environment) -> impl Iterator<Item = String> {
     parts.iter().filter_map(|part| match part {
         Part::Variable { name, fallback: Some(Fallback { assigns: true, for_empty, .. }), .. } => {
@@ -513,7 +513,7 @@ fn assignment(parts: &[Part]) -> Option<(String, Vec<Part>)> {
     })
 }
 
-/// What a part stands for.
+/// The value of a part.
 fn pieces(part: &Part, environment: &Environment) -> Vec<Piece> {
     match part {
         Part::Literal(text) | Part::Quoted(text) => vec![Piece::Text(text.clone())],
@@ -534,7 +534,7 @@ fn pieces(part: &Part, environment: &Environment) -> Vec<Piece> {
     }
 }
 
-/// The words that one word of a script becomes: an unquoted variable is split at spaces, and vanishes when empty.
+/// Expands a word of a script: an unquoted variable is split at blanks, and disappears if it is empty.
 fn fields(parts: &[Part], shell: &Shell<'_>, at: &Place) -> Vec<Word> {
     let mut fields = Vec::new();
     let mut field: Option<Vec<Piece>> = None;

@@ -1,6 +1,6 @@
-//! Programs that run another one, such as `env`, `tini` and `poetry run`, and a command line without them.
+//! Programs that run another program, such as `env`, `tini` and `poetry run`.
 //!
-//! Turns words into the words of the program inside. Shells are left to `shell`.
+//! Removes them from a command line. `shell` handles shells.
 
 use std::sync::Arc;
 
@@ -9,34 +9,33 @@ use crate::workload::{
     word::{Word, basename},
 };
 
-/// A command line and the variables that it runs with.
+/// A command line with its environment variables.
 #[derive(Clone, Debug)]
 pub(in crate::servers) struct Launch {
-    /// The program and its arguments; empty when the pod leaves both to the image.
+    /// The program and its arguments; empty if the pod sets neither `command` nor `args`.
     pub(in crate::servers) words: Vec<Word>,
-    /// The variables, those that the command line sets among them.
+    /// The environment variables, including those that the command line sets.
     pub(in crate::servers) environment: Environment,
-    /// The words are the whole command line; otherwise they are arguments of the image's ENTRYPOINT.
+    /// Whether the words are the whole command line, and not arguments of the image's ENTRYPOINT.
     pub(in crate::servers) replaces_entrypoint: bool,
     /// What runs before the program and may write its files.
     pub(in crate::servers) writes: Option<String>,
-    /// Programs that a script runs in its place if a condition holds.
+    /// Programs that a script runs instead if a condition is true.
     pub(in crate::servers) alternatives: Vec<Vec<Word>>,
-    /// Nobody can see what runs.
+    /// Whether the command line is unknown.
     pub(in crate::servers) is_unread: bool,
-    /// The fields of the image's config that the words come from, where it gives the program:
-    /// `ENTRYPOINT of cart:3@sha256:...`.
+    /// The field of the image's config that the words come from: `ENTRYPOINT of cart:3@sha256:...`.
     pub(in crate::servers) image_fields: Option<Arc<str>>,
 }
 
-/// Where Bitnami's images have their start scripts: `entrypoint.sh` runs its arguments, and `run.sh` the image's program
-/// (bitnami/containers `rootfs/opt/bitnami/scripts/*/run.sh`).
+/// The directory of the start scripts in Bitnami's images: `entrypoint.sh` runs its arguments, `run.sh` the program of
+/// the image (bitnami/containers `rootfs/opt/bitnami/scripts/*/run.sh`).
 pub(super) const BITNAMI: &str = "/opt/bitnami/scripts/";
 
-/// Deeper than this nobody wraps a server.
+/// The maximum number of nested wrappers.
 pub(super) const MAX_DEPTH: usize = 16;
 
-/// The command inside of wrappers other than shells; the variables that they set do not matter.
+/// Removes wrappers except shells; ignores the variables that they set.
 pub(super) fn inner(words: &[Word]) -> Vec<Word> {
     let environment = Environment::default();
     let words = words.to_vec();
@@ -61,7 +60,7 @@ pub(super) fn inner(words: &[Word]) -> Vec<Word> {
 const ENV_FILE: &str = "the file of --env-file";
 
 impl Launch {
-    /// A command line that cannot be read, except its variables.
+    /// A command line that cannot be interpreted, with its variables.
     pub(in crate::servers) fn unread(environment: Environment) -> Self {
         Self {
             words: Vec::new(),
@@ -74,13 +73,13 @@ impl Launch {
         }
     }
 
-    /// Whether the program is a script by its name.
+    /// Whether the program is a script, by its name.
     pub(in crate::servers) fn starts_script(&self) -> bool {
         let name = self.words.first().map_or("", |word| basename(word.prefix()));
         [".sh", ".bash"].iter().any(|ending| name.ends_with(ending)) || name.contains("entrypoint")
     }
 
-    /// The command inside the outermost wrapper, if there is one.
+    /// Removes the outermost wrapper, if there is one.
     pub(super) fn strip(&mut self, program: &str) -> Option<Vec<Word>> {
         let is_bitnamis = |word: &Word| word.prefix().starts_with(BITNAMI) && program == "entrypoint.sh";
         if self.words.first().is_some_and(is_bitnamis) {
@@ -89,7 +88,7 @@ impl Launch {
         WRAPPERS.iter().find_map(|wrapper| wrapper.strip(program, self))
     }
 
-    /// A file that the command line names may set any variable.
+    /// Marks all variables as uncertain, because the command line names an env file.
     pub(super) fn doubt_env_file(&mut self) {
         if self.words.iter().any(|word| word.prefix().starts_with("--env-file")) {
             self.environment.doubt(ENV_FILE);
@@ -97,18 +96,18 @@ impl Launch {
     }
 }
 
-/// A program that runs another one.
+/// A wrapper.
 struct Wrapper {
     names: &'static [&'static str],
-    /// A word that must follow, as `run` in `poetry run`.
+    /// The required subcommand, as `run` in `poetry run`.
     subcommand: Option<&'static str>,
-    /// Options whose value is the next word; `*` stands for all options without `=`.
+    /// Options with their value in the next word; `*` stands for all options without `=`.
     valued: &'static [&'static str],
-    /// Options that empty the environment.
+    /// Options that clear the environment.
     clearing: &'static [&'static str],
-    /// Words between the options and the command.
+    /// The number of words between the options and the command.
     operands: usize,
-    /// It brings variables from elsewhere.
+    /// Whether it sets variables from an external source.
     hiding: bool,
 }
 
@@ -162,7 +161,7 @@ const WRAPPERS: [Wrapper; 25] = [
     Wrapper::plain(&["bundle"]).subcommand("exec"),
     Wrapper::plain(&["npx", "bunx"]).valued(&["-p", "--package"]),
     Wrapper::plain(&["npm", "pnpm", "yarn"]).subcommand("exec"),
-    // These bring variables that nobody can see.
+    // These set variables from external sources.
     Wrapper::plain(&["dotenv", "dotenvx", "doppler", "infisical", "op"])
         .subcommand("run")
         .valued(&["-f", "-p", "-c", "--env-file"])
@@ -197,7 +196,7 @@ impl Wrapper {
         Self { hiding: true, ..self }
     }
 
-    /// The command inside; `None` when this is not the wrapper, or runs nothing here.
+    /// The wrapped command; `None` if the words do not use this wrapper, or it runs nothing in this container.
     fn strip(&self, program: &str, launch: &mut Launch) -> Option<Vec<Word>> {
         if !self.names.contains(&program) {
             return None;
@@ -243,7 +242,7 @@ impl Wrapper {
     }
 }
 
-/// The variable that an option of `env` unsets, if it does; `None` for an option that we do not follow.
+/// The variable that an option of `env` unsets; `None` for an unsupported option.
 fn unset_by_env<'w>(option: &'w str, after: &'w [Word]) -> Option<Option<&'w str>> {
     let plain = ["-0", "--null", "-v", "--debug", "-C", "--chdir"];
     match option {

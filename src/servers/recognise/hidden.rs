@@ -1,13 +1,13 @@
-//! What a command line runs that nobody can see: scripts of package.json, process files, preloaded modules.
+//! Commands that run code outside of the input: scripts of package.json, process files, preloaded modules.
 //!
-//! Each may set the timeout of an app that decides it in code. Turns words into the sentence that says so.
+//! Such code may set the timeout of an app that is configured in code. Returns a sentence about it.
 
 use crate::workload::word::{Word, basename};
 
-/// Runners of scripts that a package names. Their subcommands that run a program are wrappers, and taken off before.
+/// Runners of package scripts. Their subcommands that run a program are wrappers, which are removed before.
 const PACKAGE_RUNNERS: [&str; 4] = ["npm", "yarn", "pnpm", "bun"];
 
-/// Packages for tracing and metrics, which leave a server's timeouts alone, by the first part of what is loaded.
+/// Packages for tracing and metrics, by the first part of their name. They do not change timeouts.
 const AGENTS: [&str; 14] = [
     "@opentelemetry",
     "@appsignal",
@@ -25,7 +25,7 @@ const AGENTS: [&str; 14] = [
     "tsconfig-paths",
 ];
 
-/// Why nobody can see what a runner runs.
+/// Why the program of a runner is unknown.
 pub(super) fn runner(name: &str, arguments: &[Word]) -> Option<String> {
     let words: Vec<&str> = arguments.iter().map(Word::prefix).filter(|word| !word.starts_with('-')).collect();
     let first = words.first().copied().unwrap_or_default();
@@ -51,7 +51,7 @@ pub(super) fn runner(name: &str, arguments: &[Word]) -> Option<String> {
     }
 }
 
-/// The module of the app's own that options of Node.js load before its script.
+/// A module of the app that an option of Node.js loads before the script.
 pub(super) fn preload(options: &[Word]) -> Option<String> {
     let mut words = options.iter().map(Word::prefix);
     while let Some(word) = words.next() {
@@ -69,7 +69,7 @@ pub(super) fn preload(options: &[Word]) -> Option<String> {
     None
 }
 
-/// The same in variables from which runtimes take options.
+/// A module of the app that a variable makes a runtime load.
 pub(super) fn preload_of_variable(name: &str, value: &str) -> Option<String> {
     match name {
         "NODE_OPTIONS" | "BUN_OPTIONS" => {

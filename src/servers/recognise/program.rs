@@ -1,4 +1,4 @@
-//! The program of a command line: what it is, what it runs, and where its arguments start.
+//! Parses a command line: the program, what it runs, and its arguments.
 
 use super::hidden;
 use crate::{
@@ -6,24 +6,24 @@ use crate::{
     workload::word::{Word, basename},
 };
 
-/// A command line taken apart.
+/// A parsed command line.
 #[derive(Debug, Default)]
 pub(super) struct Program {
-    /// The first word, when there is one.
+    /// The first word, if there is one.
     pub(super) name: Option<String>,
     /// The interpreter or virtual machine.
     pub(super) runtime: Option<&'static str>,
-    /// What the catalog may know it by.
+    /// The signs to look up in the catalog.
     pub(super) signs: Vec<(SignKind, String)>,
-    /// The interpreter's own options.
+    /// The options of the interpreter.
     pub(super) options: Vec<Word>,
-    /// What the server gets.
+    /// The arguments of the server.
     pub(super) arguments: Vec<Word>,
-    /// What it runs that nobody can see, and that may set the timeout: a preload, a script of package.json.
+    /// Code or scripts outside of the input that may set the timeout: a preload, a script of package.json.
     pub(super) hidden: Option<String>,
 }
 
-/// Options of interpreters whose value is the next word.
+/// Options of interpreters with their value in the next word.
 const PYTHON_VALUED: &[&str] = &["-W", "-X", "--check-hash-based-pycs"];
 const NODE_VALUED: &[&str] = &[
     "-r",
@@ -52,7 +52,7 @@ pub(in crate::servers) const JAVA_VALUED: &[&str] = &[
 ];
 
 impl Program {
-    /// Takes a command line apart; an unknown program has no signs that the catalog knows.
+    /// Parses a command line; an unknown program has no signs.
     pub(super) fn read(words: &[Word]) -> Self {
         let Some((first, rest)) = words.split_first() else { return Self::default() };
         let Ok(path) = first.known() else {
@@ -82,8 +82,8 @@ impl Program {
         program
     }
 
-    /// A program of its own, and what its first argument makes of it: `flask --app x run` is `flask run`, as a word
-    /// behind an option may be its value.
+    /// A program that is not an interpreter, with its subcommand: `flask --app x run` is `flask run`, because a word
+    /// after an option may be its value.
     fn plain(&mut self, name: &str, arguments: &[Word]) {
         let runner = matches!(name, "npm" | "yarn" | "pnpm" | "bun");
         let mut behind_option = false;
@@ -103,7 +103,7 @@ impl Program {
         self.arguments = arguments.to_vec();
     }
 
-    /// The first word that is no option, or is one of `stop`, and its place.
+    /// The first word that is not an option, or is one of `stop`, with its index.
     fn skip<'w>(words: &'w [Word], valued: &[&str], stop: &[&str]) -> Option<(usize, &'w str)> {
         let mut at = 0;
         while let Some(word) = words.get(at) {
@@ -130,7 +130,7 @@ impl Program {
         }
     }
 
-    /// `node server.js`, `manage.py runserver`; a script in a directory `bin` or `.bin` counts as a program of its own.
+    /// `node server.js`, `manage.py runserver`; a script in a directory `bin` or `.bin` is a program of its own.
     fn script(&mut self, runtime: &'static str, words: &[Word], valued: &[&str], stop: &[&str]) {
         self.runtime = Some(runtime);
         let Some((at, path)) = Self::skip(words, valued, stop) else { return };
@@ -177,7 +177,7 @@ impl Program {
         self.options = words.to_vec();
     }
 
-    /// Names of flags, with two dashes: programs in Go take one dash for the same.
+    /// The names of flags with two dashes; Go programs accept one dash, too.
     pub(super) fn flags(&self) -> impl Iterator<Item = String> {
         let flags = self.arguments.iter().filter_map(|word| word.prefix().strip_prefix('-'));
         let names = flags.map(|text| text.strip_prefix('-').unwrap_or(text));
@@ -186,7 +186,7 @@ impl Program {
             .map(|name| format!("--{}", name.split('=').next().unwrap_or(name)))
     }
 
-    /// Names of properties and long flags on the command line of a virtual machine.
+    /// The names of properties and long flags on the command line of a virtual machine.
     pub(super) fn settings(&self) -> impl Iterator<Item = String> {
         let java = self.runtime == Some("java");
         let options = self.options.iter().filter_map(|word| word.prefix().strip_prefix("-D"));
@@ -196,7 +196,7 @@ impl Program {
     }
 }
 
-/// Whether a script is a program that a package or the system brings, and not the app's own.
+/// Whether a script belongs to a package or the system, and not to the app.
 fn is_installed(path: &str) -> bool {
     path.starts_with("/usr/bin/")
         || path.starts_with("/usr/local/bin/")

@@ -1,4 +1,4 @@
-//! The start script of Red Hat's Java images, which Quarkus' own Dockerfiles use: variables that become a command line.
+//! The start script of Red Hat's Java images, which Quarkus' Dockerfiles use. It builds a command line from variables.
 //!
 //! Source: jboss-container-images/openjdk `modules/run/artifacts/opt/jboss/container/java/run/run-java.sh`, after fabric8's
 //! run-java-sh.
@@ -8,14 +8,15 @@ use crate::{
     workload::word::{Place, Word},
 };
 
-/// Variables that hold options of the JVM, in their order on the command line.
+/// Variables with JVM options, in their order on the command line.
 const OPTIONS: [&str; 3] = ["JAVA_OPTIONS", "JAVA_OPTS", "JAVA_OPTS_APPEND"];
-/// The jar that is run.
+/// The variable with the jar.
 const JAR: &str = "JAVA_APP_JAR";
-/// The class that is run.
+/// The variable with the main class.
 const MAIN_CLASS: &str = "JAVA_MAIN_CLASS";
 
-/// The command line of the script, where the image's ENTRYPOINT runs and a variable is set that only the script reads.
+/// The command line that the script builds, if the image's ENTRYPOINT runs and a variable is set that only this script
+/// reads.
 pub(super) fn words(launch: &Launch) -> Option<Vec<Word>> {
     let environment = &launch.environment;
     let set = environment.names();

@@ -1,7 +1,7 @@
-//! Keys of configuration files.
+//! Reads keys of configuration files.
 //!
-//! Turns a file of a catalog entry and a key into a [`Reading`], by one reader for each format. Which file is read is left to
-//! `located`, and where its text comes from to `disk`.
+//! Turns a file of a catalog entry and a key into a [`Reading`], with a reader for each format. `located` finds the
+//! file, and `disk` provides its text.
 
 mod caddy_json;
 mod caddyfile;
@@ -39,50 +39,50 @@ use self::{disk::Origin, folders::MountedOnly, format::style, located::Located};
 use super::{Reader, Reading};
 use crate::{servers::catalog::ConfigFile, workload::word::Place};
 
-/// Longer files are not read: configuration files are far shorter, and a pod must not cost more than 50 ms.
+/// The maximum length of a file. Real configuration files are far shorter, and a pod must not cost more than 50 ms.
 const MAX_LEN: usize = 64 << 10;
-/// The same for YAML and its like, whose parsers take longer: 64 KiB of nested maps took 90 ms where six keys were read.
+/// The same for YAML and similar formats, whose parsers are slower: 64 KiB of nested maps took 90 ms for six keys.
 const MAX_TREE_LEN: usize = 32 << 10;
 
-/// The files that a program can read, as far as the input shows them.
+/// The files that a program can read, as far as they are known.
 trait Files {
-    /// The text of a file.
+    /// Opens a file.
     fn open(&self, path: &str) -> Opened<'_>;
-    /// The paths that match a pattern with asterisks in its last part (`/etc/nginx/conf.d/*.conf`), sorted; the error
-    /// says why nobody can tell.
+    /// Lists the paths that match a pattern with asterisks in its last part (`/etc/nginx/conf.d/*.conf`), sorted; the
+    /// error says why they are unknown.
     fn list(&self, pattern: &str) -> Result<Vec<String>, String>;
-    /// A variable of the container: `None` where it is not set; the error says why its value is unknown.
+    /// Reads a variable of the container: `None` if it is not set; the error says why its value is unknown.
     fn variable(&self, name: &str) -> Option<Result<String, String>>;
 }
 
-/// What is at a path.
+/// The result of opening a file.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Opened<'a> {
     /// A file.
     Text(Cow<'a, str>),
-    /// There is no such file.
+    /// The file does not exist.
     Missing,
-    /// There may be a file, and nobody can tell what it says: why.
+    /// The file may exist, but its content is unknown, for this reason.
     Unknown(String),
 }
 
-/// What is asked of a file.
+/// A query for a key.
 #[derive(Clone, Copy, Debug)]
 struct Query<'q> {
     /// The directive or the dotted path.
     key: &'q str,
-    /// The port whose listener is meant; `None` for the program in general.
+    /// The port of the listener; `None` for the program in general.
     port: Option<u16>,
 }
 
-/// What a file says.
+/// The answer to a query.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Answer {
-    /// The file leaves it to the program's default.
+    /// The file does not set the key.
     Absent,
-    /// It sets the key.
+    /// The file sets the key.
     Set(Entry),
-    /// Why nobody can tell: a clause that names file and line.
+    /// Unknown; the clause names the file and line.
     Unknown(String),
 }
 
@@ -99,18 +99,18 @@ impl From<Result<Option<Entry>, String>> for Answer {
 /// A key and its value in a file.
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct Entry {
-    /// The value alone: `10s`.
+    /// The value: `10s`.
     value: String,
-    /// As it is written: `keepalive_timeout 10s`.
+    /// The text as written: `keepalive_timeout 10s`.
     text: String,
-    /// The file that says it, after includes.
+    /// The file, after includes.
     path: String,
-    /// Its line, from 1.
+    /// The line, from 1.
     line: usize,
 }
 
 impl Reader<'_, '_> {
-    /// Reads a key of one of the server's files.
+    /// Reads a key of a file of the server.
     pub(super) fn file(&self, name: &str, key: &str) -> Reading {
         let Some(config) = self.recognition.server.files.get(name) else { return Reading::Absent };
         let key = format!("{}{key}", config.prefix);
@@ -142,7 +142,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// The profile of Quarkus; the error says why nobody can tell.
+    /// The active Quarkus profile; the error says why it is unknown.
     fn profile(&self, config: &ConfigFile) -> Result<Option<String>, String> {
         if config.format != FileFormat::Quarkus {
             return Ok(None);
@@ -156,7 +156,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// The names below a key of a file that come before a `<name>`.
+    /// The names below a key that replace `<name>`.
     pub(super) fn names_in_file(&self, name: &str, head: &str) -> Vec<String> {
         let Some(config) = self.recognition.server.files.get(name) else { return Vec::new() };
         let Located::At(path, text, _) = self.located(config) else { return Vec::new() };
@@ -165,7 +165,7 @@ impl Reader<'_, '_> {
         names.and_then(Result::ok).unwrap_or_default()
     }
 
-    /// Whether a file was found by its name alone, since only the image knows the working directory.
+    /// Whether a file was found only by its name, because the working directory is set by the image.
     pub(in crate::servers) fn is_found_by_name(&self, name: &str) -> bool {
         let Some(config) = self.recognition.server.files.get(name) else { return false };
         let is_named = config.named_by.iter().any(|setting| self.read(setting) != Reading::Absent)
@@ -175,7 +175,7 @@ impl Reader<'_, '_> {
             && config.at.iter().all(|path| !path.starts_with('/'))
     }
 
-    /// Whether one of the server's files comes from the input, and not from the image.
+    /// Whether a file of the server comes from the input, and not from the image.
     pub(in crate::servers) fn has_read(&self, name: &str) -> bool {
         let Some(config) = self.recognition.server.files.get(name) else { return false };
         if config.format == FileFormat::Spring {
@@ -185,7 +185,7 @@ impl Reader<'_, '_> {
         matches!(self.located(config), Located::At(_, _, origin) if of_input(&origin))
     }
 
-    /// Whether the answer may differ from port to port because of files.
+    /// Whether the answer may differ between ports because of files.
     pub(in crate::servers) fn files_have_ports(&self) -> bool {
         self.recognition.server.files.values().any(|config| {
             config.format.has_ports() && matches!(self.located(config), Located::At(..) | Located::Unknown(_))

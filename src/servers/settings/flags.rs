@@ -1,6 +1,6 @@
 //! Flags on a command line, as servers read them: glued values, short flags in one word, abbreviations.
 //!
-//! Turns words into the value of one flag. Which flags matter is left to the catalog.
+//! Turns words into the value of one flag. The catalog decides which flags matter.
 
 use std::mem;
 

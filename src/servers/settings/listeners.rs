@@ -1,6 +1,6 @@
 //! The listeners of a server: which there are, and which of them has a port.
 //!
-//! Turns the settings of ports into the listener of one port. What its settings say is left to `resolve`.
+//! Turns the settings of ports into the listener of one port. `resolve` decides what its settings say.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ pub(in crate::servers) enum ListenerOf<'c> {
     Main,
     /// One of its own, with its name.
     Own(&'c Listener, String),
-    /// Nobody can tell, and why.
+    /// Unknown, and why.
     Unknown(String),
 }
 
@@ -61,7 +61,7 @@ impl<'c> Reader<'_, 'c> {
         instances
     }
 
-    /// The ports of a listener; the error says why nobody can tell them.
+    /// The ports of a listener; the error says why it is unknown them.
     fn ports(&self, listener: &Listener, name: &str) -> Result<Vec<u16>, String> {
         let one = self.of_listener(name.to_owned());
         for setting in &listener.port {

@@ -27,7 +27,7 @@ impl ProbeKind {
     /// Every kind, in the order in which reports list them.
     pub const ALL: [Self; 3] = [Self::Liveness, Self::Readiness, Self::Startup];
 
-    /// The word for it in messages and in the JSON of `explain`.
+    /// The name in messages and in the JSON of `explain`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Liveness => "liveness",
@@ -74,7 +74,7 @@ pub enum Handler<'a> {
 }
 
 impl Handler<'_> {
-    /// The word for it in messages and in the JSON of `explain`: the field's name in the pod spec.
+    /// The name in messages and in the JSON of `explain`: the field's name in the pod spec.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::HttpGet { .. } => "httpGet",

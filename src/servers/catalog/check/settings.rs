@@ -1,4 +1,4 @@
-//! Raw settings and defaults -> checked ones.
+//! Checks raw settings and defaults.
 
 use std::time::Duration;
 
@@ -12,16 +12,16 @@ use crate::servers::catalog::{
     version::Versions,
 };
 
-/// What a setting is for.
+/// The purpose of a setting.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Use {
-    /// It sets the idle timeout.
+    /// Sets the idle timeout.
     Idle,
-    /// It sets that of the one listener whose name its `<name>` is.
+    /// Sets the idle timeout of the listener whose name replaces `<name>`.
     IdleOfOne,
-    /// It chooses a mode.
+    /// Selects a mode.
     Mode,
-    /// It names a port or a path.
+    /// Names a port or a path.
     Name,
 }
 
@@ -248,7 +248,7 @@ fn duration(text: &str) -> Option<Duration> {
     }
 }
 
-/// The places of a setting.
+/// The sources of a setting.
 fn sources(raw: &RawSetting) -> Vec<Source> {
     let mut sources = Vec::new();
     if !raw.flag.is_empty() {
@@ -277,7 +277,7 @@ fn is_inconsistent(flag: &Flag) -> bool {
     !flag.full.starts_with(['-', '/']) || flag.full.contains(['[', ']'])
 }
 
-/// Whether a name has a `<gap>` in which any word may stand.
+/// Whether a name contains a placeholder such as `<name>`.
 fn has_gap(source: &Source) -> bool {
     let has_gap = |name: &String| name.contains('<');
     match source {

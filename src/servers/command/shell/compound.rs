@@ -1,24 +1,24 @@
-//! Conditions and loops of a script, as far as they are harmless: the commands that may run in them.
+//! Parses conditions and loops that contain only harmless commands.
 //!
-//! Turns the tokens from `if`, `for`, `while` or `until` to their end into commands that may run or not.
-//! What they do is left to the shell.
+//! Turns the tokens from `if`, `for`, `while` or `until` to their end into commands that may run. The shell interprets
+//! them.
 
 use super::{
     Command, is_stream,
     lexer::{Operator, Part, Token},
 };
 
-/// What a compound command may run.
+/// The commands that a compound command may run.
 #[derive(Default)]
 pub(super) struct Compound<'t> {
     pub(super) commands: Vec<Command<'t>>,
     /// The variables of `for`.
     pub(super) variables: Vec<&'t [Part]>,
-    /// How many tokens it has, with the operator that ends it.
+    /// The number of its tokens, including the operator that ends it.
     pub(super) length: usize,
 }
 
-/// Whether tokens start with a compound command that is followed.
+/// Whether tokens start with a supported compound command.
 pub(super) fn begins(tokens: &[Token]) -> bool {
     matches!(tokens.first(), Some(Token::Word(parts)) if opens(parts))
 }
@@ -35,7 +35,8 @@ fn opens(parts: &[Part]) -> bool {
 }
 
 impl<'t> Compound<'t> {
-    /// Reads the compound command with which tokens start; `None` where it holds or ends in what is not followed.
+    /// Parses the compound command at the start of the tokens; `None` if it contains or ends with something
+    /// unsupported.
     pub(super) fn read(tokens: &'t [Token]) -> Option<Self> {
         let mut compound = Self::default();
         let mut command = Command::default();
@@ -82,7 +83,7 @@ impl<'t> Compound<'t> {
     }
 }
 
-/// How many tokens end a compound command; `None` where it is part of a pipe, or where its output goes into a file.
+/// The number of tokens that end a compound command; `None` if it is part of a pipe, or its output goes to a file.
 fn end(rest: &[Token]) -> Option<usize> {
     match rest.first() {
         None => Some(0),

@@ -1,12 +1,11 @@
-//! Commands that write no file, and so leave a server's configuration as it is.
+//! Commands that write no files, so that the configuration of the server stays unchanged.
 
 use crate::{
     servers::command::wrappers,
     workload::word::{Word, basename},
 };
 
-/// Commands that write no file, so that a server's configuration is the same behind them. Anything else may be what
-/// makes it.
+/// Commands that write no files. Any other command could write the configuration of the server.
 const HARMLESS: [&str; 47] = [
     ":",
     "[",
@@ -57,8 +56,8 @@ const HARMLESS: [&str; 47] = [
     "whoami",
 ];
 
-/// The same by how they begin, where an asterisk is any word: a virtual environment of Python changes PATH, migrations
-/// change a database, and the rest only shows something.
+/// Further harmless commands by their first words; an asterisk matches any word. A Python virtual environment changes
+/// PATH, migrations change a database, and the others only print something.
 const HARMLESS_BEGINNINGS: [&str; 22] = [
     ". activate",
     "source activate",
@@ -97,13 +96,13 @@ pub(in crate::servers::command) fn is_harmless(words: &[Word]) -> bool {
     };
     match first {
         "curl" => !words.iter().any(writes_by_curl),
-        // It runs what follows the dashes.
+        // Runs the command after the dashes.
         "wait-for" | "wait-for-it" | "wait-for-it.sh" => !words.iter().any(|word| word.known() == Ok("--")),
         _ => HARMLESS.contains(&first) || HARMLESS_BEGINNINGS.iter().any(begins),
     }
 }
 
-/// Whether a word of curl may be, or name, a file to write: any option but a few well-known ones.
+/// Whether a word of curl may write a file: any option except a few well-known ones.
 fn writes_by_curl(word: &Word) -> bool {
     const PLAIN: [&str; 12] = [
         "connect-timeout",

@@ -1,10 +1,10 @@
-//! The tokens of a shell script: words with their quotes resolved, and operators.
+//! The lexer for shell scripts: words with resolved quotes, and operators.
 //!
-//! Leaves the values of variables to its caller.
+//! The caller expands variables.
 
 use crate::workload::word::{Piece, Word};
 
-/// What joins or ends commands.
+/// An operator that joins or ends commands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Operator {
     /// `;` or a new line.
@@ -19,7 +19,7 @@ pub(super) enum Operator {
     Pipe,
     /// `<`: the next word is a file or a descriptor.
     Read,
-    /// `>`, `2>&1`: the next word is a file or a descriptor that is written.
+    /// `>`, `2>&1`: the next word is a file or a descriptor to write to.
     Write,
 }
 
@@ -28,29 +28,29 @@ pub(super) enum Operator {
 pub(super) enum Part {
     /// Plain text.
     Literal(String),
-    /// Text between quotes, or behind a backslash.
+    /// Text in quotes or after a backslash.
     Quoted(String),
     /// `$NAME`, `${NAME}` or `${NAME:-fallback}`.
     Variable {
         /// `NAME`.
         name: String,
-        /// What stands in for it.
+        /// The fallback.
         fallback: Option<Fallback>,
-        /// Between double quotes, where it is not split.
+        /// Whether it is in double quotes, and therefore not split.
         quoted: bool,
     },
-    /// What only a shell could say, and why.
+    /// Something that only a real shell can evaluate, with the reason.
     Unknown(String),
 }
 
-/// What stands in for a variable that is not set.
+/// The fallback of a variable that is not set.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Fallback {
     /// The text after the operator.
     pub(super) text: String,
-    /// It also stands in for an empty value: `${NAME:-fallback}`, and not `${NAME-fallback}`.
+    /// Whether it also replaces an empty value: `${NAME:-fallback}`, unlike `${NAME-fallback}`.
     pub(super) for_empty: bool,
-    /// It also becomes the value: `${NAME:=fallback}`.
+    /// Whether it is also assigned: `${NAME:=fallback}`.
     pub(super) assigns: bool,
 }
 
@@ -59,18 +59,18 @@ pub(super) struct Fallback {
 pub(super) enum Token {
     /// A word of a command.
     Word(Vec<Part>),
-    /// What stands between words.
+    /// An operator between words.
     Operator(Operator),
 }
 
-/// A character, or something that kubelet puts there and we do not know.
+/// A character, or an unknown value that kubelet inserts.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Symbol {
     Char(char),
     Unknown(String),
 }
 
-/// Splits a script; the error names what it has that we do not follow.
+/// Splits a script into tokens; the error names the unsupported construct.
 pub(super) fn tokens(script: &Word) -> Result<Vec<Token>, String> {
     let mut symbols = Vec::with_capacity(script.len());
     for piece in script.pieces() {
@@ -255,7 +255,7 @@ impl Lexer {
         Ok(())
     }
 
-    /// What follows a dollar sign.
+    /// Parses what follows a dollar sign.
     fn dollar(&mut self, parts: &mut Vec<Part>, quoted: bool) -> Result<(), String> {
         self.at += 1;
         let named = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -284,7 +284,7 @@ impl Lexer {
         Ok(())
     }
 
-    /// Skips a command substitution, whose parentheses may nest.
+    /// Skips a command substitution with nested parentheses.
     fn balanced(&mut self) -> Result<(), String> {
         let mut depth = 0_usize;
         while let Some(symbol) = self.symbols.get(self.at) {
@@ -313,7 +313,7 @@ impl Lexer {
 const SUBSTITUTION: &str = "the shell script has a command substitution";
 const UNCLOSED: &str = "the shell script has a quote or bracket that does not close";
 
-/// `${...}`: a name, perhaps with a fallback that holds no variable itself.
+/// `${...}`: a name, possibly with a fallback that contains no variable.
 fn braced(inner: &str, quoted: bool) -> Part {
     let end = inner.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(inner.len());
     let (name, rest) = inner.split_at(end);

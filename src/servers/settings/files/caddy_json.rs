@@ -1,7 +1,7 @@
 //! Caddy's configuration in JSON: the idle timeout of the server of one port.
 //!
-//! Turns `apps.http.servers.*.idle_timeout` of the servers that listen on the port into one [`Answer`] for the key `idle`.
-//! A number counts nanoseconds and is answered as it is written. What zero means is left to the catalog.
+//! Turns `apps.http.servers.*.idle_timeout` of the servers that listen on the port into one [`Answer`] for the key
+//! `idle`. A number counts nanoseconds and is answered as written. The catalog decides what zero means.
 
 use std::collections::BTreeMap;
 

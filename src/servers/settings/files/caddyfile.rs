@@ -1,8 +1,8 @@
 //! Caddyfile: the idle timeout of the server of one port.
 //!
-//! Turns the global option `servers [ADDRESS] { timeouts { idle DURATION } }`, with imports, snippets and variables, into
-//! one [`Answer`] for the key `idle`. What stands in site blocks cannot set it; of them their addresses are read, and
-//! whether they bind to hosts. What zero means is left to the catalog.
+//! Turns the global option `servers [ADDRESS] { timeouts { idle DURATION } }`, with imports, snippets and variables,
+//! into one [`Answer`] for the key `idle`. What stands in site blocks cannot set it; of them their addresses are read,
+//! and whether they bind to hosts. The catalog decides what zero means.
 
 mod imports;
 mod lexer;
@@ -15,11 +15,11 @@ use std::collections::BTreeMap;
 use self::{lexer::Token, ports::port_of};
 use super::{Answer, Entry, Files, Query};
 
-/// How many files one configuration may import.
+/// The maximum number of importd files.
 const MAX_FILES: usize = 128;
-/// How long all files together may be.
+/// The maximum total length of all files, in bytes.
 const MAX_BYTES: usize = 1 << 20;
-/// How many tokens are read in all files and imports together.
+/// The maximum number of tokens in all files together.
 const MAX_TOKENS: usize = 200_000;
 /// The port of Caddy's admin endpoint (caddy `admin.go`: `DefaultAdminListen`).
 const ADMIN_PORT: u16 = 2019;
@@ -79,7 +79,7 @@ struct Reader<'r> {
     /// How many blocks have been read.
     blocks: usize,
     servers: Vec<Servers>,
-    /// `None` where nobody can tell it.
+    /// `None` if it is unknown.
     http_port: Option<u16>,
     https_port: Option<u16>,
     admin_port: Option<u16>,

@@ -1,6 +1,6 @@
 //! A place in the text of a file.
 //!
-//! Steps through a text and counts its lines. What the text means is left to the readers.
+//! Steps through a text and counts its lines. The readers decide what the text means.
 
 /// A place in a text.
 pub(super) struct Cursor<'t> {
@@ -18,7 +18,7 @@ impl<'t> Cursor<'t> {
         Self { path, text, at: 0, line: 1 }
     }
 
-    /// Why nobody can tell, with file and line.
+    /// Why it is unknown, with file and line.
     pub(super) fn fault(&self, what: &str) -> String {
         format!("{} line {}: {what}", self.path, self.line)
     }

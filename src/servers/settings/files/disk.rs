@@ -80,7 +80,7 @@ impl<'a> Disk<'a> {
     }
 
     /// Where mounts stand beside a file of the image that may include them: that file if the image is the server's own,
-    /// else why nobody can tell.
+    /// else why it is unknown.
     pub(super) fn beside(
         &self,
         config: &ConfigFile,
@@ -170,7 +170,7 @@ impl<'a> Disk<'a> {
         }
     }
 
-    /// The files below a folder of a mount, relative to it; the error says why nobody can tell.
+    /// The files below a folder of a mount, relative to it; the error says why it is unknown.
     fn names(&self, mount: &'a Mount<'a>, within: &str) -> Result<Vec<String>, String> {
         let unseen = |what: String| Err(format!("{what} at {} may set it", mount.mount_path));
         if mount.has_sub_path_expr || !mount.sub_path.is_empty() {

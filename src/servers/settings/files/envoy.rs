@@ -1,8 +1,8 @@
 //! Envoy's bootstrap file, in YAML or JSON: the idle timeout of the listener of one port.
 //!
-//! Turns the static listeners into one [`Answer`] for the key `idle`:
-//! `common_http_protocol_options.idle_timeout` of every HTTP connection manager that may get a connection of the port.
-//! Listeners that a server or another file brings are not followed. What zero means is left to the catalog.
+//! Turns the static listeners into one [`Answer`] for the key `idle`: `common_http_protocol_options.idle_timeout` of
+//! every HTTP connection manager that may get a connection of the port. Listeners that a server or another file brings
+//! are not followed. The catalog decides what zero means.
 
 use serde::{Deserialize, de::IgnoredAny};
 use serde_saphyr::Spanned;

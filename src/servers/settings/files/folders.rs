@@ -53,7 +53,7 @@ struct Folder {
 }
 
 impl Reader<'_, '_> {
-    /// Reads a property from the folders, the strongest first.
+    /// Reads a property from the folders, in order of precedence.
     pub(super) fn spring_folders(&self, config: &ConfigFile, key: &str) -> Answer {
         match self.in_folders(config, key) {
             Ok(answer) => answer,
@@ -108,7 +108,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// The mounted folders, the weakest first.
+    /// The mounted folders, in ascending order of precedence.
     fn folders(&self, config: &ConfigFile) -> Result<Vec<Folder>, String> {
         let name = self.set_to(NAME)?.unwrap_or_else(|| APPLICATION.to_owned());
         if name.contains(',') {

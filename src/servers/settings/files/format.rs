@@ -12,9 +12,9 @@ use super::{
 pub(in crate::servers) enum FileFormat {
     /// appsettings.json of .NET.
     Appsettings,
-    /// YAML, JSON, TOML or .properties, by the ending of the path.
+    /// YAML, JSON, TOML or .properties, by the extension of the path.
     ByEnding,
-    /// Caddyfile, or Caddy's JSON, by the ending of the path.
+    /// Caddyfile, or Caddy's JSON, by the extension of the path.
     Caddy,
     /// The bootstrap configuration of Envoy.
     Envoy,
@@ -44,7 +44,7 @@ pub(in crate::servers) enum FileFormat {
     ServerXml,
     /// The folders in which Spring Boot looks for application.properties and application.yaml.
     Spring,
-    /// Configuration of uWSGI: ini, YAML or JSON, by the ending of the path.
+    /// Configuration of uWSGI: ini, YAML or JSON, by the extension of the path.
     Uwsgi,
 }
 
@@ -181,7 +181,7 @@ impl FileFormat {
     }
 }
 
-/// How a file is written, by the ending of its path; `None` where that is not one that we read.
+/// How a file is written, by the extension of its path; `None` where that is not one that we read.
 pub(super) fn style(path: &str) -> Option<Style> {
     Some(match path.rsplit_once('.')?.1 {
         "yaml" | "yml" => Style::Yaml,

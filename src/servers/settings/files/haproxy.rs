@@ -19,7 +19,7 @@ use super::{Answer, Entry, Files, Query};
 const MAX_LEN: usize = 1 << 20;
 /// What `option httpclose` is answered as.
 const CLOSE: &str = "close";
-/// The timeouts that act on an idle connection, the strongest first.
+/// The timeouts that act on an idle connection, in order of precedence.
 const TIMEOUTS: [&str; 3] = ["http-keep-alive", "http-request", "client"];
 
 /// Reads the idle timeout from the configuration at `path`.
@@ -31,7 +31,7 @@ pub(super) fn read(files: &dyn Files, path: &str, text: &str, query: Query<'_>) 
 struct Reader<'r> {
     files: &'r dyn Files,
     path: &'r str,
-    /// What `setenv` sets; `None` where nobody can tell it.
+    /// What `setenv` sets; `None` if it is unknown.
     variables: BTreeMap<String, Option<String>>,
     left: usize,
     sections: Vec<Section>,

@@ -1,7 +1,7 @@
 //! HCL of Vault, and its JSON form: a key of one port's listener.
 //!
 //! Turns the text into the `listener` blocks of type `tcp`, and a key and a port into an [`Answer`] (vault
-//! `internalshared/configutil/listener.go`). Units stay in the value. Which files are merged is left to the caller.
+//! `internalshared/configutil/listener.go`). Units stay in the value. The caller decides which files are merged.
 
 mod parser;
 #[cfg(test)]

@@ -12,9 +12,9 @@ use std::collections::BTreeSet;
 use self::lexer::FieldPath;
 use super::{Answer, Entry, Files, Opened, Query, cursor::Cursor};
 
-/// Deeper than this nobody nests objects and includes.
+/// The maximum nesting depth of objects and includes.
 const MAX_DEPTH: usize = 32;
-/// How many files one configuration may include.
+/// The maximum number of included files.
 const MAX_FILES: usize = 64;
 
 /// Reads the path `key` from the file at `path`.
@@ -47,7 +47,7 @@ enum Place {
 /// What the files say so far.
 struct Found<'k> {
     key: &'k [&'k str],
-    /// The error says why nobody can tell.
+    /// The error says why it is unknown.
     state: Result<Answer, String>,
     /// The first words of all paths that are set.
     root_keys: BTreeSet<String>,

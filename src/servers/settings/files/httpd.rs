@@ -1,8 +1,8 @@
 //! httpd.conf: the keep-alive timeout of one port's virtual hosts, with inheritance, conditions and includes.
 //!
 //! Turns the lines into what the main server and each virtual host set, and a key and a port into an [`Answer`].
-//! `KeepAlive Off` is answered as the value `each-response`. Measured with httpd 2.4.71. What a number or a zero means,
-//! and which file is read, is left to others.
+//! `KeepAlive Off` is answered as the value `each-response`. Measured with httpd 2.4.71. Others decide what a number or
+//! a zero means, and which file is read.
 
 mod conditions;
 mod hosts;
@@ -19,13 +19,13 @@ use self::{
 };
 use super::{Answer, Entry, Files, Query, includes::Includes};
 
-/// Deeper than this nobody nests includes.
+/// The maximum nesting depth of includes.
 const MAX_DEPTH: usize = 16;
-/// How long all files together may be.
+/// The maximum total length of all files, in bytes.
 const MAX_BYTES: usize = 1 << 20;
-/// How many files one configuration may include.
+/// The maximum number of included files.
 const MAX_FILES: usize = 128;
-/// How many lines are read in all files together.
+/// The maximum number of lines in all files together.
 const MAX_LINES: usize = 100_000;
 /// How long a line may get by the variables in it.
 const MAX_LINE_LEN: usize = 8 << 10;
@@ -75,7 +75,7 @@ struct Reader<'r> {
     includes: Includes<'r>,
     key: &'r str,
     root: Option<String>,
-    /// The variables that `Define` sets; `None` where nobody can tell the value.
+    /// The variables that `Define` sets; `None` if it is unknown the value.
     variables: BTreeMap<String, Option<String>>,
     defined: BTreeSet<String>,
     modules: BTreeSet<String>,

@@ -1,7 +1,7 @@
 //! The files that a configuration includes.
 //!
-//! Finds and opens the files of a pattern, and bounds how many they are and how long. Which patterns a program takes, and
-//! what the files say, is left to the readers.
+//! Finds and opens the files of a pattern, and bounds how many they are and how long. The readers decide which patterns
+//! a program takes, and what the files say.
 
 use super::{Files, Opened};
 

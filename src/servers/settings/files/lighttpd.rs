@@ -13,13 +13,13 @@ use std::collections::BTreeMap;
 use self::lexer::{Kind, Lexer, Token};
 use super::{Answer, Entry, Files, Query, includes::Includes};
 
-/// Deeper than this nobody nests includes.
+/// The maximum nesting depth of includes.
 const MAX_DEPTH: usize = 16;
-/// How long all files together may be.
+/// The maximum total length of all files, in bytes.
 const MAX_BYTES: usize = 1 << 20;
-/// How many files one configuration may include.
+/// The maximum number of included files.
 const MAX_FILES: usize = 128;
-/// How many tokens are read in all files together.
+/// The maximum number of tokens in all files together.
 const MAX_TOKENS: usize = 200_000;
 /// How long a value may get by the variables in it.
 const MAX_VALUE_LEN: usize = 8 << 10;
@@ -86,7 +86,7 @@ struct Reader<'r> {
     key: &'r str,
     /// The folder of the main file, in which includes are looked up.
     folder: &'r str,
-    /// `None` where nobody can tell the value.
+    /// `None` if it is unknown the value.
     variables: BTreeMap<String, Option<Value>>,
     idle: Setting,
     requests: Setting,

@@ -17,7 +17,7 @@ pub(super) enum Located<'a> {
     InImage,
     /// This one, and where it comes from.
     At(String, Cow<'a, str>, Origin),
-    /// Nobody can tell: why.
+    /// Unknown: why.
     Unknown(String),
 }
 

@@ -1,7 +1,7 @@
 //! nginx.conf: the directive of one port's `server` blocks, with inheritance and includes.
 //!
-//! Turns the text into blocks and directives, and a key and a port into an [`Answer`]. Which file is read is left to the
-//! caller.
+//! Turns the text into blocks and directives, and a key and a port into an [`Answer`]. The caller decides which file is
+//! read.
 
 mod lexer;
 mod parser;
@@ -13,7 +13,7 @@ use self::parser::{Directive, Parser};
 pub(super) use self::template::envsubst;
 use super::{Answer, Entry, Files, Query};
 
-/// Deeper than this nobody nests blocks and includes.
+/// The maximum nesting depth of blocks and includes.
 const MAX_DEPTH: usize = 16;
 
 /// Reads `key` from the configuration whose main file is at `path`.

@@ -4,12 +4,12 @@
 
 use super::Files;
 
-/// Deeper than this nobody nests defaults.
+/// The maximum nesting depth of defaults.
 const MAX_DEPTH: usize = 8;
 /// How many placeholders one value may have: each may cost a look at all files.
 const MAX_PLACEHOLDERS: usize = 32;
 
-/// What a name stands for: `None` where nobody sets it; the error says why nobody can tell.
+/// What a name stands for: `None` where nobody sets it; the error says why it is unknown.
 pub(super) type Lookup<'l> = dyn Fn(&str) -> Option<Result<String, String>> + 'l;
 
 /// Whether a value may have something in it that the program replaces.
@@ -17,7 +17,7 @@ pub(super) fn is_in(text: &str) -> bool {
     ["${", "$(", "{{", "$__", "%("].iter().any(|start| text.contains(start))
 }
 
-/// Replaces placeholders by variables of the container; the error says why nobody can tell.
+/// Replaces placeholders by variables of the container; the error says why it is unknown.
 pub(super) fn resolve(files: &dyn Files, text: &str) -> Result<String, String> {
     expand(text, &|name| files.variable(name))
 }

@@ -1,7 +1,7 @@
 //! Java's .properties files.
 //!
-//! Turns the text into properties as `java.util.Properties` reads them, and a name into an [`Answer`]. What documents of
-//! Spring and profiles of Quarkus mean is left to `spring` and `quarkus`.
+//! Turns the text into properties as `java.util.Properties` reads them, and a name into an [`Answer`]. `spring` and
+//! `quarkus` decide what documents of Spring and profiles of Quarkus mean.
 
 use std::collections::HashMap;
 

@@ -1,8 +1,8 @@
 //! gunicorn.conf.py and other Python files whose module variables are settings.
 //!
 //! Turns the text into logical lines and a variable into an [`Answer`], where a statement at top level gives it a plain
-//! value. Python itself is not run: what could set the variable in another way makes the answer unknown. Which values a
-//! server accepts is left to the caller.
+//! value. Python itself is not run: what could set the variable in another way makes the answer unknown. The caller
+//! decides which values a server accepts.
 
 mod lexer;
 #[cfg(test)]
@@ -113,7 +113,7 @@ enum Effect<'m, 't> {
     Nothing,
     /// It assigns this expression.
     Sets(&'m [Token<'t>]),
-    /// Nobody can tell.
+    /// Unknown.
     Unknown(String),
 }
 

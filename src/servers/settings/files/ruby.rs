@@ -1,8 +1,8 @@
 //! puma.rb: the argument of a method that the file calls at top level.
 //!
 //! Turns the text into tokens and a method's name into an [`Answer`], where a call that always runs has a plain
-//! argument. Ruby itself is not run: what could set the option in another way makes the answer unknown. Which values
-//! Puma accepts is left to the caller.
+//! argument. Ruby itself is not run: what could set the option in another way makes the answer unknown. The caller
+//! decides which values Puma accepts.
 
 mod lexer;
 #[cfg(test)]
@@ -14,7 +14,7 @@ use super::{
     script::{Kind, Token, encloses, source},
 };
 
-/// Deeper than this nobody nests values.
+/// The maximum nesting depth of values.
 const MAX_DEPTH: usize = 8;
 
 /// Methods and variables through which code can set any option, or read other files.

@@ -1,14 +1,14 @@
 //! Tokens of Python and Ruby.
 //!
-//! What both lexers make and both readers look at. How a text is cut into tokens, and what they do, is left to `python` and
-//! `ruby`.
+//! What both lexers make and both readers look at. `python` and `ruby` decide how a text is cut into tokens, and what
+//! they do.
 
 /// What a token is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Kind<'t> {
     /// A name of any kind, or a keyword.
     Word(&'t str),
-    /// A number, as it is written.
+    /// A number, as written.
     Number(&'t str),
     /// A string; the text is that of one without prefixes, escapes and code.
     Text(Option<&'t str>),

@@ -38,7 +38,7 @@ struct Document {
 }
 
 /// Reads a property. `directory` ends with or without a slash, and `name` is `application` where nobody gives another.
-/// `profiles` are those that the command line or a variable activates: `None` where nobody can tell, empty where nobody
+/// `profiles` are those that the command line or a variable activates: `None` if it is unknown, empty where nobody
 /// does.
 pub(super) fn read(
     files: &dyn Files,
@@ -154,7 +154,7 @@ fn begins_with_one_of(name: &str, properties: &[&str]) -> bool {
     })
 }
 
-/// The documents of the files of one name, the weakest first.
+/// The documents of the files of one name, in ascending order of precedence.
 fn load(files: &dyn Files, stem: &str) -> Result<Vec<Document>, String> {
     let mut documents = Vec::new();
     for extension in ["yaml", "yml", "xml", "properties"] {
@@ -190,7 +190,7 @@ fn of_profile(documents: Vec<Document>) -> Result<Vec<Document>, String> {
     Ok(documents)
 }
 
-/// The files of all profiles, where nobody can tell which are active.
+/// The files of all profiles, if it is unknown which are active.
 fn of_any_profile(files: &dyn Files, stem: &str) -> Result<Vec<Document>, String> {
     let mut documents = Vec::new();
     let mut left = MAX_FILES;

@@ -1,7 +1,7 @@
 //! YAML, JSON and TOML: the value at a dotted path.
 //!
-//! Turns the text into documents, each a flat list of dotted names with their values, and a key into an [`Answer`]. Which
-//! document of several counts is left to `spring` and `quarkus`.
+//! Turns the text into documents, each a flat list of dotted names with their values, and a key into an [`Answer`].
+//! `spring` and `quarkus` decide which document of several counts.
 
 mod parse;
 #[cfg(test)]
@@ -271,7 +271,7 @@ pub(super) fn plain(leaf: &Leaf) -> Result<&str, String> {
 }
 
 impl Leaf {
-    /// Why nobody can tell, with the line.
+    /// Why it is unknown, with the line.
     pub(super) fn fault(&self, why: &str) -> String {
         format!("line {}: {why}", self.line)
     }

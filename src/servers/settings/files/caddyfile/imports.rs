@@ -1,7 +1,7 @@
 //! The files and snippets that a Caddyfile imports.
 //!
-//! Puts their tokens in place of `import`, with the values of variables and arguments. What the tokens mean is left to
-//! `caddyfile`.
+//! Puts their tokens in place of `import`, with the values of variables and arguments. `caddyfile` decides what the
+//! tokens mean.
 
 use super::{
     super::Opened,

@@ -1,6 +1,6 @@
 //! The lexer of the Caddyfile (caddy `caddyconfig/caddyfile/lexer.go`).
 //!
-//! Cuts a text into tokens. What variables stand for and what an option means is left to `caddyfile`.
+//! Cuts a text into tokens. `caddyfile` decides what variables stand for and what an option means.
 
 use super::super::cursor::Cursor;
 

@@ -1,7 +1,7 @@
 //! The servers that Caddy makes: which of them have a port, and what they do.
 //!
-//! Turns the `servers` options and the addresses of all sites into the value of one port. What a site or an option says is
-//! left to `caddyfile`.
+//! Turns the `servers` options and the addresses of all sites into the value of one port. `caddyfile` decides what a
+//! site or an option says.
 
 use super::{super::Entry, Reader, lexer::UNKNOWN};
 
@@ -45,7 +45,7 @@ impl Reader<'_> {
         Ok(first.cloned())
     }
 
-    /// The port of `:8080`, `http://example.com`, `example.com:8443/path`; `None` where nobody can tell it.
+    /// The port of `:8080`, `http://example.com`, `example.com:8443/path`; `None` if it is unknown.
     fn port_of_site(&self, address: &str) -> Option<u16> {
         if address.contains([UNKNOWN, '{']) {
             return None;

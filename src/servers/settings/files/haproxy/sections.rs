@@ -1,7 +1,7 @@
 //! The sections of haproxy.cfg: what each of them sets itself.
 //!
-//! Turns lines and conditions into sections. What a frontend inherits, and what acts on an idle connection, is left to
-//! `haproxy`.
+//! Turns lines and conditions into sections. `haproxy` decides what a frontend inherits, and what acts on an idle
+//! connection.
 
 use super::{
     super::Entry,
@@ -47,14 +47,14 @@ pub(super) struct Section {
     pub(super) line: usize,
     /// The `defaults` section from which it inherits.
     pub(super) base: Option<usize>,
-    /// What listens: a range of ports, or why nobody can tell it.
+    /// What listens: a range of ports, or why it is unknown.
     pub(super) binds: Vec<Result<(u16, u16), String>>,
     pub(super) mode: Option<String>,
     /// The values of [`TIMEOUTS`].
     pub(super) timeouts: [Option<Entry>; 3],
     /// The HTTP modes that it chooses (`true`) or takes back, in order.
     pub(super) http_modes: Vec<(bool, Entry)>,
-    /// Why nobody can tell what it says.
+    /// Why it is unknown what it says.
     pub(super) doubt: Option<String>,
     pub(super) disabled: bool,
 }

@@ -1,6 +1,6 @@
 //! The words of a line of haproxy.cfg.
 //!
-//! Cuts a line into words, with the values of variables. What the words mean is left to `sections`.
+//! Cuts a line into words, with the values of variables. `sections` decides what the words mean.
 
 use super::Reader;
 
@@ -73,7 +73,7 @@ impl Reader<'_> {
     }
 }
 
-/// A line as it is written, without its comment and its indentation.
+/// A line as written, without its comment and its indentation.
 pub(super) fn shown(text: &str) -> String {
     text.split(" #").next().unwrap_or(text).split_ascii_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -1,10 +1,10 @@
 //! A parser for HCL 1 and JSON, which differ in separators alone (hcl `hcl/parser`, `json/parser`).
 //!
-//! Turns the text into blocks and values. Which of them are listeners is left to `hcl`.
+//! Turns the text into blocks and values. `hcl` decides which of them are listeners.
 
 use super::super::cursor::Cursor;
 
-/// Deeper than this nobody nests blocks and lists.
+/// The maximum nesting depth of blocks and lists.
 const MAX_DEPTH: usize = 32;
 
 /// A value; of scalars that are neither strings nor numbers it does not matter which they are.
@@ -21,7 +21,7 @@ pub(super) enum Value {
 pub(super) struct Item {
     pub(super) keys: Vec<String>,
     pub(super) value: Value,
-    /// As it is written; empty for blocks and lists.
+    /// As written; empty for blocks and lists.
     pub(super) text: String,
     pub(super) line: usize,
 }

@@ -1,6 +1,6 @@
 //! HOCON's lexer (lightbend/config `HOCON.md`).
 //!
-//! Steps over keys, strings and the parts of a value. Which of them count is left to `hocon`.
+//! Steps over keys, strings and the parts of a value. `hocon` decides which of them count.
 
 use super::{super::cursor::Cursor, Part};
 

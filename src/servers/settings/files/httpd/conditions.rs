@@ -1,6 +1,6 @@
 //! The sections of httpd.conf: conditions, virtual hosts and those of some paths.
 //!
-//! Turns the beginning of a section into what holds within it. What its lines set is left to `httpd`.
+//! Turns the beginning of a section into what holds within it. `httpd` decides what its lines set.
 
 use super::{
     Reader,
@@ -50,7 +50,7 @@ impl Reader<'_> {
             }
             "macro" => context.in_macro = true,
             "virtualhost" => {
-                // An address whose variable nobody can tell stays as it is written; it fits every port.
+                // An address whose variable nobody can tell stays as written; it fits every port.
                 let addresses = words(&self.expand(rest, at).unwrap_or_else(|_| rest.to_owned()));
                 context.scope = self.scopes.len();
                 let doubtful = context.doubt.is_some() || context.in_macro;

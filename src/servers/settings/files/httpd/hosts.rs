@@ -1,13 +1,13 @@
 //! The servers of httpd.conf: which of them answer on a port, and what they do.
 //!
-//! Turns what the main server and each virtual host set into the value of one port. What they set is left to `httpd`.
+//! Turns what the main server and each virtual host set into the value of one port. `httpd` decides what they set.
 
 use super::{super::Entry, Reader};
 
 /// What `KeepAlive Off` means in a catalog entry.
 const OFF: &str = "each-response";
 
-/// What one server sets: a value, or why nobody can tell it.
+/// What one server sets: a value, or why it is unknown.
 #[derive(Default)]
 pub(super) struct Scope {
     pub(super) addresses: Vec<String>,

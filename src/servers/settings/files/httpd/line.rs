@@ -1,6 +1,6 @@
 //! A line of httpd.conf: where it stands, and its words.
 //!
-//! Cuts a line into words. What a directive means is left to `httpd`.
+//! Cuts a line into words. `httpd` decides what a directive means.
 
 /// A line of a file.
 pub(super) struct Location<'s> {
@@ -9,7 +9,7 @@ pub(super) struct Location<'s> {
 }
 
 impl Location<'_> {
-    /// Why nobody can tell, with file and line.
+    /// Why it is unknown, with file and line.
     pub(super) fn says(&self, what: &str) -> String {
         format!("{} line {}: {what}", self.path, self.line)
     }

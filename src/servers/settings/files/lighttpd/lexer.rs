@@ -1,6 +1,6 @@
 //! lighttpd's lexer (lighttpd `config_tokenizer` in `src/configfile.c`).
 //!
-//! Cuts a text into tokens. What an assignment means is left to `lighttpd`.
+//! Cuts a text into tokens. `lighttpd` decides what an assignment means.
 
 use super::super::cursor::Cursor;
 

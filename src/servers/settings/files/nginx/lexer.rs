@@ -1,6 +1,6 @@
 //! nginx' lexer (nginx `src/core/ngx_conf_file.c`).
 //!
-//! Cuts a text into words, semicolons and braces. What a directive means is left to `nginx`.
+//! Cuts a text into words, semicolons and braces. `nginx` decides what a directive means.
 
 use super::super::cursor::Cursor;
 

@@ -1,6 +1,6 @@
 //! The directives of nginx.conf and of the files that it includes.
 //!
-//! Turns the text into directives and blocks. Which of them count is left to `nginx`.
+//! Turns the text into directives and blocks. `nginx` decides which of them count.
 
 use super::{
     super::{Files, cursor::Cursor, includes::Includes},
@@ -8,9 +8,9 @@ use super::{
     lexer::{self, Token},
 };
 
-/// How many files one configuration may include.
+/// The maximum number of included files.
 const MAX_FILES: usize = 64;
-/// How many directives are read in all files together.
+/// The maximum number of directives in all files together.
 const MAX_DIRECTIVES: usize = 100_000;
 
 /// Files that every nginx image brings, with types and parameters alone (nginx `conf/`).

@@ -1,6 +1,6 @@
 //! Templates of nginx.conf in the official images.
 //!
-//! Turns the text of a template into that of the file. Which template makes which file is left to `disk`.
+//! Turns the text of a template into that of the file. `disk` decides which template makes which file.
 
 /// Replaces variables in a template as the image's ENTRYPOINT does: those that the container sets, and no others
 /// (docker-nginx `20-envsubst-on-templates.sh`).

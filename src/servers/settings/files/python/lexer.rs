@@ -1,6 +1,6 @@
 //! Python's lexer (The Python Language Reference, chapter 2).
 //!
-//! Turns the text into statements and says of each where it stands. What a statement does is left to `python`.
+//! Turns the text into statements and says of each where it stands. `python` decides what a statement does.
 
 use super::super::{
     cursor::Cursor,
@@ -39,7 +39,7 @@ impl<'t> Statement<'t> {
         self.tokens.first().and_then(Token::word).unwrap_or_default()
     }
 
-    /// As it is written, on one line and without comments.
+    /// As written, on one line and without comments.
     pub(super) fn source(&self, text: &str) -> String {
         source(&self.tokens, text)
     }

@@ -1,7 +1,7 @@
 //! The value that an expression of Python has, where it is plain.
 //!
 //! Turns the tokens of an expression into a text: a number, a string, a variable of the file or one of the environment.
-//! Which statement sets a variable is left to `python`.
+//! `python` decides which statement sets a variable.
 
 use super::{
     super::script::{Kind, Token, encloses},

@@ -1,6 +1,6 @@
 //! A lexer for what configuration files use of Ruby.
 //!
-//! Turns the text into tokens and counts the blocks that are open. What a call does is left to `ruby`.
+//! Turns the text into tokens and counts the blocks that are open. `ruby` decides what a call does.
 
 mod strings;
 

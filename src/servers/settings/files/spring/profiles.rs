@@ -1,6 +1,6 @@
 //! The profiles of Spring Boot: which are active, and whether a document counts with them.
 //!
-//! Turns the properties of documents into names of profiles and conditions. Which files there are is left to `spring`.
+//! Turns the properties of documents into names of profiles and conditions. `spring` decides which files there are.
 
 use super::{
     super::{
@@ -18,7 +18,7 @@ pub(super) const ACTIVE: &str = "spring.profiles.active";
 pub(super) enum Applies {
     Yes,
     No,
-    /// Nobody can tell.
+    /// Unknown.
     Unknown,
 }
 

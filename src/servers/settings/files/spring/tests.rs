@@ -6,7 +6,7 @@ use super::super::{
 };
 use super::{profiles::split_names, *};
 
-/// `profiles`: `?` where nobody can tell.
+/// `profiles`: `?` if it is unknown.
 fn ask(files: &[(&str, &str)], profiles: &str) -> String {
     let paths: Vec<_> = files.iter().map(|(name, text)| (format!("/config/{name}"), *text)).collect();
     let files: Vec<_> = paths.iter().map(|(path, text)| (path.as_str(), *text)).collect();

@@ -1,6 +1,6 @@
 //! YAML, JSON and TOML as flat lists of names.
 //!
-//! Turns the trees of three parsers into leaves with lines. What a name means is left to `tree`.
+//! Turns the trees of three parsers into leaves with lines. `tree` decides what a name means.
 
 use serde::{
     Deserialize, Deserializer,
@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 use super::{Leaf, Style, Value};
 use crate::base::yaml;
 
-/// Deeper than this nobody nests maps.
+/// The maximum nesting depth of maps.
 const MAX_DEPTH: usize = 32;
 /// How many values are read: aliases of YAML can make more than the text has.
 const MAX_LEAVES: usize = 50_000;

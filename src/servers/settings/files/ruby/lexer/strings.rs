@@ -1,10 +1,10 @@
 //! Strings, commands and patterns of Ruby.
 //!
-//! Steps over a literal and keeps the text of one that is plain. Where a literal begins is left to `lexer`.
+//! Steps over a literal and keeps the text of one that is plain. `lexer` decides where a literal begins.
 
 use super::{super::super::script::Kind, Lexer};
 
-/// Deeper than this nobody nests the code in strings.
+/// The maximum nesting depth of the code in strings.
 const MAX_DEPTH: usize = 8;
 
 impl<'t> Lexer<'t> {
