@@ -1,6 +1,6 @@
-//! What every part shares, and nothing of the problem: text, plurals, time, PEM, YAML, names.
+//! Shared utilities: text, plurals, durations, PEM, YAML, names.
 //!
-//! Only `clock`, `pem` and `shutdown` reach the world outside.
+//! Only `clock`, `pem` and `shutdown` do I/O or read the clock.
 
 pub(crate) mod clock;
 pub mod duration;

@@ -1,4 +1,4 @@
-//! Manifests in files: text -> documents with lines, and reports with excerpts.
+//! Manifests in files: parses them into documents with line numbers, and reports findings with excerpts.
 
 pub mod baseline;
 pub mod comments;

@@ -1,6 +1,6 @@
-//! The Kubernetes side: objects that run pods, and what their specs say.
+//! Kubernetes objects that run pods, and the contents of their specs.
 //!
-//! Turns JSON into pods, containers, probes, variables and annotations. Others decide what any of it means for HTTP.
+//! Parses JSON into pods, containers, probes, variables and annotations.
 
 pub mod annotations;
 pub mod context;

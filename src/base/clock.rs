@@ -1,8 +1,8 @@
-//! What day it is.
+//! The current date.
 
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
-/// Today in UTC: exemptions count through the end of their last day there.
+/// The current date in UTC. Exemptions are valid through the end of their last day in UTC.
 pub(crate) fn today() -> Date {
     Timestamp::now().to_zoned(TimeZone::UTC).date()
 }

@@ -1,24 +1,24 @@
-//! Durations as Go and its users write them: `1h`, `1m30s`, `100ms`.
+//! Durations in Go's format: `1h`, `1m30s`, `100ms`.
 //!
-//! Reads with the parser that kube has for `metav1.Duration`, less the forms that only a mistake produces.
+//! Uses kube's parser for `metav1.Duration`, but refuses the forms that only a mistake produces.
 
 use std::{fmt::Write, time::Duration};
 
-/// A duration that cannot be read.
+/// An invalid duration.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{text:?} is no duration: {reason}; write it like 1h, 1m30s or 100ms")]
 pub struct DurationError {
-    /// What stood there.
+    /// The text.
     pub text: String,
-    /// Why not.
+    /// The reason.
     pub reason: String,
 }
 
-/// Reads a duration of zero or more; Go takes a plus sign before it.
+/// Parses a duration of zero or more. As in Go, it may start with a plus sign.
 ///
 /// # Errors
 ///
-/// When `text` is empty, negative, without a unit, or absurdly long.
+/// Returns an error if `text` is empty, negative, without a unit, or too long.
 pub fn parse(text: &str) -> Result<Duration, DurationError> {
     let fail = |reason: &str| DurationError { text: text.to_owned(), reason: reason.to_owned() };
     let text = text.strip_prefix('+').unwrap_or(text);
@@ -28,7 +28,7 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
         Some(b'0'..=b'9' | b'.') => {}
         Some(_) => return Err(fail("it does not begin with a number")),
     }
-    // kube's parser panics on `1h-5m` and on numbers beyond u64.
+    // kube's parser panics on `1h-5m` and on numbers that exceed u64.
     if text.chars().any(|char| !char.is_alphanumeric() && char != '.') {
         return Err(fail("it has other characters than digits, a point and units"));
     }
@@ -43,8 +43,8 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
     Ok(duration.into())
 }
 
-/// Writes a duration as people do: `1h`, `2m30s`, `90s`, `1.5s`, `100ms`, `0s`. Below two minutes it stays in seconds,
-/// the unit of probe periods and of most timeouts.
+/// Formats a duration: `1h`, `2m30s`, `90s`, `1.5s`, `100ms`, `0s`. Uses seconds below two minutes, because probe
+/// periods and most timeouts are in seconds.
 pub fn format(duration: Duration) -> String {
     let seconds = duration.as_secs();
     if seconds == 0 && !duration.is_zero() {

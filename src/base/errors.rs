@@ -1,8 +1,8 @@
-//! An error with its causes -> one line.
+//! Formats an error with its causes in one line.
 
 use std::error::Error;
 
-/// A message with its causes, each said once.
+/// The message with its causes, without repetitions.
 pub(crate) fn describe(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

@@ -1,9 +1,9 @@
-//! Certificates as text.
+//! Certificates in PEM.
 
 use pem::{EncodeConfig, LineEnding, Pem, encode_many_config};
 use rustls::pki_types::{CertificateDer, pem::Error as PemError};
 
-/// Certificates in PEM, one after the other, as kubectl and openssl write them.
+/// Encodes certificates in PEM, as kubectl and openssl do.
 pub(crate) fn certificates<'a, 'b: 'a>(
     certificates: impl IntoIterator<Item = &'a CertificateDer<'b>>,
 ) -> String {
@@ -12,7 +12,7 @@ pub(crate) fn certificates<'a, 'b: 'a>(
     encode_many_config(&certificates, EncodeConfig::new().set_line_ending(LineEnding::LF))
 }
 
-/// Says what is wrong with PEM. Its own messages print bytes of the file, which may be those of a key.
+/// Describes a PEM error. The error's own message would print bytes of the file, which may belong to a key.
 pub(crate) fn problem_in_pem(error: &PemError) -> String {
     match error {
         PemError::NoItemsFound => "there is none in PEM",

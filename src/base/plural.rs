@@ -1,4 +1,4 @@
-//! Numbers of things -> English text.
+//! Counts with English plurals.
 
 /// `1 object`, `2 objects`.
 pub(crate) fn count(number: usize, noun: &str) -> String {

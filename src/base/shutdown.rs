@@ -1,6 +1,6 @@
-//! Signals -> one cancellation token.
+//! Turns signals into a cancellation token.
 //!
-//! Who holds the token decides what stopping means; a second signal means at once.
+//! The holder of the token decides how to stop; a second signal ends the process at once.
 
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -8,7 +8,7 @@ use tracing::{info, warn};
 pub use self::system::Signals;
 
 impl Signals {
-    /// Cancels `stop` on the first signal; on the second ends the process, as a shell reports that signal.
+    /// Cancels `stop` on the first signal. On the second signal exits with the exit code of a shell for that signal.
     pub async fn drive(mut self, stop: CancellationToken) {
         let first = self.next().await;
         info!(signal = first.name, "stopping; a second signal stops at once");
@@ -19,7 +19,7 @@ impl Signals {
     }
 }
 
-/// A signal that came. The exit code is 128 and its number: POSIX shells say so of a process that a signal ended.
+/// A received signal. The exit code is 128 plus its number, as in POSIX shells.
 struct Caught {
     name: &'static str,
     exit_code: i32,
@@ -33,7 +33,7 @@ mod system {
 
     use super::Caught;
 
-    /// SIGTERM and SIGINT, caught from the moment this is made.
+    /// Handlers for SIGTERM and SIGINT.
     #[derive(Debug)]
     pub struct Signals {
         terminate: Signal,
@@ -41,11 +41,11 @@ mod system {
     }
 
     impl Signals {
-        /// Catches the signals, so that none is lost while the server starts.
+        /// Installs the handlers, so that no signal is lost while the server starts.
         ///
         /// # Errors
         ///
-        /// When the operating system refuses the handlers.
+        /// Returns an error if the operating system refuses the handlers.
         pub fn catch() -> io::Result<Self> {
             Ok(Self {
                 terminate: signal(SignalKind::terminate())?,
@@ -70,18 +70,18 @@ mod system {
 
     use super::Caught;
 
-    /// Ctrl-C, caught from the moment this is made.
+    /// A handler for Ctrl-C.
     #[derive(Debug)]
     pub struct Signals {
         interrupt: CtrlC,
     }
 
     impl Signals {
-        /// Catches it, so that none is lost while the server starts.
+        /// Installs the handler, so that no signal is lost while the server starts.
         ///
         /// # Errors
         ///
-        /// When the operating system refuses the handler.
+        /// Returns an error if the operating system refuses the handler.
         pub fn catch() -> io::Result<Self> {
             Ok(Self { interrupt: ctrl_c()? })
         }

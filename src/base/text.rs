@@ -1,6 +1,6 @@
-//! JSON text as serde hands it out: borrowed from the input where it can be, tolerant of `null`.
+//! JSON strings that are borrowed from the input if possible, and tolerate `null`.
 //!
-//! Turns JSON strings into [`Text`] and `null` into absence. What the strings mean is left to the nouns.
+//! Deserializes JSON strings into [`Text`], and `null` into the default.
 
 use std::{borrow::Cow, fmt, ops::Deref};
 
@@ -9,9 +9,9 @@ use serde::{
     de::{Error, Visitor},
 };
 
-/// A string that borrows from the input unless JSON escapes made a copy necessary.
+/// A string that borrows from the input, unless it contains JSON escapes.
 ///
-/// `Cow<str>` alone would do, but serde copies a `Cow` inside a `Vec` or an `Option`.
+/// A plain `Cow<str>` would not do: serde copies a `Cow` inside a `Vec` or an `Option`.
 #[derive(Clone, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Text<'a>(pub Cow<'a, str>);
 
@@ -73,7 +73,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-/// Reads `null` as the default: Go clients print empty lists and structs as `null`.
+/// Deserializes `null` as the default, because Go clients encode empty lists and structs as `null`.
 pub(crate) fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,

@@ -1,7 +1,7 @@
-//! YAML text as kubectl reads it, each node with its line.
+//! Parses YAML as kubectl does, and keeps the line of each node.
 //!
-//! Turns the events of a YAML parser into trees with anchors and merges resolved: YAML 1.1 words and numbers, as
-//! sigs.k8s.io/yaml has them. `manifest` and `policy` decide what a tree means.
+//! Turns the events of a YAML parser into trees, with anchors and merge keys resolved and YAML 1.1 scalars as in
+//! sigs.k8s.io/yaml. `manifest` and `policy` interpret the trees.
 
 mod scalar;
 
@@ -11,37 +11,37 @@ use serde_saphyr::granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle,
 
 pub(crate) use self::scalar::{Kind, Scalar};
 
-/// Far below the 128 at which serde_json gives up; no object of Kubernetes comes near it.
+/// The maximum depth. serde_json's limit is 128; Kubernetes objects are far less deep.
 const MAX_DEPTH: usize = 100;
 
-/// How many entries `<<` may copy in one file: more is an attack or an accident.
+/// The maximum number of entries that merge keys may copy in one file.
 const MAX_MERGED: usize = 1_000_000;
 
-/// A value and where it stands.
+/// A value with its position.
 #[derive(Debug)]
 pub(crate) struct Node {
-    /// Its line, from 1.
+    /// The line, from 1.
     pub(crate) line: usize,
-    /// Its column, from 1.
+    /// The column, from 1.
     pub(crate) column: usize,
-    /// What it is.
+    /// The value.
     pub(crate) value: Value,
     depth: usize,
 }
 
-/// What a node is.
+/// The value of a node.
 #[derive(Debug)]
 pub(crate) enum Value {
-    /// Text, number, boolean or null.
+    /// A string, number, boolean or null.
     Scalar(Scalar),
     /// A list.
     Sequence(Vec<Rc<Node>>),
-    /// A map, its keys unique: of two with one name the last counts.
+    /// A map with unique keys; the last of several equal keys wins.
     Mapping(Vec<Entry>),
 }
 
 impl Value {
-    /// What it is, in messages.
+    /// The kind of value, for messages.
     pub(crate) fn noun(&self) -> &'static str {
         match self {
             Self::Scalar(scalar) => match scalar.kind {
@@ -56,29 +56,29 @@ impl Value {
     }
 }
 
-/// A key of a map with its value.
+/// A key and its value in a map.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
-    /// The key as JSON has it: `on:` is the key `true`.
+    /// The key as in JSON: `on:` is the key `true`.
     pub(crate) key: String,
     /// The line of the key.
     pub(crate) line: usize,
-    /// An earlier line that has the same key, in the same map.
+    /// The line of an earlier entry with the same key in the same map.
     pub(crate) earlier: Option<usize>,
     /// The value.
     pub(crate) value: Rc<Node>,
 }
 
-/// YAML that cannot be read.
+/// A YAML error.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct YamlError {
-    /// Its line, from 1.
+    /// The line, from 1.
     pub(crate) line: usize,
-    /// Its column, from 1.
+    /// The column, from 1.
     pub(crate) column: usize,
-    /// What is wrong.
+    /// The problem.
     pub(crate) message: String,
-    /// What to do about it.
+    /// How to fix it.
     pub(crate) help: Option<&'static str>,
 }
 
@@ -112,7 +112,7 @@ impl From<ScanError> for YamlError {
     }
 }
 
-/// Every document of `text` that is not empty. A broken one does not hide those after it.
+/// Parses every non-empty document of `text`. An invalid document does not affect the others.
 pub(crate) fn documents(text: &str) -> Vec<Result<Rc<Node>, YamlError>> {
     let mut reader = Reader { parser: Parser::new_from_str(text), merged: 0 };
     let mut documents = Vec::new();
@@ -142,7 +142,7 @@ struct Reader<'t> {
     merged: usize,
 }
 
-/// A collection whose end is not read yet.
+/// A collection that is being parsed.
 struct Open {
     start: Marker,
     anchor: usize,
@@ -229,7 +229,7 @@ impl Reader<'_> {
         Ok(node)
     }
 
-    /// The pairs of a map with its merges done, in the order in which they stand: the last of one name counts.
+    /// The entries of a map after merging, in their order; the last of several equal keys wins.
     fn entries(&mut self, pairs: Vec<(Rc<Node>, Rc<Node>)>) -> Result<Vec<Entry>, YamlError> {
         let mut entries = Entries::default();
         for (key, value) in pairs {
@@ -272,7 +272,7 @@ impl Entries {
         }
     }
 
-    /// Sets an entry that the map itself has, and remembers where it had it before.
+    /// Sets an entry of the map itself, and remembers the line of an earlier one.
     fn set_own(&mut self, mut entry: Entry) {
         let key = entry.key.clone();
         if let Some(&(place, true)) = self.places.get(&key) {
@@ -302,7 +302,7 @@ fn is_merge(key: &Node) -> bool {
     matches!(&key.value, Value::Scalar(scalar) if scalar.plain && scalar.text == "<<")
 }
 
-/// The maps that `<<: value` copies, in ascending order of precedence.
+/// The maps that `<<: value` merges, in ascending order of precedence.
 fn merged_maps(value: &Node) -> Result<Vec<&[Entry]>, YamlError> {
     let map = |node: &'_ Rc<Node>| matches!(node.value, Value::Mapping(_));
     match &value.value {

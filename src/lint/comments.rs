@@ -1,29 +1,29 @@
-//! Comments in manifests -> the findings that they suppress: `# linkerd-linger: ignore[RULE] REASON`.
+//! Comments in manifests that suppress findings: `# linkerd-linger: ignore[RULE] REASON`.
 //!
-//! A comment after a value covers its line, and one on a line of its own the next line that is no comment. A finding is
-//! suppressed if it is about a covered line, or if the first line of its object is covered.
+//! A comment after a value covers its line. A comment on its own line covers the next line that is not a comment. A
+//! finding is suppressed if one of its lines, or the first line of its object, is covered.
 
 use super::report::{ErrorReport, ObjectReport, Report, Suppression};
 use crate::judgement::{fields::unknown_name, finding::RuleId};
 
-/// What such a comment begins with.
+/// The start of such a comment.
 const MARK: &str = "linkerd-linger: ignore";
 
 const FORM: &str =
     "write it like `# linkerd-linger: ignore[probe-matches-idle-timeout] fixed in the next release`";
 
-/// A comment that can be read.
+/// A parsed comment.
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct Comment {
     line: usize,
-    /// The line that it covers.
+    /// The covered line.
     covers: usize,
     rules: Vec<RuleId>,
     reason: String,
 }
 
-/// Suppresses the findings of a report that comments in the text of this file cover. Comments that cannot be read, and
-/// those that suppress nothing, become warnings.
+/// Suppresses the findings of a report that are covered by comments in this file. Invalid comments, and comments that
+/// suppress nothing, become warnings.
 pub fn apply(report: &mut Report, file: &str, text: &str) {
     if !text.contains(MARK) {
         return;
@@ -57,7 +57,7 @@ pub fn apply(report: &mut Report, file: &str, text: &str) {
     }
 }
 
-/// Suppresses what one comment covers; whether there is anything.
+/// Suppresses the findings that a comment covers; returns whether there are any.
 fn suppress(objects: &mut [&mut ObjectReport], comment: &Comment, rule: RuleId) -> bool {
     let mut is_used = false;
     for object in objects {
@@ -72,7 +72,7 @@ fn suppress(objects: &mut [&mut ObjectReport], comment: &Comment, rule: RuleId) 
     is_used
 }
 
-/// The comments of a text, and the lines of those that cannot be read.
+/// The comments of a text, and the lines of invalid ones.
 fn read(text: &str) -> Vec<Result<Comment, (usize, String)>> {
     let lines: Vec<&str> = text.lines().collect();
     let mut comments = Vec::new();
@@ -95,7 +95,7 @@ fn read(text: &str) -> Vec<Result<Comment, (usize, String)>> {
     comments
 }
 
-/// What stands before the comment's `#` and after its mark.
+/// The text before the `#` of the comment, and the text after its mark.
 fn mark(line: &str) -> Option<(&str, &str)> {
     let at = line.find(MARK)?;
     let before = line[..at].trim_end().strip_suffix('#')?;

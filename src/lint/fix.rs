@@ -1,7 +1,7 @@
-//! Findings -> changes of a manifest's text that keep everything else as it is.
+//! Fixes findings by changing values in a manifest, and keeps the rest of the text unchanged.
 //!
-//! Proposes other values for a flag of a server or the period of a probe. Which of them helps, the caller finds out by
-//! judging the object again; [`apply`] then changes the text, and makes sure that it means just what was judged.
+//! Proposes other values for a flag of a server or the period of a probe. The caller judges the changed object to find
+//! the proposal that helps. [`apply`] then changes the text, and checks that it parses to the judged object.
 
 use std::time::Duration;
 
@@ -24,28 +24,29 @@ use crate::{
 /// Changes that belong together.
 pub type Proposal = Vec<Change>;
 
-/// A change of one value of an object.
+/// A change of a value in an object.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
-    /// Where the value is: a JSON pointer from the object's root.
+    /// The location: a JSON pointer from the root of the object.
     pub at: PointerBuf,
     /// The new value.
     pub value: Value,
-    /// The text to replace, and by what; `None` inserts a member of a map.
+    /// The text to replace and its replacement; `None` inserts a member into a map.
     replace: Option<(String, String)>,
 }
 
-/// Idle timeouts to try, in seconds: above the pool of every Linkerd, and what load balancers have, 60 s and 600 s.
+/// Idle timeouts to try, in seconds: above the pool timeout of every Linkerd version, and above the usual timeouts of
+/// load balancers, 60 s and 600 s.
 const TIMEOUTS: [u64; 7] = [75, 90, 120, 180, 300, 620, 3600];
 
-/// How far from its value a period may go, in seconds.
+/// The maximum change of a period, in seconds.
 const MAX_DISTANCE: u64 = 30;
 
-/// The period that a probe has without `periodSeconds` (kubernetes `pkg/apis/core/v1/defaults.go`).
+/// The default of `periodSeconds` (kubernetes `pkg/apis/core/v1/defaults.go`).
 const DEFAULT_PERIOD: u64 = 10;
 
-/// What may remove a finding, the best first: a higher value for the server's flag where the object has one, then periods
-/// near those that it has.
+/// Proposals that may remove a finding, the best first: a higher value of the server's flag if the object sets it, then
+/// periods close to the current ones.
 pub fn proposals(finding: &Finding, survey: &Survey<'_, '_>, object: &Value) -> Vec<Proposal> {
     let mut proposals = flags(finding, survey, object);
     if finding.rule == RuleId::ProbeMatchesIdleTimeout {
@@ -69,7 +70,7 @@ fn flags(finding: &Finding, survey: &Survey<'_, '_>, object: &Value) -> Vec<Prop
     let mut proposals = Vec::new();
     for (timeout, at, text, argument) in flags {
         let Some(old) = text.rsplit(['=', ' ']).next().filter(|old| !old.is_empty()) else { continue };
-        // In an argument of its own, or within `--flag=value` or a shell's script.
+        // In its own argument, or within `--flag=value` or a shell script.
         let context = if argument == old { old } else { text };
         if argument.matches(context).count() != 1 {
             continue;
@@ -87,13 +88,14 @@ fn flags(finding: &Finding, survey: &Survey<'_, '_>, object: &Value) -> Vec<Prop
     proposals
 }
 
-/// Whether a pointer is to an item of a container's `command` or `args`.
+/// Whether a pointer refers to an item of `command` or `args`.
 fn is_argument(at: &Pointer) -> bool {
     let tokens: Vec<_> = at.tokens().map(|token| token.decoded().into_owned()).collect();
     matches!(tokens.as_slice(), [.., _, list, _] if list == "command" || list == "args")
 }
 
-/// Another duration in the form of `text`, which means `timeout`: `10` and `10000` by the same unit, `10s` with it.
+/// Formats another duration in the style of `text`, which means `timeout`: `10` and `10000` with the same unit, `10s`
+/// with its unit.
 fn in_style_of(text: &str, timeout: Duration, other: Duration) -> Option<String> {
     if let Ok(number) = text.parse::<u64>() {
         let number = u128::from(number);
@@ -121,7 +123,7 @@ fn periods(finding: &Finding, object: &Value) -> Vec<Proposal> {
     let sets: Vec<Vec<_>> =
         if same { vec![probes] } else { probes.into_iter().map(|probe| vec![probe]).collect() };
     let mut proposals = Vec::new();
-    // A longer period first: with a shorter one the same number of failures restarts a container sooner.
+    // Tries the longer period first: a shorter one restarts the container sooner after the same number of failures.
     for distance in 1..=MAX_DISTANCE {
         for set in &sets {
             for longer in [true, false] {
@@ -163,19 +165,19 @@ pub fn set(object: &mut Value, proposal: &[Change]) -> bool {
 /// Why a text cannot be changed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum FixError {
-    /// There is no such value in the text.
+    /// The value was not found in the text.
     #[error("the value cannot be found in the text")]
     NotFound,
-    /// The change would mean more, or less, than what was judged.
+    /// The changed text would not parse to the judged object.
     #[error("the value is shared with other places, or written in a form that cannot be changed safely")]
     OtherMeaning,
 }
 
-/// Changes the text of a file: that of the object whose first line this is.
+/// Changes the object in the text of a file that starts at `line`.
 ///
 /// # Errors
 ///
-/// When the text that results would not mean the same with just these values changed.
+/// Returns an error if the result would differ from the original in other values.
 pub fn apply(file: &str, text: &str, line: usize, proposal: &[Change]) -> Result<String, FixError> {
     let mut changed = text.to_owned();
     for change in proposal {
@@ -229,7 +231,7 @@ fn apply_one(text: &str, line: usize, change: &Change) -> Result<String, FixErro
     Ok(format!("{}{new}{}", &text[..start], &text[end..]))
 }
 
-/// The object that begins on this line: a document, or an item of a list.
+/// The object that starts at this line: a document, or an item of a list.
 fn object_at(node: &Node, line: usize) -> Option<&Node> {
     let yaml::Value::Mapping(entries) = &node.value else { return None };
     if node.line == line {

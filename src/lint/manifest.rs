@@ -1,7 +1,7 @@
-//! Text of manifests -> the objects in it, each as JSON that knows its lines.
+//! Parses manifests into objects, each as JSON with line numbers.
 //!
-//! Reads YAML as kubectl does, and JSON: one object, several, or one per line. Lists are split into their items and
-//! admission reviews give up the object under review. `workload` decides what the objects are.
+//! Reads YAML as kubectl does, and JSON: one object, several objects, or one per line. Lists are split into their
+//! items, and the object is extracted from admission reviews. `workload` interprets the objects.
 
 mod document;
 mod json;
@@ -23,32 +23,32 @@ use crate::{
     workload::context::{Context, Unprivileged},
 };
 
-/// What a file holds.
+/// The content of a file.
 #[derive(Debug, Default)]
 pub struct Manifests {
-    /// Its objects, in order.
+    /// The objects, in order.
     pub documents: Vec<Document>,
-    /// What of it could not be read. The rest is in `documents` all the same.
+    /// What could not be parsed. The remaining objects are in `documents`.
     pub errors: Vec<ManifestError>,
-    /// How many documents are no objects of Kubernetes: they have no `kind`, or an `apiVersion` that is no string.
+    /// The number of documents that are not Kubernetes objects: `kind` is missing, or `apiVersion` is not a string.
     pub others: usize,
 }
 
-/// Something in a file that cannot be read.
+/// A part of a file that cannot be parsed.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{}: {message}", Place { file: file.as_str(), line: *line, column: *column })]
 pub struct ManifestError {
     /// The file, as given.
     pub file: String,
-    /// The line, from 1; 0 when it is about the whole file.
+    /// The line, from 1; 0 if the error is about the whole file.
     pub line: usize,
-    /// The column, from 1, where it is known.
+    /// The column, from 1, if known.
     pub column: Option<usize>,
-    /// What is wrong.
+    /// The problem.
     pub message: String,
-    /// The way out.
+    /// How to fix it.
     pub help: Option<String>,
-    /// What the text around it looks like.
+    /// What the surrounding text looks like.
     pub looks_like: LooksLike,
 }
 
@@ -66,16 +66,16 @@ impl ManifestError {
     }
 }
 
-/// What a text looks like that cannot be read as an object.
+/// What a text looks like that cannot be parsed as an object.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum LooksLike {
-    /// An object of Kubernetes with a mistake in it.
+    /// A Kubernetes object with a mistake.
     Manifest,
-    /// A patch of kustomize, which is no whole object.
+    /// A patch of kustomize, which is not a complete object.
     Patch,
-    /// A template, or a text with variables that another program replaces.
+    /// A template, or a text with variables for another program.
     Template,
-    /// Nothing of Kubernetes: it has no `kind`.
+    /// Not a Kubernetes object: it has no `kind`.
     Other,
 }
 
@@ -95,7 +95,7 @@ impl fmt::Display for Place<'_> {
     }
 }
 
-/// How deep lists may lie in lists: kubectl makes none that does.
+/// The maximum depth of nested lists; kubectl does not nest them.
 const MAX_LISTS: usize = 8;
 
 const RENDER_FIRST: &str =
@@ -103,7 +103,7 @@ const RENDER_FIRST: &str =
 
 const BUILD_FIRST: &str = "this looks like a patch, not a whole object; build it first: kubectl kustomize ... | linkerd-linger lint -";
 
-/// Reads the text of a file; `file` is its name in messages.
+/// Parses the text of a file; `file` is its name in messages.
 pub fn read(file: &str, text: &str) -> Manifests {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let source = Arc::new(Source::new(file, text));
@@ -113,7 +113,7 @@ pub fn read(file: &str, text: &str) -> Manifests {
         if json.errors.is_empty() {
             return json;
         }
-        // `{kind: Pod}` is YAML, and other documents of the file may be.
+        // `{kind: Pod}` is YAML, and the file may contain more documents.
         let yaml = read_yaml(&source);
         let is_yaml = yaml.errors.is_empty() || yaml.documents.len() > json.documents.len();
         return if is_yaml { yaml } else { json };
@@ -121,7 +121,7 @@ pub fn read(file: &str, text: &str) -> Manifests {
     read_yaml(&source)
 }
 
-/// The namespaces and ConfigMaps among documents.
+/// Collects the namespaces and ConfigMaps of documents.
 pub fn context<'d>(documents: impl IntoIterator<Item = &'d Document>) -> Context {
     let mut context = Context::default();
     for document in documents {
@@ -216,7 +216,8 @@ fn is_template(line: &str) -> bool {
 fn read_json(source: &Arc<Source>) -> Manifests {
     let mut manifests = Manifests::default();
     let Err(broken) = manifests.take_json(source, 0, source.text().len()) else { return manifests };
-    // What is cut off reads on into what follows, so from here on each value ends where the next may begin.
+    // A truncated value would continue into the following one, so from here on each value ends where the next one may
+    // start.
     let mut from = broken.from;
     while from < source.text().len() {
         let to = end_of_part(source.text(), from);
@@ -231,24 +232,24 @@ fn read_json(source: &Arc<Source>) -> Manifests {
     manifests
 }
 
-/// Where the next line begins that may be the first of a value, or that separates documents of YAML.
+/// The start of the next line that may begin a value or separate YAML documents.
 fn end_of_part(text: &str, from: usize) -> usize {
     let starts = text[from..].match_indices('\n').map(|(end, _)| from + end + 1);
     let begins = |start: &usize| ["{", "[", "---"].iter().any(|begin| text[*start..].starts_with(begin));
     starts.into_iter().find(begins).unwrap_or(text.len())
 }
 
-/// Nothing but separators and comments, as Helm writes them.
+/// Whether a part contains only separators and comments, as Helm writes them.
 fn is_between_values(part: &str) -> bool {
     let says_nothing = |line: &str| line.is_empty() || line.starts_with('#');
     part.lines().all(|line| says_nothing(line.strip_prefix("---").unwrap_or(line).trim()))
 }
 
-/// A value in JSON that cannot be read.
+/// An invalid JSON value.
 struct Broken {
-    /// Where it begins.
+    /// The start of the value.
     from: usize,
-    /// Where it goes wrong.
+    /// The position of the error.
     at: usize,
     error: serde_json::Error,
 }
@@ -266,7 +267,7 @@ fn json_error(source: &Source, offset: usize, has_kind: bool, error: &serde_json
     }
 }
 
-/// What tells an object, a list and a review apart.
+/// The fields that distinguish objects, lists and admission reviews.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Shape<'a> {
@@ -280,7 +281,7 @@ struct Shape<'a> {
     request: Option<&'a RawValue>,
 }
 
-/// A field that Kubernetes has as a string; `None` where it is something else, as `apiVersion: 1` of other programs.
+/// A string field; `None` if it has another type, such as `apiVersion: 1` in files of other programs.
 fn name<'a>(field: Option<&'a RawValue>) -> Option<Text<'a>> {
     match field.map(RawValue::get) {
         None | Some("null") => Some(Text::default()),
@@ -297,9 +298,9 @@ struct Request<'a> {
 }
 
 impl Manifests {
-    /// Takes in the values of a part of `source`, up to one that is broken.
+    /// Adds the values of a part of `source`, up to an invalid one.
     fn take_json(&mut self, source: &Arc<Source>, from: usize, to: usize) -> Result<(), Broken> {
-        // What is cut off ends where its text does, not on the next line.
+        // The truncated value ends with its text, not on the next line.
         let text = source.text()[from..to].trim_end();
         let mut stream = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
         loop {
@@ -319,7 +320,7 @@ impl Manifests {
         }
     }
 
-    /// Takes in a document of `source`: `json` is all of it.
+    /// Adds a document of `source`, whose whole text is `json`.
     fn take(&mut self, source: &Arc<Source>, json: &str, lines: Lines) {
         self.split(&Document::root(source, lines, json), json, 0);
     }
@@ -368,7 +369,7 @@ impl Manifests {
             Some(Err(error)) => return self.errors.push(whole.read_error("the admission review", &error)),
             None => return,
         };
-        // A review of a deletion has no object.
+        // An admission review of a deletion has no object.
         if let Some(object) = request.object.filter(|object| object.get() != "null") {
             let part = whole.part(json, object.get(), "", "");
             self.split(&part.under_review(request.namespace.as_deref()), object.get(), depth + 1);

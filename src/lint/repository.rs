@@ -1,45 +1,44 @@
-//! The files of a repository that kustomize and Helm read: kustomization.yaml -> the files that it names, Chart.yaml ->
-//! whether the chart can be rendered.
+//! Files of kustomize and Helm: reads the file names in kustomization.yaml, and the type of the chart in Chart.yaml.
 //!
-//! `cmd` decides where those files are, and what the programs make of them.
+//! `cmd` finds these files and runs the programs.
 
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 
-/// The names that kustomize looks for in a directory.
+/// The file names that kustomize looks for.
 pub const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 
-/// The name that Helm looks for in a directory.
+/// The file name that Helm looks for.
 pub const CHART: &str = "Chart.yaml";
 
-/// The files that a kustomization names, as paths relative to its directory.
+/// The files that a kustomization names, relative to its directory.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Kustomization {
-    /// It is a Component, which only a kustomization that includes it can build.
+    /// Whether it is a Component, which can only be built as part of another kustomization.
     pub is_component: bool,
-    /// Files of whole objects, and directories of other kustomizations.
+    /// Files with complete objects, and directories of other kustomizations.
     pub resources: Vec<String>,
     /// Files of patches.
     pub patches: Vec<String>,
-    /// Files that are neither: configuration of kustomize, and the contents of ConfigMaps and Secrets.
+    /// Other files: configuration of kustomize, and the contents of ConfigMaps and Secrets.
     pub others: Vec<String>,
 }
 
-/// What a Chart.yaml says.
+/// The fields of a Chart.yaml.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Chart {
-    /// The chart's name; empty if the file does not show it.
+    /// The name; empty if it is missing.
     pub name: String,
-    /// It is a library chart, which has no templates of its own to render.
+    /// Whether it is a library chart, which has no templates of its own.
     pub is_library: bool,
 }
 
 impl Kustomization {
-    /// Reads a kustomization.yaml. One that cannot be read names no files: kustomize reports what is wrong with it.
+    /// Parses a kustomization.yaml. An invalid one names no files; kustomize reports the error.
     pub fn read(text: &str) -> Self {
         let raw: RawKustomization = serde_saphyr::from_str(text).unwrap_or_default();
         let of_target = |list: Vec<PatchFile>| list.into_iter().filter_map(PatchFile::path);
         let mut patches: Vec<_> = of_target(raw.patches).chain(of_target(raw.patches_json6902)).collect();
-        // The others stand in the kustomization itself.
+        // The others are inline.
         patches.extend(raw.patches_strategic_merge.into_iter().filter(|patch| !patch.contains('\n')));
         let mut others: Vec<_> = of_target(raw.replacements).collect();
         for list in [raw.configurations, raw.crds, raw.generators, raw.transformers, raw.validators] {
@@ -61,7 +60,7 @@ impl Kustomization {
 }
 
 impl Chart {
-    /// Reads a Chart.yaml. Helm reports what is wrong with one that cannot be read.
+    /// Parses a Chart.yaml. Helm reports the error in an invalid one.
     pub fn read(text: &str) -> Self {
         let raw: RawChart = serde_saphyr::from_str(text).unwrap_or_default();
         Self { name: raw.name, is_library: raw.chart_type == "library" }
@@ -104,7 +103,7 @@ struct RawKustomization {
     helm_charts: Vec<HelmChart>,
 }
 
-/// A patch, or what else has its file in `path`; old kustomizations name the file alone.
+/// A patch or a similar item with its file in `path`; old kustomizations have only the file name.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum PatchFile {
@@ -147,7 +146,7 @@ struct RawChart {
     chart_type: String,
 }
 
-/// A list, or nothing; items of another form are left out.
+/// A list, or nothing; items of another type are skipped.
 fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]

@@ -1,7 +1,6 @@
-//! What a pod says to linkerd-linger itself: the `linkerd-linger.io/*` annotations, except exemptions, which are the
-//! policy's business.
+//! The `linkerd-linger.io/*` annotations of a pod, except exemptions, which belong to the policy.
 //!
-//! Turns annotations into checked values, and mistakes into [`Mistake`]s, of which none hides another.
+//! Parses annotations into checked values, and reports every [`Mistake`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,70 +9,70 @@ use std::{
 
 use crate::{base::duration, workload::pod::Pod};
 
-/// The smallest timeout that we set: 0 means unset to proxy-init.
+/// The minimum timeout; proxy-init treats 0 as unset.
 pub const MIN_SECONDS: u32 = 1;
-/// The largest timeout that every kernel takes: `INT_MAX / HZ` at the largest HZ of 1000. A write of more fails with
-/// EINVAL (measured at HZ 250: 8589934 is taken, 8589935 is not).
+/// The maximum timeout that every kernel accepts: `INT_MAX / HZ` with the largest HZ of 1000. A larger value fails with
+/// EINVAL (measured with HZ 250: 8589934 is accepted, 8589935 is not).
 pub const MAX_SECONDS: u32 = 2_147_483;
 
-/// The prefix of our annotations.
+/// The prefix of the annotations.
 pub const PREFIX: &str = "linkerd-linger.io/";
 /// How long the server keeps an idle connection: `10s`, `none`, or `web=10s,admin=none`.
 pub const IDLE_TIMEOUT: &str = "linkerd-linger.io/idle-timeout";
-/// The wanted close-wait timeout: a duration or `off`.
+/// The desired close-wait timeout: a duration or `off`.
 pub const CLOSE_WAIT_TIMEOUT: &str = "linkerd-linger.io/close-wait-timeout";
 /// The periods of regular traffic other than probes: `30s,1m`.
 pub const TRAFFIC_PERIOD: &str = "linkerd-linger.io/traffic-period";
-/// Rules that do not count for this pod, until when and why.
+/// Rules that do not apply to this pod, with an end date and a reason.
 pub const EXEMPT: &str = "linkerd-linger.io/exempt";
 /// Linkerd's own annotation for the close-wait timeout.
 pub const LINKERD_CLOSE_WAIT_TIMEOUT: &str = "config.linkerd.io/close-wait-timeout";
 
-/// Every annotation that we read.
+/// All annotations of linkerd-linger.
 pub const ALL: [&str; 4] = [IDLE_TIMEOUT, CLOSE_WAIT_TIMEOUT, TRAFFIC_PERIOD, EXEMPT];
 
-/// The most periods of [`TRAFFIC_PERIOD`]: each is held against each container.
+/// The maximum number of periods in [`TRAFFIC_PERIOD`]; each is compared with each container.
 const MAX_PERIODS: usize = 16;
 
-/// What the annotations of a pod say.
+/// The annotations of a pod.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Annotations {
-    /// The idle timeout of each container that is named, and of all the others (no name).
+    /// The idle timeout of each named container, and of all others (`None`).
     pub idle: BTreeMap<Option<String>, IdleTimeout>,
-    /// The wanted close-wait timeout.
+    /// The desired close-wait timeout.
     pub close_wait: Option<(CloseWait, &'static str)>,
     /// The periods of regular traffic.
     pub traffic_periods: Vec<Duration>,
-    /// What could not be read.
+    /// The invalid annotations.
     pub mistakes: Vec<Mistake>,
 }
 
-/// An idle timeout as declared.
+/// A declared idle timeout.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum IdleTimeout {
-    /// The server closes connections after so long.
+    /// The server closes idle connections after this time.
     After(Duration),
-    /// `none`: it never does.
+    /// `none`: the server never closes them.
     None,
 }
 
-/// A wanted close-wait timeout.
+/// A desired close-wait timeout.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum CloseWait {
-    /// So many seconds, within what proxy-init and the kernel take.
+    /// Seconds, within the range that proxy-init and the kernel accept.
     Seconds(u32),
-    /// `off`: leave it alone.
+    /// `off`: leave the timeout unchanged.
     Off,
 }
 
-/// An annotation that could not be read, and why.
+/// An invalid annotation.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Mistake {
     /// The annotation.
     pub key: String,
-    /// The fact and the reason.
+    /// The problem and the reason.
     pub message: String,
-    /// The way out.
+    /// How to fix it.
     pub help: String,
 }
 
@@ -105,7 +104,7 @@ impl Annotations {
         read
     }
 
-    /// What is declared for a container: by its name, else for all.
+    /// The declaration for a container, otherwise the one for all containers.
     pub fn idle_of(&self, container: &str) -> Option<IdleTimeout> {
         let of = |name: Option<&str>| self.idle.get(&name.map(str::to_owned));
         of(Some(container)).or_else(|| of(None)).copied()
@@ -169,12 +168,12 @@ fn close_wait(text: &str) -> Read<CloseWait> {
         .ok_or_else(|| (format!("{text} is not within what proxy-init and the kernel take"), help))
 }
 
-/// Whole seconds, as Linkerd makes them of a duration, within the range that works.
+/// Rounds to whole seconds as Linkerd does; `None` outside of the valid range.
 fn seconds(timeout: Duration) -> Option<u32> {
     u32::try_from(timeout.as_secs()).ok().filter(|seconds| (MIN_SECONDS..=MAX_SECONDS).contains(seconds))
 }
 
-/// Linkerd's own annotation: what Linkerd cannot read, or takes for 0, it ignores, and so do we.
+/// Linkerd's own annotation. Linkerd ignores an invalid value, or one that it rounds to 0, and so does this function.
 fn linkerds_close_wait(pod: &Pod<'_>) -> Option<CloseWait> {
     let timeout = duration::parse(pod.annotations.get(LINKERD_CLOSE_WAIT_TIMEOUT)?).ok()?;
     seconds(timeout).map(CloseWait::Seconds)

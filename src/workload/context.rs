@@ -1,21 +1,22 @@
-//! What else is known beside the pods: namespaces and ConfigMaps of the same input, and the configs of images.
+//! What is known in addition to the pods: namespaces and ConfigMaps of the same input, and the configs of images.
 //!
-//! Filled by `lint` and `explain` from the files they read, and with `--images` from registries and archives. At
-//! admission an object comes alone, and the path that was called says whether its namespace allows privileged containers.
+//! `lint` and `explain` fill it from the files that they read and, with `--images`, from registries and archives. At
+//! admission only the object is known, and the path of the request says whether its namespace allows privileged
+//! containers.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::workload::image_config::{ImageFacts, ImageIndex};
 
-/// The label by which a namespace chooses what Pod Security refuses in it.
+/// The label of a namespace that sets the enforced Pod Security level.
 pub const POD_SECURITY_LABEL: &str = "pod-security.kubernetes.io/enforce";
-/// Its values that refuse privileged containers, and sysctls that kubelets do not call safe (pod-security-admission
-/// `policy/check_privileged.go`, `check_sysctls.go`). They refuse NET_ADMIN too (`check_capabilities_baseline.go`).
+/// The levels that refuse privileged containers, and unsafe sysctls (pod-security-admission
+/// `policy/check_privileged.go`, `check_sysctls.go`). They also refuse NET_ADMIN (`check_capabilities_baseline.go`).
 pub const UNPRIVILEGED_LEVELS: [&str; 2] = ["baseline", "restricted"];
-/// The label by which a namespace says that something else refuses privileged containers in it, such as Gatekeeper,
-/// Kyverno, an OpenShift SCC or a ValidatingAdmissionPolicy.
+/// The label of a namespace in which something else refuses privileged containers, such as Gatekeeper, Kyverno, an
+/// OpenShift SCC or a ValidatingAdmissionPolicy.
 pub const PRIVILEGED_LABEL: &str = "linkerd-linger.io/privileged";
-/// Its only value.
+/// The only value of [`PRIVILEGED_LABEL`].
 pub const NEVER: &str = "never";
 
 /// Why no pod of a namespace may be privileged or set an unsafe sysctl.
@@ -25,12 +26,12 @@ pub enum Unprivileged {
     PodSecurity,
     /// The namespace has the label [`PRIVILEGED_LABEL`].
     Label,
-    /// One of the two: the webhook's path does not say which.
+    /// One of the two; the path of the webhook does not distinguish them.
     PodSecurityOrLabel,
 }
 
 impl Unprivileged {
-    /// Reads the labels of a namespace. Of the two reasons Pod Security says more, so it comes first.
+    /// Reads the labels of a namespace. Pod Security comes first, because it is the more specific reason.
     pub fn of<'l>(labels: impl IntoIterator<Item = (&'l str, &'l str)>) -> Option<Self> {
         labels.into_iter().fold(None, |found, (key, value)| match key {
             POD_SECURITY_LABEL if UNPRIVILEGED_LEVELS.contains(&value) => Some(Self::PodSecurity),
@@ -52,18 +53,18 @@ impl Unprivileged {
     }
 }
 
-/// Namespaces, ConfigMaps and image configs beside the pods that are judged.
+/// The namespaces, ConfigMaps and image configs that are known in addition to the pods.
 #[derive(Clone, Debug, Default)]
 pub struct Context {
-    /// The annotations of each namespace, by its name.
+    /// The annotations of each namespace.
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
-    /// `data` of each ConfigMap, by namespace (empty where the manifest names none) and name.
+    /// The `data` of each ConfigMap, by namespace (empty if the manifest has none) and name.
     pub config_maps: BTreeMap<(String, String), BTreeMap<String, String>>,
     /// The namespaces in which no pod may be privileged.
     pub unprivileged: BTreeMap<String, Unprivileged>,
-    /// The config of each image that was read, by the image's name as pods write it.
+    /// The config of each image, by the name that pods use.
     pub images: BTreeMap<String, ImageFacts>,
-    /// The configs of images that were read at another time, from a facts file.
+    /// The configs of images from a facts file.
     pub known_images: Arc<ImageIndex>,
 }
 
@@ -73,13 +74,13 @@ impl Context {
         self.namespaces.get(namespace)?.get(key).map(String::as_str)
     }
 
-    /// The data of a ConfigMap; one whose manifest names no namespace serves every namespace.
+    /// The data of a ConfigMap; one without a namespace in its manifest is used for every namespace.
     pub fn config_map(&self, namespace: &str, name: &str) -> Option<&BTreeMap<String, String>> {
         let of = |namespace: &str| self.config_maps.get(&(namespace.to_owned(), name.to_owned()));
         of(namespace).or_else(|| of(""))
     }
 
-    /// The config and the digest of an image, by its name as a pod writes it.
+    /// The config and the digest of an image, by the name that the pod uses.
     pub fn image(&self, image: &str) -> Option<&ImageFacts> {
         self.images.get(image).or_else(|| self.known_images.get(image))
     }

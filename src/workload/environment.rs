@@ -1,7 +1,8 @@
-//! A container's environment, as kubelet would make it.
+//! The environment of a container, as kubelet creates it.
 //!
-//! Turns `envFrom` and `env` into variables, with ConfigMaps from the context and `$(VAR)` expanded, over the ENV of the
-//! image where the context has its config. What nobody can read, such as a Secret, stays unresolved with its reason.
+//! Turns `envFrom` and `env` into variables, with ConfigMaps from the context and `$(VAR)` expanded, on top of the
+//! image's ENV if its config is known. Values that are not in the input, such as those of a Secret, stay unknown, with
+//! the reason.
 
 use std::{
     borrow::Cow,
@@ -16,41 +17,41 @@ use crate::workload::{
     word::{MAX_LEN, Piece, Place, Word, cut},
 };
 
-/// Bytes of words, variables and scripts that we follow in a pod: what Linux gives a program for its arguments and
-/// environment, a quarter of the usual 8 MiB of stack (`execve(2)`).
+/// The maximum number of bytes of words, variables and scripts that are processed for a pod. It is the limit of Linux
+/// for arguments and environment: a quarter of the usual 8 MiB of stack (`execve(2)`).
 ///
-/// Its containers share it, so that a pod costs the same in however many parts it comes.
+/// The containers of a pod share it, so that the cost of a pod does not depend on the number of containers.
 pub(crate) const MAX_EXPANSION: usize = 2 << 20;
 
-/// What a word costs beside its text: about the memory that it takes.
+/// The cost of a word in addition to its text: about the memory that it takes.
 const MAX_VALUE_LEN: usize = 128;
 
 /// The variables of a container.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Environment {
     variables: HashMap<String, Variable>,
-    /// Sources that we cannot read: the prefix of their names, and which they are.
+    /// Sources that cannot be read: the prefix of their variables, and their names.
     unread: Vec<(String, String)>,
-    /// ENV of the image, where its config is known: programs see it, and kubelet's `$(VAR)` does not.
+    /// The image's ENV, if its config is known. Programs see it, but kubelet's `$(VAR)` does not.
     image: HashMap<String, Word>,
-    /// The image's config is known.
+    /// Whether the config of the image is known.
     knows_image: bool,
-    /// Nothing comes from the image.
+    /// Whether the environment was cleared, so that nothing comes from the image.
     bare: bool,
-    /// What is left of [`MAX_EXPANSION`]; everything that makes words takes from it.
+    /// The rest of [`MAX_EXPANSION`]; creating words reduces it.
     remaining: Cell<usize>,
 }
 
 #[derive(Clone, Debug)]
 struct Variable {
-    /// `None` when it is known to be unset.
+    /// `None` if it is known to be unset.
     value: Option<Word>,
-    /// Programs that a shell starts see it.
+    /// Whether programs that a shell starts see it.
     exported: bool,
 }
 
 impl Environment {
-    /// Reads the image's ENV, `envFrom`, then `env`, and follows no more than `remaining` bytes here and later.
+    /// Reads the image's ENV, `envFrom`, then `env`. Processes at most `remaining` bytes, now and later.
     pub(crate) fn read(
         container: &Container<'_>,
         namespace: &str,
@@ -64,7 +65,7 @@ impl Environment {
         environment
     }
 
-    /// Whether there was room for all.
+    /// Returns `false` if the limit was reached.
     fn fill(&mut self, container: &Container<'_>, namespace: &str, context: &Context) -> bool {
         if let Some(facts) = context.image(&container.image) {
             let place: Arc<str> = format!("ENV of {}", facts.name(&container.image)).into();
@@ -118,7 +119,7 @@ impl Environment {
         })
     }
 
-    /// A source that we cannot read may also hold what earlier sources set.
+    /// Marks a source as unavailable; it may also override variables of earlier sources.
     fn set_unavailable(&mut self, prefix: &str, source: &str) {
         let source = cut(source, 100);
         for (name, variable) in self.variables.iter_mut().filter(|(name, _)| name.starts_with(prefix)) {
@@ -129,7 +130,7 @@ impl Environment {
         self.unread.push((prefix.to_owned(), source));
     }
 
-    /// `source` may set any variable.
+    /// Marks all variables as uncertain: `source` may set any of them.
     pub(crate) fn doubt(&mut self, source: &str) {
         self.unread.clear();
         if self.charge(self.variables.len()) {
@@ -165,7 +166,7 @@ impl Environment {
         }
     }
 
-    /// Takes room for one thing of this many bytes; `false` when there is none left, now and ever after.
+    /// Charges this many bytes for a word. Returns `false` if the limit is reached; it stays reached.
     #[must_use]
     pub(crate) fn charge(&self, bytes: usize) -> bool {
         let left = self.remaining.get().checked_sub(bytes.saturating_add(MAX_VALUE_LEN));
@@ -173,7 +174,7 @@ impl Environment {
         left.is_some()
     }
 
-    /// The value of a variable: `None` when nothing sets it.
+    /// The value of a variable; `None` if it is not set.
     pub(crate) fn get(&self, name: &str) -> Option<Cow<'_, Word>> {
         if let Some(variable) = self.variables.get(name) {
             return variable.value.as_ref().map(Cow::Borrowed);
@@ -181,13 +182,13 @@ impl Environment {
         self.unread(name).map(Cow::Owned).or_else(|| self.image.get(name).map(Cow::Borrowed))
     }
 
-    /// A variable that a source may set which we cannot read.
+    /// A variable that an unavailable source may set.
     fn unread(&self, name: &str) -> Option<Word> {
         let (_, source) = self.unread.iter().rev().find(|(prefix, _)| name.starts_with(prefix.as_str()))?;
         Some(Word::unknown(format!("{name} may be set by {source}"), Place::Env(0)))
     }
 
-    /// The same, to write it into another word: the only way in which text multiplies, so it takes room.
+    /// The value for insertion into another word. Only this operation can multiply text, so it is charged.
     pub(crate) fn get_for_expansion(&self, name: &str) -> Option<Cow<'_, Word>> {
         let remaining = self.charge(name.len() + self.unread.len());
         let word = self.get(name)?;
@@ -197,19 +198,19 @@ impl Environment {
         Some(Cow::Owned(Word::unknown(TOO_LONG, Place::Env(0))))
     }
 
-    /// Whether the pod itself sets a variable, be it to something that we cannot read.
+    /// Whether the pod itself sets a variable, possibly to an unknown value.
     pub(crate) fn is_set(&self, name: &str) -> bool {
         self.variables.get(name).is_some_and(|variable| variable.value.is_some())
     }
 
-    /// Whether a variable is known not to be set, even by the image.
+    /// Whether a variable is known to be unset, even by the image.
     pub(crate) fn is_unset(&self, name: &str) -> bool {
         let is_absent = || self.bare || self.knows_image && !may_come_from_kubelet(name);
         self.variables.get(name).map_or_else(is_absent, |variable| variable.value.is_none())
             && self.get(name).is_none()
     }
 
-    /// Sets a variable, as a shell does; one that programs see stays one.
+    /// Sets a variable as a shell does; an exported variable stays exported.
     pub(crate) fn set(&mut self, name: &str, value: Word, exported: bool) {
         let of_image = || !self.variables.contains_key(name) && self.image.contains_key(name);
         let exported =
@@ -217,7 +218,7 @@ impl Environment {
         self.variables.insert(name.to_owned(), Variable { value: Some(value), exported });
     }
 
-    /// Lets programs see a variable; `false` when nothing sets it yet.
+    /// Exports a variable; returns `false` if it is not set.
     pub(crate) fn export(&mut self, name: &str) -> bool {
         match self.variables.get_mut(name) {
             Some(variable) => variable.exported = true,
@@ -231,7 +232,7 @@ impl Environment {
         self.variables.insert(name.to_owned(), Variable { value: None, exported: false });
     }
 
-    /// Unsets everything.
+    /// Clears the environment.
     pub(crate) fn clear(&mut self) {
         self.variables.clear();
         self.unread.clear();
@@ -239,12 +240,12 @@ impl Environment {
         self.bare = true;
     }
 
-    /// Forgets what only a shell saw of it.
+    /// Removes variables that are not exported.
     pub(crate) fn leave_shell(&mut self) {
         self.variables.retain(|_, variable| variable.exported || variable.value.is_none());
     }
 
-    /// The names that are known to be set, sorted.
+    /// The names of the variables that are known to be set, sorted.
     pub(crate) fn names(&self) -> Vec<&str> {
         let set = self.variables.iter().filter(|(_, variable)| variable.value.is_some());
         let of_image = self.image.keys().filter(|name| !self.variables.contains_key(*name));
@@ -253,7 +254,7 @@ impl Environment {
         names
     }
 
-    /// Kubelet's expansion: `$(VAR)` is the variable's value, `$$` a dollar sign; an unknown name stays as written.
+    /// Expands `$(VAR)` and `$$` as kubelet does; unknown names stay as written.
     pub(crate) fn expand(&self, text: &str, at: Place) -> Word {
         if text.len() > MAX_LEN {
             return Word::text(text, at);
@@ -266,7 +267,7 @@ impl Environment {
             pieces.push(Piece::Text(before.to_owned()));
             let named = from.strip_prefix("$(").filter(|_| closes);
             let found = named.and_then(|from| from.split_once(')'));
-            // Without one here there is none further on.
+            // If there is none here, there is none further on.
             closes &= named.is_none() || found.is_some();
             if let Some(after) = from.strip_prefix("$$") {
                 pieces.push(Piece::Text("$".to_owned()));
@@ -286,8 +287,9 @@ impl Environment {
         Word::new(pieces, at)
     }
 
-    /// A source that we cannot read is not taken to hold `$(nproc)`, which is meant for the shell. Kubelet does not know
-    /// the image's ENV (kubernetes `pkg/kubelet/kubelet_pods.go`, `makeEnvironmentVariables`).
+    /// The value for `$(name)`. An unavailable source is assumed not to contain names such as `nproc`, which are meant
+    /// for the shell. kubelet does not know the image's ENV (kubernetes `pkg/kubelet/kubelet_pods.go`,
+    /// `makeEnvironmentVariables`).
     fn named(&self, name: &str) -> Option<Cow<'_, Word>> {
         let usual = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
         let may_be_read = !name.is_empty() && name.chars().all(usual) && self.unread(name).is_some();
@@ -295,19 +297,19 @@ impl Environment {
     }
 }
 
-/// Whether a kubelet or a container runtime may set a variable that neither pod nor image name: those of Services
-/// (kubernetes `pkg/kubelet/envvars/envvars.go`), and what every container has.
+/// Whether kubelet or a container runtime may set a variable that neither the pod nor the image sets: those of Services
+/// (kubernetes `pkg/kubelet/envvars/envvars.go`), and those that every container has.
 fn may_come_from_kubelet(name: &str) -> bool {
     matches!(name, "HOME" | "HOSTNAME" | "PATH" | "TERM")
         || name.ends_with("_PORT")
         || ["_PORT_", "_SERVICE_HOST", "_SERVICE_PORT"].iter().any(|part| name.contains(part))
 }
 
-/// Why we do not follow a command line.
+/// Why a command line is not interpreted.
 pub(crate) const TOO_LONG: &str = "the command line is too long to follow";
 
-/// The variables of a container as kubelet would set them: by name the value, or why it is unknown; `None` for what
-/// nothing sets.
+/// The variables of a container as kubelet sets them: the value of a name, or why it is unknown; `None` if it is not
+/// set.
 pub(crate) fn variables(
     container: &Container<'_>,
     namespace: &str,
@@ -389,7 +391,7 @@ mod tests {
         assert_eq!(show(read(&json!({ "envFrom": env_from })).get(name)), value);
     }
 
-    /// Beside an image with the ENV `KEEP=75`, `BASE=/srv`.
+    /// Reads a container whose image has the ENV `KEEP=75`, `BASE=/srv`.
     fn read_with_image(container: &serde_json::Value) -> Environment {
         let text = container.to_string();
         let container: Container<'_> = serde_json::from_str(&text).unwrap();

@@ -1,30 +1,30 @@
-//! Image references, as container runtimes read them.
+//! Image references, as container runtimes parse them.
 //!
-//! Turns `registry:5000/shop/cart:3@sha256:...` into an [`ImageRef`]. What an image holds is left to those who know.
+//! Parses `registry:5000/shop/cart:3@sha256:...` into an [`ImageRef`].
 
 use std::borrow::Cow;
 
-/// An image reference with its tag apart. A digest says nothing to us.
+/// A parsed image reference. The digest is ignored.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ImageRef<'t> {
-    /// The repository with its registry, as far as written.
+    /// The repository, with the registry if it is written.
     pub repository: &'t str,
-    /// The tag; empty where there is none.
+    /// The tag; empty if there is none.
     pub tag: &'t str,
 }
 
 impl<'t> ImageRef<'t> {
-    /// Takes a reference apart.
+    /// Parses a reference.
     pub fn of(text: &'t str) -> Self {
         let text = text.split_once('@').map_or(text, |(text, _digest)| text);
         match text.rsplit_once(':') {
-            // A colon before a slash stands before a registry's port.
+            // A colon before a slash separates the port of the registry.
             Some((repository, tag)) if !tag.contains('/') => Self { repository, tag },
             Some(_) | None => Self { repository: text, tag: "" },
         }
     }
 
-    /// The repository with its registry: `nginx` is `docker.io/library/nginx`.
+    /// The repository with the registry: `nginx` is `docker.io/library/nginx`.
     pub fn qualified(self) -> Cow<'t, str> {
         let name = self.repository;
         if name.is_empty() {

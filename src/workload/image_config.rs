@@ -1,7 +1,7 @@
-//! The config of an image: what a container runs where its pod spec leaves it open.
+//! Image configs: what a container runs if its pod spec does not set it.
 //!
-//! Parses the JSON that registries, OCI layouts and `docker save` archives hold (OCI image-spec `config.md`; Docker's
-//! schema 2 has the same fields). Reading it from there is left to `images`.
+//! Parses the JSON in registries, OCI layouts and `docker save` archives (OCI image-spec `config.md`; Docker's schema 2
+//! has the same fields). `images` reads it from there.
 
 use std::collections::BTreeMap;
 
@@ -9,21 +9,21 @@ use serde::Deserialize;
 
 use crate::base::text::nullable;
 
-/// The longest config that is read: those of real images have a few KiB, most of it the history of their layers.
+/// The maximum length of a config. Real ones have a few KiB, most of it the history of the layers.
 pub const MAX_LEN: usize = 1 << 20;
 
-/// The fields of an image's config that decide what runs.
+/// The fields of an image config that decide what runs.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ImageConfig {
     /// ENTRYPOINT: the program and its first arguments.
     pub entrypoint: Vec<String>,
-    /// CMD: more arguments, or the program where there is no ENTRYPOINT.
+    /// CMD: further arguments, or the program if there is no ENTRYPOINT.
     pub cmd: Vec<String>,
-    /// ENV, in order; of two variables with one name the last counts.
+    /// ENV, in order; the last of several equal names wins.
     pub env: Vec<(String, String)>,
-    /// WORKDIR; empty where the image sets none, which means `/`.
+    /// WORKDIR; empty if not set, which means `/`.
     pub working_dir: String,
-    /// USER; empty where the image sets none, which means root.
+    /// USER; empty if not set, which means root.
     pub user: String,
     /// LABEL.
     pub labels: BTreeMap<String, String>,
@@ -35,7 +35,7 @@ pub enum ImageConfigError {
     /// It is longer than [`MAX_LEN`].
     #[error("the image config has {0} bytes; at most {MAX_LEN} are read")]
     TooLong(usize),
-    /// It is not the JSON of a config.
+    /// It is not a JSON image config.
     #[error("the image config is not valid")]
     Invalid(#[source] serde_json::Error),
 }
@@ -68,13 +68,13 @@ impl ImageConfig {
     ///
     /// # Errors
     ///
-    /// When the text is too long, or not the JSON of an image config.
+    /// Returns an error if the text is too long, or is not a JSON image config.
     pub fn parse(json: &[u8]) -> Result<Self, ImageConfigError> {
         if json.len() > MAX_LEN {
             return Err(ImageConfigError::TooLong(json.len()));
         }
         let RawImage { config } = serde_json::from_slice(json).map_err(ImageConfigError::Invalid)?;
-        // An entry without `=` sets nothing (runc passes it on, and programs cannot find it).
+        // An entry without `=` sets nothing (runc passes it on, but programs cannot find it).
         let env = config.env.iter().filter_map(|entry| entry.split_once('='));
         Ok(Self {
             env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
@@ -91,20 +91,20 @@ impl ImageConfig {
         self.env.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// The directory in which the program starts.
+    /// The working directory of the program.
     pub fn directory(&self) -> &str {
         if self.working_dir.is_empty() { "/" } else { &self.working_dir }
     }
 }
 
-/// The config of an image, and the digest of the image.
+/// The config and the digest of an image.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ImageFacts {
-    /// The digest that the image's name stands for: that of its index or manifest, such as `sha256:4f53...`.
+    /// The digest that the name of the image resolves to: that of its index or manifest, such as `sha256:4f53...`.
     pub digest: String,
-    /// Its config.
+    /// The config.
     pub config: ImageConfig,
-    /// Why a container may run another image; `None` where it was read just now, or the pod names the digest.
+    /// Why a container may run another image; `None` if the registry was just read, or the pod names the digest.
     pub doubt: Option<String>,
 }
 

@@ -1,7 +1,7 @@
-//! The nouns Pod and Container: our read-only view of a pod spec, borrowed from the JSON that was sent.
+//! A read-only view of a pod spec, borrowed from the JSON of the object.
 //!
-//! Turns the fields that a verdict needs into checked types, each part knowing its JSON pointer; everything else is
-//! skipped unread. What Linkerd or a server makes of them is left to the knowledge modules.
+//! Parses the fields that the rules need into checked types, each with its JSON pointer, and skips all others. The
+//! other modules interpret them.
 
 mod probe;
 mod volume;
@@ -22,20 +22,20 @@ use crate::base::text::{Text, nullable};
 /// A pod, or the pod template of a workload.
 #[derive(Clone, Debug, Default)]
 pub struct Pod<'a> {
-    /// The tokens of the JSON pointer from the object's root to the pod: empty for a Pod,
-    /// `["spec", "template"]` for a Deployment.
+    /// The JSON pointer tokens from the root of the object to the pod: empty for a Pod, `["spec", "template"]` for a
+    /// Deployment.
     pub at: &'static [&'static str],
-    /// The labels whose key has [a prefix that we read](StringMap).
+    /// The labels with a relevant key, see [`StringMap`].
     pub labels: StringMap<'a>,
-    /// The annotations whose key has [a prefix that we read](StringMap).
+    /// The annotations with a relevant key, see [`StringMap`].
     pub annotations: StringMap<'a>,
     /// `spec.hostNetwork`.
     pub host_network: bool,
     /// `spec.serviceAccountName`.
     pub service_account: Option<Text<'a>>,
-    /// `spec.securityContext` as it was sent, unread.
+    /// `spec.securityContext` as raw JSON.
     pub security_context: Option<&'a RawValue>,
-    /// `spec.initContainers`, native sidecars among them.
+    /// `spec.initContainers`, including native sidecars.
     pub init_containers: Vec<Container<'a>>,
     /// `spec.containers`.
     pub containers: Vec<Container<'a>>,
@@ -44,18 +44,18 @@ pub struct Pod<'a> {
 }
 
 impl<'a> Pod<'a> {
-    /// All containers: init containers first, each list in its own order.
+    /// All containers, init containers first.
     pub fn all_containers(&self) -> impl Iterator<Item = &Container<'a>> {
         self.init_containers.iter().chain(&self.containers)
     }
 
-    /// Containers that run as long as the pod does: the regular ones and the native sidecars
-    /// (init containers with `restartPolicy: Always`).
+    /// The containers that run as long as the pod: regular ones and native sidecars (init containers with
+    /// `restartPolicy: Always`).
     pub fn running_containers(&self) -> impl Iterator<Item = &Container<'a>> {
         self.all_containers().filter(|container| container.runs_on())
     }
 
-    /// The JSON pointer from the object's root to `tokens` below the pod.
+    /// The JSON pointer from the root of the object to `tokens` below the pod.
     pub fn pointer<'t>(&self, tokens: impl IntoIterator<Item = &'t str>) -> PointerBuf {
         PointerBuf::from_tokens(self.at.iter().copied().chain(tokens))
     }
@@ -104,45 +104,45 @@ impl ContainerList {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(from = "RawContainer<'a>", bound(deserialize = "'de: 'a"))]
 pub struct Container<'a> {
-    /// The list that it is in.
+    /// The list that contains it.
     pub list: ContainerList,
-    /// Its place in that list, from 0.
+    /// The index in that list.
     pub index: usize,
     /// `name`.
     pub name: Text<'a>,
     /// `image`, as written.
     pub image: Text<'a>,
-    /// `command`: replaces the image's ENTRYPOINT when it is not empty.
+    /// `command`, which replaces the image's ENTRYPOINT if it is not empty.
     pub command: Vec<Text<'a>>,
-    /// `args`: replaces the image's CMD when it is not empty.
+    /// `args`, which replaces the image's CMD if it is not empty.
     pub args: Vec<Text<'a>>,
-    /// `env`, in order: of two with one name the last counts.
+    /// `env`, in order; the last of several equal names wins.
     pub env: Vec<EnvVar<'a>>,
-    /// `envFrom`, in order; `env` wins over all of it.
+    /// `envFrom`, in order; `env` takes precedence.
     pub env_from: Vec<EnvFrom<'a>>,
     /// `ports`.
     pub ports: Vec<Port<'a>>,
     /// `volumeMounts`.
     pub mounts: Vec<Mount<'a>>,
-    /// `workingDir`; the image's own where it is absent.
+    /// `workingDir`; that of the image if absent.
     pub working_dir: Option<Text<'a>>,
     /// The probes, in the order of [`ProbeKind::ALL`].
     pub probes: Vec<Probe<'a>>,
-    /// `restartPolicy: Always` on an init container: a native sidecar.
+    /// Whether it is a native sidecar: an init container with `restartPolicy: Always`.
     pub restart_always: bool,
-    /// Those of the other fields that change what a container is, and that hardly anybody sets: `lifecycle hooks`,
-    /// `volumeDevices`, `stdin`, `tty`, `terminationMessagePath`.
+    /// Rarely used fields that are set and change what the container does: `lifecycle hooks`, `volumeDevices`, `stdin`,
+    /// `tty`, `terminationMessagePath`.
     pub unusual: Vec<&'static str>,
-    /// What runs beside the program once the container has started.
+    /// The hook that runs after the container has started.
     pub post_start: Option<Hook<'a>>,
-    /// `securityContext` as it was sent, unread.
+    /// `securityContext` as raw JSON.
     pub security_context: Option<&'a RawValue>,
-    /// `resources` as they were sent, unread.
+    /// `resources` as raw JSON.
     pub resources: Option<&'a RawValue>,
 }
 
 impl Container<'_> {
-    /// It runs as long as the pod does: a regular container or a native sidecar.
+    /// Whether it runs as long as the pod: a regular container or a native sidecar.
     pub fn runs_on(&self) -> bool {
         match self.list {
             ContainerList::Regular => true,
@@ -154,7 +154,7 @@ impl Container<'_> {
 /// A hook of a container's `lifecycle`.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 pub struct Hook<'a> {
-    /// `exec`: a command that runs in the container; absent for the other kinds, which run nothing there.
+    /// `exec`: a command that runs in the container; absent for other kinds of hook.
     #[serde(borrow, default)]
     pub exec: Option<Exec<'a>>,
 }
@@ -162,7 +162,7 @@ pub struct Hook<'a> {
 /// A command of a hook.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 pub struct Exec<'a> {
-    /// `command`, not run in a shell.
+    /// `command`, which is not run in a shell.
     #[serde(borrow, default, deserialize_with = "nullable")]
     pub command: Vec<Text<'a>>,
 }
@@ -174,15 +174,15 @@ pub struct EnvVar<'a> {
     /// `name`.
     #[serde(borrow)]
     pub name: Text<'a>,
-    /// `value`: empty when absent, as for kubelet.
+    /// `value`; empty if absent, as for kubelet.
     #[serde(borrow, default, deserialize_with = "nullable")]
     pub value: Text<'a>,
-    /// `valueFrom`: then `value` is empty.
+    /// `valueFrom`; `value` is empty then.
     #[serde(borrow, default)]
     pub value_from: Option<ValueFrom<'a>>,
 }
 
-/// Where a variable's value comes from, when not from the spec itself.
+/// The source of a variable whose value is not in the spec.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct ValueFrom<'a> {
@@ -197,13 +197,13 @@ pub struct ValueFrom<'a> {
 /// A key of a ConfigMap or Secret in the pod's namespace.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 pub struct KeyRef<'a> {
-    /// The object's name.
+    /// The name of the object.
     #[serde(borrow, default, deserialize_with = "nullable")]
     pub name: Text<'a>,
     /// The key.
     #[serde(borrow, default, deserialize_with = "nullable")]
     pub key: Text<'a>,
-    /// The container starts without it.
+    /// Whether the container starts without it.
     #[serde(default, deserialize_with = "nullable")]
     pub optional: bool,
 }
@@ -212,7 +212,7 @@ pub struct KeyRef<'a> {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct EnvFrom<'a> {
-    /// Put before each key.
+    /// The prefix of each key.
     #[serde(borrow, default, deserialize_with = "nullable")]
     pub prefix: Text<'a>,
     /// A ConfigMap.
@@ -226,7 +226,7 @@ pub struct EnvFrom<'a> {
 /// A ConfigMap or Secret in the pod's namespace.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 pub struct ObjectRef<'a> {
-    /// The object's name.
+    /// The name of the object.
     #[serde(borrow, default, deserialize_with = "nullable")]
     pub name: Text<'a>,
 }
@@ -234,7 +234,7 @@ pub struct ObjectRef<'a> {
 /// A port of a container.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 pub struct Port<'a> {
-    /// `name`, by which probes may refer to it.
+    /// `name`, which probes may refer to.
     #[serde(borrow, default)]
     pub name: Option<Text<'a>>,
     /// `containerPort`.
@@ -245,14 +245,14 @@ pub struct Port<'a> {
 /// The label that a Deployment gives its ReplicaSets and their pods.
 pub const TEMPLATE_HASH: &str = "pod-template-hash";
 
-/// The entries of a label or annotation map that we read: those of Linkerd, of linkerd-linger and of kubelet's
-/// mirror pods, and [`TEMPLATE_HASH`]. The others (`kubectl.kubernetes.io/last-applied-configuration` is a copy of the whole object) are
-/// skipped without being copied.
+/// The relevant entries of a label or annotation map: those of Linkerd, of linkerd-linger and of mirror pods, and
+/// [`TEMPLATE_HASH`]. Other entries are skipped without a copy; `kubectl.kubernetes.io/last-applied-configuration`
+/// contains the whole object.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct StringMap<'a>(pub Vec<(Text<'a>, Text<'a>)>);
 
 impl StringMap<'_> {
-    /// The value of `key`; of two entries with one key the last counts.
+    /// The value of `key`; the last of several equal keys wins.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.0.iter().rev().find(|(found, _)| &**found == key).map(|(_, value)| &**value)
     }
@@ -298,10 +298,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for StringMap<'a> {
     }
 }
 
-/// `terminationMessagePath` where it is absent (kubernetes `pkg/apis/core/v1/defaults.go`).
+/// The default of `terminationMessagePath` (kubernetes `pkg/apis/core/v1/defaults.go`).
 const DEFAULT_MESSAGE_PATH: &str = "/dev/termination-log";
 
-/// A container as the pod spec writes it.
+/// A container in the pod spec.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RawContainer<'a> {
@@ -401,7 +401,7 @@ impl<'a> From<RawContainer<'a>> for Container<'a> {
     }
 }
 
-/// Two views are equal when no verdict could tell them apart; raw JSON is compared as text.
+/// Pods are equal if all fields that the rules read are equal; raw JSON is compared as text.
 impl PartialEq for Pod<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.at == other.at
@@ -416,7 +416,7 @@ impl PartialEq for Pod<'_> {
     }
 }
 
-/// The same; only what we add to a new pod goes by its resources.
+/// Ignores `resources`, which are only used for containers that the webhook adds.
 impl PartialEq for Container<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.list == other.list

@@ -1,12 +1,12 @@
-//! The words of a command line, each with its place and with what we cannot know of it.
+//! The words of a command line, each with its location and its unknown parts.
 //!
-//! Nouns for `environment`, `command` and `settings`, which make and read them.
+//! Types for `environment`, `command` and `settings`.
 
 use std::sync::Arc;
 
 use crate::workload::pod::{Container, Pod};
 
-/// Where a text stands.
+/// The location of a text.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Place {
     /// An item of `command`.
@@ -15,21 +15,21 @@ pub(crate) enum Place {
     Args(usize),
     /// An item of `env`.
     Env(usize),
-    /// A key of the ConfigMap of this name.
+    /// A key of the ConfigMap with this name.
     ConfigMap(String),
     /// An item of `volumeMounts`.
     Mount(usize),
-    /// A line, from 1, of a key of the ConfigMap of this name.
+    /// A line, from 1, in a key of the ConfigMap with this name.
     Line { config_map: String, key: String, line: usize },
-    /// A line, from 1, of a file of the image.
+    /// A line, from 1, in a file of the image.
     ImageLine { path: String, line: usize },
     /// A field of the image's config: `ENTRYPOINT of cart:3@sha256:...`.
     ImageConfig(Arc<str>),
 }
 
 impl Place {
-    /// The JSON pointer from the object's root; `ConfigMap web` where the text stands in another object, and
-    /// `ENV of cart:3@sha256:...` where it stands in the image's config.
+    /// The JSON pointer from the root of the object; `ConfigMap web` for a text in another object, and `ENV of
+    /// cart:3@sha256:...` for a text in the config of the image.
     pub(crate) fn pointer(&self, pod: &Pod<'_>, container: &Container<'_>) -> String {
         let (field, index) = match self {
             Self::Command(index) => ("command", index),
@@ -50,9 +50,9 @@ impl Place {
 /// A part of a word.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Piece {
-    /// Text that we know.
+    /// Known text.
     Text(String),
-    /// Text that we do not know, and why: `it may be set by Secret app-env`.
+    /// Unknown text, with the reason: `it may be set by Secret app-env`.
     Unknown(String),
 }
 
@@ -67,25 +67,25 @@ impl Piece {
 /// A word of a command line.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Word {
-    /// Its parts: no text is empty, no two texts are neighbours, and all are within the limits below.
+    /// The parts. No text is empty, no two texts are adjacent, and all are within the limits below.
     pieces: Vec<Piece>,
-    /// Where it stands.
+    /// The location.
     pub(crate) at: Place,
 }
 
-/// No program starts with a longer argument or variable: MAX_ARG_STRLEN in Linux's include/uapi/linux/binfmts.h, where
-/// pages have 4 KiB.
+/// The maximum length of an argument or a variable: MAX_ARG_STRLEN in Linux's include/uapi/linux/binfmts.h, with pages
+/// of 4 KiB.
 pub(crate) const MAX_LEN: usize = 128 << 10;
 
-/// Nobody writes a word with more parts; it bounds what the parts that we do not know cost.
+/// The maximum number of parts, which bounds the cost of unknown parts.
 const MAX_PIECES: usize = 256;
 
-/// A reason may quote a name of any length, and is cut to this many characters.
+/// The maximum length of a reason, in characters; a reason may quote a name of any length.
 const MAX_REASON_LEN: usize = 250;
 
 impl Word {
-    /// A word of these parts; unknown as a whole when they are too long or too many. There is no other way to make or
-    /// grow one.
+    /// Creates a word from parts; unknown as a whole if they are too long or too many. All words are created or
+    /// extended here.
     pub(crate) fn new(pieces: impl IntoIterator<Item = Piece>, at: Place) -> Self {
         let mut word = Self { pieces: Vec::new(), at };
         let mut length = 0;
@@ -110,17 +110,17 @@ impl Word {
         word
     }
 
-    /// A word that is not known at all.
+    /// An unknown word.
     pub(crate) fn unknown(why: impl Into<String>, at: Place) -> Self {
         Self::new([Piece::Unknown(why.into())], at)
     }
 
-    /// A word that is wholly known, or too long.
+    /// A known word; unknown if it is too long.
     pub(crate) fn text(text: &str, at: Place) -> Self {
         Self::new([Piece::Text(text.to_owned())], at)
     }
 
-    /// The whole word, or why it is not known.
+    /// The whole word, or why it is unknown.
     pub(crate) fn known(&self) -> Result<&str, &str> {
         match self.why() {
             Some(why) => Err(why),
@@ -128,7 +128,7 @@ impl Word {
         }
     }
 
-    /// What is known of its beginning.
+    /// The known text at the start.
     pub(crate) fn prefix(&self) -> &str {
         match self.pieces.first() {
             Some(Piece::Text(text)) => text,
@@ -136,7 +136,7 @@ impl Word {
         }
     }
 
-    /// Why some of it is not known.
+    /// Why a part of it is unknown.
     pub(crate) fn why(&self) -> Option<&str> {
         self.pieces.iter().find_map(|piece| match piece {
             Piece::Unknown(why) => Some(why.as_str()),
@@ -144,17 +144,17 @@ impl Word {
         })
     }
 
-    /// The bytes of its parts.
+    /// The total length of its parts, in bytes.
     pub(crate) fn len(&self) -> usize {
         self.pieces.iter().map(Piece::len).sum()
     }
 
-    /// Its parts.
+    /// The parts.
     pub(crate) fn pieces(&self) -> &[Piece] {
         &self.pieces
     }
 
-    /// The word without its first `length` bytes, which are known.
+    /// The word without its first `length` bytes, which must be known.
     pub(crate) fn after(&self, length: usize) -> Self {
         let mut pieces = self.pieces.clone();
         if let Some(Piece::Text(text)) = pieces.first_mut() {
@@ -164,7 +164,7 @@ impl Word {
     }
 }
 
-/// Whether a path is below a folder.
+/// Whether a path is below a directory.
 pub(crate) fn is_within(path: &str, folder: &str) -> bool {
     path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
@@ -174,7 +174,7 @@ pub(crate) fn basename(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// The first characters of a text.
+/// The first `characters` of a text.
 pub(crate) fn cut(text: &str, characters: usize) -> String {
     text.chars().take(characters).collect()
 }

@@ -1,35 +1,35 @@
-//! Words of YAML 1.1: which of them are booleans, numbers or nothing.
+//! YAML 1.1 scalars: booleans, numbers, null and strings.
 //!
-//! Follows `resolve` of goyaml.v2 in sigs.k8s.io/yaml, by which kubectl reads files: `0644` is 420, `on` is true.
+//! Follows `resolve` of goyaml.v2 in sigs.k8s.io/yaml, which kubectl uses: `0644` is 420, `on` is true.
 
-/// A scalar: its text, and what it is.
+/// A scalar: the text and the kind.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Scalar {
     /// The text, unquoted.
     pub(crate) text: String,
-    /// It was not quoted.
+    /// Whether it is unquoted.
     pub(crate) plain: bool,
-    /// What it is.
+    /// The kind.
     pub(crate) kind: Kind,
 }
 
-/// What a scalar is.
+/// The kind of a scalar.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Kind {
-    /// null, ~ or nothing.
+    /// null, ~ or empty.
     Null,
     /// true, yes, on, y and their opposites.
     Bool(bool),
     /// A number, as JSON writes it.
     Number(String),
-    /// `.inf` and `.nan`, which JSON has no word for.
+    /// `.inf` and `.nan`, which JSON cannot represent.
     Infinite,
-    /// Everything else.
+    /// A string.
     Text,
 }
 
 impl Scalar {
-    /// Reads a scalar; `tag` is the last part of a `!!tag`.
+    /// Parses a scalar; `tag` is the last part of a `!!tag`.
     pub(crate) fn read(text: String, plain: bool, tag: Option<&str>) -> Self {
         let kind = match tag {
             Some("str" | "binary" | "timestamp") => Kind::Text,
@@ -57,7 +57,7 @@ fn kind_of(text: &str) -> Kind {
     if !text.starts_with(|first: char| first.is_ascii_digit() || matches!(first, '+' | '-' | '.')) {
         return Kind::Text;
     }
-    // Go takes the underscores out of everything but a number that begins with its point.
+    // Go removes underscores, except from numbers that start with a point.
     let digits = if text.starts_with('.') { text.to_owned() } else { text.replace('_', "") };
     integer(&digits).or_else(|| float(&digits)).map_or(Kind::Text, Kind::Number)
 }
@@ -84,7 +84,7 @@ fn integer(text: &str) -> Option<String> {
         return (size <= i64::MIN.unsigned_abs())
             .then(|| if size == 0 { "0".into() } else { format!("-{size}") });
     }
-    // A sign is ParseInt's alone.
+    // Only ParseInt accepts a sign.
     (size <= i64::MAX.unsigned_abs() || !text.starts_with('+')).then(|| size.to_string())
 }
 
@@ -96,7 +96,7 @@ fn float(text: &str) -> Option<String> {
     if !value.is_finite() {
         return None;
     }
-    // Go writes 8080.0 and 8.08e3 as 8080, so that they pass for ports.
+    // Go prints 8080.0 and 8.08e3 as 8080, so they are valid ports.
     if value.fract() == 0.0 && value.abs() < 1e21 {
         return Some(format!("{value:.0}"));
     }

@@ -1,4 +1,4 @@
-//! One object of a file, as JSON that knows its lines.
+//! An object of a file, as JSON with line numbers.
 
 use std::sync::Arc;
 
@@ -21,9 +21,9 @@ pub struct Document {
     source: Arc<Source>,
     lines: Arc<Lines>,
     json: String,
-    /// Where `json` begins in the JSON of its YAML document or file.
+    /// The offset of `json` in the JSON of its YAML document or file.
     base: usize,
-    /// How many bytes were put at the front of `json` that the file does not have.
+    /// The number of bytes at the start of `json` that were added.
     added: usize,
     api_version: String,
     kind: String,
@@ -31,7 +31,7 @@ pub struct Document {
 }
 
 impl Document {
-    /// All of a document.
+    /// A whole document.
     pub(super) fn root(source: &Arc<Source>, lines: Lines, json: &str) -> Self {
         Self {
             source: Arc::clone(source),
@@ -45,7 +45,7 @@ impl Document {
         }
     }
 
-    /// A part of this document; a list gives its items the type that they may leave out.
+    /// A part of this document. An item of a list gets the type of the list if it has none.
     pub(super) fn part(&self, json: &str, part: &str, list_version: &str, item_kind: &str) -> Self {
         Self {
             source: Arc::clone(&self.source),
@@ -59,13 +59,13 @@ impl Document {
         }
     }
 
-    /// The same with the namespace of the request that it came in.
+    /// Sets the namespace of the admission request.
     pub(super) fn under_review(mut self, namespace: Option<&str>) -> Self {
         self.review_namespace = namespace.filter(|name| !name.is_empty()).map(str::to_owned);
         self
     }
 
-    /// The same with the type that it names itself, or else its list does: then the JSON gets it too.
+    /// Sets the type, which is its own or that of the list; the latter is also added to the JSON.
     pub(super) fn with_type(&self, api_version: &str, kind: &str) -> Self {
         let mut document = self.clone();
         if !kind.is_empty() {
@@ -97,42 +97,42 @@ impl Document {
         self.source.text()
     }
 
-    /// The line that it begins on, from 1.
+    /// The first line, from 1.
     pub fn line(&self) -> usize {
         self.line_at(0)
     }
 
-    /// Its `apiVersion`.
+    /// `apiVersion`.
     pub fn api_version(&self) -> &str {
         &self.api_version
     }
 
-    /// Its `kind`.
+    /// `kind`.
     pub fn kind(&self) -> &str {
         &self.kind
     }
 
-    /// The namespace of the admission request that it came in.
+    /// The namespace of the admission request that contained the object.
     pub fn review_namespace(&self) -> Option<&str> {
         self.review_namespace.as_deref()
     }
 
-    /// The line of the value that a JSON pointer into the object names, or of the last of its ancestors that exists.
-    /// Where the value has a key, the line is that of the key.
+    /// The line of the value that a JSON pointer refers to, or of its closest existing ancestor. If the value has a
+    /// key, the line is that of the key.
     pub fn line_of(&self, pointer: &Pointer) -> usize {
         self.line_at(walk::offset_of(&self.json, pointer))
     }
 
-    /// The text of a line of the file, without its end.
+    /// The text of a line, without the line end.
     pub fn line_text(&self, line: usize) -> &str {
         self.source.line_text(line)
     }
 
-    /// The object, if it is of a kind that holds a pod.
+    /// The object, if its kind contains a pod.
     ///
     /// # Errors
     ///
-    /// When a field that we read has another type than the API gives it.
+    /// Returns an error if a field has another type than in the Kubernetes API.
     pub fn object(&self) -> Result<Option<Object<'_>>, ManifestError> {
         let mut object = Object::read(&self.json).map_err(|error| self.read_error(&self.kind, &error))?;
         if let Some(object) = &mut object
@@ -143,7 +143,7 @@ impl Document {
         Ok(object)
     }
 
-    /// What serde_json says of `json`, at the line of the file.
+    /// Turns an error of serde_json into one at the line of the file.
     pub(super) fn read_error(&self, what: &str, error: &serde_json::Error) -> ManifestError {
         let offset = lines::offset_at(&self.json, error.line(), error.column());
         let path = walk::path_at(&self.json, offset);
@@ -168,14 +168,14 @@ impl Document {
         }
     }
 
-    /// Whether it has a directive of a strategic merge patch.
+    /// Whether it contains a directive of a strategic merge patch.
     pub fn is_patch(&self) -> bool {
         const DIRECTIVES: [&str; 4] =
             ["\"$patch\"", "\"$retainKeys\"", "\"$setElementOrder/", "\"$deleteFromPrimitiveList/"];
         DIRECTIVES.iter().any(|directive| self.json.contains(directive))
     }
 
-    /// What it looks like, given the line that cannot be read.
+    /// What the document looks like, given the invalid line.
     fn looks_like(&self, line: usize) -> LooksLike {
         if self.source.document_around(line).any(is_template) || self.line_text(line).contains("${") {
             LooksLike::Template
@@ -186,8 +186,8 @@ impl Document {
         }
     }
 
-    /// Whether a workload lacks what the API server requires of it: images, and the selector of those in `apps/v1`. A
-    /// patch names only what it changes.
+    /// Whether a workload lacks required fields: images, and the selector in `apps/v1`. Patches contain only the
+    /// changed fields.
     fn lacks_required_fields(&self) -> bool {
         let group = self.api_version.split_once('/').map_or("", |(group, _)| group);
         let Some(kind) = Kind::find(group, &self.kind) else { return false };

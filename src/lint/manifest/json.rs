@@ -1,14 +1,14 @@
-//! A YAML tree -> JSON text, and a table of which line each value of it comes from.
+//! Writes a YAML tree as JSON, with a table of the source lines.
 
 use crate::base::yaml::{Kind, Node, Scalar, Value, YamlError};
 
-/// How much longer than the file its JSON may be: anchors can multiply a small file without end.
+/// How much longer than the file its JSON may be, because anchors can expand a small file without limit.
 const MAX_GROWTH: usize = 32 << 20;
 
-/// Offsets into JSON text with the line that the value there comes from, in order.
+/// Offsets in the JSON text with their source lines, in order.
 pub(crate) type Table = Vec<(usize, usize)>;
 
-/// Writes a document; `source_len` is the size of its file.
+/// Writes a document; `source_len` is the length of its file.
 pub(crate) fn write(root: &Node, source_len: usize) -> Result<(String, Table), YamlError> {
     // No character becomes longer than `\u0000`.
     let mut writer = Writer { json: String::new(), table: Vec::new(), max: source_len * 6 + MAX_GROWTH };
@@ -23,7 +23,7 @@ struct Writer {
 }
 
 impl Writer {
-    /// Writes a value under the line that a reader looks at for it: that of its key, where it has one.
+    /// Writes a value at the line that is reported for it: that of its key, if it has one.
     fn value(&mut self, node: &Node, line: usize) -> Result<(), YamlError> {
         if self.json.len() > self.max {
             return Err(YamlError::at(node, "anchors and aliases make this document too large"));

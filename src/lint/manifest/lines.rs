@@ -1,8 +1,8 @@
-//! Places in a file: offsets of JSON text -> lines, and lines -> their text.
+//! Maps offsets in JSON text to lines, and lines to their text.
 
 use super::json::Table;
 
-/// A file's text with its lines.
+/// The text of a file with its lines.
 #[derive(Debug)]
 pub(crate) struct Source {
     file: String,
@@ -28,7 +28,7 @@ impl Source {
         &self.text
     }
 
-    /// The line and the column of an offset, both from 1.
+    /// The line and column of an offset, both from 1.
     pub(crate) fn position(&self, offset: usize) -> (usize, usize) {
         let line = self.starts.partition_point(|start| *start <= offset).max(1);
         let start = self.starts[line - 1];
@@ -36,13 +36,13 @@ impl Source {
         (line, before.chars().count() + 1)
     }
 
-    /// The text of a line, without its end; empty when there is no such line.
+    /// The text of a line, without the line end; empty if the line does not exist.
     pub(crate) fn line_text(&self, line: usize) -> &str {
         let Some(start) = line.checked_sub(1).and_then(|index| self.starts.get(index)) else { return "" };
         self.text[*start..].lines().next().unwrap_or_default()
     }
 
-    /// The lines of the YAML document that has this line.
+    /// The lines of the YAML document that contains this line.
     pub(crate) fn document_around(&self, line: usize) -> impl Iterator<Item = &str> {
         let at = line.clamp(1, self.starts.len());
         let starts_document = |line: &usize| self.line_text(*line).starts_with("---");
@@ -52,14 +52,14 @@ impl Source {
     }
 }
 
-/// Which line a value comes from, by its offset in the JSON text of the document.
+/// Maps offsets in the JSON of a document to lines.
 #[derive(Debug)]
 pub(crate) enum Lines {
-    /// The JSON was made from YAML.
+    /// The JSON was converted from YAML.
     Table(Table),
     /// The JSON is a part of the file, from this offset on.
     Same {
-        /// Where it begins.
+        /// The offset.
         base: usize,
     },
 }
@@ -76,7 +76,7 @@ impl Lines {
     }
 }
 
-/// The offset that serde_json means by a line and a column: it counts bytes, those before the place included.
+/// The offset for a line and a column of serde_json, which counts bytes, including the current one.
 pub(crate) fn offset_at(text: &str, line: usize, column: usize) -> usize {
     let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
     let mut offset = (start + column).min(text.len());
@@ -86,7 +86,7 @@ pub(crate) fn offset_at(text: &str, line: usize, column: usize) -> usize {
     offset
 }
 
-/// A message of serde_json less the position at its end, which is one in our JSON and not in the file.
+/// A message of serde_json without the position at its end, which refers to the generated JSON and not to the file.
 pub(crate) fn without_position(error: &serde_json::Error) -> String {
     let message = error.to_string();
     let position = format!(" at line {} column {}", error.line(), error.column());

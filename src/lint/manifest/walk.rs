@@ -1,4 +1,4 @@
-//! JSON text -> the texts of its parts, without building a tree.
+//! Finds the parts of JSON text without building a tree.
 
 use std::fmt;
 
@@ -11,21 +11,21 @@ use serde_json::value::RawValue;
 
 use crate::base::text::Text;
 
-/// The members of an object or a list, each with its token in a JSON pointer; none of anything else.
+/// The members of an object or the items of a list, each with its JSON pointer token; empty for scalars.
 pub(crate) fn children(json: &str) -> Vec<(Text<'_>, &str)> {
     let mut children = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_str(json);
-    // An error can only mean that it is not JSON, of which we have made sure, or a scalar.
+    // The text is known to be valid JSON, so an error means a scalar.
     let _ = Members(&mut children).deserialize(&mut deserializer);
     children
 }
 
-/// Where the value of a pointer begins, or that of the last of its ancestors that exists.
+/// The offset of the value that a pointer refers to, or of its closest existing ancestor.
 pub(crate) fn offset_of(json: &str, pointer: &Pointer) -> usize {
     let mut here = json;
     for token in pointer.tokens() {
         let token = token.decoded();
-        // Of two members of one name the last counts.
+        // The last of several equal keys wins.
         let Some((_, child)) = children(here).into_iter().rev().find(|(name, _)| **name == *token) else {
             break;
         };
@@ -34,11 +34,11 @@ pub(crate) fn offset_of(json: &str, pointer: &Pointer) -> usize {
     offset_in(json, here)
 }
 
-/// The path of the innermost value around an offset, as people write it: `spec.containers[0].image`.
+/// The path of the innermost value at an offset: `spec.containers[0].image`.
 pub(crate) fn path_at(json: &str, offset: usize) -> String {
     let mut path = String::new();
     let mut here = json;
-    // Each step reads its part again: no object of Kubernetes is deeper, and others must not cost us much.
+    // Each step parses its part again. The limit bounds the cost; Kubernetes objects are not deeper.
     for _ in 0..64 {
         let is_list = here.starts_with('[');
         let around = children(here).into_iter().find(|(_, child)| {
@@ -58,7 +58,7 @@ pub(crate) fn path_at(json: &str, offset: usize) -> String {
     path
 }
 
-/// Where `part`, a slice of `json`, begins.
+/// The offset of `part`, which is a slice of `json`.
 pub(crate) fn offset_in(json: &str, part: &str) -> usize {
     (part.as_ptr() as usize).saturating_sub(json.as_ptr() as usize)
 }

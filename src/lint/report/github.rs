@@ -1,4 +1,4 @@
-//! A report -> workflow commands, which GitHub Actions shows as annotations of a pull request's lines.
+//! Prints a report as workflow commands, which GitHub Actions shows as annotations in a pull request.
 
 use super::{ErrorReport, FindingReport, ObjectReport, Report};
 use crate::judgement::finding::Action;
@@ -44,7 +44,7 @@ fn name(object: &ObjectReport) -> String {
     super::text::full_name(&object.namespace, &object.name)
 }
 
-/// The file of the repository, and the line, unless it is one of what was rendered.
+/// The file in the repository and the line; rendered documents have no line.
 fn place(object: &ObjectReport, line: Option<usize>) -> (&str, Option<usize>) {
     match &object.rendered_from {
         Some(from) => (from, None),
@@ -61,11 +61,11 @@ fn command(level: &str, (file, line): (&str, Option<usize>), title: &str, messag
 /// The escapes of `toCommandValue` in actions/toolkit `packages/core/src/command.ts`.
 fn data(text: &str) -> String {
     let text = text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
-    // Manifests come from anywhere, and the log of a job is shown on terminals.
+    // The content of manifests is not trusted, and job logs are shown in terminals.
     text.replace(char::is_control, "\u{fffd}")
 }
 
-/// The same for what stands before the second `::`.
+/// The same for the properties before the second `::`.
 fn property(text: &str) -> String {
     data(text).replace(':', "%3A").replace(',', "%2C")
 }

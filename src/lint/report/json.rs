@@ -1,12 +1,12 @@
-//! A report -> the JSON that programs read.
+//! Prints a report as JSON.
 
 use super::Report;
 
-/// The report as JSON, indented, with a newline at its end.
+/// The report as indented JSON, with a newline at the end.
 ///
 /// # Errors
 ///
-/// No error is known: every key is a string.
+/// Every key is a string, so no error is known.
 pub fn render(report: &Report) -> Result<String, serde_json::Error> {
     serde_json::to_string_pretty(report).map(|json| json + "\n")
 }

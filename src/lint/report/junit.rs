@@ -1,6 +1,8 @@
-//! A report -> JUnit XML, which CI services show as tests: one test for each object, which fails if it has findings.
+//! Prints a report as JUnit XML, which CI services show as tests: one test for each object, which fails if it has
+//! findings.
 //!
-//! Written by hand: the format needs five elements, and a crate for it brings a second XML library, UUIDs and dates.
+//! Does not use a library: the format needs only five elements, and the available crate depends on a second XML
+//! library, UUIDs and dates.
 
 use super::{ErrorReport, FindingReport, ObjectReport, Report};
 use crate::judgement::finding::Action;
@@ -75,7 +77,7 @@ fn error(error: &ErrorReport) -> String {
     )
 }
 
-/// Text as XML has it in attributes and elements; characters that XML 1.0 does not have become U+FFFD.
+/// Escapes text for XML attributes and elements; characters that XML 1.0 does not allow become U+FFFD.
 fn escape(text: &str) -> String {
     let mut escaped = String::new();
     for c in text.chars() {

@@ -1,4 +1,4 @@
-//! A judgement -> what is to be said of the object.
+//! Converts a judgement into the report of an object.
 
 use json_patch::Patch;
 
@@ -18,7 +18,7 @@ use crate::{
 };
 
 impl ObjectReport {
-    /// What is to be said of an object, and the findings in the same order, whose lines are still to be looked up.
+    /// The report of an object, and the findings in the same order, whose lines the caller adds.
     pub fn of(object: &Object<'_>, judgement: &Judgement<'_>) -> (Self, Vec<Finding>) {
         let Judgement { survey, plan, verdict } = judgement;
         let edits = verdict.edits();
@@ -41,7 +41,7 @@ impl ObjectReport {
             findings: verdict.judged.iter().map(FindingReport::of).collect(),
             remarks: verdict.remarks.clone(),
             verdict: verdict.decision(),
-            // The webhook, too, admits without a patch where one would not apply.
+            // The webhook also admits without a patch if it would not apply.
             patch: patch.unwrap_or_default(),
         };
         (report, verdict.judged.iter().map(|judged| judged.finding.clone()).collect())

@@ -1,7 +1,7 @@
-//! A report -> SARIF 2.1.0, which code scanning services and editors read.
+//! Prints a report as SARIF 2.1.0, for code scanning services and editors.
 //!
-//! Written by hand: the crate with SARIF's types has some hundred of them, of which this needs ten. A test validates what
-//! it prints against the official schema.
+//! Does not use a library: the SARIF crate has some hundred types, of which this needs ten. A test validates the output
+//! against the official schema.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ const SCHEMA: &str =
 ///
 /// # Errors
 ///
-/// No error is known: every key is a string.
+/// Every key is a string, so no error is known.
 pub fn render(report: &Report) -> Result<String, serde_json::Error> {
     let mut seen = BTreeMap::new();
     let results: Vec<_> = report
@@ -105,7 +105,7 @@ fn result(object: &ObjectReport, finding: &FindingReport, seen: &mut BTreeMap<St
     result
 }
 
-/// What stays the same when lines move: the object, the container, and which of several findings it is.
+/// The identity of a finding if lines move: the object, the container and the index among equal findings.
 fn fingerprint(object: &ObjectReport, finding: &FindingReport, seen: &mut BTreeMap<String, usize>) -> String {
     let container = finding.container.as_deref().unwrap_or_default();
     let parts = [finding.rule.as_str(), &object.kind, &object.namespace, &object.name, container];
@@ -117,7 +117,7 @@ fn fingerprint(object: &ObjectReport, finding: &FindingReport, seen: &mut BTreeM
 
 fn location(object: &ObjectReport, line: Option<usize>) -> Value {
     let mut location = Map::new();
-    // Code scanning needs a file of the repository; a line of what was rendered is none of its lines.
+    // Code scanning needs a file in the repository; lines of rendered documents do not exist there.
     let (file, line) = match &object.rendered_from {
         Some(from) => (Some(from), Some(1)),
         None => (object.file.as_ref(), line.or(object.line)),
@@ -151,7 +151,7 @@ fn place(file: &str, line: Option<usize>, column: Option<usize>) -> Value {
     place
 }
 
-/// A path as a URI reference: relative paths stay relative to the directory that `lint` runs in.
+/// A path as a URI reference; relative paths stay relative to the working directory.
 fn uri(path: &str) -> String {
     let mut path = path;
     while let Some(rest) = path.strip_prefix("./") {

@@ -1,4 +1,4 @@
-//! A report -> lines for people: findings as a compiler shows them, or all that is known of each object.
+//! Prints a report as text: findings in the style of a compiler, or all facts about each object.
 
 mod explain;
 mod lint;
@@ -14,7 +14,7 @@ pub use self::{
 use super::{ErrorReport, FindingReport};
 use crate::judgement::finding::Action;
 
-/// How each part of the text looks.
+/// The style of each part of the text.
 #[derive(Clone, Copy, Debug)]
 pub struct Styles {
     error: Style,
@@ -33,7 +33,7 @@ impl Styles {
         Self { error: none, warning: none, note: none, good: none, frame: none, strong: none, faint: none }
     }
 
-    /// Colours; whoever prints takes them out where there is no terminal.
+    /// With colours, which the printer removes if the output is not a terminal.
     pub const fn colored() -> Self {
         Self {
             error: AnsiColor::Red.on_default().bold(),
@@ -47,12 +47,12 @@ impl Styles {
     }
 }
 
-/// What could not be read, and what to do about it.
+/// Formats an error with its help.
 pub fn error(error: &ErrorReport, styles: &Styles) -> String {
     told(error, "error", styles.error, styles)
 }
 
-/// What is wrong with a comment, and what to do about it.
+/// Formats a warning about a comment with its help.
 pub fn warning(warning: &ErrorReport, styles: &Styles) -> String {
     told(warning, "warning", styles.warning, styles)
 }
@@ -70,7 +70,7 @@ fn paint(text: &str, style: Style) -> String {
     format!("{style}{text}{style:#}")
 }
 
-/// The word and the rule of a finding: `error[rule]`.
+/// The severity and the rule of a finding: `error[rule]`.
 fn severity(finding: &FindingReport, styles: &Styles) -> String {
     let (word, style) = match finding.action {
         Action::Reject => ("error", styles.error),
@@ -81,7 +81,7 @@ fn severity(finding: &FindingReport, styles: &Styles) -> String {
     paint(&format!("{word}[{}]", finding.rule), style)
 }
 
-/// A text that cannot steer the terminal: manifests come from anywhere.
+/// Removes control characters, because the content of manifests is not trusted.
 fn clean(text: &str) -> Cow<'_, str> {
     if !text.chars().any(char::is_control) {
         return Cow::Borrowed(text);

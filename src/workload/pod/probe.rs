@@ -1,7 +1,6 @@
-//! Probes: which container asks itself what, over which port, and how often.
+//! Probes: the kind, the handler, the port and the period.
 //!
-//! Applies the API server's defaults where a file leaves a field out. Whether a probe passes through the proxy is
-//! left to the survey.
+//! Applies the API server's defaults for missing fields. The survey decides whether a probe passes through the proxy.
 
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use crate::{
     workload::pod::Port,
 };
 
-/// Which of a container's probes.
+/// The kind of a probe.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum ProbeKind {
     /// Restarts the container when it fails.
@@ -36,7 +35,7 @@ impl ProbeKind {
         }
     }
 
-    /// The field of a container that holds it.
+    /// The field of the container.
     pub const fn field(self) -> &'static str {
         match self {
             Self::Liveness => "livenessProbe",
@@ -46,7 +45,7 @@ impl ProbeKind {
     }
 }
 
-/// How kubelet asks.
+/// The handler of a probe.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Handler<'a> {
     /// An HTTP/1.1 GET on a new connection; `https` when `scheme: HTTPS`.
@@ -57,24 +56,24 @@ pub enum Handler<'a> {
         https: bool,
         /// A host other than the pod's own address.
         host: Option<Text<'a>>,
-        /// The `Host` header, where `httpHeaders` has one that is not empty.
+        /// The `Host` header, if `httpHeaders` has one that is not empty.
         authority: Option<Text<'a>>,
     },
     /// The gRPC health service, over HTTP/2 on a new connection.
     Grpc {
-        /// Always a number.
+        /// The port number.
         port: u16,
     },
-    /// Connects, and closes.
+    /// Opens and closes a connection.
     TcpSocket,
     /// Runs a command inside the container.
     Exec,
-    /// None of the handlers that we know.
+    /// An unknown handler.
     Unknown,
 }
 
 impl Handler<'_> {
-    /// The name in messages and in the JSON of `explain`: the field's name in the pod spec.
+    /// The name in messages and in the JSON of `explain`: the field name in the pod spec.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::HttpGet { .. } => "httpGet",
@@ -98,7 +97,7 @@ pub enum PortRef<'a> {
 }
 
 impl PortRef<'_> {
-    /// The number: names are looked up in `ports`; a name of digits is a number, as kubelet reads it
+    /// The port number. Names are looked up in `ports`; a name that consists of digits is a number, as in kubelet
     /// (`resolveContainerPort`/`ExtractPort` in kubernetes `pkg/probe/util.go`).
     pub fn resolve(&self, ports: &[Port<'_>]) -> Option<u16> {
         match self {
@@ -112,31 +111,31 @@ impl PortRef<'_> {
     }
 }
 
-/// One probe of one container.
+/// A probe of a container.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Probe<'a> {
-    /// Which probe.
+    /// The kind.
     pub kind: ProbeKind,
-    /// How kubelet asks.
+    /// The handler.
     pub handler: Handler<'a>,
-    /// The port, where the handler has one and it resolves to a number.
+    /// The port, if the handler has one and it resolves to a number.
     pub port: Option<u16>,
-    /// Time between two requests: `periodSeconds`, or the API server's default.
+    /// The interval between two requests: `periodSeconds`, or the API server's default.
     pub period: Duration,
-    /// Time until a request counts as failed: `timeoutSeconds`, or the API server's default.
+    /// The timeout of a request: `timeoutSeconds`, or the API server's default.
     pub timeout: Duration,
-    /// Failures in a row until kubelet acts: `failureThreshold`, or the API server's default.
+    /// The number of consecutive failures after which kubelet acts: `failureThreshold`, or the API server's default.
     pub failure_threshold: u32,
 }
 
-/// `periodSeconds` where it is absent or 0 (kubernetes `pkg/apis/core/v1/defaults.go`, `SetDefaults_Probe`).
+/// The default of `periodSeconds`, for absent and 0 (kubernetes `pkg/apis/core/v1/defaults.go`, `SetDefaults_Probe`).
 const DEFAULT_PERIOD_SECONDS: u32 = 10;
-/// `timeoutSeconds` where it is absent or 0 (same place).
+/// The default of `timeoutSeconds`, for absent and 0 (same place).
 const DEFAULT_TIMEOUT_SECONDS: u32 = 1;
-/// `failureThreshold` where it is absent or 0 (same place).
+/// The default of `failureThreshold`, for absent and 0 (same place).
 const DEFAULT_FAILURE_THRESHOLD: u32 = 3;
 
-/// A probe as the pod spec writes it.
+/// A probe in the pod spec.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct RawProbe<'a> {
@@ -188,7 +187,7 @@ impl<'a> RawProbe<'a> {
             let port = http.port.resolve(ports);
             let https = http.scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
             let host = http.host.filter(|host| !host.is_empty());
-            // Of several kubelet takes the first (kubernetes `pkg/probe/http/request.go`).
+            // kubelet uses the first of several (kubernetes `pkg/probe/http/request.go`).
             let header = http.http_headers.into_iter().find(|it| it.name.eq_ignore_ascii_case("host"));
             let authority = header.map(|header| header.value).filter(|value| !value.is_empty());
             (Handler::HttpGet { port: http.port, https, host, authority }, port)

@@ -1,6 +1,6 @@
-//! Volumes and where containers mount them.
+//! Volumes and volume mounts.
 //!
-//! Turns the sources of volumes that a reader may follow into types; of all others only the kind is kept.
+//! Parses the volume sources that can be read; only the kind of others is kept.
 
 use serde::{Deserialize, de::IgnoredAny};
 
@@ -11,15 +11,15 @@ use crate::base::text::{Text, nullable};
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 #[serde(from = "RawMount<'a>", bound(deserialize = "'de: 'a"))]
 pub struct Mount<'a> {
-    /// The volume's name.
+    /// The name of the volume.
     pub name: Text<'a>,
-    /// Where it appears.
+    /// The mount path.
     pub mount_path: Text<'a>,
-    /// `subPath`: the one file or folder of the volume that appears there; empty for the whole volume.
+    /// `subPath`: the file or directory of the volume that is mounted; empty for the whole volume.
     pub sub_path: Text<'a>,
-    /// `subPathExpr` is set: which part of the volume appears depends on variables.
+    /// Whether `subPathExpr` is set, so that the mounted part depends on variables.
     pub has_sub_path_expr: bool,
-    /// The whole volume, and nothing of it seen outside: no `subPath`, `subPathExpr` or `mountPropagation`.
+    /// Whether the mount has no `subPath`, `subPathExpr` or `mountPropagation`.
     pub is_plain: bool,
 }
 
@@ -56,37 +56,37 @@ impl<'a> From<RawMount<'a>> for Mount<'a> {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 #[serde(from = "RawVolume<'a>", bound(deserialize = "'de: 'a"))]
 pub struct Volume<'a> {
-    /// The name by which mounts refer to it.
+    /// The name that mounts refer to.
     pub name: Text<'a>,
-    /// What it holds.
+    /// The kind.
     pub kind: VolumeKind<'a>,
 }
 
-/// What a volume holds.
+/// The kind of a volume.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum VolumeKind<'a> {
-    /// `emptyDir`: what the pod's containers write.
+    /// `emptyDir`: files that the containers of the pod write.
     EmptyDir,
-    /// Files from ConfigMaps and other sources: `configMap`, or `projected`.
+    /// `configMap` or `projected`: files from ConfigMaps and other sources.
     Projected {
         /// The sources, each with its files.
         sources: Vec<FileSource<'a>>,
-        /// It is a `projected` volume, as that of a service account's token is.
+        /// Whether it is a `projected` volume, such as that of a service account token.
         is_projected: bool,
     },
-    /// `secret`, with the Secret's name.
+    /// `secret`, with the name of the Secret.
     Secret(Text<'a>),
     /// Any other.
     Other,
 }
 
 impl Volume<'_> {
-    /// It is an `emptyDir`.
+    /// Whether it is an `emptyDir`.
     pub const fn is_empty_dir(&self) -> bool {
         matches!(self.kind, VolumeKind::EmptyDir)
     }
 
-    /// It is of a kind that holds a service account's token: `projected`, or a `secret` as before Kubernetes 1.21.
+    /// Whether its kind can contain a service account token: `projected`, or `secret` as before Kubernetes 1.21.
     pub const fn is_token(&self) -> bool {
         matches!(self.kind, VolumeKind::Projected { is_projected: true, .. } | VolumeKind::Secret(_))
     }
@@ -95,22 +95,22 @@ impl Volume<'_> {
 /// A source of files.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum FileSource<'a> {
-    /// A ConfigMap of the pod's namespace.
+    /// A ConfigMap in the namespace of the pod.
     ConfigMap {
-        /// Its name.
+        /// The name.
         name: Text<'a>,
-        /// The keys that become files, with their paths; empty for all keys under their own names.
+        /// The keys that become files, with their paths; empty for all keys with their own names.
         items: Vec<KeyToPath<'a>>,
-        /// The pod starts without it.
+        /// Whether the pod starts without it.
         optional: bool,
     },
-    /// A Secret of the pod's namespace, with its name.
+    /// A Secret in the namespace of the pod.
     Secret(Text<'a>),
     /// A token, a field of the pod, a trust bundle.
     Other,
 }
 
-/// A key of a ConfigMap and the path of its file in the volume.
+/// A key of a ConfigMap and its file path in the volume.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 pub struct KeyToPath<'a> {
     /// The key.

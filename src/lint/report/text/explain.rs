@@ -1,4 +1,4 @@
-//! All that is known of each object: its proxy, its servers, its probes, and what follows.
+//! Prints all facts about each object: the proxy, the servers, the probes and the verdict.
 
 use json_patch::PatchOperation;
 
@@ -13,7 +13,7 @@ use crate::{
     servers::Certainty,
 };
 
-/// The labels stand in a column of this width.
+/// The width of the column with the labels.
 const LABEL: usize = 12;
 
 /// A block of lines for each object.
@@ -168,7 +168,7 @@ fn verdict(verdict: Decision, styles: &Styles) -> String {
     paint(verdict.as_str(), style)
 }
 
-/// `+ metadata > annotations > a/b = "c"`: a pointer with its escapes undone, and the value.
+/// `+ metadata > annotations > a/b = "c"`: an unescaped pointer and the value.
 fn change(operation: &PatchOperation, styles: &Styles) -> String {
     let (sign, style, value) = match operation {
         PatchOperation::Add(add) => ("+", styles.good, Some(&add.value)),
@@ -186,7 +186,7 @@ fn because(what: &str, why: &str) -> String {
     if why.is_empty() { what.to_owned() } else { format!("{what}: {}", clean(why)) }
 }
 
-/// Rows in columns, each with its note on the line below.
+/// Aligns rows in columns, each with its note on the next line.
 fn with_notes<'n, const N: usize>(
     rows: &[[String; N]],
     notes: impl Iterator<Item = &'n str>,

@@ -1,4 +1,4 @@
-//! Findings as a compiler shows them: the place, what is wrong, the lines that say so, the way out.
+//! Prints findings in the style of a compiler: the location, the problem, the lines and the help.
 
 use std::{
     cmp::Reverse,
@@ -12,7 +12,7 @@ use crate::{
     lint::report::{FindingReport, LineReport, ObjectReport, Report, Skipped},
 };
 
-/// Of more findings than these, a summary comes first, and those that are identical but for their place are told once.
+/// With more findings than this, a summary comes first, and findings that differ only in their location are merged.
 const GROUP_THRESHOLD: usize = 10;
 
 /// Every finding with its lines, and a summary.
@@ -61,7 +61,7 @@ struct Shown<'r> {
 }
 
 impl<'r> Shown<'r> {
-    /// What identical findings have in common.
+    /// The key that merged findings share.
     fn kind(&self) -> (RuleId, Action, &'r str, &'r str, &'r str) {
         let FindingReport { rule, action, message, note, help, container, .. } = self.finding;
         let of_container =
@@ -70,7 +70,7 @@ impl<'r> Shown<'r> {
     }
 }
 
-/// How many findings there are of each rule.
+/// The number of findings for each rule.
 fn overview(findings: &[Shown<'_>], styles: &Styles) -> String {
     let files: BTreeSet<_> = findings.iter().map(|shown| &shown.object.file).collect();
     let mut text = format!("{} in {}\n", count(findings.len(), "finding"), count(files.len(), "file"));
@@ -87,7 +87,7 @@ fn overview(findings: &[Shown<'_>], styles: &Styles) -> String {
     text + "\n"
 }
 
-/// The places of the findings that are identical to one.
+/// The locations of the other merged findings.
 fn also(others: &[Shown<'_>], width: usize, styles: &Styles) -> String {
     let mut text = String::new();
     for Shown { object, finding } in others.iter().take(MAX_NAMES) {
@@ -110,7 +110,7 @@ fn name_of(object: &ObjectReport) -> String {
     clean(&full_name(&object.namespace, &object.name)).into_owned()
 }
 
-/// `shop.yaml:12 `, or nothing where there is no file.
+/// `shop.yaml:12 `; empty without a file.
 fn place(object: &ObjectReport, finding: &FindingReport) -> String {
     let line = finding.lines.first().map(|line| line.line).or(object.line);
     match (&object.file, line) {
@@ -131,14 +131,14 @@ fn gutter(finding: &FindingReport) -> usize {
     finding.lines.iter().map(|line| line.line.to_string().len()).max().unwrap_or(1)
 }
 
-/// The lines that a finding is about between a gutter's numbers, then its help.
+/// The lines of a finding with their numbers, followed by its help.
 fn excerpt(finding: &FindingReport, styles: &Styles) -> String {
     let mut lines: Vec<&LineReport> = finding.lines.iter().collect();
     lines.sort_by_key(|line| line.line);
     let width = gutter(finding);
     let edge = format!("{:width$} {}\n", "", paint("|", styles.frame));
     let mut text = String::new();
-    // What is mended anyway needs no excerpt.
+    // Findings that are fixed need no excerpt.
     if !lines.is_empty() && finding.action != Action::Patch {
         text.push_str(&edge);
         let mut last = None;
@@ -216,10 +216,10 @@ fn summary(report: &Report, styles: &Styles) -> String {
     text + "\n"
 }
 
-/// How many names a note lists, and how many reasons there are notes for.
+/// The maximum number of names in a note, and of reasons with a note.
 const MAX_NAMES: usize = 5;
 
-/// What was not linted, and why: one line for each reason.
+/// The files that were not linted, one line for each reason.
 pub fn not_linted(skipped: &Skipped) -> String {
     let mut text = String::new();
     let mut note = |what: String, names: Vec<&str>| {
