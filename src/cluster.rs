@@ -1,6 +1,6 @@
-//! A cluster's API server: read objects, ask for permissions, create pods for show.
+//! The API server of a cluster: reads objects, checks permissions, and creates pods in dry-run mode.
 //!
-//! Turns answers into the types of `check`, with an end to every wait. What they mean is left to that module.
+//! Returns the types of `check`. Every request has a timeout.
 
 pub mod apiserver;
 pub mod check;
@@ -34,19 +34,19 @@ use crate::{
     },
 };
 
-/// The longest wait for one answer, as long as Linkerd's own checks wait (linkerd2 `RequestTimeout`).
+/// The timeout of a request, as long as that of Linkerd's own checks (linkerd2 `RequestTimeout`).
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How many objects to ask for at once: kubectl's `--chunk-size`.
+/// The number of objects in a page, as kubectl's `--chunk-size`.
 const PAGE_SIZE: u32 = 500;
 /// The status of an expired continue token.
 const GONE: u16 = 410;
 
-/// Which cluster, and as whom.
+/// The cluster to connect to, and the user.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Target {
-    /// The kubeconfig; else `$KUBECONFIG`, `~/.kube/config` or the pod's own.
+    /// The kubeconfig; otherwise `$KUBECONFIG`, `~/.kube/config` or the ServiceAccount of the pod.
     pub kubeconfig: Option<PathBuf>,
-    /// The context in it; else the current one.
+    /// The context of the kubeconfig; otherwise the current one.
     pub context: Option<String>,
     /// The user to impersonate.
     pub user: Option<String>,
@@ -54,10 +54,10 @@ pub struct Target {
     pub groups: Vec<String>,
 }
 
-/// Why there is no client.
+/// Why the client cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// Impersonation needs a user.
+    /// Impersonating a group requires a user.
     #[error("--as-group needs --as: there are no groups without a user")]
     GroupsWithoutUser,
     /// The kubeconfig cannot be used.
@@ -76,13 +76,13 @@ impl ConnectError {
     }
 }
 
-/// A cluster's API server.
+/// The API server of a cluster.
 #[derive(Clone)]
 pub struct Cluster {
     client: Client,
 }
 
-/// What the API server says of itself.
+/// The version of the API server.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct ServerVersion {
@@ -108,11 +108,11 @@ struct PageMetadata {
 }
 
 impl Cluster {
-    /// A client; nothing is sent yet, except by the commands that a kubeconfig may name for credentials.
+    /// Creates a client. Sends no request yet, but may run the credential commands of the kubeconfig.
     ///
     /// # Errors
     ///
-    /// When the kubeconfig cannot be used.
+    /// Returns an error if the kubeconfig cannot be used.
     pub async fn connect(target: &Target) -> Result<Self, ConnectError> {
         if target.user.is_none() && !target.groups.is_empty() {
             return Err(ConnectError::GroupsWithoutUser);
@@ -134,17 +134,17 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// When it does not answer, or not with that.
+    /// Returns an error if the API server does not answer with a version.
     pub async fn version(&self) -> Read<ServerVersion> {
         self.read("ask the API server for its version", hyper::Request::get("/version").body(Vec::new()))
             .await
     }
 
-    /// An object, if it is there.
+    /// Reads an object; `None` if it does not exist.
     ///
     /// # Errors
     ///
-    /// When it cannot be read; `what` is what was tried.
+    /// Returns an error if it cannot be read; `what` is the operation for messages.
     pub async fn get<T: DeserializeOwned>(&self, path: &str, what: &str) -> Read<Option<T>> {
         match self.request(what, hyper::Request::get(path).body(Vec::new())).await? {
             Ok(text) => parse(what, &text).map(Some),
@@ -153,22 +153,22 @@ impl Cluster {
         }
     }
 
-    /// All objects below a path.
+    /// Lists all objects below a path.
     ///
     /// # Errors
     ///
-    /// When they cannot be read.
+    /// Returns an error if they cannot be listed.
     pub async fn list<T: DeserializeOwned>(&self, path: &str, what: &str) -> Read<Vec<T>> {
         let mut all = Vec::new();
         self.pages(path, ListParams::default(), what, |items| all.extend(items)).await?;
         Ok(all)
     }
 
-    /// The JSON of objects below a path, page by page.
+    /// Lists the objects below a path, page by page.
     ///
     /// # Errors
     ///
-    /// When a page cannot be read.
+    /// Returns an error if a page cannot be read.
     pub async fn pages<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -184,7 +184,7 @@ impl Cluster {
                     each(page.items.unwrap_or_default());
                     page.metadata.token
                 }
-                // etcd has dropped the old revision; with this token the list goes on with newer objects.
+                // etcd has compacted the revision. The new token continues the list with newer objects.
                 Err(status) if status.code == GONE && params.continue_token.is_some() => {
                     let fresh = status.metadata.as_ref().and_then(|metadata| metadata.continue_.clone());
                     if fresh.is_none() || fresh == params.continue_token {
@@ -201,11 +201,11 @@ impl Cluster {
         }
     }
 
-    /// Whether the user may create objects.
+    /// Checks whether the user can create objects.
     ///
     /// # Errors
     ///
-    /// When the API server does not say.
+    /// Returns an error if the API server does not answer.
     pub async fn can_create(&self, permission: &Permission) -> Read<bool> {
         let what = "ask the API server for one's permissions";
         let attributes = ResourceAttributes {
@@ -230,7 +230,7 @@ impl Cluster {
         Ok(answer.status.is_some_and(|status| status.allowed))
     }
 
-    /// Creates a pod for show: it passes all of admission, and is not stored.
+    /// Creates a pod with `dryRun=All`: it passes admission and is not stored.
     async fn dry_run_create(&self, namespace: &str, pod: &Value) -> Answer {
         let what = format!("create pods in the namespace {namespace}, be it only for show");
         let params = PostParams { dry_run: true, ..PostParams::default() };
@@ -243,7 +243,7 @@ impl Cluster {
             }
             Ok(Reply { code, body, .. }) => {
                 let status = status(code, &body);
-                // The authorizer's words; admission plugins answer 403 as well.
+                // The message of the authorizer; admission plugins also answer 403.
                 if code == 403 && status.message.contains("cannot create resource") {
                     Answer::NotSent(ReadError::Forbidden { what })
                 } else {
@@ -253,7 +253,7 @@ impl Cluster {
         }
     }
 
-    /// Makes a trial: creates its pod for show, and once more unpatched if something else than our webhook refuses it.
+    /// Runs a dry run. If something other than our webhook rejects the pod, sends it once more without our patch.
     pub async fn dry_run(&self, dry_run: &DryRun) -> CheckResult {
         let answer = self.dry_run_create(&dry_run.namespace, &dry_run.pod).await;
         let unpatched = match dry_run.without_patch(&answer) {
@@ -274,7 +274,7 @@ impl Cluster {
         }
     }
 
-    /// The text of an answer, or the status in its place.
+    /// The body of a response, or the error status.
     async fn request<E: std::error::Error + 'static>(
         &self,
         what: &str,
@@ -311,7 +311,8 @@ struct Reply {
     warnings: Vec<String>,
 }
 
-/// As kubectl finds it: the flag, the environment, the home directory, and in a pod its ServiceAccount.
+/// Finds the configuration as kubectl does: the flag, the environment, the home directory, and in a pod its
+/// ServiceAccount.
 async fn config(target: &Target) -> Result<Config, kube::config::KubeconfigError> {
     let options = KubeConfigOptions { context: target.context.clone(), ..KubeConfigOptions::default() };
     if let Some(path) = &target.kubeconfig {
@@ -326,8 +327,7 @@ async fn config(target: &Target) -> Result<Config, kube::config::KubeconfigError
     }
 }
 
-/// The files that the variable lists, less those that are not there, which kubectl leaves out and kube does not; `None`
-/// where none is.
+/// The existing files in the variable; kubectl skips missing ones, kube does not. `None` if there are none.
 fn listed(variable: Option<OsString>) -> Result<Option<Kubeconfig>, kube::config::KubeconfigError> {
     let paths: Vec<_> =
         env::split_paths(&variable.unwrap_or_default()).filter(|path| path.exists()).collect();
@@ -344,7 +344,7 @@ fn parse<T: DeserializeOwned>(what: &str, text: &str) -> Read<T> {
     })
 }
 
-/// The status in an answer, or one in place of what a proxy answered.
+/// The status in a response, or a generated one for the response of a proxy.
 fn status(code: u16, body: &str) -> Box<kube::core::Status> {
     let parsed = serde_json::from_str::<kube::core::Status>(body).ok().filter(|it| !it.message.is_empty());
     let text: String = body.trim().chars().take(200).collect();
@@ -361,7 +361,7 @@ fn refused(what: &str, status: &kube::core::Status) -> ReadError {
     }
 }
 
-/// kube's own words for its variants say nothing to a user.
+/// The cause of a kube error; the texts of its variants do not help users.
 fn cause(error: &kube::Error) -> String {
     match error {
         kube::Error::Service(source) => describe(&**source),
@@ -369,7 +369,7 @@ fn cause(error: &kube::Error) -> String {
     }
 }
 
-/// A Pod's JSON, as it came.
+/// The JSON of a Pod.
 type RawPod = Box<RawValue>;
 
 #[cfg(test)]

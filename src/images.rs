@@ -1,6 +1,6 @@
 //! Reads the configs of images from registries, OCI layouts and `docker save` archives.
 //!
-//! Turns the image names of pods into [`ImageFacts`]. `servers` decides what the configs say of a server.
+//! Turns the image names of pods into [`ImageFacts`]. `servers` interprets the configs.
 
 mod archive;
 mod authorities;
@@ -27,49 +27,49 @@ use self::{
 };
 use crate::{base::plural::count, workload::image_config::ImageFacts};
 
-/// How many images are read at once.
+/// The maximum number of images that are read concurrently.
 const MAX_CONCURRENT: usize = 8;
 
-/// Where to read configs, and how.
+/// Where and how to read configs.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// OCI layouts and `docker save` archives, which are looked into first.
+    /// OCI layouts and `docker save` archives, which are searched first.
     pub archives: Vec<PathBuf>,
-    /// Whether to ask registries for the images that no archive has.
+    /// Whether to query registries for images that are not in an archive.
     pub registries: bool,
-    /// Which image of a multi-platform one to read.
+    /// The platform to select from multi-platform images.
     pub platform: Platform,
-    /// The host, and perhaps a path, to read the images of a registry from: `docker.io` -> `mirror.example.com/hub`.
+    /// The mirror of a registry, a host with an optional path: `docker.io` -> `mirror.example.com/hub`.
     pub mirrors: BTreeMap<String, String>,
-    /// The registries that are asked over plain HTTP.
+    /// The registries to access over plain HTTP.
     pub insecure: BTreeSet<String>,
-    /// The longest wait for the answer to one request.
+    /// The timeout of a request.
     pub timeout: Duration,
 }
 
-/// Something that could not be read.
+/// An image, registry or archive that could not be read.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ImageError {
     /// The image, the registry or the archive.
     pub place: String,
-    /// What is wrong.
+    /// The problem.
     pub message: String,
-    /// What to do.
+    /// How to fix it.
     pub help: String,
 }
 
-/// What was read.
+/// The result of reading images.
 #[derive(Clone, Debug, Default)]
 pub struct Images {
-    /// The config of each image, by the name as pods write it.
+    /// The config of each image, by the name that pods use.
     pub facts: BTreeMap<String, ImageFacts>,
-    /// What could not be read.
+    /// The errors.
     pub errors: Vec<ImageError>,
-    /// The images that no archive has, where registries are not asked.
+    /// The images that are not in an archive, if registries are not queried.
     pub absent: Vec<String>,
 }
 
-/// Reads the configs of these images; `progress` is told how many of them are done, and how many there are.
+/// Reads the configs of images; calls `progress` with the number of finished images and their total.
 pub async fn read(
     names: BTreeSet<String>,
     options: &Options,
@@ -90,7 +90,7 @@ pub async fn read(
     images
 }
 
-/// Takes from archives what they have; returns the names of the other images.
+/// Reads images from archives; returns the names of the others.
 fn from_archives(names: BTreeSet<String>, options: &Options, images: &mut Images) -> Vec<String> {
     let mut archives = Vec::new();
     for path in &options.archives {
@@ -138,7 +138,7 @@ async fn from_registries(
             (name, read)
         });
     }
-    // A registry that does not answer is one error, however many images it has.
+    // A registry that does not respond is one error, for any number of images.
     let mut host_failure: BTreeMap<String, Vec<String>> = BTreeMap::new();
     while let Some(task) = tasks.join_next().await {
         done += 1;
@@ -167,7 +167,7 @@ async fn from_registries(
     images.errors.sort_by(|a, b| a.place.cmp(&b.place));
 }
 
-/// The first names of a list, and how many more there are.
+/// The first names of a list, and the number of the others.
 pub fn listed(names: &[String]) -> String {
     const SHOWN: usize = 3;
     let (first, rest) = names.split_at(names.len().min(SHOWN));

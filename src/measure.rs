@@ -1,7 +1,8 @@
-//! How long a server really keeps an idle connection: a few connections, one request on each, and a clock.
+//! Measures how long a server really keeps an idle connection: opens a few connections, sends one request on each, and
+//! waits for the close.
 //!
-//! [`connection`] measures one connection, [`samples`] sums several up, [`half_close`] asks what the server does when
-//! the client closes its side, and [`target`] finds the server of a workload. `judgement` decides what the spec says.
+//! [`connection`] measures one connection, [`samples`] combines several, [`half_close`] tests what the server does when
+//! the client closes its side, and [`target`] finds the servers of a workload.
 
 pub mod connection;
 pub mod half_close;
@@ -11,6 +12,6 @@ pub mod samples;
 pub mod target;
 mod watched;
 
-/// What we say in the header `User-Agent`, so that whoever reads the server's log knows where the requests come from.
+/// The `User-Agent` header, which shows in the log of the server where the requests come from.
 pub const USER_AGENT: &str =
     concat!("linkerd-linger/", env!("CARGO_PKG_VERSION"), " (measures idle timeouts)");

@@ -1,7 +1,7 @@
-//! Half-closed TCP connections of network namespaces: which there are, which process leaves them, and how long conntrack
+//! Half-closed TCP connections in network namespaces: the processes that have not closed them, and how long conntrack
 //! remembers them.
 //!
-//! [`kernel`] reads them on Linux, [`remote`] reads them through the API server. Both make a [`report::Report`].
+//! [`kernel`] reads them on Linux, [`remote`] reads them through the API server. Both produce a [`report::Report`].
 
 mod ages;
 #[cfg(target_os = "linux")]
@@ -16,19 +16,19 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{ages::Ages, verdict::judge};
 
-/// Which end has closed.
+/// The TCP state of a half-closed socket.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum State {
-    /// The other end has: this process has not closed yet.
+    /// The peer has closed; this process has not.
     #[serde(rename = "CLOSE_WAIT")]
     CloseWait,
-    /// This end has: the other one has not closed yet.
+    /// This process has closed; the peer has not.
     #[serde(rename = "FIN_WAIT2")]
     FinWait2,
 }
 
 impl State {
-    /// Its name in the kernel.
+    /// The name in the kernel.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::CloseWait => "CLOSE_WAIT",
@@ -37,7 +37,7 @@ impl State {
     }
 }
 
-/// Linkerd's proxy, or anything else.
+/// Whether a socket belongs to Linkerd's proxy or to the app.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Side {
@@ -45,12 +45,12 @@ pub enum Side {
     Proxy,
     /// The app.
     App,
-    /// Not known: no process has the socket.
+    /// Unknown: no process has the socket.
     Unknown,
 }
 
 impl Side {
-    /// Its name in metrics and reports.
+    /// The name in metrics and reports.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Proxy => "proxy",

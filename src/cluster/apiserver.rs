@@ -1,8 +1,8 @@
-//! Plays the API server: what it sends to a webhook, and what it does with the answer.
+//! Simulates the API server: the request that it sends to a webhook, and how it handles the response.
 //!
-//! Turns a Pod into a review, sends it over TLS as kube-apiserver does, and applies the rules by which kube-apiserver
-//! takes or refuses the answer (kubernetes `pkg/admission/plugin/webhook/request/admissionreview.go`). For `demo` and
-//! tests; nothing of it runs in `serve`.
+//! Turns a Pod into an admission review, sends it over TLS as kube-apiserver does, and applies its rules for valid
+//! responses (kubernetes `pkg/admission/plugin/webhook/request/admissionreview.go`). For `demo` and tests; `serve` does
+//! not use it.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -22,23 +22,23 @@ use tokio_rustls::TlsConnector;
 
 use crate::admission::review::WebhookKind;
 
-/// `timeoutSeconds` of the webhook: the longest time for a call, connection and TLS included.
+/// The `timeoutSeconds` of the webhook, which includes the connection and TLS.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest answer that we read.
+/// The maximum length of a response.
 const MAX_RESPONSE_LEN: usize = 3 << 20;
-/// The characters that all warnings of an API request may have together; beyond that each is cut to
+/// The budget for all warnings of an API request, in characters. Beyond it each warning is truncated to
 /// [`LONG_WARNING`], and then the rest is dropped (kubernetes `pkg/endpoints/filters/warning.go`).
 const WARNING_BUDGET: usize = 4096;
-/// The length to which a warning is cut when the budget is used up.
+/// The length of truncated warnings.
 const LONG_WARNING: usize = 256;
 
-/// Why the API server cannot use a webhook's answer, and falls back to its failure policy.
+/// Why the API server cannot use the response of a webhook, and applies the failure policy.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// The certificate of the authority cannot be read.
+    /// The CA certificate cannot be parsed.
     #[error("cannot read the authority's certificate")]
     Authority(#[source] rustls::pki_types::pem::Error),
-    /// The webhook's certificate is not for this name, or not of this authority.
+    /// The name is invalid.
     #[error("cannot use the server name")]
     Name(#[from] InvalidDnsNameError),
     /// TLS cannot be set up.
@@ -50,18 +50,18 @@ pub enum CallError {
     /// The exchange failed.
     #[error("the exchange with the webhook failed")]
     Http(#[from] hyper::Error),
-    /// The request cannot be made.
+    /// The request cannot be built.
     #[error("cannot make the request")]
     Request(#[from] hyper::http::Error),
-    /// No answer in time.
+    /// The webhook did not respond in time.
     #[error("the webhook did not answer within {}s", TIMEOUT.as_secs())]
     Timeout,
-    /// The answer is not one that the API server takes.
+    /// The API server does not accept the response.
     #[error("the API server would not take the answer: {0}")]
     Refused(String),
 }
 
-/// A webhook's address and whom to trust for it.
+/// The address of a webhook, and the CA that it is trusted with.
 #[derive(Clone)]
 pub struct Webhook {
     address: SocketAddr,
@@ -69,29 +69,29 @@ pub struct Webhook {
     tls: TlsConnector,
 }
 
-/// An answer that the API server takes.
+/// A response that the API server accepts.
 #[derive(Clone, Debug)]
 pub struct Admission {
     /// Whether the object is admitted.
     pub allowed: bool,
-    /// `status.message` of a refusal, as the webhook wrote it.
+    /// `status.message` of a denial, as the webhook wrote it.
     pub message: String,
-    /// `status.code` of a refusal.
+    /// `status.code` of a denial.
     pub code: u16,
-    /// The patch; empty when there is none.
+    /// The patch; may be empty.
     pub patch: Patch,
     /// The warnings that reach the user.
     pub warnings: Vec<String>,
-    /// The annotations for the audit event.
+    /// The audit annotations.
     pub audit: Vec<(String, String)>,
 }
 
 impl Webhook {
-    /// A webhook at this address with a certificate of this authority (PEM) for `name`.
+    /// Creates a webhook with this address and CA certificate (PEM); its certificate must be for `name`.
     ///
     /// # Errors
     ///
-    /// When the certificate or the name cannot be read.
+    /// Returns an error if the certificate or the name is invalid.
     pub fn new(address: SocketAddr, name: &str, authority: &str) -> Result<Self, CallError> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(authority.as_bytes()) {
@@ -102,17 +102,17 @@ impl Webhook {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        // The API server offers nothing else to a webhook (kubernetes `pkg/util/webhook/client.go`).
+        // The API server offers only this protocol to webhooks (kubernetes `pkg/util/webhook/client.go`).
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let name = ServerName::try_from(name.to_owned())?;
         Ok(Self { address, name, tls: TlsConnector::from(Arc::new(config)) })
     }
 
-    /// Posts a review to a path of the webhook, and reads the answer as the API server does.
+    /// Posts a review to a path of the webhook, and reads the response as the API server does.
     ///
     /// # Errors
     ///
-    /// When there is no answer in time, or none that the API server takes.
+    /// Returns an error if there is no response in time, or not a valid one.
     pub async fn call(&self, kind: WebhookKind, path: &str, review: &Value) -> Result<Admission, CallError> {
         let uid = review.pointer("/request/uid").and_then(Value::as_str).unwrap_or_default();
         let answer =
@@ -148,11 +148,11 @@ impl Webhook {
     }
 }
 
-/// The rules of `VerifyAdmissionResponse`, and what follows from the answer.
+/// Applies the rules of `VerifyAdmissionResponse`.
 ///
 /// # Errors
 ///
-/// The rule that the answer breaks.
+/// Returns the violated rule.
 pub fn verify(kind: WebhookKind, uid: &str, answer: &[u8]) -> Result<Admission, CallError> {
     let refuse = |reason: String| Err(CallError::Refused(reason));
     let answer: Value = match serde_json::from_slice(answer) {
@@ -203,7 +203,8 @@ fn strings(value: Option<&Value>) -> Vec<String> {
     list.filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-/// Keys are prefixed with the webhook's name and a slash, and must then be qualified names.
+/// Parses the audit annotations. The API server prefixes each key with the name of the webhook and a slash; the result
+/// must be a qualified name.
 fn audit(value: Option<&Value>) -> Result<Vec<(String, String)>, CallError> {
     let entries = value.and_then(Value::as_object).into_iter().flatten();
     entries
@@ -217,8 +218,7 @@ fn audit(value: Option<&Value>) -> Result<Vec<(String, String)>, CallError> {
         .collect()
 }
 
-/// The warnings that reach the user: one with control characters does not, nor a second of the same words, nor what
-/// is beyond the budget.
+/// The warnings that reach the user: without those with control characters, duplicates, and those beyond the budget.
 fn shown(warnings: Vec<String>) -> Vec<String> {
     let mut shown: Vec<String> = Vec::new();
     let over = warnings.iter().map(|warning| warning.chars().count()).sum::<usize>() > WARNING_BUDGET;
@@ -234,16 +234,16 @@ fn shown(warnings: Vec<String>) -> Vec<String> {
     shown
 }
 
-/// Why the API server refuses a patched object, whatever the failure policy is.
+/// Why the API server rejects a patched object, whatever the failure policy is.
 #[derive(Debug, thiserror::Error)]
 pub enum PatchedError {
     /// An operation does not apply.
     #[error("the patch does not apply")]
     Apply(#[from] json_patch::PatchError),
-    /// A field has another type than the API gives it.
+    /// A field has another type than in the Kubernetes API.
     #[error("the patched object is no Pod")]
     Decode(#[from] serde_json::Error),
-    /// Pod validation.
+    /// Pod validation fails.
     #[error("container {container}: cannot set `allowPrivilegeEscalation` to false and `privileged` to true")]
     Privileged {
         /// The container.
@@ -251,11 +251,11 @@ pub enum PatchedError {
     },
 }
 
-/// Applies a patch to a Pod, decodes it with the API's types, and validates what a patch can make invalid.
+/// Applies a patch to a Pod, decodes it with the API's types, and validates what a patch could make invalid.
 ///
 /// # Errors
 ///
-/// What the API server would refuse it for.
+/// Returns the reason why the API server would reject it.
 pub fn patched(pod: &Value, patch: &Patch) -> Result<Value, PatchedError> {
     let mut patched = pod.clone();
     json_patch::patch(&mut patched, patch)?;
@@ -270,7 +270,7 @@ pub fn patched(pod: &Value, patch: &Patch) -> Result<Value, PatchedError> {
     Ok(patched)
 }
 
-/// The review that the API server sends for the creation of a pod.
+/// The admission review for the creation of a pod.
 pub fn creation(pod: &Value, uid: &str) -> Value {
     let gvk = json!({"group": "", "version": "v1", "kind": "Pod"});
     let gvr = json!({"group": "", "version": "v1", "resource": "pods"});

@@ -1,8 +1,7 @@
-//! What `check` proves: a snapshot of a cluster's objects -> results, each with a way out.
+//! The checks of `check`: turns a snapshot of a cluster's objects into results with hints.
 //!
-//! Every function here is pure, so that what fails in silence in a cluster can be played in a table; it stands among
-//! the edges for the crate that verifies certificates. Reading the objects is left to `cluster`, the words of each
-//! format to [`output`].
+//! All functions here are pure, so that failures can be tested with tables of objects. The module is not part of the
+//! core because it verifies certificates. `cluster` reads the objects, [`output`] prints the results.
 
 pub mod certificate;
 pub mod data_plane;
@@ -29,63 +28,63 @@ use crate::{
     judgement::policy::{Policy, PolicyError},
 };
 
-/// What became of a check.
+/// The result of a check.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CheckResult {
     /// The check.
     pub id: CheckId,
-    /// What it proves, or has proved.
+    /// What is checked, possibly with details of the result.
     pub description: String,
-    /// What came out.
+    /// The outcome.
     pub outcome: Outcome,
 }
 
 impl CheckResult {
-    /// A check that came out well.
+    /// A successful check.
     pub fn good(id: CheckId, description: impl Into<String>) -> Self {
         Self { id, description: description.into(), outcome: Outcome::Good }
     }
 
-    /// A check under its usual description.
+    /// A check with its default description.
     pub fn of(id: CheckId, outcome: Outcome) -> Self {
         Self { id, description: id.description().to_owned(), outcome }
     }
 
-    /// A check that could not be made.
+    /// A check that could not be run, because something could not be read.
     pub fn unread(id: CheckId, error: &ReadError) -> Self {
         Self::of(id, error.into())
     }
 
-    /// Whether it failed at something that a cluster which was just changed may still mend by itself.
+    /// Whether it failed, but may succeed later without a change, for example just after the installation.
     pub fn may_recover(&self) -> bool {
         matches!(self.outcome, Outcome::Error(_)) && self.id.may_recover()
     }
 }
 
-/// What came out of a check. The texts are the fact and the reason; of a list, an item a line.
+/// The outcome of a check. The text contains the fact and the reason; lists have an item on each line.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Outcome {
-    /// All is well.
+    /// Success.
     Good,
-    /// Something that should be looked at, or could not be.
+    /// Something to look at, or something that could not be checked.
     Warning(String),
-    /// Something that does not work.
+    /// A failure.
     Error(String),
 }
 
 impl Outcome {
-    /// A warning that lists things, or all is well if there are none.
+    /// A warning with a list, or success if it is empty.
     fn warn_about(headline: &str, items: &[String]) -> Self {
         if items.is_empty() { Self::Good } else { Self::Warning(listed(headline, items)) }
     }
 
-    /// An error that lists things, or all is well if there are none.
+    /// An error with a list, or success if it is empty.
     fn fail_about(headline: &str, items: &[String]) -> Self {
         if items.is_empty() { Self::Good } else { Self::Error(listed(headline, items)) }
     }
 }
 
-/// A headline and items, as Linkerd's own checks write them.
+/// A headline with items, in the format of Linkerd's own checks.
 fn listed(headline: &str, items: &[String]) -> String {
     format!("{headline}:\n\t* {}", items.join("\n\t* "))
 }
@@ -93,16 +92,16 @@ fn listed(headline: &str, items: &[String]) -> String {
 /// Why something could not be read.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ReadError {
-    /// The user may not.
+    /// The user has no permission.
     #[error("no permission to {what}")]
     Forbidden {
-        /// What was tried: `list namespaces`.
+        /// The operation: `list namespaces`.
         what: String,
     },
-    /// Anything else.
+    /// Any other error.
     #[error("cannot {what}: {why}")]
     Failed {
-        /// What was tried.
+        /// The operation.
         what: String,
         /// The reason.
         why: String,
@@ -118,10 +117,10 @@ impl From<&ReadError> for Outcome {
     }
 }
 
-/// What was read, or why it could not be.
+/// A value, or why it could not be read.
 pub type Read<T> = Result<T, ReadError>;
 
-/// The objects that the checks look at, as they were at one moment.
+/// The objects that the checks use, read at one moment.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// All mutating webhook configurations.
@@ -134,26 +133,26 @@ pub struct Snapshot {
     pub server: Read<Option<Deployment>>,
     /// The Secret with the serving certificate.
     pub certificate: Read<Option<Secret>>,
-    /// The text of the policy in the ConfigMap; `None` where there is no ConfigMap or it has no policy.
+    /// The policy in the ConfigMap; `None` if the ConfigMap or its key does not exist.
     pub policy: Read<Option<String>>,
     /// Linkerd's proxy injector.
     pub injector: Read<Option<Deployment>>,
 }
 
 impl Snapshot {
-    /// Whether anything of ours is there, so that looking further makes sense.
+    /// Whether an object of the installation exists, so that further checks make sense.
     pub fn is_installed(&self) -> bool {
-        // What could not be read may be there.
+        // Objects that could not be read may exist.
         let namespace = self.namespaces.as_ref().map_or(true, |all| namespaces::own_namespace(all).is_some());
         namespace || !webhook_entries::own_entries(self).is_empty()
     }
 
-    /// The policy that the server reviews by, with its image for init containers: the default policy where there is
-    /// none, or it cannot be read.
+    /// The policy of the server, with its init container image. The default policy if there is none, or if it cannot be
+    /// read.
     ///
     /// # Errors
     ///
-    /// The policy's mistakes.
+    /// Returns the mistakes in the policy.
     pub fn policy_in_force(&self) -> Result<Policy, Vec<PolicyError>> {
         let mut policy = match &self.policy {
             Ok(Some(text)) => Policy::parse(text)?,
@@ -165,7 +164,7 @@ impl Snapshot {
     }
 }
 
-/// The image that the server was given for init containers, as `install` writes the flag or with an equals sign.
+/// The init container image of the server, from the flag `--init-image IMAGE` or `--init-image=IMAGE`.
 fn init_image(server: &Deployment) -> Option<String> {
     let containers = &server.spec.template.spec.as_ref()?.containers;
     let mut args = containers.iter().flat_map(|container| container.args.iter().flatten());
@@ -180,7 +179,7 @@ fn init_image(server: &Deployment) -> Option<String> {
     None
 }
 
-/// The checks of an installation that need only the snapshot.
+/// The checks of an installation that use only the snapshot.
 pub fn installed(snapshot: &Snapshot, now: Timestamp) -> Vec<CheckResult> {
     let mut results = vec![installation::injector(snapshot)];
     let today = now.to_zoned(TimeZone::UTC).date();

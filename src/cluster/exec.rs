@@ -1,4 +1,4 @@
-//! What runs in pods: programs in their containers, ephemeral containers to run them in, and connections to their ports.
+//! Runs programs in containers, adds ephemeral containers, forwards ports and reads logs.
 
 use std::time::Duration;
 
@@ -18,21 +18,21 @@ use tokio_util::compat::FuturesAsyncReadCompatExt as _;
 
 use super::{Cluster, Read, ReadError, cause, parse, refused};
 
-/// The longest time for a program: a node with 100,000 sockets takes seconds.
+/// The timeout of a program. Reading a node with 100,000 sockets takes seconds.
 const RUN: Duration = Duration::from_secs(60);
-/// The longest output that is read, in bytes: 200 bytes for each of 500,000 sockets.
+/// The maximum length of the output, in bytes: 200 bytes for each of 500,000 sockets.
 const MAX_OUTPUT_LEN: u64 = 100 << 20;
-/// The longest part of a program's error output that is repeated, in characters.
+/// The maximum length of the quoted error output, in characters.
 const MAX_ERROR_LEN: usize = 500;
 
 impl Cluster {
     /// Runs a program in a container and returns its standard output.
     ///
-    /// The exchange is over WebSocket, which every API server since 1.30 takes, and older ones pass on to the kubelet.
+    /// Uses WebSocket, which API servers since 1.30 handle themselves, and older ones pass on to kubelet.
     ///
     /// # Errors
     ///
-    /// When it cannot be started, fails, or does not end in time.
+    /// Returns an error if the program cannot be started, fails, or does not end in time.
     pub async fn exec(
         &self,
         namespace: &str,
@@ -83,11 +83,12 @@ impl Cluster {
         timeout(RUN, exchange).await.map_err(late)?
     }
 
-    /// Opens a connection to a port of a pod, which arrives on the pod's loopback interface and so passes the proxy by.
+    /// Opens a connection to a port of a pod. It arrives on the loopback interface of the pod, and so bypasses the
+    /// proxy.
     ///
     /// # Errors
     ///
-    /// When it cannot be opened. That nothing listens at the port shows as an end of the stream.
+    /// Returns an error if it cannot be opened. If nothing listens on the port, the stream ends.
     pub async fn port_forward(
         &self,
         namespace: &str,
@@ -110,12 +111,12 @@ impl Cluster {
         timeout(super::RESPONSE_TIMEOUT, open).await.map_err(late)?
     }
 
-    /// The log of a container, each line with the time of day: the last `since` of it, or what the container before the last
-    /// restart wrote. The reader bounds the time for it.
+    /// Opens the log of a container, each line with its timestamp: the last `since` of it, or the log of the container
+    /// before the last restart. The caller limits the time to read it.
     ///
     /// # Errors
     ///
-    /// When it cannot be opened, as where the container never restarted.
+    /// Returns an error if it cannot be opened, for example if the container has never restarted.
     pub async fn log(
         &self,
         namespace: &str,
@@ -141,11 +142,11 @@ impl Cluster {
         Ok(stream.map_err(|error| denied(&error, "log", namespace, &what))?.compat())
     }
 
-    /// Applies a part of an object as a field manager of its own; with `dry_run` only to see whether it could.
+    /// Applies a part of an object with its own field manager; with `dry_run` only checks whether that is possible.
     ///
     /// # Errors
     ///
-    /// When the API server refuses it, as it does where another manager has the field.
+    /// Returns an error if the API server refuses it, for example because another manager owns the field.
     pub async fn apply(&self, path: &str, part: &Value, manager: &str, dry_run: bool) -> Read<()> {
         let what = format!("apply to {path}");
         let (resource, name) = path.rsplit_once('/').unwrap_or(("", path));
@@ -161,7 +162,7 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// When the API server refuses it.
+    /// Returns an error if the API server refuses it.
     pub async fn add_ephemeral_container(&self, namespace: &str, pod: &str, container: &Value) -> Read<()> {
         let what = format!("patch pods/ephemeralcontainers of the pod {namespace}/{pod}");
         let patch = json!({"spec": {"ephemeralContainers": [container]}});
@@ -174,7 +175,7 @@ impl Cluster {
         );
         match self.request(&what, request).await? {
             Ok(text) => parse::<serde::de::IgnoredAny>(&what, &text).map(drop),
-            // Admission answers 403 as well, with a reason that the user needs.
+            // Admission plugins also answer 403; their reason matters to the user.
             Err(status) if status.code == 403 && !status.message.contains("cannot patch resource") => {
                 Err(ReadError::Failed { what, why: status.message.clone() })
             }
@@ -183,7 +184,7 @@ impl Cluster {
     }
 }
 
-/// The error of a connection that the API server did not open; a refusal is an answer without an upgrade.
+/// The error for a connection that the API server did not open; a refusal is a response without an upgrade.
 fn denied(error: &kube::Error, subresource: &str, namespace: &str, what: &str) -> ReadError {
     let why = cause(error);
     if why.contains("403") {

@@ -1,4 +1,4 @@
-//! The objects that the checks look at, read at one moment.
+//! Reads the objects that the checks need.
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::ListParams;
@@ -13,13 +13,13 @@ use crate::{
     },
 };
 
-/// The label of every pod that Linkerd's injector has changed.
+/// A label of every injected pod.
 pub const INJECTED: &str = "linkerd.io/control-plane-ns";
-/// The field selector of pods that are not completed: completed ones keep their settings, and do nothing.
+/// The field selector for pods that have not completed. Completed pods keep their settings, but have no connections.
 pub const NOT_COMPLETED: &str = "status.phase!=Succeeded,status.phase!=Failed";
 
 impl Cluster {
-    /// Reads the objects of an installation, and of Linkerd in `linkerd`.
+    /// Reads the objects of the installation, and those of Linkerd in the namespace `linkerd`.
     pub async fn snapshot(&self, linkerd: &str) -> Snapshot {
         let own = |what: &str| format!("get {what} in the namespace {}", names::NAMESPACE);
         let injector = format!("/apis/apps/v1/namespaces/{linkerd}/deployments/linkerd-proxy-injector");
@@ -52,11 +52,11 @@ impl Cluster {
         Ok(found.and_then(|map| map.data).unwrap_or_default().remove(names::POLICY_KEY))
     }
 
-    /// Judges the injected pods of a namespace, or of all.
+    /// Judges the injected pods of a namespace, or of all namespaces.
     ///
     /// # Errors
     ///
-    /// When they cannot be listed.
+    /// Returns an error if they cannot be listed.
     pub async fn pods(&self, namespace: Option<&str>, judge: &PodJudge) -> Read<Vec<PodSummary>> {
         let (path, what) = match namespace {
             Some(name) => {
@@ -73,9 +73,9 @@ impl Cluster {
         Ok(seen)
     }
 
-    /// Whether the user may create each part of an installation.
+    /// Checks whether the user can create each object of an installation.
     pub async fn access(&self) -> Vec<(Permission, Read<bool>)> {
-        // At once: each may have to wait for its answer as long as any.
+        // Concurrently, since each request may wait until its timeout.
         let asked = PERMISSIONS.map(|permission| {
             let cluster = self.clone();
             (permission, tokio::spawn(async move { cluster.can_create(&permission).await }))

@@ -1,6 +1,6 @@
-//! What is installed in a cluster: options -> Kubernetes objects.
+//! Renders the manifests of an installation from its options.
 //!
-//! Pure: applying them is left to kubectl or a GitOps tool, so the same options always give the same text.
+//! Pure functions: kubectl or a GitOps tool applies the objects. The same options always give the same text.
 
 mod certificates;
 mod monitor;
@@ -24,40 +24,40 @@ use crate::{
     base::names,
 };
 
-/// What to install.
+/// The options of an installation.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Options {
-    /// The mode of namespaces without the label; `None` leaves them alone.
+    /// The mode of namespaces without the label; `None` excludes them.
     pub default_mode: Option<Mode>,
-    /// Three replicas, spread over hosts and zones, before which other pods give way.
+    /// High availability: three replicas, spread over hosts and zones, with a high priority class.
     pub ha: bool,
-    /// Who makes the serving certificate.
+    /// The source of the serving certificate.
     pub tls: Tls,
-    /// The image of the server and of the init container that it puts into pods.
+    /// The image of the server, and of the init container that the webhook adds.
     pub image: String,
-    /// The policy file's text.
+    /// The text of the policy file.
     pub policy: String,
-    /// The facts file's text; without one the server has no facts.
+    /// The text of the facts file, if there is one.
     pub facts: Option<String>,
-    /// What becomes of objects in enforcing namespaces while no server answers.
+    /// The failure policy of namespaces in mode enforce.
     pub failure_policy: FailurePolicy,
-    /// Whether to restrict the traffic of the server's pods.
+    /// Whether to add a NetworkPolicy for the server.
     pub network_policy: bool,
-    /// Whether a pod on each node exposes metrics about half-closed connections.
+    /// Whether to add a DaemonSet that exposes metrics about half-closed connections.
     pub sockets: bool,
-    /// Whether the server's pods use the network of their nodes, for API servers that cannot reach pods.
+    /// Whether the server uses the host network, for API servers that cannot reach pods.
     pub host_network: bool,
-    /// The port of the webhook on the server's pods.
+    /// The webhook port of the server.
     pub webhook_port: u16,
-    /// The port of probes and metrics on the server's pods.
+    /// The port of the server for probes and metrics.
     pub admin_port: u16,
-    /// The Secrets in our namespaces that nodes need to pull the image.
+    /// The image pull secrets, which must exist in our namespaces.
     pub image_pull_secrets: Vec<String>,
-    /// The labels of the nodes on which the server and `certs rotate` may run.
+    /// The node selector of the server and of `certs rotate`.
     pub node_selector: BTreeMap<String, String>,
-    /// The taints of nodes on which the server and `certs rotate` may run.
+    /// The tolerations of the server and of `certs rotate`.
     pub tolerations: Vec<Toleration>,
-    /// The labels of PodMonitors; without this there are none.
+    /// The labels of the PodMonitors; `None` adds no PodMonitors.
     pub pod_monitor: Option<BTreeMap<String, String>>,
 }
 
@@ -84,27 +84,27 @@ impl Default for Options {
     }
 }
 
-/// Who makes the serving certificate.
+/// The source of the serving certificate.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Tls {
     /// `certs rotate`, in a Job now and in a CronJob every day.
     SelfSigned,
     /// cert-manager and its cainjector.
     CertManager,
-    /// The user, who also makes the Secret.
+    /// The user, who creates the Secret.
     Byo {
-        /// The certificates, in PEM, of the authorities to trust.
+        /// The CA certificates to trust, in PEM.
         ca_bundle: String,
     },
 }
 
-/// What the API server does with an object when no server answers.
+/// What the API server does with an object if no server responds.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum FailurePolicy {
-    /// Admit it.
+    /// Admits it.
     #[default]
     Ignore,
-    /// Reject it.
+    /// Rejects it.
     Fail,
 }
 
@@ -112,7 +112,7 @@ impl FailurePolicy {
     /// Every policy.
     pub const ALL: [Self; 2] = [Self::Ignore, Self::Fail];
 
-    /// Its name in webhook configurations.
+    /// The name in webhook configurations.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ignore => "Ignore",
@@ -121,7 +121,7 @@ impl FailurePolicy {
     }
 }
 
-/// Every object of an installation, in the order in which to apply them.
+/// All objects of an installation, in the order in which to apply them.
 pub fn manifests(options: &Options) -> Vec<Value> {
     let mut objects = vec![namespace(options)];
     if options.ha {
@@ -137,8 +137,8 @@ pub fn manifests(options: &Options) -> Vec<Value> {
     if options.network_policy {
         objects.push(server::network_policy());
     }
-    // Before the webhooks: where cert-manager is missing, applying its objects fails, and no API server must then call
-    // a server that never gets a certificate.
+    // Before the webhooks: without cert-manager applying these objects fails, and then no API server must call a server
+    // that never gets a certificate.
     objects.extend(certificates::rotation_jobs(options));
     objects.extend(webhooks::configurations(options));
     if options.sockets {
@@ -148,8 +148,8 @@ pub fn manifests(options: &Options) -> Vec<Value> {
     objects
 }
 
-/// By name only, every object that is outside our namespace, whatever the options were, and the namespaces themselves: the
-/// webhook configurations first, so that nothing is sent to servers that are on their way out.
+/// Every object outside of our namespace for any options, with nothing but its name, and the namespaces. The webhook
+/// configurations come first, so that API servers stop calling the servers before these are deleted.
 pub fn cluster_scoped() -> Vec<Value> {
     let mut objects = Vec::new();
     for webhook in WebhookKind::ALL {
@@ -167,7 +167,7 @@ pub fn cluster_scoped() -> Vec<Value> {
 
 fn namespace(options: &Options) -> Value {
     let mut namespace = object("v1", "Namespace", names::NAMESPACE);
-    // Linkerd's injector has nothing to do here either. Every pod of ours is restricted, but for the host network, which
+    // Linkerd's injector is not needed here. All our pods comply with `restricted`, except on the host network, which
     // Pod Security allows only in privileged namespaces.
     let labels = &mut namespace["metadata"]["labels"];
     labels["config.linkerd.io/admission-webhooks"] = json!("disabled");
@@ -176,7 +176,7 @@ fn namespace(options: &Options) -> Value {
     namespace
 }
 
-/// A cluster-scoped object that holds nothing yet.
+/// A cluster-scoped object without content.
 fn object(api_version: &str, kind: &str, name: &str) -> Value {
     json!({
         "apiVersion": api_version,
@@ -185,7 +185,7 @@ fn object(api_version: &str, kind: &str, name: &str) -> Value {
     })
 }
 
-/// An object in our namespace that holds nothing yet.
+/// An object in our namespace without content.
 fn namespaced(api_version: &str, kind: &str, name: &str) -> Value {
     let mut object = object(api_version, kind, name);
     object["metadata"]["namespace"] = json!(names::NAMESPACE);
@@ -208,7 +208,7 @@ fn with(mut object: Value, fields: Value) -> Value {
     object
 }
 
-/// What every container of ours may do: nothing.
+/// The security context of our containers.
 fn container_security() -> Value {
     json!({
         "allowPrivilegeEscalation": false,
@@ -217,7 +217,7 @@ fn container_security() -> Value {
     })
 }
 
-/// As whom every pod of ours runs.
+/// The security context of our pods.
 fn pod_security() -> Value {
     json!({
         "runAsNonRoot": true,
@@ -228,5 +228,5 @@ fn pod_security() -> Value {
     })
 }
 
-/// `nonroot` of distroless images, and `USER` of our Dockerfile.
+/// The user `nonroot` of distroless images, and the `USER` of our Dockerfile.
 const USER: u32 = 65532;

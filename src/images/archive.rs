@@ -1,6 +1,6 @@
 //! OCI layouts and `docker save` archives (OCI image-spec `image-layout.md`; moby `image/tarexport`).
 //!
-//! Nothing is unpacked: entries of an archive are read in place, by names that are compared and never opened as paths.
+//! Unpacks nothing: archive entries are read in place, by names that are compared and never opened as paths.
 
 use std::{
     collections::HashMap,
@@ -24,14 +24,14 @@ use crate::{
     },
 };
 
-/// An archive of more entries than this is not read: `docker save` writes a few for each layer.
+/// The maximum number of entries; `docker save` writes a few for each layer.
 const MAX_ENTRIES: usize = 100_000;
 
-/// What an OCI layout and an archive list their images in.
+/// The files that list the images of an OCI layout and of an archive.
 const OCI_INDEX: &str = "index.json";
 const DOCKER_LIST: &str = "manifest.json";
 
-/// The annotations with an image's name: containerd's is whole, OCI's may be a tag alone.
+/// The annotations with the name of an image. containerd's is complete, OCI's may be just a tag.
 const NAMES: [&str; 2] = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
 
 /// Why an archive cannot be read.
@@ -83,17 +83,17 @@ pub(super) struct Archive {
 /// An image that an archive lists.
 #[derive(Debug)]
 struct Listed {
-    /// The repository with its registry, and the tag; `None` where the archive gives no repository.
+    /// The repository with its registry, and the tag; `None` if the archive has no repository.
     name: Option<(String, String)>,
     at: Location,
 }
 
-/// Where its config is.
+/// The location of the config.
 #[derive(Debug)]
 enum Location {
-    /// Behind the manifest or index of this descriptor.
+    /// In the manifest or index of this descriptor.
     Manifest(Descriptor),
-    /// In the entry of this name.
+    /// In the entry with this name.
     Config(String),
 }
 
@@ -107,7 +107,7 @@ struct DockerImage {
 }
 
 impl Archive {
-    /// Reads which images a directory or an archive has.
+    /// Reads the list of images from a directory or an archive.
     pub(super) fn open(path: &Path) -> Result<Self, ArchiveError> {
         let contents = Contents::open(path)?;
         let mut images = Vec::new();
@@ -128,7 +128,7 @@ impl Archive {
             Ok(json) => {
                 let listed: Vec<DockerImage> = serde_json::from_slice(&json).map_err(ArchiveError::List)?;
                 for image in listed {
-                    // The index comes first in the search, and has the digest of the manifest.
+                    // The index comes first, because it contains the digest of the manifest.
                     images.extend(image.repo_tags.iter().map(|tag| Listed {
                         name: Some(full_name(tag)),
                         at: Location::Config(image.config.clone()),
@@ -142,13 +142,13 @@ impl Archive {
         Ok(Self { path: path.to_owned(), contents, images })
     }
 
-    /// Where it is.
+    /// The path.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The config of an image, by the digest or else by the name that a pod gives; `None` where the archive does not have
-    /// the image.
+    /// The config of an image, by the digest or the name that a pod uses; `None` if the archive does not contain the
+    /// image.
     pub(super) fn find(&self, image: &str, platform: &Platform) -> Option<Result<ImageFacts, ArchiveError>> {
         let digest = image.split_once('@').map(|(_, digest)| digest);
         let name = full_name(image);
@@ -174,7 +174,7 @@ impl Archive {
         }
     }
 
-    /// An image without a manifest has no digest but that of its config, which Docker calls the image's ID.
+    /// An image without a manifest has only the digest of its config, which Docker calls the image ID.
     fn of_config(&self, entry: &str) -> Result<ImageFacts, ArchiveError> {
         let json = self.contents.read(entry, image_config::MAX_LEN)?;
         Ok(ImageFacts { digest: digest::of(&json), config: ImageConfig::parse(&json)?, doubt: None })
@@ -200,7 +200,7 @@ impl Archive {
     }
 }
 
-/// The whole name of a reference: `nginx` is `docker.io/library/nginx` with the tag `latest`.
+/// The full name of a reference: `nginx` is `docker.io/library/nginx` with the tag `latest`.
 fn full_name(image: &str) -> (String, String) {
     let image = ImageRef::of(image);
     let tag = if image.tag.is_empty() { "latest" } else { image.tag };
@@ -213,7 +213,7 @@ fn name_of(descriptor: &Descriptor) -> Option<(String, String)> {
     whole.next().map(|name| full_name(name))
 }
 
-/// Files of a directory, or entries of an archive.
+/// The files of a directory, or the entries of an archive.
 #[derive(Debug)]
 enum Contents {
     Directory(PathBuf),
@@ -260,14 +260,15 @@ impl Contents {
         Ok(Self::Tar { file: archive.into_inner(), entries })
     }
 
-    /// A content of at most this length, checked against its digest.
+    /// Reads a blob of at most this length, and checks its digest.
     fn blob(&self, digest: &str, longest: usize) -> Result<Vec<u8>, ArchiveError> {
         let hex = digest::hex(digest).ok_or_else(|| ArchiveError::Digest(digest.to_owned()))?;
         let bytes = self.read(&format!("blobs/sha256/{hex}"), longest)?;
         if digest::of(&bytes) == digest { Ok(bytes) } else { Err(ArchiveError::Changed(digest.to_owned())) }
     }
 
-    /// A file or an entry of at most this length. Names of files are our own; those of entries may come from the archive.
+    /// Reads a file or an entry of at most this length. File names are constants or checked digests; entry names may
+    /// come from the archive.
     fn read(&self, name: &str, longest: usize) -> Result<Vec<u8>, ArchiveError> {
         let too_long = |bytes| ArchiveError::TooLong { name: name.to_owned(), bytes, longest };
         let mut bytes = Vec::new();
@@ -358,7 +359,7 @@ mod tests {
         let mut tar = tar::Builder::new(File::create(&path).unwrap());
         for (name, bytes) in files {
             let mut header = tar::Header::new_gnu();
-            // The builder refuses names with `..`, which an attacker's does not.
+            // The builder refuses names with `..`, so the header is written by hand.
             header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
             header.set_size(bytes.len() as u64);
             header.set_cksum();

@@ -1,4 +1,4 @@
-//! Certificate authorities of registries, as Docker users have them: the files `certs.d/HOST:PORT/*.crt`.
+//! CA certificates of registries as configured for Docker: the files `certs.d/HOST:PORT/*.crt`.
 //!
 //! Source: moby `registry/registry.go`, `loadTLSConfig` and `CertsDir`; docs of Docker, "Verify repository client with
 //! certificates". Client certificates (`*.cert`, `*.key`) are not read.
@@ -11,9 +11,9 @@ use std::{
 
 use super::credentials;
 
-/// Where Docker has the certificates of registries on a node.
+/// The system directory of Docker for registry certificates.
 const OF_SYSTEM: &str = "/etc/docker/certs.d";
-/// The longest file that is read: the bundles of distributions have a quarter of this.
+/// The maximum length of a file; the CA bundles of distributions have a quarter of this.
 const MAX_LEN: u64 = 1 << 20;
 
 /// A file with certificates.
@@ -23,7 +23,7 @@ pub(super) struct Authority {
     pub(super) pem: Vec<u8>,
 }
 
-/// The directories of Docker, of rootless Docker and of Docker Desktop.
+/// The directories of Docker, rootless Docker and Docker Desktop.
 fn directories() -> Vec<PathBuf> {
     let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let config = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")));
@@ -32,7 +32,7 @@ fn directories() -> Vec<PathBuf> {
     [Some(PathBuf::from(OF_SYSTEM)), rootless, desktop].into_iter().flatten().collect()
 }
 
-/// The authorities of a registry besides those of the system. The error is a sentence about a file.
+/// The CA certificates of a registry in addition to those of the system. The error is a sentence about a file.
 pub(super) fn of(host: &str) -> Result<Vec<Authority>, String> {
     in_directories(&directories(), host)
 }

@@ -1,7 +1,7 @@
-//! A cache of manifests and configs on disk, by digest.
+//! An on-disk cache of manifests and configs, by digest.
 //!
-//! Contents are checked against their digest when they are read, so that nothing in it can be wrong or old. Which digest
-//! a tag stands for is not kept.
+//! Checks the digest when it reads a file, so that corrupt content is never used. Does not store which digest a tag
+//! refers to.
 
 use std::{
     env, fs,
@@ -12,21 +12,21 @@ use std::{
 
 use super::digest;
 
-/// The cache; without a directory it is empty and stays so.
+/// The cache. Without a directory nothing is cached.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cache {
     directory: Option<PathBuf>,
 }
 
 impl Cache {
-    /// The cache in the user's directory for such files (XDG Base Directory Specification: relative paths are ignored).
+    /// The cache in the user's cache directory (XDG Base Directory Specification: relative paths are ignored).
     pub(super) fn of_user() -> Self {
         let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let base = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
         Self { directory: base.map(|base| base.join("linkerd-linger/images")) }
     }
 
-    /// A content of at most this length.
+    /// Reads a blob of at most this length.
     pub(super) fn get(&self, digest: &str, longest: usize) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
         let file = fs::File::open(self.path(digest)?).ok()?;
@@ -34,7 +34,7 @@ impl Cache {
         (bytes.len() <= longest && digest::of(&bytes) == digest).then_some(bytes)
     }
 
-    /// Keeps a content. Without the cache everything works, only slower: errors are ignored.
+    /// Stores a blob. Ignores errors, because the cache is optional.
     pub(super) fn put(&self, digest: &str, bytes: &[u8]) {
         if let Some(path) = self.path(digest) {
             let _ = write(&path, bytes);
@@ -46,7 +46,7 @@ impl Cache {
     }
 }
 
-/// Writes a file whole or not at all; only the user can read it, since ENV may hold what others must not see.
+/// Writes a file atomically and readable by the user only, since ENV may contain secrets.
 fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let Some(directory) = path.parent() else { return Ok(()) };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;

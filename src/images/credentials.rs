@@ -1,4 +1,4 @@
-//! Credentials of registries, as Docker and kubectl users have them: `config.json` with `auths` and credential helpers.
+//! Registry credentials from Docker's `config.json`: `auths` and credential helpers.
 //!
 //! Source: docker/cli `cli/config/configfile/file.go`, docker/docker-credential-helpers `client`.
 
@@ -22,16 +22,16 @@ use tokio::{
 
 use crate::base::text::nullable;
 
-/// The longest wait for a credential helper, which may have to ask a cloud.
+/// The timeout of a credential helper, which may query a cloud service.
 const HELPER_TIMEOUT: Duration = Duration::from_secs(15);
-/// The longest output of a helper: a token has a few KiB.
+/// The maximum length of the output of a helper; tokens have a few KiB.
 const MAX_OUTPUT_LEN: u64 = 256 << 10;
 /// The key of Docker Hub (docker/cli `registry.IndexServer`).
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
-/// The user name with which helpers give an identity token in place of a password.
+/// The user name with which helpers return an identity token instead of a password.
 const TOKEN_USER: &str = "<token>";
 
-/// Docker's configuration, as far as it is about credentials.
+/// The part of Docker's configuration with the credentials.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct DockerConfig {
@@ -64,27 +64,27 @@ struct HelperOutput {
     secret: String,
 }
 
-/// What the configuration says of a registry.
+/// The configured credentials of a registry.
 #[derive(Debug, Eq, PartialEq)]
 enum StoredCredential {
-    /// Nothing.
+    /// None.
     Nothing,
     /// The credentials.
     Here(RegistryAuth),
-    /// The program `docker-credential-<name>` has them, under this key.
+    /// The program `docker-credential-<name>` returns them for this key.
     Helper { name: String, key: String },
-    /// Something that cannot be used, and why.
+    /// The configuration is unusable, for this reason.
     Unusable(String),
 }
 
-/// Where Docker's configuration is: `$DOCKER_CONFIG`, or `~/.docker`.
+/// The directory of Docker's configuration: `$DOCKER_CONFIG`, or `~/.docker`.
 pub(super) fn directory() -> Option<PathBuf> {
     let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     set("DOCKER_CONFIG").or_else(|| Some(set("HOME")?.join(".docker")))
 }
 
 impl DockerConfig {
-    /// The user's configuration; empty where there is none. The error is a sentence about the file.
+    /// The user's configuration; empty if there is none. The error is a sentence about the file.
     pub(super) fn of_user() -> Result<Self, String> {
         directory().map_or_else(|| Ok(Self::default()), |docker| Self::read(&docker.join("config.json")))
     }
@@ -98,7 +98,7 @@ impl DockerConfig {
         }
     }
 
-    /// The credentials for a registry, and why those that are configured cannot be used.
+    /// The credentials for a registry, and why configured ones cannot be used.
     pub(super) async fn login(&self, host: &str) -> (RegistryAuth, Option<String>) {
         let stored = match self.stored(host) {
             StoredCredential::Helper { name, key } => match ask(&name, &key, HELPER_TIMEOUT).await {
@@ -116,7 +116,7 @@ impl DockerConfig {
         }
     }
 
-    /// A helper of the registry comes first, then the helper of all registries, then the file itself.
+    /// The helper of the registry takes precedence over the global helper, and both over the file.
     fn stored(&self, host: &str) -> StoredCredential {
         let key_of = |map_key: &String| names(map_key, host);
         if let Some((key, name)) = self.cred_helpers.iter().find(|(key, _)| key_of(key)) {
@@ -133,7 +133,7 @@ impl DockerConfig {
     }
 }
 
-/// Whether a key such as `https://index.docker.io/v1/` names a registry.
+/// Whether a key such as `https://index.docker.io/v1/` refers to a registry.
 fn names(key: &str, host: &str) -> bool {
     let key = key.split_once("://").map_or(key, |(_, rest)| rest);
     let key = key.split('/').next().unwrap_or(key);
@@ -162,7 +162,7 @@ impl Entry {
 fn basic(user: String, password: String) -> StoredCredential {
     match &*user {
         "" if password.is_empty() => StoredCredential::Nothing,
-        // Only a POST of OAuth 2 exchanges it for an access token, which oci-client does not do.
+        // Identity tokens need an OAuth 2 POST request, which oci-client does not support.
         "" | TOKEN_USER => StoredCredential::Unusable(
             "an identity token without a user name is stored; log in with a user name and a password"
                 .to_owned(),
@@ -171,7 +171,7 @@ fn basic(user: String, password: String) -> StoredCredential {
     }
 }
 
-/// Asks a credential helper.
+/// Runs a credential helper.
 async fn ask(name: &str, key: &str, longest: Duration) -> Result<StoredCredential, String> {
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     if name.is_empty() || !name.bytes().all(is_name) {
@@ -182,7 +182,7 @@ async fn ask(name: &str, key: &str, longest: Duration) -> Result<StoredCredentia
     let run = async {
         let mut child = command.spawn()?;
         if let Some(mut stdin) = child.stdin.take() {
-            // A helper that ends without reading it says why on stdout.
+            // A helper that exits without reading stdin prints the reason to stdout.
             let _ = stdin.write_all(key.as_bytes()).await;
         }
         let mut output = String::new();
@@ -198,7 +198,7 @@ async fn ask(name: &str, key: &str, longest: Duration) -> Result<StoredCredentia
         Ok(Ok(ended)) => ended,
     };
     if !status.success() {
-        // docker-credential-helpers `credentials/error.go`: the registry is not among its own.
+        // docker-credential-helpers `credentials/error.go`: the helper has no credentials for the registry.
         if output.contains("credentials not found") {
             return Ok(StoredCredential::Nothing);
         }

@@ -1,4 +1,4 @@
-//! Digests of contents: `sha256:` and 64 hexadecimal digits (OCI image-spec `descriptor.md`).
+//! Content digests: `sha256:` and 64 hexadecimal digits (OCI image-spec `descriptor.md`).
 
 use ring::digest::{SHA256, digest};
 
@@ -11,7 +11,7 @@ pub(super) fn of(bytes: &[u8]) -> String {
     format!("{ALGORITHM}{hex}")
 }
 
-/// The hexadecimal digits of a well-formed digest; these may stand in a path.
+/// The hexadecimal digits of a valid digest, which are safe in paths.
 pub(super) fn hex(digest: &str) -> Option<&str> {
     let hex = digest.strip_prefix(ALGORITHM)?;
     let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');

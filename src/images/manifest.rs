@@ -1,4 +1,5 @@
-//! Manifests and indexes of images, of OCI and of Docker's schema 2 (OCI image-spec `manifest.md`, `image-index.md`).
+//! Manifests and indexes of images, in the formats of OCI and Docker's schema 2 (OCI image-spec `manifest.md`,
+//! `image-index.md`).
 
 use std::collections::BTreeMap;
 
@@ -7,13 +8,13 @@ use serde::Deserialize;
 use super::platform::Platform;
 use crate::{base::text::nullable, workload::image_config};
 
-/// The longest manifest or index that is read (OCI distribution-spec, "Pushing Manifests": registries take 4 MiB).
+/// The maximum length of a manifest or index (OCI distribution-spec, "Pushing Manifests": registries accept 4 MiB).
 pub(super) const MAX_LEN: usize = 4 << 20;
 
-/// More indexes than this nobody nests.
+/// The maximum depth of nested indexes.
 pub(super) const MAX_DEPTH: usize = 4;
 
-/// The media types of the manifests and indexes that we read.
+/// The supported media types of manifests and indexes.
 pub(super) const TYPES: [&str; 4] = [
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.oci.image.manifest.v1+json",
@@ -21,11 +22,11 @@ pub(super) const TYPES: [&str; 4] = [
     "application/vnd.docker.distribution.manifest.v2+json",
 ];
 
-/// The media types of the configs that we read.
+/// The supported media types of configs.
 const CONFIG_TYPES: [&str; 2] =
     ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
 
-/// A reference to a content.
+/// A reference to a blob.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Descriptor {
@@ -53,9 +54,9 @@ struct RawPlatform {
 /// A manifest or an index.
 #[derive(Clone, Debug)]
 pub(super) enum Manifest {
-    /// The manifests of several platforms.
+    /// An index of manifests for several platforms.
     Index(Vec<Descriptor>),
-    /// The config of an image.
+    /// A manifest; the descriptor is that of its config.
     Config(Descriptor),
 }
 
@@ -109,7 +110,7 @@ pub(super) fn parse(json: &[u8]) -> Result<Manifest, ManifestError> {
     }
 }
 
-/// The manifest for a platform: the only one, or the first that fits.
+/// The manifest for a platform: the only one, or the first that matches.
 pub(super) fn choose<'d>(
     manifests: impl IntoIterator<Item = &'d Descriptor>,
     wanted: &Platform,
@@ -127,7 +128,7 @@ pub(super) fn choose<'d>(
     };
     manifests.iter().find(fits).copied().ok_or_else(|| {
         let platforms = manifests.iter().filter_map(|descriptor| descriptor.platform.as_ref());
-        // Attestations stand beside the images of BuildKit, for the platform unknown/unknown.
+        // BuildKit adds attestations to the index, with the platform unknown/unknown.
         let named = platforms.filter(|platform| platform.os != "unknown");
         let found = named.map(|platform| {
             let variant = if platform.variant.is_empty() { "" } else { "/" };

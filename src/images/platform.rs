@@ -1,19 +1,19 @@
-//! Platforms of images: `linux/amd64`, `linux/arm/v7`.
+//! Image platforms: `linux/amd64`, `linux/arm/v7`.
 
 use std::{fmt, str::FromStr};
 
-/// The operating system and the processor that an image is for.
+/// The operating system and architecture of an image.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Platform {
     /// Such as `linux`.
     pub os: String,
     /// Such as `amd64`.
     pub architecture: String,
-    /// Such as `v7`; any where it is absent.
+    /// Such as `v7`; any variant if absent.
     pub variant: Option<String>,
 }
 
-/// A text that is no platform.
+/// An invalid platform.
 #[derive(Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0:?} is no platform; write it like linux/amd64 or linux/arm/v7")]
 pub struct PlatformError(String);

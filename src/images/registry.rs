@@ -1,8 +1,8 @@
-//! Registries: the config of an image by its name (OCI distribution-spec).
+//! Reads the config of an image from a registry (OCI distribution-spec).
 //!
-//! A HEAD request asks which digest a name stands for, as containerd does; manifest and config then come by their
-//! digests, from the cache where it has them. `oci-client` logs in, fetches and checks the digests. It does not show
-//! headers, so the HEAD request is our own: its answer has Retry-After.
+//! A HEAD request resolves the name to a digest, as in containerd. The manifest and the config are then read by digest,
+//! from the cache if possible. `oci-client` authenticates, fetches and verifies digests. It does not return headers, so
+//! this module sends the HEAD request itself to read Retry-After.
 
 mod errors;
 
@@ -45,42 +45,42 @@ use crate::{
     workload::image_config::{self, ImageConfig, ImageFacts},
 };
 
-/// The longest wait for a connection: a host that does not answer is not there.
+/// The timeout of a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long an image waits in all for a registry that limits its clients.
+/// How long an image waits in total for a registry that limits its clients.
 const MAX_WAIT: Duration = Duration::from_secs(30);
-/// The wait where such a registry does not name one.
+/// The wait if the registry does not send Retry-After.
 const DEFAULT_WAIT: Duration = Duration::from_secs(2);
-/// How often an image is asked for again after such a wait.
+/// The maximum number of retries after such a wait.
 const RETRIES: usize = 3;
-/// What the registry calls the digest of a manifest.
+/// The header with the digest of a manifest.
 const DIGEST: &str = "docker-content-digest";
 
 /// Why an image was not read.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// Its registry does not answer; [`Registries::host_error`] says why.
+    /// The registry does not respond; [`Registries::host_error`] has the reason.
     Registry(String),
-    /// This image alone.
+    /// Only this image cannot be read.
     Image { message: String, help: String },
 }
 
-/// Why one request or one attempt did not succeed.
+/// Why a request or an attempt failed.
 #[derive(Debug)]
 enum RequestError {
-    /// The registry does not answer, and will not for other images.
+    /// The registry does not respond, and will not for other images.
     Host(HostError),
-    /// It asks to wait: for so long, where it says how long.
+    /// The registry limits its clients; contains the Retry-After value, if there is one.
     Limited(Option<Duration>),
     /// The image cannot be read.
     Image { message: String, help: &'static str },
 }
 
-/// Why a registry does not answer.
+/// Why a registry does not respond.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct HostError {
     pub(super) why: String,
-    /// What to do.
+    /// How to fix it.
     pub(super) help: String,
 }
 
@@ -102,7 +102,7 @@ impl RequestError {
     }
 }
 
-/// What is known of registries.
+/// The registries, with their clients and errors.
 pub(super) struct Registries {
     cache: Cache,
     docker: Result<DockerConfig, String>,
@@ -116,15 +116,15 @@ pub(super) struct Registries {
 /// A registry.
 #[derive(Default)]
 struct Host {
-    /// Its clients, as each registry may have certificate authorities of its own.
+    /// The clients; each registry may have its own CA certificates.
     clients: OnceLock<Result<Clients, HostError>>,
-    /// Its credentials, and why those that are configured cannot be used.
+    /// The credentials, and why configured ones cannot be used.
     login: OnceCell<(RegistryAuth, Option<String>)>,
-    /// Why it is not asked any more.
+    /// Why no further requests are sent.
     host_error: OnceLock<HostError>,
 }
 
-/// What asks a registry.
+/// The clients of a registry.
 struct Clients {
     oci: Client,
     http: reqwest::Client,
@@ -132,7 +132,7 @@ struct Clients {
 
 impl Registries {
     pub(super) fn new(options: &Options) -> Self {
-        // reqwest takes the provider of the process; another part of it may have set the same one.
+        // Another part of the process may already have installed the same provider.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Self {
             cache: Cache::of_user(),
@@ -145,7 +145,7 @@ impl Registries {
         }
     }
 
-    /// Clients that trust the authorities of the system and those that Docker has for this registry.
+    /// Creates clients that trust the CA certificates of the system and those configured in Docker for this registry.
     fn clients(&self, host: &str) -> Result<Clients, HostError> {
         let failed = |why: String| {
             HostError {
@@ -188,7 +188,7 @@ impl Registries {
         Ok(Clients { oci, http })
     }
 
-    /// Why a registry is not asked any more.
+    /// Why no further requests are sent to a registry.
     pub(super) fn host_error(&self, host: &str) -> HostError {
         self.host(host).host_error.get().cloned().unwrap_or_default()
     }
@@ -230,7 +230,7 @@ impl Registries {
         Err(host_failure(HostError::new(why)))
     }
 
-    /// The name as a registry takes it, at the mirror where there is one.
+    /// The reference for the registry, or for its mirror.
     fn reference(&self, image: &str) -> Result<Reference, Failure> {
         let reference = Reference::try_from(image).map_err(|error| Failure::Image {
             message: format!("it is no name of an image: {error}"),
@@ -253,21 +253,21 @@ impl Registries {
     }
 }
 
-/// What a name stands for.
+/// The result of resolving a name.
 enum Resolved {
-    /// This digest.
+    /// The digest.
     Digest(String),
-    /// The registry does not say; a GET request shows it.
+    /// The registry does not return it; a GET request is needed.
     Unknown,
 }
 
-/// One image at its registry.
+/// The requests for an image.
 struct Session<'r> {
     registries: &'r Registries,
     host: &'r Host,
     clients: &'r Clients,
     reference: &'r Reference,
-    /// The registry's token, once it was asked: `None` inside where it gives none.
+    /// The token of the registry after authentication; the inner `None` means that it returns none.
     token: Option<Option<String>>,
 }
 
@@ -299,7 +299,7 @@ impl Session<'_> {
         Err(of_manifest(ManifestError::TooDeep))
     }
 
-    /// Ends the wait for one request.
+    /// Applies the timeout of a request.
     async fn within<T>(
         &self,
         request: impl Future<Output = Result<T, RequestError>>,
@@ -324,7 +324,7 @@ impl Session<'_> {
         self.host.login.get_or_init(login).await
     }
 
-    /// Logs in, once for the image.
+    /// Authenticates once for the image.
     async fn authorize(&mut self) -> Result<(), RequestError> {
         if self.token.is_none() {
             let (auth, unusable) = self.login().await;
@@ -339,7 +339,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Asks which digest the name stands for.
+    /// Resolves the name to a digest.
     async fn resolve(&mut self) -> Result<Resolved, RequestError> {
         self.authorize().await?;
         let host = self.reference.resolve_registry();
@@ -372,12 +372,12 @@ impl Session<'_> {
                 let digest = header(DIGEST).filter(|digest| digest::hex(digest).is_some());
                 Ok(digest.map_or(Resolved::Unknown, |digest| Resolved::Digest(digest.to_owned())))
             }
-            // A registry that does not know HEAD.
+            // The registry does not support HEAD.
             _ => Ok(Resolved::Unknown),
         }
     }
 
-    /// A manifest or an index by its digest.
+    /// Reads a manifest or an index by its digest.
     async fn manifest(&mut self, digest: &str) -> Result<Vec<u8>, RequestError> {
         let cache = &self.registries.cache;
         if let Some(json) = cache.get(digest, manifest::MAX_LEN) {
@@ -401,7 +401,7 @@ impl Session<'_> {
         self.within(request).await
     }
 
-    /// A config by its digest.
+    /// Reads a config by its digest.
     async fn config(&mut self, digest: &str) -> Result<Vec<u8>, RequestError> {
         let cache = &self.registries.cache;
         if let Some(json) = cache.get(digest, image_config::MAX_LEN) {
@@ -441,7 +441,7 @@ fn long_manifest() -> RequestError {
     RequestError::image(message, "check the name of the image")
 }
 
-/// The value of Retry-After: seconds, or a date (RFC 9110, section 10.2.3).
+/// Parses Retry-After: seconds, or a date (RFC 9110, section 10.2.3).
 fn wait(value: &str) -> Option<Duration> {
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));
@@ -450,7 +450,7 @@ fn wait(value: &str) -> Option<Duration> {
     Some(Duration::try_from(date.duration_since(Timestamp::now())).unwrap_or_default())
 }
 
-/// Takes as many bytes as a config may have.
+/// A buffer that is limited to the maximum length of a config.
 struct BoundedBuffer(Vec<u8>);
 
 impl AsyncWrite for BoundedBuffer {

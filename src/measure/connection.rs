@@ -1,4 +1,4 @@
-//! One connection: a request, its response, and the time until the server closes.
+//! Measures a connection: a request, its response, and the time until the server closes.
 
 use std::{future::poll_fn, time::Duration};
 
@@ -22,13 +22,15 @@ use super::{
     watched::{Log, Watched},
 };
 
-/// The longest wait for a response: a server that takes longer is too busy to be measured.
+/// The timeout of a response; a server that takes longer is too busy to be measured.
 const RESPONSE: Duration = Duration::from_secs(10);
-/// The longest wait for the close of a connection whose client asked for it. Container runtimes add 1 s (see [`delay`]).
+/// The timeout for the close of a connection with `Connection: close`. Container runtimes add 1 s (see [`delay`]).
 const REQUESTED_CLOSE: Duration = Duration::from_secs(3);
-/// A close that comes this soon after the response belongs to it. No idle timeout of the catalog is shorter than 1 s.
+/// A close within this time after the response belongs to the response. No idle timeout in the catalog is shorter than
+/// 1 s.
 const WITH_RESPONSE: Duration = Duration::from_millis(300);
-/// The first byte of a TLS record with an alert (RFC 8446, section 5.1): what a TLS server sends to who does not speak it.
+/// The first byte of a TLS alert record (RFC 8446, section 5.1), which a TLS server sends to clients that do not use
+/// TLS.
 const TLS_ALERT: u8 = 21;
 
 /// The protocol of a request.
@@ -41,7 +43,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// Its name.
+    /// The name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Http1 => "HTTP/1.1",
@@ -50,27 +52,27 @@ impl Protocol {
     }
 }
 
-/// What to ask a server for.
+/// The request to send.
 #[derive(Clone, Debug)]
 pub struct RequestOptions {
     /// The protocol.
     pub protocol: Protocol,
-    /// The header `Host`, or the authority.
+    /// The `Host` header, or the authority.
     pub host: String,
     /// The path, with its query.
     pub path: String,
-    /// The longest wait for a close.
+    /// How long to wait for a close.
     pub max: Duration,
-    /// By how much later than the server's close we see it.
+    /// The delay between the server's close and its detection.
     pub delay: Duration,
 }
 
-/// What one connection showed.
+/// The result of a connection.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Sample {
     /// The status of the response.
     pub status: u16,
-    /// The value of `timeout` in the header `Keep-Alive`, in seconds.
+    /// The `timeout` of the `Keep-Alive` header, in seconds.
     pub announced: Option<u64>,
     /// What the server did with the idle connection.
     pub end: End,
@@ -79,39 +81,39 @@ pub struct Sample {
 /// What a server did with an idle connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum End {
-    /// It closed with its response.
+    /// Closed it together with the response.
     WithResponse,
-    /// It closed this long after the last byte of its response.
+    /// Closed it this long after the last byte of the response.
     After(Duration, Close),
-    /// It had not closed this long after the last byte of its response.
+    /// Had not closed it this long after the last byte of the response.
     StillOpen(Duration),
 }
 
-/// Why a connection showed nothing.
+/// Why a connection has no result.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum MeasureError {
-    /// There is no connection.
+    /// The connection failed.
     #[error("cannot connect: {0}")]
     Connect(String),
-    /// The server speaks TLS.
+    /// The server uses TLS.
     #[error("the port speaks TLS, which the proxy passes on as it is: it re-uses no connection there")]
     Tls,
-    /// The answer is no HTTP.
+    /// The response is not HTTP.
     #[error("the port does not answer in {protocol}: {why}", protocol = .0.as_str(), why = .1)]
     NotHttp(Protocol, String),
-    /// No response in time.
+    /// The response did not arrive in time.
     #[error("no response within {}s", RESPONSE.as_secs())]
     NoResponse,
-    /// The server closed before it had responded.
+    /// The server closed the connection before the response.
     #[error("the server closed the connection without a response")]
     ClosedBefore,
 }
 
-/// Sends one request on a new stream, and waits until the server closes.
+/// Sends a request on a new stream, and waits until the server closes it.
 ///
 /// # Errors
 ///
-/// When there is no whole response.
+/// Returns an error if there is no complete response.
 pub async fn sample<S>(stream: S, request_options: &RequestOptions) -> Result<Sample, MeasureError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -119,7 +121,7 @@ where
     let (stream, log) = Watched::new(stream);
     let io = TokioIo::new(stream);
     let failed = |error: hyper::Error| explain(&error, &log, request_options.protocol);
-    // A connection ends when its sender is dropped, which is after the wait.
+    // hyper closes a connection when its sender is dropped, so it is kept until the wait ends.
     match request_options.protocol {
         Protocol::Http1 => {
             let (mut sender, connection) = http1::handshake(io).await.map_err(failed)?;
@@ -142,7 +144,7 @@ where
     }
 }
 
-/// Waits for the response, and then for the end of the connection.
+/// Waits for the response, then for the end of the connection.
 async fn watch<C>(
     exchange: impl Future<Output = Result<(u16, Option<u64>), hyper::Error>>,
     connection: C,
@@ -158,15 +160,15 @@ where
     Ok(Sample { status, announced, end })
 }
 
-/// By how much later than a server's close we see it on a way like that of this stream: the time until the end of a connection
-/// whose request asks for it with `Connection: close`. `None` if the server does not close.
+/// Measures the delay between the server's close and its detection on this stream: the time until a connection with
+/// `Connection: close` ends. `None` if the server does not close it.
 ///
-/// A port-forward shows a close late: container runtimes wait up to 1 s for the client's side, which stays open (containerd 2.4.2,
-/// `internal/cri/server/sandbox_portforward_linux.go`).
+/// A port-forward shows a close late: container runtimes wait up to 1 s for the client's side, which stays open
+/// (containerd 2.4.2, `internal/cri/server/sandbox_portforward_linux.go`).
 ///
 /// # Errors
 ///
-/// When there is no whole response.
+/// Returns an error if there is no complete response.
 pub async fn delay<S>(stream: S, request_options: &RequestOptions) -> Result<Option<Duration>, MeasureError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -203,7 +205,7 @@ fn request(request_options: &RequestOptions) -> Request<Empty<Bytes>> {
         Protocol::H2c => format!("http://{}{}", request_options.host, request_options.path),
     };
     let mut request = Request::new(Empty::new());
-    // What cannot be a path or a host name was refused before.
+    // The path and the host name were validated before.
     *request.uri_mut() = uri.parse().unwrap_or_default();
     let headers = request.headers_mut();
     if let (Protocol::Http1, Ok(host)) = (request_options.protocol, request_options.host.parse()) {
@@ -214,7 +216,7 @@ fn request(request_options: &RequestOptions) -> Request<Empty<Bytes>> {
     request
 }
 
-/// The status and the announced timeout of a response, once its body has been read.
+/// Reads the whole response; returns the status and the announced timeout.
 async fn read(response: Response<Incoming>) -> Result<(u16, Option<u64>), hyper::Error> {
     let announced = response.headers().get("keep-alive").and_then(|value| announced(value.to_str().ok()?));
     let status = response.status().as_u16();
@@ -225,7 +227,7 @@ async fn read(response: Response<Incoming>) -> Result<(u16, Option<u64>), hyper:
     Ok((status, announced))
 }
 
-/// The value of `timeout` in `Keep-Alive: timeout=5, max=100` (RFC 2068, section 19.7.1.1).
+/// The `timeout` in `Keep-Alive: timeout=5, max=100` (RFC 2068, section 19.7.1.1).
 fn announced(text: &str) -> Option<u64> {
     text.split(',').find_map(|part| {
         let (name, value) = part.split_once('=')?;

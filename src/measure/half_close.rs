@@ -1,4 +1,4 @@
-//! What a server does when a client closes its side after a request.
+//! Tests what a server does when a client closes its side after a request.
 
 use std::time::Duration;
 
@@ -10,25 +10,25 @@ use tokio::{
 
 use super::{USER_AGENT, connection::RequestOptions};
 
-/// The longest wait for the server's close, after which it counts as one that does not.
+/// How long to wait for the server's close.
 const CLOSE: Duration = Duration::from_secs(5);
 
 /// What a server does when a client closes its side after a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HalfClose {
-    /// It answers, and closes.
+    /// It responds and closes.
     AnswersAndCloses,
-    /// It answers, and leaves its side open.
+    /// It responds and leaves its side open.
     AnswersAndStaysOpen,
-    /// It closes without an answer.
+    /// It closes without a response.
     ClosesWithoutAnswer,
     /// It does neither.
     StaysOpenWithoutAnswer,
 }
 
 impl HalfClose {
-    /// It in words.
+    /// A description.
     pub const fn describe(self) -> &'static str {
         match self {
             Self::AnswersAndCloses => "answers and closes",
@@ -43,11 +43,11 @@ impl HalfClose {
     }
 }
 
-/// Sends a request over a new connection, closes the client's side, and watches.
+/// Sends a request on a new connection, closes the client's side, and waits for the server.
 ///
 /// # Errors
 ///
-/// When the request cannot be sent.
+/// Returns an error if the request cannot be sent.
 pub async fn half_close(
     mut stream: TcpStream,
     request_options: &RequestOptions,
@@ -60,7 +60,7 @@ pub async fn half_close(
     let mut answered = false;
     let mut buffer = vec![0; 16 << 10];
     let closes = timeout(CLOSE, async {
-        // A reset is a close too.
+        // A reset counts as a close.
         while let Ok(1..) = stream.read(&mut buffer).await {
             answered = true;
         }

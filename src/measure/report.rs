@@ -1,4 +1,4 @@
-//! What was measured, for people and for programs.
+//! Reports of measurements, as text and JSON.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -15,60 +15,60 @@ use crate::{
     workload::annotations::IDLE_TIMEOUT,
 };
 
-/// The measurement of one server.
+/// The measurement of a server.
 #[derive(Debug)]
 pub struct Measurement {
-    /// The server, as messages name it.
+    /// The name of the server in messages.
     pub title: String,
     /// The protocol.
     pub protocol: Protocol,
-    /// What each connection showed.
+    /// The result of each connection.
     pub samples: Vec<Result<Sample, MeasureError>>,
     /// What the server does when the client closes its side; `None` if that was not measured.
     pub half_close: Option<HalfClose>,
-    /// What the spec says; `None` without a spec.
+    /// The idle timeout from the spec, if there is one.
     pub known: Option<Idle>,
-    /// By how much earlier than measured the server may have closed.
+    /// How much earlier than measured the server may have closed.
     pub uncertain: Duration,
 }
 
-/// A measurement as JSON has it.
+/// A measurement in JSON.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MeasurementReport {
     server: String,
     protocol: &'static str,
     connections: usize,
-    /// How many of them had no whole response.
+    /// The number of connections without a complete response.
     failed: usize,
     /// `closes-after`, `closes-each-response`, `still-open`, `differs` or `error`.
     kind: &'static str,
-    /// The shortest and the longest time that was seen.
+    /// The shortest and the longest measured time.
     closes_after_seconds: Option<[f64; 2]>,
-    /// How long connections were watched that the server did not close.
+    /// How long open connections were watched.
     watched_seconds: Option<f64>,
     error: Option<String>,
     status: Option<u16>,
-    /// `timeout` of the header `Keep-Alive`.
+    /// The `timeout` of the `Keep-Alive` header.
     announced_seconds: Option<u64>,
     half_close: Option<HalfClose>,
-    /// What the spec says, in words.
+    /// The idle timeout from the spec, as text.
     spec: Option<String>,
-    /// Whether the measurement agrees with the spec; `None` if the spec does not say.
+    /// Whether the measurement agrees with the spec; `None` if the spec does not show the timeout.
     agrees: Option<bool>,
-    /// The annotation that says it.
+    /// The annotation that declares the measured timeout.
     annotation: Option<String>,
 }
 
-/// How far a measurement may be from what the spec says: delays on the way, and timers that are looked at now and then.
+/// The tolerance between a measurement and the spec, for network delays and coarse timers.
 const TOLERANCE: Duration = Duration::from_millis(250);
 
 impl Measurement {
-    /// What the server does.
+    /// The behaviour of the server.
     ///
     /// # Errors
     ///
-    /// When no connection showed anything.
+    /// Returns an error if no connection has a result.
     pub fn behaviour(&self) -> Result<Behaviour, MeasureError> {
         Ok(match behaviour(&self.samples)? {
             Behaviour::ClosesAfter { earliest, latest } => {
@@ -78,7 +78,7 @@ impl Measurement {
         })
     }
 
-    /// Whether the measurement agrees with the spec; `None` if one of them does not say.
+    /// Whether the measurement agrees with the spec; `None` if one of them is unknown.
     pub fn agrees(&self) -> Option<bool> {
         match (self.behaviour().ok()?, self.known.as_ref()?) {
             (_, Idle::Unknown(_)) | (Behaviour::Differs { .. }, _) => None,
@@ -86,7 +86,7 @@ impl Measurement {
                 Some(earliest + TOLERANCE >= window.from && latest <= window.to + TOLERANCE)
             }
             (Behaviour::StillOpen(watched), Idle::ClosesAfter(window, _)) => {
-                // A server that closes later was not watched for long enough.
+                // The connections were not watched long enough for a server that closes later.
                 if watched <= window.to + TOLERANCE { None } else { Some(false) }
             }
             (Behaviour::ClosesEachResponse, Idle::ClosesEachResponse(_))
@@ -98,7 +98,7 @@ impl Measurement {
         }
     }
 
-    /// How many connections had no whole response.
+    /// The number of connections without a complete response.
     fn failed(&self) -> usize {
         self.samples.iter().filter(|sample| sample.is_err()).count()
     }
@@ -107,7 +107,7 @@ impl Measurement {
         self.samples.iter().flatten().next()
     }
 
-    /// It as JSON has it.
+    /// The report for JSON.
     pub fn report(&self) -> MeasurementReport {
         let behaviour = self.behaviour();
         let seconds = |time: Duration| (time.as_secs_f64() * 1000.0).round() / 1000.0;
@@ -140,12 +140,12 @@ impl Measurement {
         }
     }
 
-    /// The annotation that says what was measured.
+    /// The annotation that declares the measured timeout.
     pub fn annotation(&self) -> Option<String> {
         self.behaviour().ok()?.annotation()
     }
 
-    /// It as lines.
+    /// The report as text.
     pub fn text(&self) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
@@ -184,7 +184,7 @@ impl Measurement {
     }
 }
 
-/// What a spec says, in words.
+/// Describes the idle timeout from a spec.
 fn spec(idle: &Idle) -> String {
     let fact = match idle {
         Idle::ClosesAfter(window, _) => {

@@ -1,4 +1,4 @@
-//! Measures servers: opens connections, waits for all of them, and keeps what they showed.
+//! Measures servers: opens connections and collects the results.
 
 use std::{
     sync::{
@@ -22,23 +22,24 @@ use super::{
 };
 use crate::{base::errors::describe, cluster::Cluster};
 
-/// How long a connection may take to open.
+/// The timeout for opening a connection.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Over what time connections are opened: servers that look at their timers once a second close at different times.
+/// The period over which connections are opened. Servers that check their timers once a second then close at different
+/// times.
 const STAGGER: Duration = Duration::from_secs(1);
-/// By how much later a port-forward may show a close: what container runtimes wait for the client's side.
+/// The maximum delay of a close over port-forward: container runtimes wait this long for the client's side.
 const FORWARD_DELAY: Duration = Duration::from_secs(1);
 
-/// How to measure.
+/// The settings of a measurement.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How many connections to open.
+    /// The number of connections.
     pub connections: usize,
     /// How long to wait for a close.
     pub max: Duration,
-    /// The protocol to speak.
+    /// The protocol.
     pub protocol: Protocol,
-    /// Counts connections that have ended, for whoever shows progress.
+    /// Counts finished connections, for progress reports.
     pub ended: Arc<AtomicUsize>,
 }
 
@@ -48,7 +49,7 @@ impl Settings {
     }
 }
 
-/// Measures a server that a URL names: its host, without the brackets of an IPv6 address, its port, authority and path.
+/// Measures a server at a URL: its host (without the brackets of an IPv6 address), port, authority and path.
 pub async fn url(host: &str, port: u16, authority: &str, path: String, settings: &Settings) -> Measurement {
     let request_options = settings.request_options(authority.to_owned(), path);
     let open = async || {
@@ -75,7 +76,7 @@ pub async fn url(host: &str, port: u16, authority: &str, path: String, settings:
     }
 }
 
-/// Measures a server in a pod, by port-forward, over which a client cannot close only its own side.
+/// Measures a server in a pod by port-forward. A client cannot close only its own side over it.
 pub async fn server(
     cluster: &Cluster,
     namespace: &str,
@@ -108,8 +109,8 @@ pub async fn server(
     Measurement { title, protocol: request_options.protocol, samples, half_close: None, known, uncertain }
 }
 
-/// By how much later than the server's close we see it: the shortest time of some connections, since a busy machine can only add to
-/// it. `None` if the server does not close when it is asked to.
+/// The delay of a detected close: the minimum over some connections, because a busy machine only adds to it. `None` if
+/// the server does not close on request.
 async fn delay<S>(
     request_options: &RequestOptions,
     open: &impl AsyncFn() -> Result<S, MeasureError>,
@@ -122,7 +123,7 @@ where
     [first, second, third].into_iter().flatten().min()
 }
 
-/// Opens connections one after the other, and waits for the end of all.
+/// Opens connections one after the other, and waits for all of them.
 async fn samples<S>(
     settings: &Settings,
     request_options: &RequestOptions,
@@ -140,7 +141,7 @@ where
             Ok(stream) => stream,
             Err(error) => {
                 tasks.push(Err(error));
-                // Where one cannot be opened, neither can the others.
+                // If one cannot be opened, the others cannot either.
                 break;
             }
         };

@@ -1,37 +1,37 @@
-//! Samples of several connections -> what the server does.
+//! Combines the samples of several connections.
 
 use std::time::Duration;
 
 use super::connection::{End, MeasureError, Sample};
 
-/// What a server does with idle connections, as measured.
+/// The measured behaviour of a server with idle connections.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Behaviour {
-    /// It closes them, at the earliest and at the latest after these times.
+    /// It closes them between these two times.
     ClosesAfter {
-        /// The shortest time that was seen.
+        /// The shortest measured time.
         earliest: Duration,
-        /// The longest time that was seen.
+        /// The longest measured time.
         latest: Duration,
     },
-    /// It closes the connection with each response.
+    /// It closes the connection after each response.
     ClosesEachResponse,
     /// It had closed none after this time.
     StillOpen(Duration),
-    /// It closed some, at the earliest after this time, and others not.
+    /// It closed only some of them.
     Differs {
-        /// The shortest time that was seen.
+        /// The shortest measured time.
         earliest: Duration,
-        /// How long the others were watched.
+        /// How long the open ones were watched.
         watched: Duration,
     },
 }
 
-/// What the samples of a server have in common.
+/// Combines the samples of a server.
 ///
 /// # Errors
 ///
-/// The first error, when no connection showed anything.
+/// Returns the first error if no connection has a result.
 pub fn behaviour(samples: &[Result<Sample, MeasureError>]) -> Result<Behaviour, MeasureError> {
     let ends: Vec<End> = samples.iter().flatten().map(|sample| sample.end).collect();
     let closed = ends.iter().filter_map(|end| match end {
@@ -57,7 +57,7 @@ pub fn behaviour(samples: &[Result<Sample, MeasureError>]) -> Result<Behaviour, 
 }
 
 impl Behaviour {
-    /// It in words.
+    /// A description.
     pub fn describe(self) -> String {
         match self {
             Self::ClosesAfter { earliest, latest } if tenths(earliest) == tenths(latest) => {
@@ -76,22 +76,22 @@ impl Behaviour {
         }
     }
 
-    /// The value of the annotation that says it; `None` if no value does.
+    /// The value of the annotation that declares it; `None` if there is no such value.
     pub fn annotation(self) -> Option<String> {
         match self {
-            // The earliest close is what a probe can meet first.
+            // Probes can first meet the earliest close.
             Self::ClosesAfter { earliest, .. } => Some(crate::base::duration::format(rounded(earliest))),
             Self::ClosesEachResponse | Self::StillOpen(_) | Self::Differs { .. } => None,
         }
     }
 }
 
-/// A time as it is shown: no measurement over a network is better than tenths of a second.
+/// Formats a time in tenths of a second; network measurements are not more precise.
 fn tenths(time: Duration) -> String {
     format!("{:.1}s", time.as_secs_f64())
 }
 
-/// A time to the next tenth of a second.
+/// Rounds a time to tenths of a second.
 fn rounded(time: Duration) -> Duration {
     let tenths = (time.as_millis() + 50) / 100;
     Duration::from_millis(u64::try_from(tenths).unwrap_or(u64::MAX).saturating_mul(100))

@@ -1,4 +1,4 @@
-//! The servers of a workload: a pod of it, the ports that its probes ask, and what its spec says of them.
+//! The servers of a workload: one of its pods, the ports of its probes, and the expected idle timeouts.
 
 use std::collections::BTreeMap;
 
@@ -26,16 +26,16 @@ use crate::{
     },
 };
 
-/// Something that runs pods.
+/// A pod or a workload.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Workload {
-    /// Its kind; `None` for a pod.
+    /// The kind; `None` for a pod.
     pub kind: Option<WorkloadKind>,
-    /// Its name.
+    /// The name.
     pub name: String,
 }
 
-/// A kind whose pod template an annotation can be written to.
+/// A kind with a pod template that can be annotated.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum WorkloadKind {
     /// A Deployment.
@@ -47,7 +47,7 @@ pub enum WorkloadKind {
 }
 
 impl WorkloadKind {
-    /// Its kind in manifests.
+    /// The kind in manifests.
     pub const fn kind(self) -> &'static str {
         match self {
             Self::Deployment => "Deployment",
@@ -64,18 +64,18 @@ impl WorkloadKind {
         }
     }
 
-    /// Where the API server has one.
+    /// The API path of an object.
     pub fn path(self, namespace: &str, name: &str) -> String {
         format!("/apis/apps/v1/namespaces/{namespace}/{}/{name}", self.plural())
     }
 }
 
 impl Workload {
-    /// Reads `deploy/web`, `pod/web-0` or `web-0`, with kubectl's names for kinds.
+    /// Parses `deploy/web`, `pod/web-0` or `web-0`, with kubectl's names for kinds.
     ///
     /// # Errors
     ///
-    /// When the kind is another, or the name is empty.
+    /// Returns an error if the kind is not supported, or the name is empty.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (kind, name) = text.split_once('/').unwrap_or(("pod", text));
         let kind = match kind.to_lowercase().as_str() {
@@ -93,7 +93,7 @@ impl Workload {
         Ok(Self { kind, name: name.to_owned() })
     }
 
-    /// It as users write it.
+    /// The name as users write it.
     pub fn display_name(&self) -> String {
         format!(
             "{}/{}",
@@ -108,21 +108,21 @@ impl Workload {
 pub struct Server {
     /// The pod.
     pub pod: String,
-    /// The container that listens, as far as the spec says.
+    /// The container that listens, as far as the spec shows.
     pub container: String,
-    /// The image of that container, as written.
+    /// The image of the container, as written.
     pub image: String,
     /// The digest of that image, as the node pulled it.
     pub digest: Option<String>,
     /// The port.
     pub port: u16,
-    /// The path to ask for.
+    /// The request path.
     pub path: String,
-    /// What the spec says of it.
+    /// The idle timeout from the spec.
     pub known: Idle,
 }
 
-/// What of a workload only we read.
+/// The fields of a workload that only this module reads.
 #[derive(Deserialize)]
 struct WorkloadObject {
     spec: WorkloadSpec,
@@ -133,11 +133,11 @@ struct WorkloadSpec {
     selector: LabelSelector,
 }
 
-/// The servers of a workload, in one of its pods that is ready: those that HTTP probes ask, or the one of a port.
+/// The servers of a workload in one of its ready pods: those that HTTP probes use, or the one at a port.
 ///
 /// # Errors
 ///
-/// When it cannot be read, has no ready pod, or no port to ask.
+/// Returns an error if the workload cannot be read, has no ready pod, or no port to measure.
 pub async fn servers(
     cluster: &Cluster,
     namespace: &str,
@@ -159,7 +159,7 @@ pub async fn servers(
         ));
     }
     let object = Object::read_as(Kind::Pod, json.get()).map_err(|error| failed(error.to_string()))?;
-    // The annotation would be compared with itself.
+    // The annotation is ignored; otherwise it would be compared with itself.
     let policy = Policy::default();
     let judgement = judge(&object, namespace, &Context::default(), &policy, today, Injection::Completed);
     for server in &mut servers {
@@ -171,17 +171,17 @@ pub async fn servers(
     Ok(servers)
 }
 
-/// The JSON of a pod of the workload that is ready.
+/// The JSON of a ready pod of the workload.
 async fn pod_of(cluster: &Cluster, namespace: &str, workload: &Workload) -> Read<Option<Box<RawValue>>> {
     let pods = pods_of(cluster, namespace, workload).await?;
     Ok(pods.into_iter().find(|pod| is_ready(pod.get())))
 }
 
-/// The JSON of the pods of a workload that have not completed.
+/// The JSON of the pods of a workload, without completed ones.
 ///
 /// # Errors
 ///
-/// When they cannot be read, or there is no such workload.
+/// Returns an error if they cannot be read, or the workload does not exist.
 pub async fn pods_of(cluster: &Cluster, namespace: &str, workload: &Workload) -> Read<Vec<Box<RawValue>>> {
     let path = format!("/api/v1/namespaces/{namespace}/pods");
     let what = format!("get {} in the namespace {namespace}", workload.display_name());
@@ -199,7 +199,7 @@ pub async fn pods_of(cluster: &Cluster, namespace: &str, workload: &Workload) ->
     Ok(pods)
 }
 
-/// A label selector as a query has it.
+/// A label selector as a query parameter.
 fn selector(selector: &LabelSelector) -> String {
     let labels = selector.match_labels.iter().flatten().map(|(key, value)| format!("{key}={value}"));
     let expressions = selector.match_expressions.iter().flatten().map(|expression| {
@@ -222,7 +222,7 @@ fn is_ready(json: &str) -> bool {
     ready && pod.metadata.deletion_timestamp.is_none()
 }
 
-/// The servers that the probes of a pod ask over HTTP, or the one at a port.
+/// The servers that the HTTP probes of a pod use, or the one at a port.
 fn endpoints(pod: &Pod, port: Option<u16>, path: Option<&str>) -> Vec<Server> {
     let Some(spec) = &pod.spec else { return Vec::new() };
     let apps = || spec.containers.iter().filter(|container| container.name != PROXY);
@@ -262,7 +262,7 @@ fn endpoints(pod: &Pod, port: Option<u16>, path: Option<&str>) -> Vec<Server> {
     paths.into_iter().map(server).collect()
 }
 
-/// The ports and paths that the HTTP probes of a container ask.
+/// The ports and paths of the HTTP probes of a container.
 fn probes(container: &Container) -> impl Iterator<Item = (u16, String)> {
     let probes: [&Option<Probe>; 3] =
         [&container.readiness_probe, &container.liveness_probe, &container.startup_probe];

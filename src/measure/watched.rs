@@ -1,4 +1,4 @@
-//! A stream that notes when its last bytes came, and when and how the peer ended it.
+//! A stream that records when its last bytes arrived, and when and how the peer ended it.
 
 use std::{
     io,
@@ -17,22 +17,22 @@ use tokio::{
 pub enum Close {
     /// It closed its side (FIN).
     Closed,
-    /// It reset the connection (RST), or the way to it broke.
+    /// It reset the connection (RST), or the network connection broke.
     Reset,
 }
 
-/// What was seen on a stream.
+/// The recorded events of a stream.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Seen {
-    /// When the last bytes came.
+    /// When the last bytes arrived.
     pub(super) last_bytes: Option<Instant>,
-    /// The first byte that came.
+    /// The first byte.
     pub(super) first_byte: Option<u8>,
-    /// When and how it ended.
+    /// When and how the stream ended.
     pub(super) end: Option<(Instant, Close)>,
 }
 
-/// What was seen, shared with the stream.
+/// The record, shared with the stream.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Log(Arc<Mutex<Seen>>);
 
@@ -46,7 +46,7 @@ impl Log {
     }
 }
 
-/// A stream that is watched.
+/// A recorded stream.
 #[derive(Debug)]
 pub(super) struct Watched<S> {
     stream: S,

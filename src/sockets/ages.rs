@@ -1,21 +1,21 @@
-//! The ages of connections, from one report to the next.
+//! Tracks the ages of connections between reports.
 
 use std::{collections::HashMap, net::SocketAddr, time::Instant};
 
 use super::{State, report::Report};
 
-/// When each connection was seen first.
+/// When each connection was first reported.
 #[derive(Debug, Default)]
 pub struct Ages {
     seen: HashMap<Key, Instant>,
     reports: usize,
 }
 
-/// A connection: the UID of its pod and the inode number of its namespace, its state and its ends.
+/// A connection: the UID of its pod, the inode number of its namespace, its state and its addresses.
 type Key = (Option<String>, u64, State, SocketAddr, SocketAddr);
 
 impl Ages {
-    /// Gives each connection its age, and forgets closed ones.
+    /// Sets the age of each connection, and forgets closed ones.
     pub fn update(&mut self, report: &mut Report<'_>, now: Instant) {
         let mut seen = HashMap::new();
         for namespace in &mut report.namespaces {

@@ -1,4 +1,4 @@
-//! The metrics of a node over HTTP: each scrape reads the kernel.
+//! Serves the metrics of a node over HTTP; each scrape reads the kernel.
 
 use std::{io, net::TcpListener, sync::Arc, time::Duration};
 
@@ -19,20 +19,20 @@ use super::{kernel, report};
 
 /// The media type of Prometheus' text format.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
-/// How long a connection may idle: longer than Prometheus' default scrape interval of 1 m.
+/// The idle timeout of connections: longer than Prometheus' default scrape interval of 1 m.
 const IDLE: Duration = Duration::from_secs(90);
-/// How long a new connection may be silent.
+/// The timeout for the first request on a connection.
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
-/// How long open requests are answered at the end.
+/// How long open requests may take after the shutdown signal.
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// Serves `/metrics` and `/livez` until `stop` is cancelled.
 ///
 /// # Errors
 ///
-/// When the listener cannot be used.
+/// Returns an error if the listener cannot be used.
 pub async fn serve(listener: TcpListener, stop: CancellationToken) -> io::Result<()> {
-    // Scrapes read one after the other, so that many of them do not cost more than one at a time.
+    // Scrapes run one after the other, so that concurrent ones do not cost more.
     let turn = Arc::new(Mutex::new(()));
     let routes = Router::new()
         .route("/livez", get(async || "alive\n"))

@@ -1,4 +1,4 @@
-//! What the kernel of this machine knows: network namespaces -> [`Namespace`]s, by sock_diag, ctnetlink and `/proc`.
+//! Reads network namespaces from the kernel of this machine, with sock_diag, ctnetlink and `/proc`.
 
 mod netlink;
 mod netns;
@@ -18,27 +18,28 @@ use super::{
     report::{NamespaceReport, Report, SocketReport},
 };
 
-/// The user that Linkerd's proxy runs as, unless `proxy.uid` says otherwise (linkerd2 `charts/linkerd-control-plane/values.yaml`).
+/// The default user of Linkerd's proxy; `proxy.uid` can change it (linkerd2
+/// `charts/linkerd-control-plane/values.yaml`).
 const PROXY_UID: u32 = 2102;
-/// The program of Linkerd's proxy.
+/// The program name of Linkerd's proxy.
 const PROXY_PROGRAM: &str = "linkerd2-proxy";
 
-/// What one network namespace has at one moment.
+/// The state of a network namespace at one moment.
 #[derive(Clone, Debug)]
 pub struct Namespace {
-    /// Its inode number, which is its name.
+    /// The inode number, which identifies it.
     pub inode: u64,
-    /// The pod whose namespace it is, as far as the node shows it.
+    /// The pod of the namespace, if the node shows it.
     pub pod: Option<Pod>,
     /// Half-closed connections.
     pub sockets: Vec<HalfClosed>,
-    /// Entries of conntrack in CLOSE_WAIT; the error says why they cannot be read.
+    /// The conntrack entries in CLOSE_WAIT; the error says why they cannot be read.
     pub tracked: Result<Vec<Tracked>, String>,
     /// The close-wait timeout in seconds; the error says why it cannot be read.
     pub timeout: Result<u32, String>,
-    /// The entries of conntrack in any state.
+    /// The number of conntrack entries in any state.
     pub entries: Option<u32>,
-    /// How many there may be; 0 is no limit.
+    /// The maximum number of entries; 0 means no limit.
     pub max: Option<u32>,
     /// What could not be read, and why.
     pub gaps: Vec<String>,
@@ -47,30 +48,30 @@ pub struct Namespace {
 /// A pod, as a node knows it without the API server.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Pod {
-    /// Its UID, from the cgroup of its processes.
+    /// The UID, from the cgroup of its processes.
     pub uid: String,
-    /// Its name, which is the host name in its containers.
+    /// The name, which is the host name in its containers.
     pub name: Option<String>,
 }
 
-/// A TCP connection one of whose ends has closed.
+/// A TCP connection that one end has closed.
 #[derive(Clone, Debug)]
 pub struct HalfClosed {
-    /// Which end.
+    /// The state.
     pub state: State,
-    /// The address of this socket.
+    /// The local address.
     pub local: SocketAddr,
-    /// The address of the other end.
+    /// The remote address.
     pub remote: SocketAddr,
-    /// The process that has the socket; `None` if no process has it, or its process cannot be seen.
+    /// The process with the socket; `None` if there is none, or it is not visible.
     pub owner: Option<Arc<Owner>>,
     /// The user of the socket.
     pub(crate) uid: u32,
-    /// The number of the socket, 0 if no process has it.
+    /// The inode number of the socket; 0 if no process has it.
     pub(crate) inode: u64,
 }
 
-/// The report on namespaces, without ages.
+/// Creates a report on namespaces, without ages.
 pub fn report(namespaces: &[Namespace], errors: Vec<String>) -> Report<'_> {
     let mut report = Report { namespaces: namespaces.iter().map(Namespace::report).collect(), errors };
     judge(&mut report);
@@ -121,19 +122,20 @@ impl Namespace {
     }
 }
 
-/// A process that has a socket.
+/// A process with a socket.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Owner {
-    /// Its id, in the PID namespace of the reader.
+    /// The PID, in the PID namespace of the reader.
     pub pid: i32,
-    /// The name of its program, at most 15 characters (`TASK_COMM_LEN`).
+    /// The program name, at most 15 characters (`TASK_COMM_LEN`).
     pub name: String,
-    /// The id of its container, from its cgroup.
+    /// The container ID, from its cgroup.
     pub container: Option<String>,
 }
 
 impl HalfClosed {
-    /// Whose socket it is. The user decides if the process cannot be seen, as from a container with PIDs of its own.
+    /// Whether the proxy or the app has the socket. If the process is not visible, as from a container with its own PID
+    /// namespace, the user decides.
     pub fn side(&self) -> Side {
         match &self.owner {
             Some(owner) if owner.name == PROXY_PROGRAM => Side::Proxy,
@@ -145,14 +147,14 @@ impl HalfClosed {
     }
 }
 
-/// An entry of conntrack in CLOSE_WAIT.
+/// A conntrack entry in CLOSE_WAIT.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Tracked {
-    /// The end that opened the connection.
+    /// The address that opened the connection.
     pub source: SocketAddr,
-    /// The other end.
+    /// The other address.
     pub destination: SocketAddr,
-    /// After how many seconds without a packet it is forgotten.
+    /// The seconds until the entry expires if there is no packet.
     pub remaining: u32,
 }
 

@@ -109,14 +109,14 @@ pub struct ImageFacts {
 }
 
 impl ImageFacts {
-    /// The image for evidence: the name as the pod writes it, with the digest that was read.
+    /// The name of the image in evidence: as the pod writes it, with the digest that was read.
     pub fn name(&self, image: &str) -> String {
         let name = image.split('@').next().unwrap_or(image);
         format!("{name}@{}", self.digest)
     }
 }
 
-/// Images whose configs were read at some time, by digest, and by the names that stood for the digests then.
+/// Images whose configs were read earlier, by digest, and by the names that referred to the digests then.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ImageIndex {
     by_digest: BTreeMap<String, ImageFacts>,
@@ -124,7 +124,7 @@ pub struct ImageIndex {
 }
 
 impl ImageIndex {
-    /// Adds an image that had this name on a day. Of two with one name the last counts.
+    /// Adds an image with the name that it had on a day; the last one with a name wins.
     pub fn insert(&mut self, name: &str, facts: ImageFacts, day: &str) {
         let named =
             ImageFacts { doubt: Some(format!("{name} was {} on {day}", facts.digest)), ..facts.clone() };
@@ -132,7 +132,7 @@ impl ImageIndex {
         self.by_digest.insert(facts.digest.clone(), facts);
     }
 
-    /// The image that a pod names: by its digest, or else by the name.
+    /// The image that a pod refers to: by its digest, otherwise by its name.
     pub fn get(&self, image: &str) -> Option<&ImageFacts> {
         match image.split_once('@') {
             Some((_, digest)) => self.by_digest.get(digest),

@@ -1,7 +1,7 @@
-//! Objects that run pods, and where in each of them the pod is.
+//! Kubernetes objects that run pods, and the location of the pod in each of them.
 //!
-//! Turns the JSON of a Pod, Deployment, CronJob, ... into an [`Object`] with its [`Pod`] in one pass. Other kinds are
-//! none of our business.
+//! Parses the JSON of a Pod, Deployment, CronJob, ... into an [`Object`] with its [`Pod`] in a single pass. Other kinds
+//! are skipped.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -11,7 +11,7 @@ use crate::{
     workload::pod::{Container, ContainerList, Pod, StringMap, Volume},
 };
 
-/// The kinds that hold a pod or a pod template.
+/// The kinds that are a pod or contain a pod template.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Kind {
     /// core/v1 Pod.
@@ -48,7 +48,7 @@ impl Kind {
         Self::PodTemplate,
     ];
 
-    /// `kind` as the API writes it.
+    /// The `kind` in the API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pod => "Pod",
@@ -72,19 +72,19 @@ impl Kind {
         }
     }
 
-    /// The kind of this name in this group. `extensions` counts as `apps`, where old manifests still have it.
+    /// Finds the kind with this name and group. `extensions` counts as `apps`, for old manifests.
     pub fn find(group: &str, kind: &str) -> Option<Self> {
         let group = if group == "extensions" { "apps" } else { group };
         Self::ALL.into_iter().find(|known| known.as_str() == kind && known.group() == group)
     }
 
-    /// The same with an `apiVersion`: `apps/v1`.
+    /// Finds the kind by an `apiVersion`, such as `apps/v1`.
     fn of(api_version: &str, kind: &str) -> Option<Self> {
         let group = api_version.split_once('/').map_or("", |(group, _)| group);
         Self::find(group, kind)
     }
 
-    /// Where the pod is in an object of this kind: the tokens of its JSON pointer.
+    /// The location of the pod: the tokens of its JSON pointer.
     pub const fn pod_at(self) -> &'static [&'static str] {
         match self {
             Self::Pod => &[],
@@ -100,44 +100,44 @@ impl Kind {
     }
 }
 
-/// An object that runs pods: the Pod itself, or a workload with its template.
+/// An object that runs pods: a Pod, or a workload with a template.
 #[derive(Clone, Debug)]
 pub struct Object<'a> {
-    /// What it is.
+    /// The kind.
     pub kind: Kind,
-    /// `metadata.namespace`, where the object names one.
+    /// `metadata.namespace`, if it is set.
     pub namespace: Option<Text<'a>>,
-    /// `metadata.name`; absent in a Pod that is created by `generateName`.
+    /// `metadata.name`; absent for a Pod that is created with `generateName`.
     pub name: Option<Text<'a>>,
     /// `metadata.generateName`.
     pub generate_name: Option<Text<'a>>,
-    /// The controller that owns it.
+    /// The controller that owns the object.
     pub owner: Option<Owner<'a>>,
-    /// The pod that it is, or the template of those that it makes.
+    /// The pod, or the pod template.
     pub pod: Pod<'a>,
 }
 
 impl<'a> Object<'a> {
-    /// Reads an object of a kind that holds a pod; `None` for every other kind.
+    /// Parses an object; `None` if its kind does not run pods.
     ///
     /// # Errors
     ///
-    /// When `json` is not JSON, or a field that we read has another type than the API gives it.
+    /// Returns an error if `json` is not JSON, or a field has another type than in the Kubernetes API.
     pub fn read(json: &'a str) -> Result<Option<Self>, serde_json::Error> {
         let Some(kind) = TypeMeta::read(json)?.kind() else { return Ok(None) };
         serde_json::from_str::<Manifest<'a>>(json).map(|manifest| Some(manifest.into_object(kind)))
     }
 
-    /// Reads an object whose kind is known: the items of a list do not name theirs.
+    /// Parses an object of a known kind, since items of a list do not name theirs.
     ///
     /// # Errors
     ///
-    /// As [`Self::read`].
+    /// Returns the same errors as [`Self::read`].
     pub fn read_as(kind: Kind, json: &'a str) -> Result<Self, serde_json::Error> {
         serde_json::from_str::<Manifest<'a>>(json).map(|manifest| manifest.into_object(kind))
     }
 
-    /// The name for messages: `metadata.name`, else `generateName` with an asterisk, else `(unnamed)`.
+    /// The name for messages: `metadata.name`, otherwise `generateName` with an asterisk, otherwise `(unnamed)`.
     pub fn display_name(&self) -> String {
         match (&self.name, &self.generate_name) {
             (Some(name), _) if !name.is_empty() => name.to_string(),
@@ -164,12 +164,12 @@ impl<'a> TypeMeta<'a> {
     ///
     /// # Errors
     ///
-    /// When `json` is not a JSON object, or one of the two is not a string.
+    /// Returns an error if `json` is not a JSON object, or one of the fields is not a string.
     pub fn read(json: &'a str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(json)
     }
 
-    /// The kind, if it is one that holds a pod.
+    /// The kind, if it runs pods.
     pub fn kind(&self) -> Option<Kind> {
         Kind::of(&self.api_version, &self.kind)
     }
@@ -181,10 +181,10 @@ impl<'a> TypeMeta<'a> {
 pub struct Owner<'a> {
     #[serde(borrow, default, deserialize_with = "nullable")]
     api_version: Text<'a>,
-    /// Its kind.
+    /// The kind.
     #[serde(borrow, default, deserialize_with = "nullable")]
     pub kind: Text<'a>,
-    /// Its name.
+    /// The name.
     #[serde(borrow, default, deserialize_with = "nullable")]
     pub name: Text<'a>,
     #[serde(default, deserialize_with = "nullable")]
@@ -192,13 +192,13 @@ pub struct Owner<'a> {
 }
 
 impl Owner<'_> {
-    /// The kind, if it is one that holds a pod, and so is judged itself.
+    /// The kind, if it runs pods and so is judged itself.
     pub fn judged(&self) -> Option<Kind> {
         Kind::of(&self.api_version, &self.kind)
     }
 }
 
-/// Any of our kinds as JSON: each reads the fields that it has, so that one pass serves all of them.
+/// An object of any of these kinds, with the fields of all of them, so that a single pass is enough.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Manifest<'a> {
     #[serde(borrow, default, deserialize_with = "nullable")]
@@ -226,7 +226,7 @@ struct Metadata<'a> {
     owner_references: Vec<Owner<'a>>,
 }
 
-/// The fields of a PodSpec, and the templates that the specs of workloads have in their place.
+/// The fields of a PodSpec, and the template fields of workload specs.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Spec<'a> {

@@ -1,7 +1,7 @@
-//! The serving certificate against what API servers were told to trust, and how much of their lives is left.
+//! Checks the serving certificate against the CA bundles of the webhooks, and the remaining validity of both.
 //!
-//! `check` runs outside the cluster and cannot dial the Service, so the chain is the one in the Secret; that the
-//! server serves it too is proved by the dry run.
+//! `check` runs outside of the cluster and cannot connect to the Service, so it uses the chain in the Secret. The dry
+//! run shows that the server really uses it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,8 +15,8 @@ use crate::{
     base::names,
 };
 
-/// Of a certificate's life, the part that is left when a warning is due. Renewal is due at a third; a fixed number of
-/// days would cry wolf over short lives (linkerd2 #5149).
+/// The fraction of a certificate's validity at which a warning is due. Renewal is due at a third. A fixed number of
+/// days would give false alarms for short-lived certificates (linkerd2 #5149).
 const LAST_PART: f64 = 0.25;
 
 pub(super) fn checks(snapshot: &Snapshot, now: Timestamp) -> Vec<CheckResult> {
@@ -24,7 +24,7 @@ pub(super) fn checks(snapshot: &Snapshot, now: Timestamp) -> Vec<CheckResult> {
     if entries.is_empty() {
         return Vec::new();
     }
-    // Entries share their bundle and name as a rule, and then one line says it for all.
+    // The webhooks usually share their bundle and name, and then one line is enough.
     let mut bundles: BTreeMap<(Vec<u8>, String), BTreeSet<&str>> = BTreeMap::new();
     for entry in &entries {
         let bundle = entry.client.ca_bundle.as_ref().map(|bytes| bytes.0.clone()).unwrap_or_default();
@@ -72,7 +72,7 @@ fn chain(secret: &Secret) -> Result<Vec<Certificate>, String> {
         .as_ref()
         .and_then(|data| data.get(CHAIN))
         .ok_or_else(|| format!("there is no {place}"))?;
-    // The server refuses a chain of which it cannot read a part.
+    // The server refuses a chain with an unreadable certificate.
     match Certificate::read_chain(&bytes.0) {
         Some(chain) if chain.is_empty() => Err(format!("{place} holds no certificate in PEM")),
         Some(chain) => Ok(chain),
@@ -123,7 +123,7 @@ fn message(error: &CertificateError, name: &str) -> String {
     }
 }
 
-/// How much is left of the chain and, of the authorities, the one that lasts longest: an old one may stand beside its
+/// The remaining validity of the chain and of the CA that is valid longest, because an old CA may be listed next to its
 /// successor.
 fn lifetime(chain: &[Certificate], authorities: &[Certificate], now: Timestamp) -> Option<CheckResult> {
     let id = CheckId::Lifetime;

@@ -1,6 +1,7 @@
-//! The injected pods that run now: what their init containers set, and which are older than the webhook.
+//! Checks the running injected pods: the timeouts that their init containers set, and pods that are older than the
+//! webhook.
 //!
-//! Pods come a page at a time, and of each only a [`PodSummary`] is kept.
+//! Reads pods page by page, and keeps only a [`PodSummary`] of each.
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
@@ -26,7 +27,7 @@ use crate::{
     },
 };
 
-/// What is to be known of a pod.
+/// The relevant properties of a pod.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PodSummary {
     uid: String,
@@ -34,20 +35,20 @@ pub struct PodSummary {
     namespace: String,
     owner: Workload,
     close_wait: CurrentState,
-    /// Whether the webhook would patch it, if it were created again.
+    /// Whether the webhook would patch it if it were recreated.
     would_be_patched: bool,
-    /// Why it would be rejected, if it were created again.
+    /// Why it would be rejected if it were recreated.
     rejection: Option<String>,
 }
 
-/// What a pod belongs to.
+/// The owner of a pod.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Workload {
     kind: String,
     name: String,
 }
 
-/// What of a pod's metadata only we read.
+/// The metadata fields that only this module reads.
 #[derive(Default, Deserialize)]
 struct ObjectMetadata {
     #[serde(default)]
@@ -63,7 +64,7 @@ struct Metadata {
     uid: Option<String>,
 }
 
-/// What pods are judged by.
+/// The inputs for judging pods.
 #[derive(Debug)]
 pub struct PodJudge {
     policy: Policy,
@@ -72,13 +73,13 @@ pub struct PodJudge {
 }
 
 impl PodJudge {
-    /// By the policy of the installation, or the default one while that cannot be read.
+    /// Uses the policy of the installation, or the default policy if that cannot be read.
     pub fn of(snapshot: &Snapshot, today: Date) -> Self {
         let policy = snapshot.policy_in_force().unwrap_or_default();
         Self { policy, context: dry_run::context(snapshot), today }
     }
 
-    /// Judges a Pod's JSON; `None` where it has no proxy, or is on its way out.
+    /// Judges the JSON of a Pod; `None` if it has no proxy, or is terminating.
     pub fn summarize(&self, json: &str) -> Option<PodSummary> {
         let ObjectMetadata { metadata } = serde_json::from_str(json).ok()?;
         if metadata.deletion_timestamp.is_some() {
@@ -89,7 +90,7 @@ impl PodJudge {
         let judgement =
             judge(&object, namespace, &self.context, &self.policy, self.today, Injection::Completed);
         judgement.survey.mesh.proxy()?;
-        // Our container may be of an older image than the server's: it sets what it sets.
+        // The init container may have another image version than the server; only what it sets matters.
         let close_wait = close_wait::current(&object.pod, None);
         let would_be_patched = !judgement.verdict.edits().is_empty();
         let rejection = judgement
@@ -111,7 +112,7 @@ impl PodJudge {
     }
 }
 
-/// The Deployment behind a ReplicaSet, else the controller, else the pod itself.
+/// The Deployment of a ReplicaSet, otherwise the controller, otherwise the pod itself.
 fn owner(object: &Object<'_>) -> Workload {
     let Some(owner) = &object.owner else {
         return Workload { kind: "pod".to_owned(), name: object.display_name() };
@@ -126,7 +127,8 @@ fn owner(object: &Object<'_>) -> Workload {
     Workload { kind, name }
 }
 
-/// That a namespace to be looked at is not there; in one that cannot be seen there may be pods all the same.
+/// The error for a namespace that does not exist; `None` if the namespaces could not be listed, because pods may exist
+/// then.
 pub fn missing_namespace(snapshot: &Snapshot, name: &str) -> Option<CheckResult> {
     let all = snapshot.namespaces.as_ref().ok()?;
     let there = all.iter().any(|namespace| namespace.metadata.name.as_deref() == Some(name));
@@ -134,38 +136,38 @@ pub fn missing_namespace(snapshot: &Snapshot, name: &str) -> Option<CheckResult>
     (!there).then(|| CheckResult::of(CheckId::CloseWait, outcome()))
 }
 
-/// What was read in the kernels of pods.
+/// The values read from the kernels of pods.
 #[derive(Clone, Debug, Default)]
 pub struct Kernels {
-    /// Close-wait timeouts in seconds, by the UIDs of pods.
+    /// The close-wait timeouts in seconds, by pod UID.
     pub timeouts: BTreeMap<String, u32>,
-    /// The entries of conntrack, by the UIDs of pods.
+    /// The conntrack entries, by pod UID.
     pub entries: BTreeMap<String, Entries>,
-    /// Why pods could not be read.
+    /// The errors for pods that could not be read.
     pub errors: Vec<String>,
 }
 
-/// The entries of conntrack in the network namespace of a pod.
+/// The conntrack entries in the network namespace of a pod.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Entries {
-    /// Those in CLOSE_WAIT.
+    /// The entries in CLOSE_WAIT.
     pub close_wait: usize,
-    /// Those in any state.
+    /// The entries in any state.
     pub all: u32,
-    /// How many there may be; 0 is no limit.
+    /// The maximum number of entries; 0 means no limit.
     pub max: u32,
 }
 
 impl Entries {
-    /// Whether the limit is near (the share at which the alert NodeHighNumberConntrackEntriesUsed of node_exporter's
-    /// mixin fires).
+    /// Whether the number of entries is close to the limit; the threshold is that of the alert
+    /// NodeHighNumberConntrackEntriesUsed in node_exporter's mixin.
     fn is_nearly_full(&self) -> bool {
         const THRESHOLD: f64 = 0.75;
         self.max > 0 && f64::from(self.all) > THRESHOLD * f64::from(self.max)
     }
 }
 
-/// The checks of `--proxy`; `kernels` are `None` if there was no way to read any.
+/// The checks of `--proxy`; `kernels` is `None` if no kernel could be read.
 pub fn checks(
     snapshot: &Snapshot,
     pods: &Read<Vec<PodSummary>>,
@@ -190,7 +192,7 @@ pub fn checks(
     results
 }
 
-/// What is set in each namespace, and by whose pods.
+/// The timeouts that init containers set, for each namespace.
 fn values(pods: &[PodSummary]) -> Vec<CheckResult> {
     let id = CheckId::CloseWait;
     type Owners<'a> = BTreeMap<&'a Workload, usize>;
@@ -223,7 +225,7 @@ fn values(pods: &[PodSummary]) -> Vec<CheckResult> {
         .collect()
 }
 
-/// The timeouts that were read, and the pods that have another one than their init containers set.
+/// The timeouts in the kernels, and the pods with another timeout than their init containers set.
 fn kernel_timeouts(pods: &[PodSummary], kernels: Option<&Kernels>) -> CheckResult {
     let id = CheckId::CloseWaitKernel;
     let Some(kernels) = kernels else {
@@ -264,7 +266,7 @@ fn kernel_timeouts(pods: &[PodSummary], kernels: Option<&Kernels>) -> CheckResul
     result
 }
 
-/// What the timeout costs: the pod with the most entries in CLOSE_WAIT, and those that near the limit.
+/// The cost of the timeout: the pod with the most entries in CLOSE_WAIT, and the pods close to the limit.
 fn conntrack_entries(pods: &[PodSummary], kernels: &Kernels) -> CheckResult {
     let id = CheckId::ConntrackEntries;
     let mut counted: Vec<_> =
@@ -338,7 +340,7 @@ impl Place<'_> {
         format!("{} {}/{}", self.namespace, self.owner.kind, self.owner.name)
     }
 
-    /// The command that has the pods created again, where there is one.
+    /// The command that recreates the pods, if there is one.
     fn restart(&self, number: usize) -> String {
         let Workload { kind, name } = self.owner;
         let pods = count(number, "pod");
@@ -351,7 +353,7 @@ impl Place<'_> {
     }
 }
 
-/// Pods by what they belong to, with their number and what is to be said of the first.
+/// Groups pods by owner, with the number of pods and the text for the first one.
 fn group_by_owner<'a>(
     pods: impl Iterator<Item = (&'a PodSummary, &'a str)>,
 ) -> BTreeMap<Place<'a>, (usize, &'a str)> {

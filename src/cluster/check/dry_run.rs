@@ -1,7 +1,7 @@
-//! Two pods that are created for show: one that must come back patched, one that must be refused.
+//! Two pods that are created with `dryRun=All`: one that the webhook must patch, and one that it must reject.
 //!
-//! Nothing else proves the whole live path: that the API server calls us, reaches us, trusts us and takes the answer.
-//! What to expect is judged here as the server judges it; sending is left to `cluster`.
+//! Only this checks the whole path: that the API server calls the webhook, reaches it, trusts it and accepts the
+//! response. The expected results are computed as in the server; `cluster` sends the requests.
 
 use jiff::civil::Date;
 use serde_json::{Value, json};
@@ -24,55 +24,55 @@ use crate::{
     },
 };
 
-/// As Linkerd 2.17 injects them: the first has nothing but a close-wait timeout to be mended, the second's probe meets
-/// its server's idle timeout. `demo` shows the same two.
+/// Pods as injected by Linkerd 2.17. The first needs only a close-wait timeout; the probe of the second meets the idle
+/// timeout of its server. `demo` shows the same two.
 const PODS: [(CheckId, &str); 2] = [
     (CheckId::DryRunPatched, include_str!("../../../examples/pods/1-patched.yaml")),
     (CheckId::DryRunRejected, include_str!("../../../examples/pods/2-rejected.yaml")),
 ];
 
-/// How our warnings begin.
+/// The prefix of our warnings.
 const WARNING_PREFIX: &str = "linkerd-linger: ";
 
-/// A pod to create for show, and what must come of it.
+/// A pod to create with `dryRun=All`, and the expected result.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DryRun {
     id: CheckId,
-    /// The namespace, which opts in.
+    /// The namespace, which is opted in.
     pub namespace: String,
     /// The pod.
     pub pod: Value,
     expected: Expected,
 }
 
-/// What must come of it.
+/// The expected result.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Expected {
-    /// It sets so many seconds.
+    /// The pod sets the timeout to this number of seconds.
     SetsTimeout(u32),
-    /// It is refused by us.
+    /// Our webhook rejects the pod.
     Refused,
-    /// It is admitted with a warning of ours.
+    /// The pod is admitted with a warning of our webhook.
     Warned,
 }
 
-/// What the API server answered.
+/// The answer of the API server.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
-    /// The pod as it would be stored, and the warnings that came with it.
+    /// The pod as it would be stored, and the warnings.
     Admitted {
         /// The pod as JSON.
         pod: String,
         /// The warnings.
         warnings: Vec<String>,
     },
-    /// The message of the refusal.
+    /// The message of the rejection.
     Refused(String),
-    /// It could not be asked.
+    /// The request could not be sent.
     NotSent(ReadError),
 }
 
-/// The trials that make sense in this cluster, and results in place of those that do not.
+/// The dry runs that make sense in this cluster, and results for the skipped ones.
 pub fn dry_runs(snapshot: &Snapshot, today: Date) -> (Vec<DryRun>, Vec<CheckResult>) {
     let mut dry_runs = Vec::new();
     let mut skipped = Vec::new();
@@ -97,7 +97,7 @@ pub fn dry_runs(snapshot: &Snapshot, today: Date) -> (Vec<DryRun>, Vec<CheckResu
     (dry_runs, skipped)
 }
 
-/// A namespace that opts in, and admits linkerd-init: the webhooks never look at our own.
+/// A namespace that is opted in and admits linkerd-init. The webhooks exclude our own namespace.
 fn target_namespace(snapshot: &Snapshot) -> Result<(String, Mode), String> {
     let all = snapshot.namespaces.as_ref().map_err(ToString::to_string)?;
     let candidates: Vec<_> = namespaces::opted_in(snapshot, all)
@@ -107,7 +107,7 @@ fn target_namespace(snapshot: &Snapshot) -> Result<(String, Mode), String> {
     if candidates.is_empty() {
         return Err("no namespace is in the mode enforce or warn".to_owned());
     }
-    // Where only our label refuses privilege, pods may be created all the same, and nothing is patched.
+    // If only our label forbids privileged containers, pods can be created, and nothing is patched.
     [None, Some(Unprivileged::Label)]
         .into_iter()
         .flat_map(|unprivileged| [Mode::Enforce, Mode::Warn].map(|mode| (unprivileged, mode)))
@@ -147,7 +147,7 @@ fn dry_run(
     Ok(DryRun { id, namespace: namespace.to_owned(), pod, expected })
 }
 
-/// The annotations of namespaces, by which Linkerd's injector goes, and which of them refuse privileged containers.
+/// The annotations of namespaces, which Linkerd's injector uses, and the namespaces that refuse privileged containers.
 pub(super) fn context(snapshot: &Snapshot) -> Context {
     let mut context = Context::default();
     for namespace in snapshot.namespaces.iter().flatten() {
@@ -161,7 +161,7 @@ pub(super) fn context(snapshot: &Snapshot) -> Context {
     context
 }
 
-/// The example under a name that is taken by nothing, with what quotas ask for, and nothing that a Service selects.
+/// The example pod with a generated name, resource requests for quotas, and no labels that a Service could select.
 fn pod(text: &str, namespace: &str) -> Value {
     let manifests = manifest::read("example", text);
     let json = manifests.documents.first().map(manifest::Document::json).unwrap_or_default();
@@ -183,8 +183,8 @@ fn pod(text: &str, namespace: &str) -> Value {
 }
 
 impl DryRun {
-    /// The same pod as one that our webhook does not patch, if something else than our webhook refused it: should that
-    /// one pass, our patch is the reason.
+    /// The same pod with our patch disabled, if something other than our webhook rejected it. If this one is admitted,
+    /// our patch is the reason.
     pub fn without_patch(&self, answer: &Answer) -> Option<Value> {
         let Answer::Refused(message) = answer else { return None };
         if names_our_webhook(message) {
@@ -196,7 +196,7 @@ impl DryRun {
     }
 }
 
-/// What a trial has proved, with the answer for the pod [without our patch](DryRun::without_patch) where that was sent.
+/// The result of a dry run, with the answer for the pod [without our patch](DryRun::without_patch), if that was sent.
 pub fn result(dry_run: &DryRun, answer: &Answer, without_patch: Option<&Answer>) -> CheckResult {
     match (answer, without_patch) {
         (Answer::Refused(message), Some(unpatched)) if admitted_by_others(unpatched) => {
@@ -211,7 +211,7 @@ pub fn result(dry_run: &DryRun, answer: &Answer, without_patch: Option<&Answer>)
     }
 }
 
-/// Whether nothing but our own webhook refuses the pod.
+/// Whether nothing except our webhook rejects the pod.
 fn admitted_by_others(answer: &Answer) -> bool {
     match answer {
         Answer::Admitted { .. } => true,
@@ -220,8 +220,9 @@ fn admitted_by_others(answer: &Answer) -> bool {
     }
 }
 
-/// Who refuses a pod, by the words of API servers (apiserver `pkg/admission/plugin/webhook/errors/statuserror.go`,
-/// `pkg/admission/plugin/policy/validating`; pod-security-admission `admission/admission.go`).
+/// The plugin that rejects a pod, from the message of the API server (apiserver
+/// `pkg/admission/plugin/webhook/errors/statuserror.go`, `pkg/admission/plugin/policy/validating`;
+/// pod-security-admission `admission/admission.go`).
 fn rejecting_plugin(message: &str) -> String {
     let quoted =
         |before: &str, quote: char| message.split_once(before)?.1.split_once(quote).map(|(name, _)| name);
@@ -288,12 +289,13 @@ fn not_called_message(namespace: &str, what: &str) -> String {
     )
 }
 
-/// The words of API servers (apiserver `pkg/admission/plugin/webhook/errors/statuserror.go`).
+/// Whether our webhook denied the request, from the message of the API server (apiserver
+/// `pkg/admission/plugin/webhook/errors/statuserror.go`).
 fn is_denied_by_us(message: &str) -> bool {
     names_our_webhook(message) && message.contains("denied the request")
 }
 
-/// The API server quotes the name of the entry that it called, or could not call.
+/// Whether the message quotes one of our webhook entries; API servers do so if a call is denied or fails.
 fn names_our_webhook(message: &str) -> bool {
     message.split('"').skip(1).step_by(2).any(webhook_entries::is_ours)
 }

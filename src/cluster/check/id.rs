@@ -1,61 +1,61 @@
-//! The list of checks: name, category and usual description of each.
+//! The checks with their names, categories and descriptions.
 
-/// A check; its name is its section in `docs/check.md`.
+/// A check. The name is that of its section in `docs/check.md`.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum CheckId {
-    /// A client can be made of the kubeconfig.
+    /// A client can be created from the kubeconfig.
     ApiClient,
-    /// The API server answers.
+    /// The API server responds.
     ApiQuery,
-    /// It is not too old.
+    /// The API server is new enough.
     ApiVersion,
-    /// Linkerd injects proxies here.
+    /// Linkerd's injector is installed.
     LinkerdInjector,
-    /// Nothing of ours is there yet.
+    /// The extension is not installed yet.
     PreFresh,
-    /// The user may create what is installed.
+    /// The user can create all objects of the installation.
     PreAccess,
-    /// Our namespace.
+    /// The namespace of the extension exists.
     Namespace,
-    /// Its label, by which `linkerd check` finds us.
+    /// The namespace has the label that `linkerd check` looks for.
     ExtensionLabel,
-    /// The Deployment has pods that are ready.
+    /// The Deployment has ready pods.
     Server,
-    /// The policy can be used.
+    /// The policy is valid.
     Policy,
-    /// Both webhook configurations are there.
+    /// Both webhook configurations exist.
     Configurations,
-    /// Ours comes after Linkerd's.
+    /// Our configuration comes after Linkerd's.
     Order,
-    /// Ours is called again after webhooks that come later.
+    /// Our webhook is called again after webhooks that come later.
     Reinvocation,
     /// API servers trust the serving certificate.
     CaBundle,
-    /// The certificates are not near their end.
+    /// The certificates are not close to expiry.
     Lifetime,
-    /// The labels of namespaces are ones that we know.
+    /// The labels of the namespaces are valid.
     ModeLabels,
-    /// There is a namespace to work in.
+    /// At least one namespace is opted in.
     OptedIn,
-    /// Pod Security keeps nothing from being patched.
+    /// No opted-in namespace refuses privileged containers.
     PodSecurity,
-    /// No policy of someone else refuses what we patched, live.
+    /// No policy or webhook rejects our patch, checked with a dry run.
     PatchAdmitted,
-    /// A pod is patched, live.
+    /// A pod is patched, checked with a dry run.
     DryRunPatched,
-    /// A pod is rejected, live.
+    /// A pod is rejected, checked with a dry run.
     DryRunRejected,
-    /// What init containers will set.
+    /// The timeouts that init containers set.
     CloseWait,
-    /// What the kernel has.
+    /// The timeouts in the kernels.
     CloseWaitKernel,
-    /// What the timeout costs in entries of conntrack.
+    /// The conntrack entries that the timeout keeps.
     ConntrackEntries,
-    /// Init containers that fail at it.
+    /// Init containers that fail to set the timeout.
     CloseWaitFails,
-    /// Pods from before the webhook.
+    /// Pods that are older than the webhook.
     Restarts,
-    /// Pods whose probe meets the idle timeout.
+    /// Pods with a probe that meets the idle timeout.
     ProbeRaces,
 }
 
@@ -64,7 +64,7 @@ pub enum CheckId {
 pub enum Category {
     /// The API server.
     Api,
-    /// Linkerd itself.
+    /// Linkerd.
     Linkerd,
     /// Before the installation.
     Pre,
@@ -72,18 +72,18 @@ pub enum Category {
     Installation,
     /// The webhook configurations.
     Webhooks,
-    /// Their certificates.
+    /// The certificates.
     Certificate,
     /// The namespaces of the users.
     Namespaces,
-    /// The live path.
+    /// The dry runs.
     DryRun,
     /// The pods of the users.
     DataPlane,
 }
 
 impl Category {
-    /// The name that is shown; ASCII, for it is underlined by its bytes.
+    /// The displayed name; ASCII, because it is underlined by its length in bytes.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Api => "kubernetes-api",
@@ -100,7 +100,7 @@ impl Category {
 }
 
 impl CheckId {
-    /// Every check, in the order in which they are made.
+    /// Every check, in the order of execution.
     pub const ALL: [Self; 27] = [
         Self::ApiClient,
         Self::ApiQuery,
@@ -131,7 +131,7 @@ impl CheckId {
         Self::ProbeRaces,
     ];
 
-    /// Its name: the anchor of its hint.
+    /// The name, which is the anchor of its hint.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ApiClient => "api-client",
@@ -164,7 +164,7 @@ impl CheckId {
         }
     }
 
-    /// What it proves.
+    /// The default description.
     pub const fn description(self) -> &'static str {
         match self {
             Self::ApiClient => "can initialize the client",
@@ -197,7 +197,7 @@ impl CheckId {
         }
     }
 
-    /// The heading that it stands under.
+    /// The category.
     pub const fn category(self) -> Category {
         match self {
             Self::ApiClient | Self::ApiQuery | Self::ApiVersion => Category::Api,
@@ -217,7 +217,8 @@ impl CheckId {
         }
     }
 
-    /// Whether a failure may pass by itself: pods start, certificates are made, API servers take up configurations.
+    /// Whether a failure may go away without a change: pods start, certificates are issued, API servers load
+    /// configurations.
     pub const fn may_recover(self) -> bool {
         matches!(self, Self::Server | Self::CaBundle | Self::DryRunPatched | Self::DryRunRejected)
     }

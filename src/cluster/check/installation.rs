@@ -1,4 +1,4 @@
-//! Whether the parts of an installation, and Linkerd itself, are there.
+//! Checks that the objects of the installation, and Linkerd, exist.
 
 use jiff::civil::Date;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -12,7 +12,7 @@ use crate::{
     workload::image::ImageRef,
 };
 
-/// The container of Linkerd's proxy injector.
+/// The name of the container of Linkerd's proxy injector.
 const INJECTOR_CONTAINER: &str = "proxy-injector";
 
 pub(super) fn checks(snapshot: &Snapshot, today: Date) -> Vec<CheckResult> {
@@ -26,7 +26,7 @@ pub(super) fn checks(snapshot: &Snapshot, today: Date) -> Vec<CheckResult> {
     results
 }
 
-/// Linkerd's injector, with its version: without it there is nothing for us to patch.
+/// Linkerd's injector with its version. Without it there is nothing to patch.
 pub(super) fn injector(snapshot: &Snapshot) -> CheckResult {
     let id = CheckId::LinkerdInjector;
     match &snapshot.injector {
@@ -49,7 +49,7 @@ pub(super) fn injector(snapshot: &Snapshot) -> CheckResult {
     }
 }
 
-/// The tag of the injector's image: its releases have one version for all of Linkerd.
+/// The tag of the injector's image, which is the version of Linkerd.
 fn version(deployment: &Deployment) -> Option<String> {
     let pod = deployment.spec.template.spec.as_ref()?;
     let container = pod.containers.iter().find(|container| container.name == INJECTOR_CONTAINER)?;
@@ -104,7 +104,8 @@ fn server(snapshot: &Snapshot) -> CheckResult {
             Outcome::Error(format!("{text}: no pod is patched or rejected; see why with {}", describe())),
         ),
         (_, false) => CheckResult::of(id, Outcome::Error("its last change is not rolled out yet".to_owned())),
-        // With maxUnavailable 0 the old pods stay until the new ones are ready: all are available, and none is new.
+        // With maxUnavailable 0 the old pods stay until the new ones are ready, so all can be available although none
+        // is new.
         _ if updated < wanted => {
             let why = format!(
                 "its last change is not rolled out: {updated} of {wanted} pods have it; see why with {}",
@@ -142,7 +143,7 @@ fn policy(snapshot: &Snapshot, today: Date) -> CheckResult {
     CheckResult::of(id, outcome)
 }
 
-/// The exemptions that have ended, and those for namespaces that are not there.
+/// Exemptions that have expired, and those for namespaces that do not exist.
 fn idle_exemptions(snapshot: &Snapshot, policy: &Policy, today: Date) -> Vec<String> {
     let names: Option<Vec<_>> = snapshot.namespaces.as_ref().ok().map(|all| {
         all.iter().map(|namespace| namespace.metadata.name.as_deref().unwrap_or_default()).collect()
@@ -161,7 +162,8 @@ fn idle_exemptions(snapshot: &Snapshot, policy: &Policy, today: Date) -> Vec<Str
     policy.exemptions.iter().filter_map(told).collect()
 }
 
-/// Both configurations with an entry for every mode: a mode without one does nothing, and says nothing.
+/// Both configurations must have an entry for every mode; a namespace in a mode without an entry would be ignored
+/// silently.
 fn configurations(snapshot: &Snapshot) -> CheckResult {
     let id = CheckId::Configurations;
     let unread = [snapshot.mutating.as_ref().err(), snapshot.validating.as_ref().err()];

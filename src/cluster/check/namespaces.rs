@@ -1,4 +1,4 @@
-//! The namespaces of the users: what their labels ask for, and whether our webhooks do that there.
+//! Checks the labels of namespaces, and whether the webhooks handle them as the labels say.
 
 use std::collections::BTreeMap;
 
@@ -11,19 +11,19 @@ use crate::{
     workload::context::{NEVER, PRIVILEGED_LABEL, Unprivileged},
 };
 
-/// The prefix of what people tell us by labels.
+/// The prefix of our labels.
 const PREFIX: &str = "linkerd-linger.io/";
-/// As many letters may be wrong in a word for us to guess what was meant.
+/// The maximum edit distance for suggestions.
 const MAX_EDIT_DISTANCE: usize = 3;
 
-/// A namespace in which the webhooks do something.
+/// A namespace that the webhooks handle.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OptedIn<'a> {
     pub(super) name: &'a str,
     pub(super) mode: Mode,
-    /// Why nothing privileged is added there.
+    /// Why no privileged container is added there.
     pub(super) unprivileged: Option<Unprivileged>,
-    /// The labels ask for that, and the path that is called does not say so.
+    /// Whether the labels forbid privileged containers, but the called path allows them.
     pub(super) label_is_ignored: bool,
     pub(super) terminating: bool,
 }
@@ -33,7 +33,7 @@ pub(super) fn own_namespace(all: &[Namespace]) -> Option<&Namespace> {
     all.iter().find(|namespace| name(namespace) == names::NAMESPACE)
 }
 
-/// The namespaces for which the API server calls us, with the mode that the called path stands for.
+/// The namespaces that the API server sends to our webhooks, with the mode of the path.
 pub(super) fn opted_in<'a>(snapshot: &'a Snapshot, all: &'a [Namespace]) -> Vec<OptedIn<'a>> {
     let entries = webhook_entries::own_entries(snapshot);
     let none = BTreeMap::new();
@@ -53,7 +53,7 @@ pub(super) fn opted_in<'a>(snapshot: &'a Snapshot, all: &'a [Namespace]) -> Vec<
     found
 }
 
-/// Why no pod of a namespace may be privileged.
+/// Why pods in a namespace cannot be privileged.
 pub(super) fn unprivileged(namespace: &Namespace) -> Option<Unprivileged> {
     let labels = namespace.metadata.labels.iter().flatten();
     Unprivileged::of(labels.map(|(key, value)| (key.as_str(), value.as_str())))

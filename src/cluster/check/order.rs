@@ -1,16 +1,16 @@
-//! The order in which API servers call mutating webhooks: by the bytes of the configurations' names (kubernetes
-//! `pkg/admission/configuration/mutating_webhook_manager.go`).
+//! Checks the order in which API servers call mutating webhooks: sorted by the names of the configurations, bytewise
+//! (kubernetes `pkg/admission/configuration/mutating_webhook_manager.go`).
 //!
-//! Before Linkerd's injector there is no linkerd-init to patch, and nothing says so.
+//! If our webhook were called before Linkerd's injector, there would be no linkerd-init to patch, and no error.
 
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 
 use super::{CheckId, CheckResult, Outcome, Snapshot, webhook_entries};
 
-/// Linkerd's own configurations: the injector, and what linkerd-viz puts into the proxy.
+/// Linkerd's configurations: the proxy injector and the tap injector of linkerd-viz.
 const LINKERD_CONFIGURATIONS: [&str; 2] =
     ["linkerd-proxy-injector-webhook-config", "linkerd-tap-injector-webhook-config"];
-/// How the names of Linkerd's entries end, whatever the configuration is called.
+/// The suffix of Linkerd's entries, whatever the name of their configuration.
 const LINKERD_ENTRY_SUFFIX: &str = ".linkerd.io";
 
 pub(super) fn checks(snapshot: &Snapshot) -> Vec<CheckResult> {
@@ -35,7 +35,7 @@ fn order(all: &[MutatingWebhookConfiguration], ours: &str) -> CheckResult {
     CheckResult::of(id, Outcome::fail_about(&headline, &late))
 }
 
-/// A webhook is called a second time, if it asks for that and one after it changed the pod.
+/// An entry with `reinvocationPolicy: IfNeeded` is called again if a later webhook changes the pod.
 fn reinvocation(snapshot: &Snapshot, all: &[MutatingWebhookConfiguration], ours: &str) -> CheckResult {
     let id = CheckId::Reinvocation;
     let later: Vec<_> = all

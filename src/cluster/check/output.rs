@@ -1,5 +1,5 @@
-//! Results -> the text and JSON of Linkerd's own checks (linkerd2 `pkg/healthcheck/healthcheck_output.go`), which
-//! `linkerd check` reads and prints among its own.
+//! Prints results in the text and JSON formats of Linkerd's own checks (linkerd2
+//! `pkg/healthcheck/healthcheck_output.go`). `linkerd check` includes the JSON in its own output.
 
 use std::fmt::Write as _;
 
@@ -8,15 +8,15 @@ use serde::Serialize;
 
 use super::{Category, CheckResult, Outcome};
 
-/// Where hints lead: each check has a section of its name.
+/// The URL of the hints; each check has a section with its name.
 const HINTS: &str = "https://github.com/linkerd-linger/linkerd-linger/blob/main/docs/check.md#";
 
-/// Whether there is no error among results; warnings do not count.
+/// Whether no result is an error; warnings do not count.
 pub fn success(results: &[CheckResult]) -> bool {
     !results.iter().any(|result| matches!(result.outcome, Outcome::Error(_)))
 }
 
-/// The page about a check.
+/// The URL of the section about a check.
 fn hint(result: &CheckResult) -> String {
     format!("{HINTS}{}", result.id.as_str())
 }
@@ -29,7 +29,7 @@ pub fn table(results: &[CheckResult]) -> String {
     text
 }
 
-/// Only what is not well, and the status.
+/// Only warnings and errors, and the status.
 pub fn short(results: &[CheckResult]) -> String {
     let mut text = rows(results.iter().filter(|result| result.outcome != Outcome::Good));
     if !text.is_empty() {
@@ -76,7 +76,7 @@ fn mark(outcome: &Outcome) -> String {
     format!("{style}{mark}{style:#}")
 }
 
-/// A text that cannot steer the terminal: parts of it are what others named their objects, or answered.
+/// Removes control characters, because parts of the text come from other objects and servers.
 fn clean(text: &str) -> String {
     text.replace(|c: char| c.is_control() && !matches!(c, '\n' | '\t'), "\u{fffd}")
 }
@@ -105,11 +105,11 @@ struct CheckOutput {
     result: &'static str,
 }
 
-/// The JSON that `linkerd check` asks an extension for.
+/// The JSON that `linkerd check` reads from extensions.
 ///
 /// # Errors
 ///
-/// Never: there is nothing in it that is not JSON.
+/// Every value can be written as JSON, so no error is known.
 pub fn json(results: &[CheckResult]) -> Result<String, serde_json::Error> {
     let mut categories: Vec<CategoryOutput> = Vec::new();
     for result in results {

@@ -1,11 +1,11 @@
-//! What `check --pre` proves before anything is installed.
+//! The checks of `check --pre`, before the installation.
 
 use std::collections::BTreeSet;
 
 use super::{CheckId, CheckResult, Outcome, Read, Snapshot, installation, webhook_entries};
 use crate::base::names;
 
-/// The oldest API server that is known to do, as a minor version of 1.
+/// The oldest supported API server, as a minor version of 1.
 const MIN_MINOR_VERSION: u32 = 25;
 
 /// A permission to create objects.
@@ -17,7 +17,7 @@ pub struct Permission {
     pub resource: &'static str,
     /// The kind, for messages.
     pub kind: &'static str,
-    /// Whether in our namespace, or in the cluster.
+    /// Whether the resource is namespaced.
     pub namespaced: bool,
 }
 
@@ -32,7 +32,7 @@ const fn namespaced(group: &'static str, resource: &'static str, kind: &'static 
 const RBAC: &str = "rbac.authorization.k8s.io";
 const ADMISSION: &str = "admissionregistration.k8s.io";
 
-/// What an installation consists of.
+/// The permissions that an installation needs.
 pub const PERMISSIONS: [Permission; 14] = [
     cluster("", "namespaces", "Namespaces"),
     cluster(RBAC, "clusterroles", "ClusterRoles"),
@@ -50,7 +50,7 @@ pub const PERMISSIONS: [Permission; 14] = [
     namespaced(RBAC, "rolebindings", "RoleBindings"),
 ];
 
-/// Whether the API server is new enough; `major` and `minor` are as it tells them (`1`, `31+`).
+/// Checks whether the API server is new enough; `major` and `minor` are as it reports them (`1`, `31+`).
 pub fn version(major: &str, minor: &str, git: &str) -> CheckResult {
     let id = CheckId::ApiVersion;
     let number = |text: &str| {
@@ -73,7 +73,7 @@ pub fn version(major: &str, minor: &str, git: &str) -> CheckResult {
     }
 }
 
-/// The checks of `--pre`; `access` says of each of [`PERMISSIONS`] whether the user has it.
+/// The checks of `--pre`; `access` says for each of [`PERMISSIONS`] whether the user has it.
 pub fn checks(snapshot: &Snapshot, access: &[(Permission, Read<bool>)]) -> Vec<CheckResult> {
     let mut results = vec![installation::injector(snapshot), fresh(snapshot)];
     for (permission, allowed) in access {
@@ -95,7 +95,8 @@ pub fn checks(snapshot: &Snapshot, access: &[(Permission, Read<bool>)]) -> Vec<C
     results
 }
 
-/// Two installations would patch each pod twice, and each would think of the other as broken.
+/// Checks that the extension is not installed. Two installations would patch each pod twice, and their checks would
+/// contradict each other.
 fn fresh(snapshot: &Snapshot) -> CheckResult {
     let id = CheckId::PreFresh;
     let unread = [snapshot.namespaces.as_ref().err(), snapshot.mutating.as_ref().err()];

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
-/// Whether labels match a selector; none at all matches everything.
+/// Whether labels match a selector; no selector matches everything.
 pub(super) fn matches(selector: Option<&LabelSelector>, labels: &BTreeMap<String, String>) -> bool {
     let Some(selector) = selector else { return true };
     let equal = |(key, value): (&String, &String)| labels.get(key) == Some(value);
@@ -23,7 +23,7 @@ fn holds(expression: &LabelSelectorRequirement, labels: &BTreeMap<String, String
         "NotIn" => !listed(),
         "Exists" => value.is_some(),
         "DoesNotExist" => value.is_none(),
-        // API servers refuse every other operator.
+        // API servers refuse all other operators.
         _ => false,
     }
 }

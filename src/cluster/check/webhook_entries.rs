@@ -1,4 +1,4 @@
-//! Our entries in webhook configurations: which they are, whom they call, and what mode they give a namespace.
+//! Our entries in webhook configurations: their target, and the mode of a namespace.
 
 use k8s_openapi::{
     api::admissionregistration::v1::{RuleWithOperations, WebhookClientConfig},
@@ -8,10 +8,10 @@ use k8s_openapi::{
 use super::Snapshot;
 use crate::admission::review::{Mode, UNPRIVILEGED, WebhookKind};
 
-/// How the names of our entries end.
+/// The suffix of the names of our entries.
 const ENTRY_SUFFIX: &str = ".linkerd-linger.io";
 
-/// An entry of ours.
+/// One of our entries.
 pub(super) struct WebhookEntry<'a> {
     pub(super) name: &'a str,
     pub(super) configuration: &'a str,
@@ -22,25 +22,25 @@ pub(super) struct WebhookEntry<'a> {
 }
 
 impl WebhookEntry<'_> {
-    /// The mode that the path stands for: `/validate/enforce`, `/mutate/warn/unprivileged`.
+    /// The mode in the path: `/validate/enforce`, `/mutate/warn/unprivileged`.
     pub(super) fn mode(&self) -> Option<Mode> {
         let mode = self.path()?.nth(1)?;
         Mode::ALL.into_iter().find(|known| known.as_str() == mode)
     }
 
-    /// Whether the path says that nothing privileged may be added.
+    /// Whether the path forbids privileged containers.
     pub(super) fn is_unprivileged(&self) -> bool {
         self.path().and_then(|mut words| words.nth(2)) == Some(UNPRIVILEGED)
     }
 
-    /// The words of the path from the webhook's kind on.
+    /// The segments of the path, from the kind of webhook on.
     fn path(&self) -> Option<impl Iterator<Item = &str>> {
         let service = self.client.service.as_ref().and_then(|service| service.path.as_deref());
         let path = service.or(self.client.url.as_deref())?;
         Some(path.split('/').skip_while(|word| *word != self.webhook.as_str()))
     }
 
-    /// The name that the serving certificate must be for (k8s.io/apiserver `pkg/util/webhook/client.go`).
+    /// The name that the serving certificate must be valid for (k8s.io/apiserver `pkg/util/webhook/client.go`).
     pub(super) fn server_name(&self) -> Option<String> {
         if let Some(service) = &self.client.service {
             return Some(format!("{}.{}.svc", service.name, service.namespace));
@@ -52,12 +52,12 @@ impl WebhookEntry<'_> {
     }
 }
 
-/// Whether an entry of this name is ours.
+/// Whether an entry with this name is ours.
 pub(super) fn is_ours(entry: &str) -> bool {
     entry.ends_with(ENTRY_SUFFIX)
 }
 
-/// Our entries of both doors, as far as they could be read.
+/// Our entries in all readable configurations of both kinds.
 pub(super) fn own_entries(snapshot: &Snapshot) -> Vec<WebhookEntry<'_>> {
     let mut entries = Vec::new();
     for configuration in snapshot.mutating.iter().flatten() {
@@ -87,7 +87,7 @@ pub(super) fn own_entries(snapshot: &Snapshot) -> Vec<WebhookEntry<'_>> {
     entries
 }
 
-/// Whether rules cover the creation of pods.
+/// Whether rules match the creation of pods.
 pub(super) fn match_pod_creation(rules: Option<&[RuleWithOperations]>) -> bool {
     let any = |list: Option<&Vec<String>>, words: &[&str]| {
         list.is_some_and(|list| list.iter().any(|item| words.contains(&item.as_str())))

@@ -1,6 +1,6 @@
-//! Who makes the serving certificate: `certs rotate` with its access to the API, or cert-manager.
+//! Objects for the serving certificate: `certs rotate` with its RBAC, or cert-manager.
 //!
-//! The Secret itself is never printed: applying an empty one would wipe the certificate.
+//! The Secret itself is not part of the manifests: applying an empty one would delete the certificate.
 
 use serde_json::{Value, json};
 
@@ -8,12 +8,12 @@ use super::{Options, Tls, container_security, labels, namespaced, object, pod_se
 use crate::base::names;
 
 const RBAC: &str = "rbac.authorization.k8s.io";
-/// Once a day, at a minute that is not everybody's.
+/// Once a day, at a minute that few other jobs use.
 const SCHEDULE: &str = "17 3 * * *";
-/// Beyond the deadline of `certs rotate` itself; the next run must not wait for one that found no node.
+/// Longer than the deadline of `certs rotate` itself. A run that finds no node must not delay the next one.
 const DEADLINE_SECONDS: u32 = 600;
 
-/// What `certs rotate` may do.
+/// The RBAC objects of `certs rotate`.
 pub(super) fn access(tls: &Tls) -> Vec<Value> {
     match tls {
         Tls::SelfSigned => {}
@@ -28,7 +28,7 @@ pub(super) fn access(tls: &Tls) -> Vec<Value> {
             "resourceNames": [names::CERTIFICATE_SECRET],
             "verbs": ["get", "update"],
         },
-        // An object that is not there yet has no name that a rule could ask for.
+        // RBAC cannot restrict `create` to a name.
         {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]},
     ]});
     let cluster_role = json!({"rules": [{
@@ -53,7 +53,7 @@ pub(super) fn access(tls: &Tls) -> Vec<Value> {
     ]
 }
 
-/// What makes and renews the certificate.
+/// The objects that create and renew the certificate.
 pub(super) fn rotation_jobs(options: &Options) -> Vec<Value> {
     match &options.tls {
         Tls::SelfSigned => vec![job(options), cron_job(options)],
@@ -62,14 +62,14 @@ pub(super) fn rotation_jobs(options: &Options) -> Vec<Value> {
     }
 }
 
-/// A Job cannot change, so its name does. It waits for a node as long as that takes: who applies it to a cluster whose
-/// nodes come later has no other certificate until the CronJob runs.
+/// The Job that creates the certificate. Its name contains a hash, because Jobs are immutable. It has no deadline: in a
+/// cluster whose nodes are added later, there would be no certificate until the CronJob runs.
 fn job(options: &Options) -> Value {
     let spec = job_spec(options);
     let name = format!("{}-{}", names::CERTIFICATE_CRON_JOB, hash(&spec.to_string()));
     let spec = with(spec, json!({"ttlSecondsAfterFinished": 3600}));
     let mut job = with(namespaced("batch/v1", "Job", &name), json!({"spec": spec}));
-    // Argo CD would miss the Job as soon as the API server has removed it; as a hook it runs with each sync instead.
+    // Argo CD would report the Job as missing after the API server has deleted it. As a hook it runs with each sync.
     job["metadata"]["annotations"] = json!({
         "argocd.argoproj.io/hook": "Sync",
         "argocd.argoproj.io/hook-delete-policy": "BeforeHookCreation",
@@ -118,7 +118,8 @@ fn job_spec(options: &Options) -> Value {
     })
 }
 
-/// An authority for ten years, because cert-manager does not let an old and a new one overlap, and leaves of 90 days.
+/// A CA that is valid for ten years, because cert-manager cannot overlap an old and a new one, and serving certificates
+/// for 90 days.
 fn cert_manager() -> Vec<Value> {
     const API: &str = "cert-manager.io/v1";
     const ROOT: &str = "linkerd-linger-root";
@@ -152,7 +153,7 @@ fn cert_manager() -> Vec<Value> {
     ]
 }
 
-/// The first 8 hexadecimal digits of SHA-256, which the Helm chart can compute too.
+/// The first 8 hexadecimal digits of SHA-256, which the Helm chart can compute, too.
 fn hash(text: &str) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
     digest.as_ref()[..4].iter().map(|byte| format!("{byte:02x}")).collect()

@@ -1,4 +1,4 @@
-//! PodMonitors, which tell the Prometheus Operator where the metrics are.
+//! PodMonitors for the Prometheus Operator.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Where pods may run and how their images are pulled: options -> fields of a pod's spec.
+//! Scheduling and image pull options of pods.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 
 use super::Options;
 
-/// Label of nodes with their operating system: our images are for Linux only.
+/// The label with the operating system of a node; our images are for Linux only.
 const OS_LABEL: (&str, &str) = ("kubernetes.io/os", "linux");
-/// Longest name in a label key or label value (apimachinery `pkg/util/validation`).
+/// The maximum length of the name in a label key, or of a label value (apimachinery `pkg/util/validation`).
 const LABEL_LENGTH: usize = 63;
-/// Longest prefix of a label key, and longest name of an object: both are DNS subdomains.
+/// The maximum length of the prefix of a label key, and of an object name: both are DNS subdomains.
 const SUBDOMAIN_LENGTH: usize = 253;
 
-/// A taint that pods tolerate.
+/// A toleration for a taint.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Toleration {
     /// The taint's key.
@@ -49,35 +49,35 @@ impl Effect {
     }
 }
 
-/// Why an option's text cannot be used.
+/// An invalid option.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ReadError {
     /// There is no `=`.
     #[error("expected KEY=VALUE, such as pool=system")]
     NoValue,
-    /// The key is not a label key.
+    /// The key is not a valid label key.
     #[error(
         "{0:?} is not a label key: expected up to 63 letters, digits, `-`, `_` or `.`, after an optional DNS name and \
          a slash, such as node-role.kubernetes.io/control-plane"
     )]
     Key(String),
-    /// The value is not a label value.
+    /// The value is not a valid label value.
     #[error("{0:?} is not a label value: expected up to 63 letters, digits, `-`, `_` or `.`")]
     Value(String),
     /// The effect does not exist.
     #[error("{0:?} is not the effect of a taint: expected NoSchedule, PreferNoSchedule or NoExecute")]
     Effect(String),
-    /// The name cannot be that of an object.
+    /// The name is not a valid object name.
     #[error("{0:?} is not the name of a Secret: expected lower-case letters, digits, `-` and `.`")]
     Name(String),
 }
 
 impl Toleration {
-    /// Reads `KEY[=VALUE][:EFFECT]`, as `kubectl taint` writes taints.
+    /// Parses `KEY[=VALUE][:EFFECT]`, the format of `kubectl taint`.
     ///
     /// # Errors
     ///
-    /// When a part is not what its taint could have.
+    /// Returns an error if a part is not valid in a taint.
     pub fn read(text: &str) -> Result<Self, ReadError> {
         let (taint, effect) = match text.split_once(':') {
             Some((taint, effect)) => (taint, Some(read_effect(effect)?)),
@@ -105,27 +105,27 @@ impl Toleration {
     }
 }
 
-/// Reads `KEY=VALUE`, a label.
+/// Parses a label `KEY=VALUE`.
 ///
 /// # Errors
 ///
-/// When it is not a label.
+/// Returns an error if it is not a valid label.
 pub fn read_label(text: &str) -> Result<(String, String), ReadError> {
     let (key, value) = text.split_once('=').ok_or(ReadError::NoValue)?;
     let key = read_key(key)?;
     if is_label_value(value) { Ok((key, value.to_owned())) } else { Err(ReadError::Value(value.to_owned())) }
 }
 
-/// Reads the name of a Secret.
+/// Parses the name of a Secret.
 ///
 /// # Errors
 ///
-/// When no Secret can have that name.
+/// Returns an error if the name is not valid.
 pub fn read_secret_name(text: &str) -> Result<String, ReadError> {
     if is_subdomain(text) { Ok(text.to_owned()) } else { Err(ReadError::Name(text.to_owned())) }
 }
 
-/// Fields of the pods of the server and of `certs rotate`.
+/// The scheduling fields of the pods of the server and of `certs rotate`.
 pub(super) fn placement(options: &Options) -> Value {
     let mut fields = node_selector(&options.node_selector);
     if let Some(secrets) = image_pull_secrets(options) {
@@ -137,7 +137,7 @@ pub(super) fn placement(options: &Options) -> Value {
     fields
 }
 
-/// Fields of pods that run on every Linux node.
+/// The scheduling fields of pods that run on every Linux node.
 pub(super) fn on_every_node(options: &Options) -> Value {
     let mut fields = node_selector(&BTreeMap::new());
     if let Some(secrets) = image_pull_secrets(options) {
@@ -147,7 +147,7 @@ pub(super) fn on_every_node(options: &Options) -> Value {
     fields
 }
 
-/// The operating system first: a cluster may also have Windows nodes, which are often not tainted.
+/// Always selects Linux, because Windows nodes often have no taint.
 fn node_selector(more: &BTreeMap<String, String>) -> Value {
     let (key, value) = OS_LABEL;
     let mut selector = json!({ key: value });
@@ -179,7 +179,7 @@ fn read_key(text: &str) -> Result<String, ReadError> {
     }
 }
 
-/// Whether this may be a label's value, which may be empty.
+/// Whether the text is a valid label value; it may be empty.
 fn is_label_value(text: &str) -> bool {
     let ends = |end: Option<char>| end.is_none_or(|end| end.is_ascii_alphanumeric());
     text.len() <= LABEL_LENGTH

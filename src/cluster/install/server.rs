@@ -1,4 +1,4 @@
-//! The server's Deployment and what belongs to it.
+//! The Deployment of the server and the objects that belong to it.
 
 use std::time::Duration;
 
@@ -7,19 +7,19 @@ use serde_json::{Value, json};
 use super::{Options, container_security, labels, namespaced, pod_security, pods, with};
 use crate::{admission::serve::Timeouts, base::names};
 
-/// The label that tells the server's pods from those of `certs rotate`.
+/// The label that distinguishes the pods of the server from those of `certs rotate`.
 const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
 const COMPONENT: &str = "server";
-/// The ports of the server, as `serve` has them by default.
+/// The default ports of `serve`.
 pub(super) const WEBHOOK_PORT: u16 = 8443;
 pub(super) const ADMIN_PORT: u16 = 9990;
 /// The name of the port with the metrics.
 pub(super) const ADMIN: &str = "admin";
-/// Where the kubelet reaches a pod that shares the node's network, and nothing outside the node does.
+/// The address for probes on the host network, which is not reachable from outside of the node.
 const LOOPBACK: &str = "127.0.0.1";
-/// What the kubelet has to add to the delay and the drain before it kills.
+/// The part of the grace period in addition to the shutdown delay and the drain.
 const SHUTDOWN_MARGIN: Duration = Duration::from_secs(5);
-/// The class of what a cluster needs to work.
+/// The priority class for critical pods.
 const CRITICAL: &str = "system-cluster-critical";
 
 pub(super) fn service_account() -> Value {
@@ -46,21 +46,21 @@ pub(super) fn service() -> Value {
     with(namespaced("v1", "Service", names::SERVER), json!({"spec": spec}))
 }
 
-/// One at a time, whatever the number of replicas.
+/// Allows one disruption at a time, for any number of replicas.
 pub(super) fn disruption_budget() -> Value {
     let spec = json!({"maxUnavailable": 1, "selector": {"matchLabels": selector()}});
     with(namespaced("policy/v1", "PodDisruptionBudget", names::SERVER), json!({"spec": spec}))
 }
 
-/// Some clouds admit critical pods only where a quota names their class.
+/// Some clouds admit critical pods only in namespaces with a quota for their priority class.
 pub(super) fn quota() -> Value {
     let scope = json!({"scopeName": "PriorityClass", "operator": "In", "values": [CRITICAL]});
     let spec = json!({"hard": {"pods": "20"}, "scopeSelector": {"matchExpressions": [scope]}});
     with(namespaced("v1", "ResourceQuota", names::SERVER), json!({"spec": spec}))
 }
 
-/// The server calls nobody. Who calls it has no address that a policy could name: API servers and kubelets are outside
-/// the pod network.
+/// The server needs no egress. The ingress rule has no addresses, because API servers and kubelets are outside of the
+/// pod network.
 pub(super) fn network_policy() -> Value {
     let port = |port: &str| json!({"port": port, "protocol": "TCP"});
     let spec = json!({
@@ -76,7 +76,7 @@ pub(super) fn deployment(options: &Options) -> Value {
     let pod = json!({
         "metadata": {
             "labels": with(labels(), json!({COMPONENT_LABEL: COMPONENT})),
-            // The API server is outside the mesh.
+            // The API server is not meshed.
             "annotations": {"linkerd.io/inject": "disabled"},
         },
         "spec": pod(options),
@@ -90,7 +90,8 @@ pub(super) fn deployment(options: &Options) -> Value {
     with(namespaced("apps/v1", "Deployment", names::SERVER), json!({"spec": spec}))
 }
 
-/// On the host network a new pod finds the ports of its node taken until the old one is gone, and there may be no other node.
+/// On the host network a new pod cannot use the ports of a node until the old pod is gone, and there may be no other
+/// node.
 fn rolling_update(options: &Options) -> Value {
     if options.host_network {
         json!({"maxSurge": 0, "maxUnavailable": 1})
@@ -106,8 +107,8 @@ pub(super) fn selector() -> Value {
 fn pod(options: &Options) -> Value {
     let timeouts = Timeouts::default();
     let files = |mode: u32| json!({"defaultMode": mode});
-    // Only the pair: the authority's key in the same Secret is none of the server's business. Until the Secret is
-    // there, the kubelet waits.
+    // Mounts only the certificate and its key, not the key of the CA in the same Secret. kubelet waits until the Secret
+    // exists.
     let pair = json!({
         "secretName": names::CERTIFICATE_SECRET,
         "items": [{"key": "tls.crt", "path": "tls.crt"}, {"key": "tls.key", "path": "tls.key"}],
@@ -135,7 +136,8 @@ fn pod(options: &Options) -> Value {
     if options.ha { with(pod, json!({"priorityClassName": CRITICAL})) } else { pod }
 }
 
-/// Over hosts, and over zones where there are any. Tainted hosts do not count, or a control plane's would hold up ours.
+/// Spreads replicas over hosts, and over zones if there are any. Tainted nodes are not counted; otherwise control plane
+/// nodes would block the rollout.
 fn spread(ha: bool) -> Value {
     let over = |key: &str, when_unsatisfiable: &str| {
         json!({
@@ -152,7 +154,7 @@ fn spread(ha: bool) -> Value {
 }
 
 fn container(options: &Options) -> Value {
-    // On the host network the metrics are for the node alone, unless Prometheus must reach them.
+    // On the host network the metrics are only reachable from the node, unless Prometheus needs them.
     let loopback = options.host_network && options.pod_monitor.is_none();
     let probe = |path: &str, period: u32, failures: u32| {
         let target = json!({"path": path, "port": ADMIN});
@@ -193,8 +195,9 @@ fn container(options: &Options) -> Value {
     }
     let port = |name: &str, number: u16| {
         let port = json!({"name": name, "containerPort": number});
-        // The API server would add it, and GitOps tools see a difference. By it the scheduler keeps replicas apart. An
-        // anti-affinity would also keep pods of the pod network from these nodes, on the way back.
+        // The API server would add the host port, and GitOps tools would report a difference. The scheduler uses it to
+        // keep replicas on different nodes. An anti-affinity would also keep pods of the pod network off these nodes
+        // when switching back.
         if options.host_network { with(port, json!({"hostPort": number})) } else { port }
     };
     json!({
@@ -203,10 +206,11 @@ fn container(options: &Options) -> Value {
         "imagePullPolicy": "IfNotPresent",
         "args": args,
         "ports": [port("https", options.webhook_port), port(ADMIN, options.admin_port)],
-        // Far from the 180 s for which the server keeps idle connections.
+        // Far shorter than the server's keep-alive timeout of 180 s.
         "readinessProbe": probe("/readyz", 5, 2),
         "livenessProbe": probe("/livez", 10, 3),
-        // No CPU limit: a throttled webhook slows every pod (https://github.com/open-policy-agent/gatekeeper/issues/266).
+        // No CPU limit: throttling would delay every pod creation
+        // (https://github.com/open-policy-agent/gatekeeper/issues/266).
         "resources": {"requests": {"cpu": "20m", "memory": "32Mi"}, "limits": {"memory": "256Mi"}},
         "securityContext": container_security(),
         "volumeMounts": mounts,

@@ -1,24 +1,24 @@
-//! A DaemonSet that exposes the half-closed connections of each node's pods as metrics.
+//! A DaemonSet that exposes metrics about the half-closed connections of each node's pods.
 
 use serde_json::{Value, json};
 
 use super::{Options, labels, object, pods, with};
 use crate::base::names;
 
-/// What reading the sockets of a network namespace needs: conntrack's entries (`NET_ADMIN`), and the files of other users'
-/// processes (`SYS_PTRACE`, `DAC_READ_SEARCH`).
+/// The capabilities for reading the sockets of a network namespace: conntrack entries (`NET_ADMIN`), and files of other
+/// users' processes (`SYS_PTRACE`, `DAC_READ_SEARCH`).
 pub const READ_SOCKETS: [&str; 3] = ["DAC_READ_SEARCH", "NET_ADMIN", "SYS_PTRACE"];
-/// What entering the network namespace of another pod needs (`setns`).
+/// The capability for entering the network namespace of another pod (`setns`).
 const ENTER_NAMESPACES: &str = "SYS_ADMIN";
-/// The port of the metrics, and its name.
+/// The port of the metrics and its name.
 const PORT: u16 = 9991;
 pub(super) const METRICS: &str = "metrics";
 
-/// A namespace of its own, since Pod Security lets these pods run only in a privileged one.
+/// Uses its own namespace, because Pod Security allows these pods only in privileged ones.
 pub(super) fn objects(options: &Options) -> Vec<Value> {
     let mut namespace = named("v1", "Namespace");
     let namespace_labels = &mut namespace["metadata"]["labels"];
-    // The Linkerd CLI takes the one namespace with this label for that of the extension.
+    // The Linkerd CLI expects exactly one namespace with this label.
     if let Some(labels) = namespace_labels.as_object_mut() {
         labels.remove(names::EXTENSION_LABEL);
     }
@@ -41,7 +41,7 @@ pub(super) fn selector() -> Value {
     json!({"app.kubernetes.io/name": names::SOCKETS})
 }
 
-/// An object by our name, with its label.
+/// An object with our name and label.
 fn named(api_version: &str, kind: &str) -> Value {
     let mut named = object(api_version, kind, names::SOCKETS);
     named["metadata"]["labels"] = with(labels(), selector());
@@ -60,7 +60,7 @@ fn pod(options: &Options) -> Value {
         "serviceAccountName": names::SOCKETS,
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
-        // The processes of other pods are seen only from the node's own PIDs.
+        // The processes of other pods are only visible in the PID namespace of the host.
         "hostPID": true,
         "terminationGracePeriodSeconds": 10,
         "securityContext": {"runAsUser": 0, "runAsGroup": 0, "seccompProfile": {"type": "RuntimeDefault"}},
@@ -84,6 +84,6 @@ fn pod(options: &Options) -> Value {
             },
         }],
     });
-    // Tainted nodes run pods too.
+    // Pods also run on tainted nodes.
     with(pod, pods::on_every_node(options))
 }

@@ -1,6 +1,7 @@
-//! The two webhook configurations: one entry per mode, chosen by the API server from the namespace's labels.
+//! The two webhook configurations, with an entry for each mode. The API server selects the entry by the labels of the
+//! namespace.
 //!
-//! So the server needs no access to the API: the mode of a namespace arrives as the path of the request.
+//! Therefore the server needs no access to the API: the path of a request contains the mode of its namespace.
 
 use serde_json::{Value, json};
 
@@ -11,10 +12,10 @@ use crate::{
     workload::context::{NEVER, POD_SECURITY_LABEL, PRIVILEGED_LABEL, UNPRIVILEGED_LEVELS},
 };
 
-/// How long the API server waits for an answer, which takes us less than a millisecond.
+/// The timeout of the API server. A review takes less than a millisecond.
 const TIMEOUT_SECONDS: u32 = 5;
 
-/// The mutating one, then the validating one.
+/// The mutating and the validating configuration.
 pub(super) fn configurations(options: &Options) -> [Value; 2] {
     [configuration(options, WebhookKind::Mutating), configuration(options, WebhookKind::Validating)]
 }
@@ -22,7 +23,7 @@ pub(super) fn configurations(options: &Options) -> [Value; 2] {
 fn configuration(options: &Options, webhook: WebhookKind) -> Value {
     let kind = webhook.configuration();
     let mut configuration = object("admissionregistration.k8s.io/v1", kind, names::WEBHOOK_CONFIGURATION);
-    // AKS would rewrite our selectors, and every apply would put them back: https://github.com/Azure/AKS/issues/1771
+    // AKS would rewrite our selectors, and every apply would change them back: https://github.com/Azure/AKS/issues/1771
     let mut annotations = json!({"admissions.enforcer/disabled": "true"});
     match &options.tls {
         Tls::CertManager => {
@@ -45,15 +46,15 @@ fn configuration(options: &Options, webhook: WebhookKind) -> Value {
     with(configuration, json!({"webhooks": entries}))
 }
 
-/// Which namespaces an entry is for. A selector cannot say "or", so two entries share the path of namespaces in which
-/// nothing is privileged; no namespace is in two of these.
+/// The namespaces of an entry. A selector cannot express "or", so two entries share the path for namespaces without
+/// privileged containers. No namespace matches two of these.
 #[derive(Clone, Copy)]
 enum Privilege {
-    /// Those that say nothing against privileged containers.
+    /// Namespaces that allow privileged containers.
     Allowed,
-    /// Those whose Pod Security refuses them.
+    /// Namespaces whose Pod Security level refuses them.
     PodSecurity,
-    /// The others that have our label.
+    /// Other namespaces with our label.
     Label,
 }
 
@@ -64,7 +65,7 @@ impl Privilege {
         !matches!(self, Self::Allowed)
     }
 
-    /// What the entry's name has behind the mode.
+    /// The suffix of the entry's name after the mode.
     const fn suffix(self) -> &'static str {
         match self {
             Self::Allowed => "",
@@ -101,7 +102,7 @@ fn endpoint(options: &Options, of: Endpoint, privilege: Privilege) -> Value {
         "failurePolicy": failure_policy(options, mode).as_str(),
         "matchPolicy": "Equivalent",
         "namespaceSelector": {"matchExpressions": namespaces(options, mode, privilege)},
-        // As Linkerd's injector leaves them out: its control plane must start before everything else.
+        // Linkerd's injector excludes these, too: its control plane must be able to start first.
         "objectSelector": {
             "matchExpressions": [{"key": "linkerd.io/control-plane-component", "operator": "DoesNotExist"}],
         },
@@ -110,13 +111,13 @@ fn endpoint(options: &Options, of: Endpoint, privilege: Privilege) -> Value {
         "timeoutSeconds": TIMEOUT_SECONDS,
     });
     match webhook {
-        // The name puts us after Linkerd's injector; should another webhook inject later, we are asked again.
+        // The name sorts us after Linkerd's injector; if another webhook injects later, the API server calls us again.
         WebhookKind::Mutating => with(endpoint, json!({"reinvocationPolicy": "IfNeeded"})),
         WebhookKind::Validating => endpoint,
     }
 }
 
-/// Without `caBundle` unless it is the user's: who owns it would lose it with each apply.
+/// Contains `caBundle` only if the user provides it. Otherwise each apply would remove the one that was added later.
 fn client_config(options: &Options, path: &str) -> Value {
     let service = json!({"name": names::SERVER, "namespace": names::NAMESPACE, "path": path, "port": 443});
     match &options.tls {
@@ -128,7 +129,7 @@ fn client_config(options: &Options, path: &str) -> Value {
     }
 }
 
-/// Whoever only looks must not stop anything, whatever else was asked for.
+/// Audit and warn never block objects, whatever failure policy is configured.
 const fn failure_policy(options: &Options, mode: Mode) -> FailurePolicy {
     match mode {
         Mode::Enforce => options.failure_policy,
@@ -142,7 +143,7 @@ fn namespaces(options: &Options, mode: Mode, privilege: Privilege) -> Vec<Value>
         "operator": "NotIn",
         "values": names::EXCLUDED_NAMESPACES,
     });
-    // `NotIn` also matches namespaces without the label, and those whose label is a word that we do not know.
+    // `NotIn` also matches namespaces without the label, and those with an unknown value.
     let labelled = if options.default_mode == Some(mode) {
         let others = Mode::ALL.into_iter().filter(|other| *other != mode).map(Mode::as_str);
         let others: Vec<_> = others.chain([names::MODE_OFF]).collect();
@@ -153,9 +154,9 @@ fn namespaces(options: &Options, mode: Mode, privilege: Privilege) -> Vec<Value>
     [vec![excluded, labelled], privilege.expressions()].concat()
 }
 
-/// Pods are mutated when they are made, for later almost nothing of them may change. Workloads never are, so that no
-/// controller and no GitOps tool sees a difference; they are validated, because who applies them sees the answer. Of a
-/// pod that runs only images and labels still change, and no failurePolicy must keep finalizers from being removed.
+/// Pods are mutated on creation, because almost none of their fields can change later. Workloads are only validated, so
+/// that controllers and GitOps tools see no difference, while users see the response when they apply them. For running
+/// pods only images and labels can change, and a failure policy must not block the removal of finalizers.
 fn rules(webhook: WebhookKind) -> Value {
     let rule = |group: &str, version: &str, resources: &[&str], operations: &[&str]| {
         json!({

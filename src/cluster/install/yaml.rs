@@ -1,16 +1,16 @@
-//! Kubernetes objects -> YAML as people write it: what an object is comes before what it holds.
+//! Prints Kubernetes objects as YAML, with the identifying fields first.
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::Value;
 
-/// The fields that say what a thing is, in the order in which they are read. All others follow by name.
+/// The identifying fields, in reading order. All others follow by name.
 const FIRST: [&str; 5] = ["apiVersion", "kind", "metadata", "name", "namespace"];
 
-/// Documents, each with a line of dashes before it.
+/// Prints documents, each with a `---` line before it.
 ///
 /// # Errors
 ///
-/// No error is known: every JSON value has a YAML text.
+/// Every JSON value can be written as YAML, so no error is known.
 pub fn print(objects: &[Value]) -> Result<String, serde_saphyr::ser::Error> {
     let mut text = String::new();
     for object in objects {

@@ -1,4 +1,4 @@
-//! Errors of HTTP and of `oci-client` -> what is wrong with the image or its registry, in a sentence.
+//! Turns errors of HTTP and of `oci-client` into sentences about an image or its registry.
 
 use std::{error::Error, io};
 
@@ -7,7 +7,7 @@ use rustls::CertificateError;
 
 use super::{HostError, RequestError};
 
-/// The longest text of a registry that is shown.
+/// The maximum length of quoted text from a registry.
 const MAX_LEN: usize = 200;
 
 /// The innermost cause of an error: `Connection refused (os error 111)`.
@@ -34,7 +34,7 @@ fn printable(text: &str) -> String {
     text.trim().chars().take(MAX_LEN).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// The registry does not let us read the image.
+/// The registry denies access to the image.
 pub(super) fn denied(unusable: Option<&str>) -> RequestError {
     let why = unusable.map_or_else(String::new, |why| format!("; {why}"));
     RequestError::image(
@@ -48,19 +48,19 @@ pub(super) fn no_such_image() -> RequestError {
     RequestError::image("its registry does not have it", "check the repository and the tag")
 }
 
-/// The registry answers with a status that no client can act on.
+/// The registry returns an unexpected status.
 pub(super) fn unexpected(status: u16) -> RequestError {
     RequestError::image(format!("its registry answered with status {status}"), "try again later")
 }
 
-/// The error of TLS in an error; `source` does not show what an `io::Error` holds.
+/// Finds a TLS error in an error; `source` does not return the inner error of an `io::Error`.
 fn of_tls<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
     let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     let next = held.map(|held| held as &(dyn Error + 'static)).or_else(|| error.source());
     error.downcast_ref().or_else(|| of_tls(next?))
 }
 
-/// A request to a registry that was not answered.
+/// The error of a request without a response.
 pub(super) fn of_send(error: &reqwest::Error, host: &str) -> RequestError {
     if let Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) = of_tls(error) {
         return RequestError::Host(HostError {
@@ -87,7 +87,7 @@ pub(super) fn of_send(error: &reqwest::Error, host: &str) -> RequestError {
     RequestError::host_failure(cause(error))
 }
 
-/// An error of `oci-client`, asking this registry; `unusable` says why configured credentials cannot be used.
+/// An error of `oci-client` for this registry; `unusable` says why configured credentials cannot be used.
 pub(super) fn of_client(error: OciDistributionError, host: &str, unusable: Option<&str>) -> RequestError {
     match error {
         OciDistributionError::RequestError(error) => match error.status() {

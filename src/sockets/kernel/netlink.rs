@@ -1,4 +1,4 @@
-//! One dump over netlink: a request out, messages back until the kernel says that it is done.
+//! A netlink dump: sends a request and reads messages until the kernel reports the end.
 
 use std::{io, mem, os::fd::AsFd, time::Duration};
 
@@ -9,12 +9,12 @@ use netlink_packet_core::{
 use netlink_sys::{Socket, SocketAddr};
 use rustix::net::sockopt;
 
-/// A dump that the kernel does not go on with is given up; one of 100,000 sockets takes less than a second.
+/// The timeout of a dump; a dump of 100,000 sockets takes less than a second.
 const MAX_WAIT: Duration = Duration::from_secs(5);
-/// The kernel fills at most 32 KiB for one read of a dump (`NLMSG_GOODSIZE`, `netlink_dump`).
+/// The kernel returns at most 32 KiB for a read (`NLMSG_GOODSIZE`, `netlink_dump`).
 const READ_SIZE: usize = 32 << 10;
 
-/// Asks for a dump and gives each message to `take`.
+/// Requests a dump and passes each message to `take`.
 pub(super) fn dump<M>(protocol: isize, request: M, mut take: impl FnMut(M)) -> io::Result<()>
 where
     M: NetlinkSerializable + NetlinkDeserializable,

@@ -1,4 +1,4 @@
-//! Network namespaces: which a node has, and how to look into one.
+//! Network namespaces: lists those of a node, and enters them.
 
 use std::{
     collections::BTreeMap,
@@ -14,14 +14,14 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::{Pod, owners};
 
-/// A network namespace to look into.
+/// A network namespace to read.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Target {
-    /// Its inode number.
+    /// The inode number.
     pub inode: u64,
-    /// A file of it; `None` for the one that this process is in.
+    /// A file of the namespace; `None` for that of this process.
     pub path: Option<PathBuf>,
-    /// The pod whose it is.
+    /// The pod of the namespace.
     pub pod: Option<Pod>,
 }
 
@@ -32,7 +32,7 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// When `/proc` is not there.
+    /// Returns an error if `/proc` is not available.
     pub fn own() -> io::Result<Self> {
         Ok(Self { inode: fs::metadata(OWN)?.ino(), path: None, pod: None })
     }
@@ -41,7 +41,7 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// When there is no such file.
+    /// Returns an error if the file does not exist.
     pub fn at(path: &Path) -> io::Result<Self> {
         Ok(Self { inode: fs::metadata(path)?.ino(), path: Some(path.to_owned()), pod: None })
     }
@@ -50,14 +50,15 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// When there is no such process, or it may not be looked at.
+    /// Returns an error if the process does not exist, or may not be read.
     pub fn of_process(pid: i32) -> io::Result<Self> {
         let mut target = Self::at(&PathBuf::from(format!("/proc/{pid}/ns/net")))?;
         target.pod = Process::new(pid).ok().and_then(|process| owners::pod(&process));
         Ok(target)
     }
 
-    /// Runs `read_namespace` in the namespace, in a thread of its own, so that this one stays where it is.
+    /// Runs `read_namespace` inside the namespace, on its own thread, so that this thread does not change its
+    /// namespace.
     pub(super) fn within<T: Send>(&self, read_namespace: impl FnOnce() -> T + Send) -> io::Result<T> {
         let Some(path) = &self.path else { return Ok(read_namespace()) };
         let file = File::open(path)?;
@@ -71,11 +72,11 @@ impl Target {
     }
 }
 
-/// Every network namespace of this node that a process is in, and how many processes could not be looked at.
+/// Every network namespace of this node with a process, and the number of processes that could not be read.
 ///
 /// # Errors
 ///
-/// When `/proc` cannot be read.
+/// Returns an error if `/proc` cannot be read.
 pub fn of_node() -> io::Result<(Vec<Target>, usize)> {
     let mut targets: BTreeMap<u64, Target> = BTreeMap::new();
     let mut hidden = 0;
@@ -84,7 +85,7 @@ pub fn of_node() -> io::Result<(Vec<Target>, usize)> {
         let path = PathBuf::from(format!("/proc/{}/ns/net", process.pid));
         let inode = match fs::metadata(&path) {
             Ok(metadata) => metadata.ino(),
-            // It has ended.
+            // The process has ended.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(_) => {
                 hidden += 1;
@@ -92,7 +93,7 @@ pub fn of_node() -> io::Result<(Vec<Target>, usize)> {
             }
         };
         let target = targets.entry(inode).or_insert_with(|| Target { inode, path: Some(path), pod: None });
-        // The first process may be the pod's sandbox, which has no file with its host name.
+        // The first process may be the sandbox of the pod, which has no file with its host name.
         if target.pod.as_ref().is_none_or(|pod| pod.name.is_none()) {
             target.pod = owners::pod(&process).or_else(|| target.pod.take());
         }

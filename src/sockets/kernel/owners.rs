@@ -1,4 +1,4 @@
-//! Processes: which has a socket, in which container, and of which pod.
+//! Finds the process, the container and the pod of a socket.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,13 +15,13 @@ use super::{Owner, Pod};
 /// The processes of a network namespace.
 #[derive(Debug, Default)]
 pub(super) struct Owners {
-    /// By the inode numbers of the sockets that they have.
+    /// The processes, by the inode numbers of their sockets.
     pub(super) by_socket: HashMap<u64, Arc<Owner>>,
-    /// How many could not be looked at.
+    /// The number of processes that could not be read.
     pub(super) hidden: usize,
 }
 
-/// The processes of some network namespaces, each by its inode number, from one walk over all processes.
+/// The processes of these network namespaces, by inode number, found in a single walk over all processes.
 pub(super) fn of_namespaces(wanted: &HashSet<u64>) -> io::Result<HashMap<u64, Owners>> {
     let mut namespaces: HashMap<u64, Owners> = HashMap::new();
     for process in process::all_processes().map_err(io::Error::other)? {
@@ -49,7 +49,7 @@ pub(super) fn of_namespaces(wanted: &HashSet<u64>) -> io::Result<HashMap<u64, Ow
             container: cgroups(&process).iter().find_map(|path| container_of(path)),
         });
         for inode in sockets {
-            // A socket that several processes have inherited is that of the first, which the others come from.
+            // A socket that several processes have inherited belongs to the first, which is their parent.
             owners.by_socket.entry(inode).or_insert_with(|| Arc::clone(&owner));
         }
     }
