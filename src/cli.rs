@@ -1,4 +1,4 @@
-//! The command line: the list of commands, nothing else.
+//! The command line: the list of commands.
 
 use std::process::ExitCode;
 
@@ -88,11 +88,11 @@ pub enum Command {
 }
 
 impl Command {
-    /// Runs it; an error is one that kept it from doing its work.
+    /// Runs the command; an error means that it could not do its work.
     ///
     /// # Errors
     ///
-    /// When it could not do its work.
+    /// Returns an error if the command could not do its work.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Self::Lint(args) => cmd::lint::run(&args),

@@ -1,4 +1,4 @@
-//! The commands: one `Args` and one `run` each. The only place where parts are wired.
+//! The commands: an `Args` and a `run` for each. Only this module connects the parts.
 
 pub mod catalog;
 pub mod certs;

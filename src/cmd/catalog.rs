@@ -1,4 +1,4 @@
-//! `catalog`: what is known about servers, with its sources; and the check of entries and cases of one's own.
+//! `catalog`: lists the known servers with their sources, and checks custom entries and cases.
 
 use std::{
     fmt::Write as _,
@@ -79,11 +79,11 @@ enum Format {
     Json,
 }
 
-/// Runs it.
+/// Runs the command.
 ///
 /// # Errors
 ///
-/// When a file cannot be used, or no server has the id.
+/// Returns an error if a file cannot be used, or the server is unknown.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::List { family, policy, output } => list(family.as_deref(), policy.as_deref(), *output),
@@ -169,7 +169,7 @@ fn test(paths: &[PathBuf], servers: &[PathBuf]) -> anyhow::Result<ExitCode> {
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// Whether a file is a policy, and not a list of entries.
+/// Whether a file is a policy instead of a list of entries.
 fn is_policy(text: &str) -> bool {
     let mut lines = text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with(['#', '-']));
     lines.next().is_some_and(|line| !line.starts_with([' ', '[']))

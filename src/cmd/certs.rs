@@ -1,4 +1,4 @@
-//! `certs`: makes and renews the serving certificate, in a cluster or in files.
+//! `certs`: creates and renews the serving certificate, in a cluster or in files.
 
 use std::{
     fs::{self, OpenOptions},
@@ -59,14 +59,14 @@ struct IssueArgs {
     days: u16,
 }
 
-/// How long the API server may take to answer one request.
+/// The timeout of an API request.
 const REQUEST: Duration = Duration::from_secs(20);
 
 /// Runs the subcommand.
 ///
 /// # Errors
 ///
-/// When the API server refuses or is silent, or files cannot be written.
+/// Returns an error if the API server refuses or does not respond, or a file cannot be written.
 pub fn run(args: &Args) -> Result<ExitCode> {
     match &args.command {
         Command::Rotate(args) => run_rotate(args),
@@ -75,7 +75,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn run_rotate(args: &RotateArgs) -> Result<ExitCode> {
-    // Not what kube has to say of errors that we report.
+    // Without kube's own messages about errors that are reported here.
     let levels = Targets::new().with_target("linkerd_linger", tracing::Level::INFO);
     super::log::to_stderr(super::log::LogFormat::Text, levels);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -115,14 +115,14 @@ fn run_issue(args: &IssueArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes a new file: an old one may be a key that is in use.
+/// Creates a new file, and fails if it exists, because an existing key may be in use.
 fn write(path: &Path, text: &str, mode: u32) -> Result<()> {
     let what = || format!("cannot write {}", path.display());
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
-    // Elsewhere a file has the permissions of its directory.
+    // Other systems use the permissions of the directory.
     #[cfg(not(unix))]
     let _ = mode;
     let mut file = options.open(path).with_context(what)?;

@@ -1,4 +1,4 @@
-//! `check`: an installation and what fails in silence around it, in the format of `linkerd check`.
+//! `check`: checks an installation, in the format of `linkerd check`.
 
 use std::{
     io::{IsTerminal, stderr},
@@ -21,9 +21,9 @@ use crate::{
     sockets::remote,
 };
 
-/// How long to wait before things are looked at again.
+/// The delay between two attempts with `--wait`.
 const PAUSE: Duration = Duration::from_secs(2);
-/// The longest `--wait`: it must end.
+/// The maximum of `--wait`.
 const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 const EXAMPLES: &str = "\
@@ -81,13 +81,13 @@ enum Format {
     Short,
 }
 
-/// Runs it.
+/// Runs the command.
 ///
 /// # Errors
 ///
-/// When stdout is gone, or the flags contradict each other.
+/// Returns an error if stdout is closed, or the flags contradict each other.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    // Both may be given as false, so they do not exclude each other by being there.
+    // Both flags accept the value false, so clap cannot declare them as conflicting.
     anyhow::ensure!(!(args.pre && args.proxy), "--pre and --proxy exclude each other");
     args.connection.log();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -144,11 +144,11 @@ async fn results(args: &Args) -> Vec<CheckResult> {
     results
 }
 
-/// Reads the close-wait timeouts of injected pods, without changing any; `None` if there is no way to.
+/// Reads the close-wait timeouts of injected pods, without changing them; `None` if that is not possible.
 async fn kernels(cluster: &Cluster, namespace: Option<&str>) -> Option<data_plane::Kernels> {
     let selection =
         remote::Selection { namespace: namespace.map(str::to_owned), ..remote::Selection::default() };
-    // Errors are told by the check that lists the same pods.
+    // The check that lists the same pods reports the error.
     let targets = remote::targets(cluster, &selection).await.ok()?;
     let agents = remote::agents(cluster).await.unwrap_or_default();
     let readable: Vec<_> = targets.into_iter().filter(|target| target.is_readable(&agents)).collect();
@@ -171,7 +171,7 @@ async fn kernels(cluster: &Cluster, namespace: Option<&str>) -> Option<data_plan
     Some(data_plane::Kernels { timeouts: timeouts.collect(), entries, errors: report.errors })
 }
 
-/// Looks again until nothing is left that may become well by itself, or the deadline comes.
+/// Repeats the checks until no failure may recover, or until the deadline.
 async fn retry_until_ok(cluster: &Cluster, args: &Args, deadline: Instant) -> (Snapshot, Vec<CheckResult>) {
     let mut message = None;
     loop {

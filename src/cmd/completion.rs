@@ -1,4 +1,4 @@
-//! `completion`: the script with which a shell completes commands and flags.
+//! `completion`: prints the completion script for a shell.
 
 use std::process::ExitCode;
 
@@ -24,7 +24,7 @@ pub struct Args {
 ///
 /// # Errors
 ///
-/// When stdout cannot be written.
+/// Returns an error if stdout cannot be written.
 pub fn run(args: Args, mut command: clap::Command) -> anyhow::Result<ExitCode> {
     let name = command.get_name().to_owned();
     let mut script = Vec::new();

@@ -1,4 +1,4 @@
-//! The flags of Linkerd's extension model that choose a cluster: `linkerd check` passes them to every extension.
+//! The flags of Linkerd's extension model that select a cluster; `linkerd check` passes them to every extension.
 
 use std::path::PathBuf;
 
@@ -48,7 +48,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// The cluster that the flags choose.
+    /// The cluster that the flags select.
     pub(crate) fn target(&self) -> Target {
         let some = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         Target {
@@ -59,16 +59,16 @@ impl Connection {
         }
     }
 
-    /// A client of that cluster.
+    /// Creates a client for that cluster.
     ///
     /// # Errors
     ///
-    /// When the kubeconfig cannot be used.
+    /// Returns an error if the kubeconfig cannot be used.
     pub(crate) async fn connect(&self) -> anyhow::Result<Cluster> {
         Cluster::connect(&self.target()).await.map_err(|error| anyhow::anyhow!(error.message()))
     }
 
-    /// Logs if that was asked for.
+    /// Enables the log if requested.
     pub(crate) fn log(&self) {
         if self.verbose {
             let levels = Targets::new()
@@ -83,7 +83,7 @@ impl Connection {
 ///
 /// # Errors
 ///
-/// When the system gives it no threads.
+/// Returns an error if the operating system cannot start threads.
 pub(crate) fn runtime() -> anyhow::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -92,7 +92,7 @@ pub(crate) fn runtime() -> anyhow::Result<Runtime> {
         .context("cannot start the runtime")
 }
 
-/// `linkerd check` passes all groups at once as Go prints a list, `[a,b]`, and `[]` when there are none (linkerd2
+/// `linkerd check` passes all groups in one value, in Go's list format: `[a,b]`, or `[]` if there are none (linkerd2
 /// `getExtensionCheckFlags`, pflag `stringArrayValue.String`).
 fn groups(text: &str) -> Vec<String> {
     match text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {

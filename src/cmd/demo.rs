@@ -1,7 +1,7 @@
-//! `demo`: the whole exchange with an API server, without a cluster.
+//! `demo`: shows the exchange with an API server, without a cluster.
 //!
-//! Starts the real server on loopback with a certificate of an authority made for it, plays the API server that calls
-//! it, and shows what becomes of each pod of `examples/pods`.
+//! Starts the real server on loopback with a self-signed certificate, simulates the API server, and shows the result
+//! for each pod in `examples/pods`.
 
 use std::{fmt::Write as _, process::ExitCode};
 
@@ -23,7 +23,7 @@ use crate::{
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {}
 
-/// A pod, the mode of its namespace, and what it shows.
+/// A pod, the mode of its namespace, and a title.
 struct Example {
     file: &'static str,
     text: &'static str,
@@ -75,11 +75,11 @@ const EXAMPLES: [Example; 6] = [
     },
 ];
 
-/// Plays every scene.
+/// Runs every example.
 ///
 /// # Errors
 ///
-/// When the server cannot be started, or an answer is not one that an API server takes.
+/// Returns an error if the server cannot be started, or a response is not valid for an API server.
 pub fn run(_: &Args) -> Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     runtime.block_on(run_example())?;
@@ -124,7 +124,7 @@ impl Example {
         Ok(output)
     }
 
-    /// Posts the pod, and tells of the answer what kubectl or the audit log would show.
+    /// Posts the pod, and prints what kubectl or the audit log would show.
     async fn call(
         &self,
         webhook: &Webhook,
@@ -162,7 +162,7 @@ impl Example {
     }
 }
 
-/// The lines in which the init containers differ, as YAML.
+/// Prints the changed lines of the init containers, as YAML.
 fn diff(before: &Value, after: &Value, output: &mut String) -> Result<()> {
     let init = |pod: &Value| -> Result<String> {
         let init = pod.pointer("/spec/initContainers").cloned().unwrap_or_default();
@@ -184,7 +184,7 @@ fn diff(before: &Value, after: &Value, output: &mut String) -> Result<()> {
     Ok(())
 }
 
-/// Breaks a text into lines of at most so many characters, at blanks.
+/// Wraps a text at blanks into lines of at most `width` characters.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {

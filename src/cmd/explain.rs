@@ -1,4 +1,4 @@
-//! `explain`: manifests -> all that is known of their pods.
+//! `explain`: prints all facts about the pods in manifests.
 
 use std::process::ExitCode;
 
@@ -44,11 +44,11 @@ enum Format {
     Json,
 }
 
-/// Runs it.
+/// Runs the command.
 ///
 /// # Errors
 ///
-/// When there is nothing to explain, or the policy cannot be used.
+/// Returns an error if there is nothing to explain, or the policy cannot be used.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if let Some(rule) = rule(args) {
         manifests::print(&format!("# {rule}\n\n{}\n", rules::page(rule)))?;

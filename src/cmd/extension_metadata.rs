@@ -1,5 +1,5 @@
-//! `_extension-metadata`: what the Linkerd CLI asks every `linkerd-*` executable in the path (linkerd2
-//! `cli/cmd/check_extensions.go`).
+//! `_extension-metadata`: the metadata that the Linkerd CLI reads from every `linkerd-*` executable on the PATH
+//! (linkerd2 `cli/cmd/check_extensions.go`).
 
 use std::process::ExitCode;
 
@@ -9,15 +9,15 @@ use super::manifests::print;
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Args {}
 
-/// Prints it.
+/// Prints the metadata.
 ///
-/// The name must be the executable's. The only value that Linkerd acts on is `always`, which makes `linkerd check` run
-/// our checks, and fail, in clusters in which linkerd-linger is not installed; with any other, it runs them where the
-/// label of our Namespace asks for them. `cluster` is the word that linkerd2 keeps for that.
+/// The name must be that of the executable. The only value with an effect is `always`: it makes `linkerd check` run our
+/// checks in every cluster, where they fail if linkerd-linger is not installed. With any other value, it runs them if
+/// our Namespace has the extension label. `cluster` is the name that linkerd2 uses for that.
 ///
 /// # Errors
 ///
-/// When stdout is gone.
+/// Returns an error if stdout is closed.
 pub fn run(_: Args) -> anyhow::Result<ExitCode> {
     let metadata = serde_json::json!({"name": "linkerd-linger", "checks": "cluster"});
     print(&format!("{metadata}\n"))?;

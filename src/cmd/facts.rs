@@ -1,4 +1,4 @@
-//! Facts files: what was measured -> entries, and entries -> a file.
+//! Converts measurements into facts, and writes facts files.
 
 use std::{fs, io, path::Path, time::Duration};
 
@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// The entry about a server of a workload; `None` if the measurement gave no answer.
+/// The fact about a server of a workload; `None` if the measurement has no result.
 pub(crate) fn fact(
     namespace: &str,
     workload: &Workload,
@@ -50,12 +50,12 @@ pub(crate) fn fact(
     })
 }
 
-/// A time in whole milliseconds: no measurement is better.
+/// Rounds a time to milliseconds; measurements are not more precise.
 fn millis(time: Duration) -> Duration {
     Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Adds entries to a facts file, in place of older ones about the same servers. The file is replaced as a whole.
+/// Adds facts to a file, and replaces older ones about the same servers. Writes the file atomically.
 pub(crate) fn write(path: &Path, new: Vec<ServerFact>, images: Vec<ImageFact>) -> anyhow::Result<()> {
     let old = match policy_file::text(path) {
         Ok(text) => policy_file::facts(path, &text)?,
@@ -76,7 +76,7 @@ pub(crate) fn write(path: &Path, new: Vec<ServerFact>, images: Vec<ImageFact>) -
     Ok(())
 }
 
-/// Facts with newer ones in the place of those about the same servers, in a fixed order.
+/// Merges facts: newer ones replace those about the same servers. The order is fixed.
 pub(crate) fn merged(old: &Facts, new: Vec<ServerFact>, new_images: Vec<ImageFact>) -> Facts {
     let key = |fact: &ServerFact| {
         let texts = [&fact.namespace, &fact.kind, &fact.name, &fact.container].map(String::clone);

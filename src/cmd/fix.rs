@@ -1,4 +1,4 @@
-//! `lint --fix`: changes manifests so that findings go away, or shows what it would change.
+//! `lint --fix`: changes manifests so that findings are fixed, or shows the changes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,24 +26,24 @@ use crate::{
     workload::object::Object,
 };
 
-/// What `lint --fix` makes of the files that it was given.
+/// The changes of `lint --fix`.
 #[derive(Debug, Default)]
 pub(crate) struct Fixes {
     /// The files that change, with their old and new texts.
     files: BTreeMap<PathBuf, (String, String)>,
-    /// How many findings go away.
+    /// The number of fixed findings.
     pub(crate) fixed: usize,
-    /// How many findings of rendered manifests there are, whose sources are not known.
+    /// The number of findings in rendered manifests, whose sources are unknown.
     pub(crate) rendered: usize,
-    /// Why objects could not be changed, each with its place.
+    /// Why objects could not be changed, each with its location.
     pub(crate) failed: Vec<String>,
 }
 
-/// What makes findings of one object alike.
+/// The key of equal findings in an object.
 type Key = (RuleId, Option<String>);
 
 impl Fixes {
-    /// Plans what can be fixed of the findings that a report has.
+    /// Plans the fixes for the findings of a report.
     pub(crate) fn plan(loaded: &Loaded, report: &Report) -> anyhow::Result<Self> {
         let mut fixes = Self::default();
         for (collection, object) in loaded.objects().zip(&report.objects) {
@@ -59,7 +59,7 @@ impl Fixes {
         Ok(fixes)
     }
 
-    /// Fixes what can be fixed of one object.
+    /// Fixes the findings of an object.
     fn fix(
         &mut self,
         loaded: &Loaded,
@@ -85,7 +85,7 @@ impl Fixes {
         }
         let Some((_, text)) = self.files.get_mut(&path) else { return Ok(()) };
         let mark = if text.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK } else { "" };
-        // An earlier change of this file may have moved the object.
+        // An earlier change may have moved the object.
         let moved = line_of(&text[mark.len()..], document.file(), document.json());
         let changed = moved
             .ok_or(fix::FixError::NotFound)
@@ -100,13 +100,13 @@ impl Fixes {
         Ok(())
     }
 
-    /// The files that change.
+    /// The changed files.
     pub(crate) fn changed(&self) -> impl Iterator<Item = (&Path, &str, &str)> {
         let files = self.files.iter().map(|(path, (old, new))| (path.as_path(), old.as_str(), new.as_str()));
         files.filter(|(_, old, new)| old != new)
     }
 
-    /// What changes, as `patch -p0` takes it.
+    /// The changes in the format of `patch -p0`.
     pub(crate) fn diff(&self) -> String {
         self.changed()
             .map(|(path, old, new)| {
@@ -116,7 +116,7 @@ impl Fixes {
             .collect()
     }
 
-    /// Writes the files, each whole or not at all.
+    /// Writes the files, each atomically.
     pub(crate) fn write(&self) -> anyhow::Result<()> {
         self.changed().try_for_each(|(path, _, new)| write::atomically(path, new))
     }
@@ -124,7 +124,7 @@ impl Fixes {
 
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 
-/// The findings to fix: those that are reported, of the rules that a probe's period or a server's flag can satisfy.
+/// The findings to fix: reported ones, of the rules that the period of a probe or a flag of a server can satisfy.
 fn wanted(object: &ObjectReport) -> BTreeSet<Key> {
     let suppressed: BTreeSet<Key> = object
         .findings
@@ -147,7 +147,7 @@ const fn is_fixable(rule: RuleId) -> bool {
     }
 }
 
-/// How many findings of each key an object has.
+/// The number of findings for each key.
 fn counts(judgement: &Judgement<'_>) -> BTreeMap<Key, usize> {
     let mut counts = BTreeMap::new();
     for finding in findings(judgement) {
@@ -161,7 +161,7 @@ fn findings<'j>(judgement: &'j Judgement<'_>) -> impl Iterator<Item = &'j Findin
     judged.filter(|judged| judged.action != Action::Ignore && judged.exempt.is_none()).map(|it| &it.finding)
 }
 
-/// The changes of an object that make findings go away and bring no new ones, and how many go away.
+/// The changes of an object that fix findings without adding new ones, and the number of fixed findings.
 fn accept(loaded: &Loaded, json: &str, wanted: BTreeSet<Key>) -> (Vec<Change>, usize) {
     let Ok(mut value) = serde_json::from_str::<Value>(json) else { return (Vec::new(), 0) };
     let (mut accepted, mut open): (Vec<Change>, _) = (Vec::new(), wanted);
@@ -170,7 +170,7 @@ fn accept(loaded: &Loaded, json: &str, wanted: BTreeSet<Key>) -> (Vec<Change>, u
     while let Some(key) = open.first().cloned() {
         match improve(loaded, &value, &key) {
             Some((proposal, better)) => {
-                // A value that is changed again keeps its last change alone.
+                // Of several changes to a value only the last is kept.
                 accepted.extend(proposal);
                 value = better;
             }
@@ -183,7 +183,7 @@ fn accept(loaded: &Loaded, json: &str, wanted: BTreeSet<Key>) -> (Vec<Change>, u
     (accepted, before.saturating_sub(after))
 }
 
-/// The first proposal for a finding of this key with which the object has fewer of them, and no more of any other.
+/// The first proposal that reduces the findings with this key, and adds no others.
 fn improve(loaded: &Loaded, value: &Value, key: &Key) -> Option<(Proposal, Value)> {
     let (before, proposals) = judged(loaded, value, |judgement| {
         let of_key =
@@ -211,7 +211,7 @@ fn judged<R>(loaded: &Loaded, value: &Value, then: impl FnOnce(&Judgement<'_>) -
     Some(loaded.judge(&object, then))
 }
 
-/// The line on which the object with this JSON begins.
+/// The first line of the object with this JSON.
 fn line_of(text: &str, file: &str, json: &str) -> Option<usize> {
     let documents = crate::lint::manifest::read(file, text).documents;
     let mut same = documents.iter().filter(|document| document.json() == json);

@@ -1,4 +1,4 @@
-//! The flags of `lint`, `explain` and `learn` that read the configs of images.
+//! The flags of `lint`, `explain` and `learn` for reading image configs.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -74,7 +74,7 @@ fn wait(text: &str) -> Result<Duration, String> {
     if wait.is_zero() { Err("no registry answers within 0s; write it like 10s".to_owned()) } else { Ok(wait) }
 }
 
-/// A host with or without a port, as it stands before the first slash of an image's name.
+/// A host with an optional port, as in the name of an image before the first slash.
 fn host(text: &str) -> Result<String, String> {
     let (name, port) = text.split_once(':').unwrap_or((text, "443"));
     let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
@@ -100,7 +100,7 @@ fn mirror(text: &str) -> Result<(String, String), String> {
 }
 
 impl ImageArgs {
-    /// Reads the configs of the images that these documents run, where the flags ask for it.
+    /// Reads the configs of the images in these documents, if the flags request it.
     pub(crate) fn read<'d>(&self, documents: impl Iterator<Item = &'d Document>) -> anyhow::Result<Images> {
         if self.images.is_empty() {
             return Ok(Images::default());
@@ -138,13 +138,13 @@ impl ImageArgs {
     }
 }
 
-/// Reads configs, and shows on a terminal how far it is.
+/// Reads configs, and shows the progress on a terminal.
 async fn read(names: BTreeSet<String>, options: &Options) -> Images {
     let mut progress = Progress::new("reading image configs");
     images::read(names, options, |done, all| progress.show(done, all)).await
 }
 
-/// The images of the containers whose idle timeout is not declared by an annotation, without Linkerd's own.
+/// The images of containers without an idle timeout annotation, except Linkerd's own.
 fn names<'d>(documents: impl Iterator<Item = &'d Document>) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for object in documents.filter_map(|document| document.object().ok().flatten()) {

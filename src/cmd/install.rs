@@ -1,4 +1,4 @@
-//! `install`: the manifests of an installation, for kubectl.
+//! `install`: prints the manifests of an installation.
 
 use std::{
     collections::BTreeMap,
@@ -110,7 +110,7 @@ pub struct Args {
     pod_monitor_label: Vec<(String, String)>,
 }
 
-/// Those that a process without privileges may listen at.
+/// The ports that a process without privileges can listen on.
 fn port() -> clap::builder::RangedI64ValueParser<u16> {
     clap::value_parser!(u16).range(1024..)
 }
@@ -175,7 +175,7 @@ impl ValueEnum for FailurePolicy {
 ///
 /// # Errors
 ///
-/// When a file cannot be read, or holds mistakes.
+/// Returns an error if a file cannot be read, or has mistakes.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let objects = install::manifests(&options(args)?);
     stdout().write_all(install::print(&objects)?.as_bytes()).context("cannot write the manifests")?;
@@ -218,7 +218,7 @@ fn options(args: &Args) -> Result<Options> {
     })
 }
 
-/// Labels, of which no key may come twice.
+/// Collects labels, and refuses repeated keys.
 fn by_key(flag: &str, labels: &[(String, String)]) -> Result<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
     for (key, value) in labels {
@@ -229,21 +229,21 @@ fn by_key(flag: &str, labels: &[(String, String)]) -> Result<BTreeMap<String, St
     Ok(found)
 }
 
-/// The text of a policy that the server will take.
+/// Reads a policy and checks that the server will accept it.
 fn policy(path: &Path) -> Result<String, PolicyFileError> {
     let text = policy_file::text(path)?;
     policy_file::parse(path, &text)?;
     Ok(text)
 }
 
-/// The text of facts that the server will take.
+/// Reads facts and checks that the server will accept them.
 fn facts(path: &Path) -> Result<String, PolicyFileError> {
     let text = policy_file::text(path)?;
     policy_file::facts(path, &text)?;
     Ok(text)
 }
 
-/// The certificates of a file and nothing else of it, for a private key beside them must not get into a manifest.
+/// The certificates in a file, without anything else: a private key in the same file must not get into a manifest.
 fn ca_bundle(path: &Path) -> Result<String> {
     let text = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let certificates = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();

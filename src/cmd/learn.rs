@@ -1,4 +1,4 @@
-//! `learn`: what no manifest of a cluster's workloads says, measured.
+//! `learn`: measures the servers of workloads whose idle timeouts are not known from manifests.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -48,9 +48,9 @@ use crate::{
     },
 };
 
-/// How many workloads are measured at once.
+/// The maximum number of concurrently measured workloads.
 const MAX_CONCURRENT: usize = 8;
-/// How many connections are opened to each server.
+/// The number of connections to each server.
 const CONNECTIONS: usize = 4;
 
 const EXAMPLES: &str = "\
@@ -95,7 +95,7 @@ pub struct Args {
     connection: Connection,
 }
 
-/// A server that an HTTP probe of an injected workload asks.
+/// A server that an HTTP probe of an injected workload uses.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct ServerKey {
     namespace: String,
@@ -118,11 +118,11 @@ impl ServerKey {
     }
 }
 
-/// Measures, and prints the facts.
+/// Measures the servers, and prints the facts.
 ///
 /// # Errors
 ///
-/// When the workloads cannot be listed, or nobody agreed to measure them.
+/// Returns an error if the workloads cannot be listed, or the user did not agree to measure them.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     args.connection.log();
     connection::runtime()?.block_on(LocalSet::new().run_until(learn(args)))
@@ -179,7 +179,7 @@ async fn learn(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(if all_known { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// What is known of a server, and the image of its container.
+/// What is known about a server, and the image of its container.
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct Known {
     /// Whether its answer is certain; `None` if there is none.
@@ -187,13 +187,13 @@ struct Known {
     image: String,
 }
 
-/// How many servers are certain, likely and unknown.
+/// The numbers of certain, likely and unknown servers.
 fn tally(servers: &BTreeMap<ServerKey, Known>) -> String {
     let of = |certainty| servers.values().filter(|known| known.certainty == certainty).count();
     format!("{} certain, {} likely, {} unknown", of(Some(true)), of(Some(false)), of(None))
 }
 
-/// Reads the configs of images from their registries. What cannot be read is reported, and measured like everything else.
+/// Reads the configs of images from their registries. Unreadable images are reported, and their servers are measured.
 async fn read_images(args: &Args, names: BTreeSet<String>) -> Vec<ImageFact> {
     let images = args.images.read_names(names).await;
     for error in &images.errors {
@@ -208,7 +208,7 @@ async fn read_images(args: &Args, names: BTreeSet<String>) -> Vec<ImageFact> {
     images.facts.into_iter().map(fact).collect()
 }
 
-/// The servers that HTTP probes of injected workloads ask, and what is known of each.
+/// The servers that HTTP probes of injected workloads use, and what is known about them.
 async fn servers(
     cluster: &Cluster,
     namespace: Option<&str>,
@@ -278,7 +278,8 @@ fn agree(args: &Args, unknown: &[ServerKey]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Measures servers, some workloads at once: the facts, and the servers that are still unknown, each with the reason.
+/// Measures servers, several workloads concurrently. Returns the facts, and the servers that are still unknown with the
+/// reasons.
 async fn measure(
     cluster: &Cluster,
     args: &Args,
@@ -300,7 +301,7 @@ async fn measure(
         match done {
             Ok((_, Ok(fact))) => learnt.push(fact),
             Ok((servers_to_measure, Err(why))) => failed.push((servers_to_measure, why)),
-            // A panic of ours loses the name of the server, and not the others.
+            // A panic affects only one server, whose name is lost.
             Err(error) => anstream::eprintln!("error: {error}"),
         }
         if stderr().is_terminal() {

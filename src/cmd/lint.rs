@@ -1,4 +1,4 @@
-//! `lint`: manifests -> findings, and an exit code for pipelines.
+//! `lint`: reports findings in manifests, with an exit code for pipelines.
 
 use std::{
     collections::BTreeSet,
@@ -129,11 +129,12 @@ fn output(text: &str) -> Result<Output, String> {
     Ok(Output { format, file })
 }
 
-/// Runs it.
+/// Runs the command.
 ///
 /// # Errors
 ///
-/// When there is nothing to lint, the policy or the baseline cannot be used, or an output cannot be written.
+/// Returns an error if there is nothing to lint, the policy or the baseline cannot be used, or an output cannot be
+/// written.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if args.list_rules {
         manifests::print(&rules(&args.inputs.policy()?))?;
@@ -171,7 +172,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    // Files first: whoever reads stdout may read them next.
+    // Writes files first, because the reader of stdout may read them next.
     for output in args.output.iter().filter(|output| output.file.is_some()) {
         print(output, &report, args.fail_on)?;
     }
@@ -182,7 +183,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(exit_code(&report, args.fail_on))
 }
 
-/// Says on stderr what was fixed, and what could not be.
+/// Prints to stderr what was fixed, and what could not be fixed.
 fn report_to_user(fixes: &Fixes, verb: &str) {
     let files = count(fixes.changed().count(), "file");
     anstream::eprintln!("{verb} {} in {files}", count(fixes.fixed, "finding"));
@@ -197,7 +198,7 @@ fn report_to_user(fixes: &Fixes, verb: &str) {
     }
 }
 
-/// Each output needs a place of its own.
+/// Checks that each output has its own destination.
 fn check_outputs(outputs: &[Output]) -> anyhow::Result<()> {
     let mut places = BTreeSet::new();
     for Output { format, file } in outputs {
@@ -247,7 +248,7 @@ fn read_baseline(path: &Path) -> anyhow::Result<Baseline> {
     Baseline::parse(&text).with_context(|| format!("cannot use the baseline {}", path.display()))
 }
 
-/// A baseline of what could be read alone would hide nothing of the rest: it is not written.
+/// Does not write a baseline if something could not be read, because it would be incomplete.
 fn write_baseline(path: &Path, report: &Report) -> anyhow::Result<ExitCode> {
     if !report.errors.is_empty() {
         manifests::print_errors(report);

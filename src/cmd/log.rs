@@ -1,4 +1,4 @@
-//! The log of a command, which goes to stderr.
+//! The log of a command; it goes to stderr.
 
 use std::io::{IsTerminal, stderr};
 
@@ -14,13 +14,13 @@ pub(super) enum LogFormat {
     Json,
 }
 
-/// Sends the log of this process to standard error.
+/// Writes the log of this process to stderr.
 pub(super) fn to_stderr(format: LogFormat, levels: Targets) {
     let layer = fmt::layer().with_writer(stderr);
     let layer = match format {
         LogFormat::Text => layer.with_ansi(stderr().is_terminal()).boxed(),
         LogFormat::Json => layer.json().boxed(),
     };
-    // A second subscriber in one process would be an error; the first one stays.
+    // A process can have only one subscriber, so the first one stays.
     let _ = tracing_subscriber::registry().with(layer.with_filter(levels)).try_init();
 }

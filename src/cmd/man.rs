@@ -1,4 +1,4 @@
-//! `man`: the manual pages.
+//! `man`: writes the manual pages.
 
 use std::{fs, path::PathBuf, process::ExitCode};
 
@@ -12,11 +12,11 @@ pub struct Args {
     directory: PathBuf,
 }
 
-/// Writes a page for this command line and one for each of its commands.
+/// Writes a page for this command line and for each of its commands.
 ///
 /// # Errors
 ///
-/// When the directory cannot be made, or a page not be written.
+/// Returns an error if the directory cannot be created, or a page cannot be written.
 pub fn run(args: &Args, command: clap::Command) -> anyhow::Result<ExitCode> {
     let directory = args.directory.display();
     fs::create_dir_all(&args.directory).with_context(|| format!("cannot make {directory}"))?;

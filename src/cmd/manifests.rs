@@ -1,4 +1,4 @@
-//! What `lint` and `explain` share: files and stdin -> a report.
+//! Reads files and stdin into a report, for `lint` and `explain`.
 
 mod files;
 mod render;
@@ -79,7 +79,7 @@ pub(crate) struct Inputs {
 }
 
 impl Inputs {
-    /// The policy that the flags name, or the built-in one.
+    /// The policy of the flags, or the default policy.
     pub(crate) fn policy(&self) -> anyhow::Result<Policy> {
         let mut policy = self.policy.as_deref().map(read_policy).transpose()?.unwrap_or_default();
         policy.close_wait.init_image.clone_from(&self.init_image);
@@ -130,7 +130,7 @@ impl Inputs {
     }
 }
 
-/// What was read, and what it is judged by.
+/// What was read, and the inputs for judging it.
 pub(crate) struct Loaded {
     read: Collected,
     image_errors: Vec<ImageError>,
@@ -147,7 +147,7 @@ impl Loaded {
         self.read.documents.iter().filter(move |read| runs_pods(&read.document) && !read.document.is_patch())
     }
 
-    /// Judges an object, and hands out the judgement.
+    /// Judges an object, and passes the judgement to `then`.
     pub(crate) fn judge<R>(&self, object: &Object<'_>, then: impl FnOnce(&Judgement<'_>) -> R) -> R {
         let injection =
             if self.assume_injected { Injection::Assumed } else { self.policy.injection(object.kind) };
@@ -193,7 +193,7 @@ fn image_error(error: ImageError) -> ErrorReport {
     ErrorReport { file: place, line: None, column: None, message, help: Some(help) }
 }
 
-/// The report on an object with its place in its file, and the places of its findings.
+/// The report of an object, with its location in the file and those of its findings.
 fn placed(
     mut report: ObjectReport,
     findings: &[Finding],
@@ -219,7 +219,7 @@ fn placed(
     report
 }
 
-/// The longest line that is shown, in characters: minified JSON is one line of many thousands.
+/// The maximum length of a printed line, in characters, because minified JSON is a single long line.
 const MAX_LINE_LEN: usize = 160;
 
 fn excerpt(line: &str) -> String {
@@ -233,7 +233,7 @@ fn read_policy(path: &Path) -> Result<Policy, PolicyFileError> {
     policy_file::parse(path, &policy_file::text(path)?)
 }
 
-/// Prints to stdout; that a pager was closed is no failure.
+/// Prints to stdout; ignores that a pager was closed.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = anstream::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {

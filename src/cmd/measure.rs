@@ -1,4 +1,4 @@
-//! `measure`: how long a server keeps an idle connection, measured.
+//! `measure`: measures how long a server keeps an idle connection.
 
 use std::{
     io::{IsTerminal, stderr},
@@ -34,7 +34,7 @@ use crate::{
     workload::annotations::IDLE_TIMEOUT,
 };
 
-/// The most connections: a measurement must not be a load.
+/// The maximum number of connections; a measurement must not put load on the server.
 const MAX_CONNECTIONS: usize = 8;
 /// The field manager of `--annotate`.
 const MANAGER: &str = "linkerd-linger-measure";
@@ -118,11 +118,11 @@ fn connections(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Measures, and prints.
+/// Measures and prints the result.
 ///
 /// # Errors
 ///
-/// When nothing can be measured.
+/// Returns an error if nothing can be measured.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     args.connection.log();
     let measurements = connection::runtime()?.block_on(measure(args))?;
@@ -192,7 +192,7 @@ async fn measure_target(args: &Args, settings: &Settings) -> anyhow::Result<Vec<
     Ok(measurements.into_iter().map(|(_, measurement)| measurement).collect())
 }
 
-/// Measures a server of this machine, or of its network.
+/// Measures a server on this machine or its network.
 async fn measure_url(args: &Args, settings: &Settings) -> anyhow::Result<Measurement> {
     let uri: Uri = args.target.parse().with_context(|| format!("cannot read the URL {:?}", args.target))?;
     let Some(authority) = uri.authority().filter(|_| uri.scheme_str() == Some("http")) else {
@@ -208,7 +208,7 @@ async fn measure_url(args: &Args, settings: &Settings) -> anyhow::Result<Measure
     Ok(run::url(host, port, authority.as_str(), path.unwrap_or_else(|| "/".to_owned()), settings).await)
 }
 
-/// Shows on a terminal how long it has been waiting.
+/// Shows the elapsed time on a terminal.
 async fn progress(connections: usize, max: Duration, ended: Arc<AtomicUsize>) {
     if !stderr().is_terminal() {
         return;

@@ -1,14 +1,14 @@
-//! A line on the terminal that shows how far a command is.
+//! A progress line on the terminal.
 
 use std::{
     io::{IsTerminal, Write, stderr},
     time::{Duration, Instant},
 };
 
-/// How often the line is written anew.
+/// The update interval.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// A line on stderr, shown only if that is a terminal, and erased when it is dropped.
+/// A progress line on stderr. It is shown only on a terminal, and erased on drop.
 #[derive(Debug)]
 pub(crate) struct Progress {
     what: &'static str,
@@ -17,18 +17,18 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// A line such as `linting: 3 of 17`, where `what` is the first word.
+    /// Creates a line such as `linting: 3 of 17`, where `what` is the first word.
     pub(crate) fn new(what: &'static str) -> Self {
         Self { what, is_shown: stderr().is_terminal(), next: Instant::now() }
     }
 
-    /// Shows how many are done.
+    /// Shows the number of finished items.
     pub(crate) fn show(&mut self, done: usize, all: usize) {
         if !self.is_shown || Instant::now() < self.next {
             return;
         }
         self.next = Instant::now() + INTERVAL;
-        // The line is a help, and no result.
+        // Errors are ignored, because the line is not part of the result.
         let _ = write!(stderr(), "\r\x1b[K{}: {done} of {all}", self.what);
     }
 }

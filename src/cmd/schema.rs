@@ -1,4 +1,4 @@
-//! `schema`: the JSON Schemas of files that people write and of output that programs read.
+//! `schema`: prints the JSON Schemas of input files and of machine-readable output.
 
 use std::process::ExitCode;
 
@@ -36,10 +36,10 @@ pub enum Name {
 }
 
 impl Name {
-    /// Everything that has a schema.
+    /// All schemas.
     pub const ALL: [Self; 5] = [Self::Policy, Self::Facts, Self::Baseline, Self::Report, Self::Diagnose];
 
-    /// Its name on the command line and in docs/schemas.
+    /// The name on the command line and in docs/schemas.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Policy => "policy",
@@ -61,21 +61,21 @@ impl Name {
         }
     }
 
-    /// Its text, indented, with a newline at its end.
+    /// The schema as indented text, with a newline at the end.
     ///
     /// # Errors
     ///
-    /// None that we know of: every key is a string.
+    /// Every key is a string, so no error is known.
     pub fn text(self) -> Result<String, serde_json::Error> {
         serde_json::to_string_pretty(&self.schema()).map(|text| text + "\n")
     }
 }
 
-/// Prints it.
+/// Prints the schema.
 ///
 /// # Errors
 ///
-/// When stdout cannot be written.
+/// Returns an error if stdout cannot be written.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     print(&args.name.text()?)?;
     Ok(ExitCode::SUCCESS)

@@ -1,6 +1,6 @@
 //! `serve`: the admission webhook.
 //!
-//! Turns flags into a [`serve::Config`], and signals into its end.
+//! Turns flags into a [`serve::Config`], and stops the server on a signal.
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -90,14 +90,15 @@ pub struct Args {
     log_level: Targets,
 }
 
-/// Serves until a signal. Exits with 0 after SIGTERM or SIGINT, however long the drain took.
+/// Serves until a signal. Exits with 0 after SIGTERM or SIGINT, even if the drain timed out.
 ///
 /// # Errors
 ///
-/// When the server cannot start, or ends by itself.
+/// Returns an error if the server cannot start, or ends unexpectedly.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     log::to_stderr(args.log_format, args.log_level.clone());
-    // The place only: a panic's message may quote what it choked on, such as a password in a pod's environment.
+    // Logs only the location: the message of a panic may quote its input, such as a password in the environment of a
+    // pod.
     std::panic::set_hook(Box::new(|panic| {
         let at = panic.location().map(ToString::to_string);
         error!(at, "a bug of ours: please report it");
@@ -107,7 +108,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         .build()
         .context("cannot start the threads of the server")?;
     let ended = runtime.block_on(serve(config(args)));
-    // Not waiting for a look at a file on a mount that hangs.
+    // Does not wait for blocking file reads on a mount that hangs.
     runtime.shutdown_background();
     ended.map(|()| ExitCode::SUCCESS)
 }

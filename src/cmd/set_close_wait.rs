@@ -1,6 +1,7 @@
-//! `set-close-wait`: seconds -> the close-wait timeout of the network namespace that it runs in.
+//! `set-close-wait`: sets the close-wait timeout of the current network namespace.
 //!
-//! What our init container runs. It writes one file and ends; which pods get the container is left to `close_wait`.
+//! Our init container runs this command. It writes a single file and exits; `close_wait` decides which pods get the
+//! container.
 
 use std::{
     fs::{self, OpenOptions},
@@ -21,11 +22,11 @@ pub struct Args {
     seconds: u32,
 }
 
-/// Sets the timeout, and says what it was.
+/// Sets the timeout, and prints the previous one.
 ///
 /// # Errors
 ///
-/// When it cannot be set, or this is not Linux.
+/// Returns an error if the timeout cannot be set, or this is not Linux.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(
         cfg!(target_os = "linux"),
@@ -60,15 +61,15 @@ pub enum SetError {
     },
 }
 
-/// Writes the seconds to the file, reads them back, and returns what was there before.
+/// Writes the seconds to the file, reads them back, and returns the previous value.
 ///
 /// # Errors
 ///
-/// When the file cannot be written, or does not hold the seconds afterwards.
+/// Returns an error if the file cannot be written, or has another value afterwards.
 pub fn set(path: &Path, seconds: u32) -> Result<String, SetError> {
     let fail = |error| SetError::File { path: path.to_owned(), error };
     let before = fs::read_to_string(path).map_err(fail)?;
-    // The kernel takes one write as one number; opened so, a file that is missing is not made.
+    // The kernel reads one write as one number. Without `create`, a missing file is an error.
     let mut file = OpenOptions::new().write(true).open(path).map_err(fail)?;
     file.write_all(format!("{seconds}\n").as_bytes()).map_err(fail)?;
     drop(file);
@@ -79,7 +80,7 @@ pub fn set(path: &Path, seconds: u32) -> Result<String, SetError> {
     Err(SetError::Other { path: path.to_owned(), wrote: seconds, found: found.trim().to_owned() })
 }
 
-/// What to do about an error, by what the kernel answers in each case (measured on Linux 6.18).
+/// The help text for an error of the kernel (measured on Linux 6.18).
 fn help_for(error: &io::Error) -> &'static str {
     match error.kind() {
         ErrorKind::ReadOnlyFilesystem => {

@@ -1,4 +1,4 @@
-//! `sockets`: half-closed connections of pods, a process, a network namespace or a whole node.
+//! `sockets`: reports half-closed connections of pods, a process, a network namespace or a node.
 
 use std::{
     io::{BufWriter, ErrorKind, IsTerminal, Write as _, stderr, stdout},
@@ -113,11 +113,11 @@ fn threshold(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Reads, and prints what it read.
+/// Reads and prints a report.
 ///
 /// # Errors
 ///
-/// When nothing can be read.
+/// Returns an error if nothing can be read.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let is_remote =
         args.pod.is_some() || args.namespace.is_some() || args.selector.is_some() || args.all_namespaces;
@@ -139,7 +139,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     repeat(args, |show| read_here(args, show))
 }
 
-/// Reads once, or again and again; `read` gives each report to its argument, which returns whether `--fail-on` holds.
+/// Reads once or periodically. `read` passes each report to its argument, which returns whether `--fail-on` applies.
 fn repeat(
     args: &Args,
     read: impl Fn(&mut dyn FnMut(Report<'_>) -> anyhow::Result<bool>) -> anyhow::Result<bool>,
@@ -172,7 +172,7 @@ fn show(args: &Args, report: &Report<'_>) -> anyhow::Result<()> {
     }
 }
 
-/// A node may have 100,000 sockets, so that the text is not made as a whole.
+/// Streams the JSON, because a node may have 100,000 sockets.
 fn print_json(report: &Report<'_>) -> anyhow::Result<()> {
     let mut stdout = BufWriter::new(stdout().lock());
     let written = serde_json::to_writer_pretty(&mut stdout, report).map_err(std::io::Error::from);
@@ -261,13 +261,13 @@ fn listen(address: SocketAddr) -> anyhow::Result<ExitCode> {
 const ELSEWHERE: &str = "only Linux has network namespaces and conntrack: give -n NAMESPACE, a pod, -l LABELS or -A to \
                          read pods through the API server";
 
-/// Says that this is not Linux.
+/// Returns the error for other systems than Linux.
 #[cfg(not(target_os = "linux"))]
 fn read_here(_: &Args, _: &mut dyn FnMut(Report<'_>) -> anyhow::Result<bool>) -> anyhow::Result<bool> {
     bail!(ELSEWHERE)
 }
 
-/// Says that this is not Linux.
+/// Returns the error for other systems than Linux.
 #[cfg(not(target_os = "linux"))]
 fn listen(_: SocketAddr) -> anyhow::Result<ExitCode> {
     bail!(ELSEWHERE)

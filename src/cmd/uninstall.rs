@@ -1,4 +1,4 @@
-//! `uninstall`: what an installation left outside its namespace, and the namespace itself, for kubectl.
+//! `uninstall`: prints the namespace of an installation and its objects outside of it, for `kubectl delete`.
 
 use std::{
     io::{Write, stdout},
@@ -21,11 +21,11 @@ Examples:
 Exit codes:
   0  printed";
 
-/// Prints the cluster-scoped parts of every kind of installation, by name.
+/// Prints the names of the cluster-scoped objects of any installation.
 ///
 /// # Errors
 ///
-/// When standard output is closed.
+/// Returns an error if stdout is closed.
 pub fn run(_: &Args) -> Result<ExitCode> {
     let text = install::print(&install::cluster_scoped())?;
     stdout().write_all(text.as_bytes()).context("cannot write the manifests")?;

@@ -16,11 +16,11 @@ pub struct Args {
     duration: Duration,
 }
 
-/// Waits, or returns at SIGTERM, which the first process of a container would ignore.
+/// Waits until the time is over, or until SIGTERM, which the first process of a container ignores by default.
 ///
 /// # Errors
 ///
-/// When signals cannot be caught.
+/// Returns an error if signals cannot be handled.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -30,7 +30,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         let signals = Signals::catch().context("cannot catch SIGTERM and SIGINT")?;
         let stop = CancellationToken::new();
         tokio::spawn(signals.drive(stop.clone()));
-        // That the time is over is the usual end.
+        // The timeout is the normal end.
         let _ = timeout(args.duration, stop.cancelled()).await;
         Ok(ExitCode::SUCCESS)
     })

@@ -1,4 +1,4 @@
-//! Files that are written whole or not at all.
+//! Writes files atomically.
 
 use std::{
     fs,
@@ -9,9 +9,9 @@ use std::{
 
 use anyhow::Context as _;
 
-/// Writes a file by way of another one beside it, which is renamed: whoever reads sees the old text or the new one.
+/// Writes to a temporary file in the same directory and renames it, so that readers see either the old or the new text.
 ///
-/// An existing file keeps its permissions; of a link the target is written.
+/// Keeps the permissions of an existing file, and writes to the target of a symlink.
 pub(crate) fn atomically(path: &Path, text: &str) -> anyhow::Result<()> {
     write(path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
 }

@@ -1,7 +1,7 @@
-//! Half-closed connections of pods, read through the API server: pods -> the report of our own program beside them.
+//! Reads the half-closed connections of pods through the API server, by running our program near them.
 //!
-//! Three ways, in this order: a running container of the pod that has our image, the pod of `install --sockets` on its node,
-//! and an ephemeral container, which is added only on request.
+//! Uses, in this order: a running container of the pod with our image, the pod of `install --sockets` on its node, and
+//! an ephemeral container, which is only added on request.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -37,26 +37,27 @@ use crate::{
 const RUNNING: &str = "Running";
 /// The program in our image.
 const PROGRAM: &str = "/linkerd-linger";
-/// The prefix of the names of our ephemeral containers; a number follows, since they cannot be removed from a pod.
+/// The prefix of the names of our ephemeral containers, followed by a number, because they cannot be removed from a
+/// pod.
 const DEBUG_CONTAINER: &str = "linger-sockets-";
-/// How long an ephemeral container of ours can be used before it ends by itself.
+/// How long our ephemeral container runs before it exits.
 const DEBUG_LIFETIME: &str = "15m";
-/// The longest wait until an ephemeral container runs: its image may have to be pulled.
+/// The timeout for starting an ephemeral container, including the image pull.
 const START: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(250);
-/// How many programs run at once.
+/// The maximum number of concurrent programs.
 const MAX_CONCURRENT: usize = 16;
-/// How many pods of a node are asked for by their UIDs; for more, all are read.
+/// The maximum number of pod UIDs to request from a node; with more, all pods of the node are read.
 const MAX_UIDS: usize = 100;
 
-/// Which pods.
+/// The selected pods.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
-    /// Their namespace; `None` for all.
+    /// The namespace; `None` for all.
     pub namespace: Option<String>,
-    /// The name of the only one.
+    /// The name of a single pod.
     pub pod: Option<String>,
-    /// A label selector; without one, and without a name, the injected pods.
+    /// A label selector. Without it, and without a name, the injected pods are selected.
     pub selector: Option<String>,
 }
 
@@ -67,18 +68,18 @@ pub struct Target {
     name: String,
     uid: String,
     node: String,
-    /// A running container that has our image.
+    /// A running container with our image.
     ours: Option<String>,
-    /// The container of the app that an ephemeral container of ours looks at.
+    /// The app container that our ephemeral container targets.
     app: Option<String>,
-    /// The names of containers, by their ids.
+    /// The names of the containers, by ID.
     containers: HashMap<String, String>,
     /// The number of the next ephemeral container.
     next: usize,
 }
 
 impl Target {
-    /// `None` for a pod that does not run, or is being deleted.
+    /// `None` for a pod that is not running, or is being deleted.
     fn of(pod: &Pod) -> Option<Self> {
         let (spec, status) = (pod.spec.as_ref()?, pod.status.as_ref()?);
         if status.phase.as_deref() != Some(RUNNING) || pod.metadata.deletion_timestamp.is_some() {
@@ -122,7 +123,7 @@ impl Target {
         })
     }
 
-    /// Whether it can be read without a change to it.
+    /// Whether it can be read without changing it.
     pub fn is_readable(&self, agents: &Agents) -> bool {
         self.ours.is_some() || agents.0.contains_key(&self.node)
     }
@@ -149,11 +150,11 @@ fn is_ours(image: &str) -> bool {
     ImageRef::of(image).repository.rsplit('/').next() == ours
 }
 
-/// Reads pods, and how far it is: called with the numbers of read and of all pods.
+/// Reads pods; calls `progress` with the number of read pods and their total.
 ///
 /// # Errors
 ///
-/// When the pods cannot be listed. The report has an error for each pod that could not be read.
+/// Returns an error if the pods cannot be listed. Errors for single pods are part of the report.
 pub async fn read(
     cluster: &Cluster,
     selection: &Selection,
@@ -161,7 +162,7 @@ pub async fn read(
     progress: impl FnMut(usize, usize),
 ) -> Read<Report<'static>> {
     let targets = targets(cluster, selection).await?;
-    // Without the DaemonSet, or permission to see it, the other ways are left.
+    // If the DaemonSet is missing or cannot be read, the other methods are used.
     let agents = agents(cluster).await.unwrap_or_default();
     Ok(read_targets(cluster, targets, &agents, debug_image, progress).await)
 }
@@ -170,7 +171,7 @@ pub async fn read(
 ///
 /// # Errors
 ///
-/// When they cannot be listed, or there is no pod of the name.
+/// Returns an error if they cannot be listed, or there is no pod with the name.
 pub async fn targets(cluster: &Cluster, selection: &Selection) -> Read<Vec<Target>> {
     let (path, place) = match &selection.namespace {
         Some(name) => (format!("/api/v1/namespaces/{name}/pods"), format!(" in the namespace {name}")),
@@ -191,7 +192,7 @@ pub async fn targets(cluster: &Cluster, selection: &Selection) -> Read<Vec<Targe
     running(cluster, &path, selector, &format!("list pods{place}")).await
 }
 
-/// The running pods below a path that have these labels.
+/// The running pods below a path with these labels.
 async fn running(cluster: &Cluster, path: &str, selector: &str, what: &str) -> Read<Vec<Target>> {
     let params = ListParams::default().labels(selector).fields(NOT_COMPLETED);
     let mut targets = Vec::new();
@@ -200,11 +201,11 @@ async fn running(cluster: &Cluster, path: &str, selector: &str, what: &str) -> R
     Ok(targets)
 }
 
-/// The pods of `install --sockets`, by their nodes.
+/// The pods of `install --sockets`, by node.
 ///
 /// # Errors
 ///
-/// When they cannot be listed.
+/// Returns an error if they cannot be listed.
 pub async fn agents(cluster: &Cluster) -> Read<Agents> {
     let path = format!("/api/v1/namespaces/{}/pods", names::SOCKETS);
     let what = format!("list pods in the namespace {}", names::SOCKETS);
@@ -212,11 +213,11 @@ pub async fn agents(cluster: &Cluster) -> Read<Agents> {
     Ok(Agents(pods.into_iter().map(|pod| (pod.node, pod.name)).collect()))
 }
 
-/// The pods of `install --sockets`, by their nodes.
+/// The pods of `install --sockets`, by node.
 #[derive(Clone, Debug, Default)]
 pub struct Agents(BTreeMap<String, String>);
 
-/// Reads pods by the ways that there are.
+/// Reads pods with the available methods.
 pub async fn read_targets(
     cluster: &Cluster,
     targets: Vec<Target>,
@@ -275,7 +276,7 @@ pub async fn read_targets(
     report
 }
 
-/// The error about pods that nothing can read.
+/// The error about pods that cannot be read with any method.
 fn unreachable(pods: &[String]) -> Option<String> {
     const SHOWN: usize = 5;
     let (first, rest) = pods.split_at(pods.len().min(SHOWN));
@@ -313,7 +314,7 @@ async fn read_alone(cluster: &Cluster, target: &Target, debug_image: Option<&str
     }
 }
 
-/// Reads the pods of a node from the pod of `install --sockets` on it.
+/// Reads the pods of a node through the pod of `install --sockets` on it.
 async fn read_node(cluster: &Cluster, agent: &str, targets: &[Target]) -> Report<'static> {
     let mut flags = vec!["--node".to_owned()];
     if targets.len() <= MAX_UIDS {
@@ -423,7 +424,7 @@ fn privileges() -> Value {
     })
 }
 
-/// Of the restricted kind: sockets and the timeout can be read, conntrack and processes cannot.
+/// A restricted security context: it can read sockets and the timeout, but not conntrack and processes.
 fn no_privileges() -> Value {
     json!({
         "allowPrivilegeEscalation": false,

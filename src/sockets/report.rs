@@ -1,4 +1,4 @@
-//! Half-closed connections, as people and programs read them: a table, JSON, or metrics.
+//! Reports on half-closed connections, as a table, JSON or metrics.
 
 use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _, net::SocketAddr};
 
@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use super::{Side, State};
 use crate::base::plural::count;
 
-/// More rows than this nobody reads of one namespace.
+/// The maximum number of rows for a namespace.
 const MAX_ROWS: usize = 20;
-/// More pods than this no node runs; kubelet's default is 110.
+/// The maximum number of pods in the metrics; kubelet's default limit is 110.
 const MAX_PODS: usize = 500;
 
-/// Everything that was read. Its JSON is what one linkerd-linger reads from another through the API server.
+/// A report. Its JSON is also the format in which one linkerd-linger reads from another through the API server.
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report<'n> {
@@ -26,30 +26,30 @@ pub struct Report<'n> {
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NamespaceReport<'n> {
-    /// Its inode number.
+    /// The inode number.
     pub inode: u64,
-    /// The UID of its pod.
+    /// The UID of the pod.
     pub pod_uid: Option<Cow<'n, str>>,
-    /// The name of its pod.
+    /// The name of the pod.
     pub pod: Option<Cow<'n, str>>,
-    /// The Kubernetes namespace of its pod, which only the API server knows.
+    /// The Kubernetes namespace of the pod, which only the API server knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_namespace: Option<String>,
     /// The close-wait timeout in seconds.
     pub close_wait_timeout_seconds: Option<u32>,
-    /// How many entries conntrack has in CLOSE_WAIT.
+    /// The number of conntrack entries in CLOSE_WAIT.
     pub conntrack_close_wait: Option<usize>,
-    /// After how many seconds of silence the first of them is forgotten.
+    /// The seconds of silence after which the first of them expires.
     pub first_forgotten_in_seconds: Option<u32>,
-    /// How many entries conntrack has in this namespace, in any state.
+    /// The number of conntrack entries in this namespace, in any state.
     #[serde(default)]
     pub conntrack_entries: Option<u32>,
-    /// How many entries conntrack takes in one namespace, above which new connections are dropped; 0 is no limit.
+    /// The maximum number of conntrack entries in a namespace; above it new connections are dropped. 0 means no limit.
     #[serde(default)]
     pub conntrack_max: Option<u32>,
     /// The half-closed connections.
     pub sockets: Vec<SocketReport<'n>>,
-    /// What follows, in sentences.
+    /// The verdicts, in sentences.
     pub verdicts: Vec<String>,
     /// What could not be read, and why.
     pub gaps: Vec<String>,
@@ -59,33 +59,33 @@ pub struct NamespaceReport<'n> {
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SocketReport<'n> {
-    /// Which end has closed.
+    /// The state.
     pub state: State,
-    /// Whose socket it is.
+    /// Whether the proxy or the app has the socket.
     pub side: Side,
-    /// The address of this end.
+    /// The local address.
     pub local: SocketAddr,
-    /// The address of the other end.
+    /// The remote address.
     pub remote: SocketAddr,
     /// The name of the process.
     pub process: Option<Cow<'n, str>>,
-    /// Its id.
+    /// The PID.
     pub pid: Option<i32>,
     /// The user of the socket.
     pub uid: u32,
-    /// The id of the container of the process.
+    /// The ID of the container.
     pub container: Option<Cow<'n, str>>,
-    /// The name of that container, which only the API server knows.
+    /// The name of the container, which only the API server knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_name: Option<String>,
-    /// For how many seconds it has been seen so, at least.
+    /// The minimum age, in seconds.
     pub age_seconds: Option<u64>,
-    /// After how many seconds of silence conntrack forgets it.
+    /// The seconds of silence after which conntrack forgets it.
     pub forgotten_in_seconds: Option<u32>,
 }
 
 impl Report<'_> {
-    /// How many half-closed connections there are, each counted at the end that has not closed.
+    /// The number of half-closed connections, each counted at the end that has not closed.
     pub fn half_closed(&self) -> usize {
         let sockets = self.namespaces.iter().flat_map(|namespace| &namespace.sockets);
         sockets.filter(|socket| socket.state == State::CloseWait).count()
@@ -103,7 +103,7 @@ impl NamespaceReport<'_> {
     }
 }
 
-/// A section for each namespace that has something, and a last line.
+/// A section for each namespace with connections, and a summary.
 pub fn table(report: &Report<'_>) -> String {
     let mut text = String::new();
     let shown = report.namespaces.iter().filter(|it| !it.sockets.is_empty() || report.namespaces.len() == 1);
@@ -146,7 +146,7 @@ pub fn table(report: &Report<'_>) -> String {
     text
 }
 
-/// The close-wait timeouts, each with the namespaces that have it.
+/// The close-wait timeouts, each with its namespaces.
 fn timeouts(report: &Report<'_>) -> String {
     const SHOWN: usize = 3;
     let mut values: BTreeMap<Option<u32>, Vec<String>> = BTreeMap::new();
@@ -201,7 +201,7 @@ fn rows(text: &mut String, sockets: &[SocketReport<'_>]) {
     }
 }
 
-/// Metrics in Prometheus' text format, for each namespace of a report, up to 500.
+/// Metrics in Prometheus' text format, for up to 500 namespaces.
 pub fn prometheus(report: &Report<'_>) -> String {
     let mut text = String::new();
     let mut family = |name: &str, help: &str, lines: Vec<String>| {

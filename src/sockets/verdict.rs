@@ -1,7 +1,7 @@
-//! What follows from half-closed connections: a sentence for each process that leaves them, and what to do.
+//! Verdicts on half-closed connections: a sentence for each process that has not closed them, and how to fix it.
 //!
-//! Linkerd's proxy ends an HTTP/1 request whose client half-closes, whatever the timeout; only opaque TCP that is silent for
-//! longer than the timeout is lost. An app that never closes is not helped by any timeout. Both were measured.
+//! Linkerd's proxy ends an HTTP/1 request when its client half-closes, whatever the timeout; only opaque TCP that is
+//! silent for longer than the timeout is lost. No timeout helps with an app that never closes. Both were measured.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -11,14 +11,14 @@ use super::{
 };
 use crate::{base::plural::count, judgement::policy::CLOSE_WAIT_TIMEOUT};
 
-/// Writes the sentences about each namespace, or writes them anew after a change.
+/// Sets the verdicts of each namespace, or updates them after a change.
 pub fn judge(report: &mut Report<'_>) {
     for namespace in &mut report.namespaces {
         namespace.verdicts = verdicts(namespace);
     }
 }
 
-/// The sentences about a namespace; none if nothing is half-closed.
+/// The verdicts of a namespace; none if nothing is half-closed.
 fn verdicts(namespace: &NamespaceReport<'_>) -> Vec<String> {
     let mut by_process: BTreeMap<_, Vec<&SocketReport<'_>>> = BTreeMap::new();
     let mut local_pairs = HashSet::new();
@@ -45,7 +45,7 @@ fn verdicts(namespace: &NamespaceReport<'_>) -> Vec<String> {
     verdicts
 }
 
-/// The sentence about the connections that one process has not closed.
+/// The verdict on the connections that a process has not closed.
 fn close_wait_verdict(sockets: &[&SocketReport<'_>], timeout: Option<u32>) -> String {
     let age = sockets.iter().filter_map(|socket| socket.age_seconds).max().filter(|age| *age > 0);
     let age = age.map_or_else(String::new, |age| format!(" for up to {age}s"));
@@ -70,7 +70,7 @@ fn close_wait_verdict(sockets: &[&SocketReport<'_>], timeout: Option<u32>) -> St
     format!("{fact}; {forgotten}; {advice}")
 }
 
-/// The process that has a socket.
+/// The name of the process with a socket.
 fn process_name(socket: &SocketReport<'_>) -> String {
     let container = socket.container_name.as_deref();
     let container = container.map_or_else(String::new, |name| format!(" in the container {name}"));

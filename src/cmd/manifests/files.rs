@@ -1,4 +1,4 @@
-//! Paths -> documents, each with where it comes from.
+//! Reads paths into documents with their origin.
 
 use std::{
     fs,
@@ -28,18 +28,18 @@ pub(crate) struct Collected {
     pub(crate) documents: Vec<CollectedDocument>,
     /// What could not be read.
     pub(crate) errors: Vec<ManifestError>,
-    /// What was passed over.
+    /// Skipped documents.
     pub(crate) skipped: Skipped,
 }
 
-/// An object, and how it came here.
+/// An object and its origin.
 #[derive(Debug)]
 pub(crate) struct CollectedDocument {
     pub(crate) document: Document,
     pub(crate) origin: Origin,
 }
 
-/// How a document came here.
+/// The origin of a document.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Origin {
     /// Its file was named, or it was on stdin.
@@ -51,7 +51,7 @@ pub(crate) enum Origin {
 }
 
 impl Collected {
-    /// Reads these paths; without any, stdin.
+    /// Reads these paths; without paths, stdin.
     pub(super) fn read(paths: &[PathBuf], render: Option<Duration>) -> anyhow::Result<Self> {
         let stdin = [PathBuf::from("-")];
         let paths = match paths {
@@ -151,7 +151,7 @@ impl Collected {
         }
     }
 
-    /// Takes in an error, or passes over what it is in: in a directory, not everything that ends in .yaml is a manifest.
+    /// Adds an error. Skips it if its document is not a manifest: a directory may contain other YAML files.
     pub(super) fn add_error(&mut self, error: ManifestError, origin: &Origin) {
         let is_found = *origin != Origin::Named;
         let files = match error.looks_like {
@@ -170,7 +170,7 @@ impl Collected {
         }
     }
 
-    /// Passes over a patch that could be read.
+    /// Skips a valid patch.
     pub(super) fn skip_patch(&mut self, patch: &Document) {
         if self.skipped.patches.last().is_none_or(|last| last != patch.file()) {
             self.skipped.patches.push(patch.file().to_owned());

@@ -1,4 +1,4 @@
-//! Directories -> the manifests that `kustomize` and `helm` make of them.
+//! Renders directories with `kustomize` and `helm`.
 
 use std::{
     env,
@@ -14,10 +14,10 @@ use tokio::{process::Command, sync::Semaphore, task::JoinSet, time::timeout};
 use super::super::progress::Progress;
 use crate::base::duration;
 
-/// How many programs run at a time.
+/// The maximum number of concurrent programs.
 const AT_A_TIME: usize = 4;
 
-/// How much of what a program prints on stderr is told.
+/// The maximum length of quoted stderr output.
 const MAX_REASON_LEN: usize = 300;
 
 /// A directory to render.
@@ -25,7 +25,7 @@ const MAX_REASON_LEN: usize = 300;
 pub(super) struct Job {
     /// The directory.
     pub(super) directory: PathBuf,
-    /// How.
+    /// The renderer.
     pub(super) renderer: Renderer,
 }
 
@@ -38,15 +38,15 @@ pub(super) enum Renderer {
     Helm(String),
 }
 
-/// What came of a job: manifests, or why there are none.
+/// The result of a job: manifests, or why there are none.
 pub(super) struct Rendered {
     pub(super) job: Job,
-    /// The command, as a person would write it.
+    /// The command as a user would write it.
     pub(super) command: String,
     pub(super) result: Result<String, String>,
 }
 
-/// Runs the jobs, each for no longer than `limit`, and returns what came of them in their order.
+/// Runs the jobs, each with this timeout, and returns their results in order.
 pub(super) fn render(jobs: Vec<Job>, limit: Duration) -> anyhow::Result<Vec<Rendered>> {
     if jobs.is_empty() {
         return Ok(Vec::new());
@@ -74,7 +74,7 @@ pub(super) fn render(jobs: Vec<Job>, limit: Duration) -> anyhow::Result<Vec<Rend
     }))
 }
 
-/// The programs that are on the PATH.
+/// The programs on the PATH.
 struct Programs {
     /// The words before the directory.
     kustomize: Option<&'static [&'static str]>,
@@ -128,7 +128,7 @@ fn is_program(path: &Path) -> bool {
     path.is_file()
 }
 
-/// What a program prints on stdout, or why it failed.
+/// The stdout of a program, or why it failed.
 async fn output(words: &[&str], limit: Duration) -> Result<String, String> {
     let [program, args @ ..] = words else { return Err("there is no command".to_owned()) };
     let mut command = Command::new(program);
@@ -142,7 +142,7 @@ async fn output(words: &[&str], limit: Duration) -> Result<String, String> {
         let told = String::from_utf8_lossy(&output.stderr);
         let mut lines = told.lines().map(str::trim).filter(|line| is_reason(line));
         let told = lines.next().unwrap_or("it printed no error");
-        // kubectl logs an error of several lines below this one.
+        // kubectl prints multi-line errors after this line.
         let told = if told.ends_with("err=<") { lines.next().unwrap_or(told) } else { told };
         let told: String = without_frame(told).chars().take(MAX_REASON_LEN).collect();
         return Err(format!("because {program} failed: {told}"));
@@ -150,13 +150,14 @@ async fn output(words: &[&str], limit: Duration) -> Result<String, String> {
     String::from_utf8(output.stdout).map_err(|_| format!("because {program} printed no UTF-8"))
 }
 
-/// An error without what its program puts around it: kubectl logs some errors in quotes, after a time and a process id.
+/// An error without the decoration of the program: kubectl logs some errors in quotes, after a timestamp and a process
+/// ID.
 fn without_frame(line: &str) -> &str {
     let line = line.split_once("err=\"").map_or(line, |(_, error)| error.trim_end_matches('"'));
     line.trim_start_matches("Error: ").trim_start_matches("error: ")
 }
 
-/// Whether a line of stderr can say why a program failed.
+/// Whether a line of stderr may contain the reason of a failure.
 fn is_reason(line: &str) -> bool {
     !line.is_empty() && !line.starts_with("# Warning") && !line.starts_with("WARNING")
 }

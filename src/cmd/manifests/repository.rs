@@ -1,4 +1,4 @@
-//! A directory -> the files to read as they are, and the directories to render.
+//! Finds the files to read and the directories to render below a directory.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -14,7 +14,7 @@ use crate::lint::{
     repository::{CHART, Chart, KUSTOMIZATIONS, Kustomization},
 };
 
-/// What is in a directory and below it.
+/// The content of a directory tree.
 #[derive(Debug, Default)]
 pub(super) struct Repository {
     /// The manifests, in order.
@@ -23,11 +23,11 @@ pub(super) struct Repository {
     kustomizations: BTreeMap<PathBuf, ParsedFile<Kustomization>>,
     /// The charts that are no part of another, by directory.
     charts: BTreeMap<PathBuf, Chart>,
-    /// What could not be walked.
+    /// Paths that could not be read.
     pub(super) errors: Vec<ManifestError>,
 }
 
-/// A file that was read, with the path to it.
+/// A parsed file with its path.
 #[derive(Debug)]
 struct ParsedFile<T> {
     file: PathBuf,
@@ -40,7 +40,7 @@ impl<T> ParsedFile<T> {
     }
 }
 
-/// What to do with a file that is read as it is.
+/// How to handle a file that is not rendered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum FileUse {
     /// Lint it.
@@ -52,7 +52,8 @@ pub(super) enum FileUse {
 }
 
 impl Repository {
-    /// Walks a directory. Follows links, as those of a mounted ConfigMap are, but into each directory only once.
+    /// Walks a directory tree. Follows symlinks, such as those of a mounted ConfigMap, but enters each directory only
+    /// once.
     pub(super) fn walk(directory: &Path) -> Self {
         let mut repository = Self::default();
         let mut walked = HashSet::new();
@@ -66,11 +67,12 @@ impl Repository {
             match entry {
                 Ok(entry) if entry.file_type().is_file() => repository.add(entry.into_path()),
                 Ok(_) => {}
-                // A link to a directory above it, whose files are read already.
+                // A symlink to a parent directory, whose files are already read.
                 Err(error) if error.loop_ancestor().is_some() => {}
                 Err(error) => {
                     let path = error.path().unwrap_or(directory);
-                    // A link that leads nowhere matters if it is to a manifest or, having no extension, to a directory.
+                    // A broken symlink matters if its name is that of a manifest or, without an extension, could be
+                    // that of a directory.
                     let matters = !is_hidden(path) && (is_manifest(path) || path.extension().is_none());
                     if matters || !path.is_symlink() {
                         let why = error.io_error().map_or_else(|| error.to_string(), ToString::to_string);
@@ -85,7 +87,7 @@ impl Repository {
             }
         }
         let charts: Vec<_> = repository.charts.keys().cloned().collect();
-        // Helm renders the charts in `charts/` with the chart that has them.
+        // Helm renders the charts in `charts/` together with their parent.
         let is_part = |chart: &Path| charts.iter().any(|of| chart.starts_with(of.join("charts")));
         repository.charts.retain(|directory, _| !is_part(directory));
         repository
@@ -104,7 +106,7 @@ impl Repository {
         }
     }
 
-    /// What kustomize and Helm can render: the kustomizations that no other one includes, and the charts.
+    /// The directories to render: kustomizations that no other one includes, and charts.
     pub(super) fn jobs(&self) -> Vec<Job> {
         let included: BTreeSet<PathBuf> =
             self.kustomizations.values().flat_map(|found| paths(found, &found.read.resources)).collect();
@@ -131,7 +133,7 @@ impl Repository {
         }
     }
 
-    /// The files to read as they are, now that these directories were rendered: all that no rendered directory names.
+    /// The files to read directly after rendering these directories: those that no rendered directory uses.
     pub(super) fn remaining(&self, rendered: &[Job]) -> Vec<(&Path, FileUse)> {
         let of = |renderer: fn(&Renderer) -> bool| {
             rendered.iter().filter(move |job| renderer(&job.renderer)).map(|job| &job.directory)
@@ -192,12 +194,12 @@ impl Repository {
     }
 }
 
-/// Whether a file of a chart is for Helm to read: a template, or a part of a chart that it depends on.
+/// Whether a file belongs to a chart: a template, or a part of a dependency.
 fn is_template(file: &Path, chart: &Path) -> bool {
     ["templates", "charts"].iter().any(|directory| file.starts_with(chart.join(directory)))
 }
 
-/// The real paths that a kustomization names; addresses of remote files are none.
+/// The real paths of the files that a kustomization names, without remote ones.
 fn paths<'f>(
     found: &'f ParsedFile<Kustomization>,
     names: &'f [String],
@@ -210,7 +212,7 @@ fn real(path: &Path) -> PathBuf {
     fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// A name that Helm takes for a release: at most 53 letters, digits and dashes.
+/// A valid Helm release name: at most 53 letters, digits and dashes.
 fn release_name(chart: &str) -> String {
     let is_letter = |c: &char| c.is_ascii_lowercase() || c.is_ascii_digit() || *c == '-';
     let name: String = chart.to_lowercase().chars().filter(is_letter).take(53).collect();

@@ -1,13 +1,13 @@
-//! Flags on a command line, as servers read them: glued values, short flags in one word, abbreviations.
+//! Parses command-line flags as servers do: attached values, combined short flags, abbreviations.
 //!
-//! Turns words into the value of one flag. The catalog decides which flags matter.
+//! Returns the value of a flag.
 
 use std::mem;
 
 use super::{Reading, is_named, may_begin, set, unknown_reason};
 use crate::{servers::catalog::Flag, workload::word::Word};
 
-/// One flag's names and how its server reads flags.
+/// The names of a flag, and how its server parses flags.
 pub(super) struct Flags<'a> {
     pub(super) names: &'a [Flag],
     pub(super) glued: bool,
@@ -17,7 +17,7 @@ pub(super) struct Flags<'a> {
     pub(super) directive: Option<&'a str>,
 }
 
-/// Flags that take a value in every server that has them, so that an unknown word behind one is no flag itself.
+/// Flags that take a value in every server that supports them, so the following word is not a flag.
 const VALUED: [&str; 41] = [
     "--access-logfile",
     "--app-dir",
@@ -62,12 +62,12 @@ const VALUED: [&str; 41] = [
     "-w",
 ];
 
-/// Short flags of gunicorn, nginx, httpd and varnishd that take no value, so that another one may follow in the same
-/// word: `-Rkgevent`.
+/// Short flags of gunicorn, nginx, httpd and varnishd without a value, which can be combined with another flag:
+/// `-Rkgevent`.
 const SWITCHES: [char; 6] = ['R', 'q', 't', 'T', 'X', 'F'];
 
 impl Flags<'_> {
-    /// The value that a command line gives to the flag.
+    /// The value of the flag on a command line.
     pub(super) fn read(&self, line: &[Word]) -> Reading {
         let mut last = Reading::Absent;
         let mut words = line.iter().peekable();
@@ -99,7 +99,7 @@ impl Flags<'_> {
         last
     }
 
-    /// The value that a word, and perhaps the next one, give to the flag; and whether the next one was taken.
+    /// The value of the flag in a word, and possibly the next one; also returns whether the next one was used.
     fn value(&self, word: &Word, next: Option<&Word>) -> Option<(Reading, bool)> {
         let text = word.prefix();
         let (name, equals) = text.split_once('=').map_or((text, false), |(name, _)| (name, true));
@@ -118,7 +118,7 @@ impl Flags<'_> {
         (!self.glued).then(|| self.next_word(text, next))
     }
 
-    /// A short flag with its value in the same word, or behind others.
+    /// A short flag with its value in the same word, or combined with others.
     fn short(&self, word: &Word, next: Option<&Word>) -> Option<(Reading, bool)> {
         let text = word.prefix();
         let flags = text.strip_prefix('-').filter(|flags| !flags.starts_with('-'))?;
@@ -145,7 +145,7 @@ impl Flags<'_> {
         is_named(cut.unwrap_or(&flag.full), name, self.ignore_case)
     }
 
-    /// The value, or what follows the directive in it.
+    /// The value, or its part after the directive.
     fn directed(&self, before: &str, word: &Word) -> Reading {
         let value = set(before, word);
         let (Some(directive), Reading::Set { value, text, at }) = (self.directive, &value) else {
@@ -160,7 +160,7 @@ impl Flags<'_> {
     }
 }
 
-/// Whether a word that is not wholly known may turn out to be a flag; a value is none.
+/// Whether a partly unknown word may be a flag; a value is not.
 fn may_become(word: &Word, flag: &Flag) -> bool {
     let head = flag.full.split_once('<').map_or(flag.full.as_str(), |(head, _)| head);
     may_begin(word, head) && !word.prefix().contains('=')

@@ -1,6 +1,6 @@
-//! The listeners of a server: which there are, and which of them has a port.
+//! Finds the listener of a server on a port.
 //!
-//! Turns the settings of ports into the listener of one port. `resolve` decides what its settings say.
+//! `resolve` reads the settings of the listener.
 
 use std::collections::BTreeSet;
 
@@ -10,19 +10,19 @@ use crate::servers::catalog::{Listener, Setting, Source, VersionMatch};
 /// The listener of a port.
 #[derive(Debug)]
 pub(in crate::servers) enum ListenerOf<'c> {
-    /// The main one, or all.
+    /// The main listener, or all.
     Main,
-    /// One of its own, with its name.
+    /// An additional listener, with its name.
     Own(&'c Listener, String),
-    /// Unknown, and why.
+    /// Unknown, with the reason.
     Unknown(String),
 }
 
-/// More listeners nobody names on a command line.
+/// The maximum number of named listeners.
 const MAX_NAMES: usize = 64;
 
 impl<'c> Reader<'_, 'c> {
-    /// The listener of the port that is asked about.
+    /// The listener on the port of the query.
     pub(in crate::servers) fn listener_of(&self, port: u16) -> ListenerOf<'c> {
         let mut open = None;
         for (listener, name) in self.instances() {
@@ -39,7 +39,7 @@ impl<'c> Reader<'_, 'c> {
         }
     }
 
-    /// Every listener, with its name.
+    /// All listeners with their names.
     pub(in crate::servers) fn instances(&self) -> Vec<(&'c Listener, String)> {
         let server = self.recognition.server;
         let mut instances = Vec::new();
@@ -61,7 +61,7 @@ impl<'c> Reader<'_, 'c> {
         instances
     }
 
-    /// The ports of a listener; the error says why it is unknown them.
+    /// The ports of a listener; the error says why they are unknown.
     fn ports(&self, listener: &Listener, name: &str) -> Result<Vec<u16>, String> {
         let one = self.of_listener(name.to_owned());
         for setting in &listener.port {
@@ -83,7 +83,7 @@ impl<'c> Reader<'_, 'c> {
         }
     }
 
-    /// The names that stand for `<name>` in a setting.
+    /// The names that replace `<name>` in a setting.
     fn names_in(&self, setting: &Setting) -> Vec<String> {
         let ignore_case = self.recognition.server.ignore_case;
         let named = |known: &str, found: &str| {

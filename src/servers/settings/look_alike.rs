@@ -1,12 +1,12 @@
-//! Settings that look as if they set an idle timeout, and that the catalog does not know.
+//! Settings that look like an idle timeout, but are not in the catalog.
 //!
-//! An app that decides its timeout in code often reads it from a variable of its own, such as
-//! `SERVER_KEEP_ALIVE_TIMEOUT_MS`: then no default can be taken for the answer.
+//! Apps that set their timeout in code often read it from a variable, such as `SERVER_KEEP_ALIVE_TIMEOUT_MS`; in that
+//! case the default may not apply.
 
 use super::Reader;
 
 impl Reader<'_, '_> {
-    /// The first variable or flag that looks like an idle timeout and that the entry does not list.
+    /// The first variable or flag that looks like an idle timeout and is not in the entry.
     pub(in crate::servers) fn look_alike(&self) -> Option<String> {
         let variables = self.environment().names();
         let variable = variables.into_iter().find(|name| looks_alike(name) && !self.lists(name));
@@ -18,7 +18,7 @@ impl Reader<'_, '_> {
         })
     }
 
-    /// Whether the entry has a setting of this name.
+    /// Whether the entry has a setting with this name.
     fn lists(&self, name: &str) -> bool {
         let server = self.recognition.server;
         let listed =
@@ -31,13 +31,13 @@ impl Reader<'_, '_> {
     }
 }
 
-/// `*keep?alive*` or `*idle?timeout*`, however its words are joined.
+/// Whether it matches `*keep?alive*` or `*idle?timeout*`, with any separator.
 fn looks_alike(name: &str) -> bool {
     let plain = plain(name);
     plain.contains("keepalive") || plain.contains("idletimeout") || plain.contains("timeoutidle")
 }
 
-/// Letters and digits alone, in lower case.
+/// Keeps only letters and digits, in lower case.
 fn plain(name: &str) -> String {
     name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
 }

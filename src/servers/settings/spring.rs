@@ -1,13 +1,13 @@
-//! A Spring Boot property, wherever Spring looks for it.
+//! Reads a Spring Boot property from all sources of Spring except files.
 //!
-//! Names are compared as Spring's relaxed binding does. Files are left to other settings.
+//! Compares names with Spring's relaxed binding.
 
 use std::borrow::Cow;
 
 use super::{Reader, Reading, may_begin, set, unknown_reason};
 
 impl Reader<'_, '_> {
-    /// A property on the command line, in JSON, in the JVM's options or in a variable; the first that sets it counts.
+    /// A property from the command line, JSON, the JVM options or a variable; the first that sets it wins.
     pub(super) fn spring(&self, name: &str) -> Reading {
         let json = || self.in_json(name);
         self.in_arguments(name).decided().or_else(|| json().decided()).unwrap_or_else(|| self.outside(name))
@@ -27,7 +27,7 @@ impl Reader<'_, '_> {
         found.unwrap_or(Reading::Absent)
     }
 
-    /// In the JVM's options or in a variable.
+    /// A property from the JVM options or a variable.
     fn outside(&self, name: &str) -> Reading {
         let wanted = relaxed(name);
         self.property(|found| relaxed(found) == wanted).decided().unwrap_or_else(|| {
@@ -39,7 +39,7 @@ impl Reader<'_, '_> {
         })
     }
 
-    /// In `spring.application.json`, with nested or dotted keys.
+    /// A property from `spring.application.json`, with nested or dotted keys.
     fn in_json(&self, name: &str) -> Reading {
         const JSON: &str = "spring.application.json";
         let json = self.in_arguments(JSON).decided().unwrap_or_else(|| self.outside(JSON));
@@ -58,17 +58,18 @@ impl Reader<'_, '_> {
     }
 }
 
-/// Dashes, underscores and case do not count.
+/// Removes dashes, underscores and case.
 fn relaxed(name: &str) -> String {
     name.chars().filter(|c| !matches!(c, '-' | '_')).map(|c| c.to_ascii_lowercase()).collect()
 }
 
-/// `SERVER_TOMCAT_KEEP_ALIVE_TIMEOUT`, as people write it.
+/// `SERVER_TOMCAT_KEEP_ALIVE_TIMEOUT`: the usual name of the variable.
 fn variable(name: &str) -> String {
     name.replace(['.', '-'], "_").to_ascii_uppercase()
 }
 
-/// A variable may have the property's own name; or an underscore for each dot, and for each dash too or nothing.
+/// Whether a variable sets a property: it has the same name, or underscores for dots, and underscores or nothing for
+/// dashes.
 fn is_variable(found: &str, name: &str) -> bool {
     let undashed = name.replace('-', "");
     relaxed(found) == relaxed(name) && found.contains('.')

@@ -62,7 +62,7 @@ pub(super) fn pod(process: &Process) -> Option<Pod> {
     Some(Pod { uid, name: host_name(process) })
 }
 
-/// The host name in a container: its file, or the variable that container runtimes set.
+/// The host name in a container: from its file, or the variable that container runtimes set.
 fn host_name(process: &Process) -> Option<String> {
     let file = fs::read_to_string(format!("/proc/{}/root/etc/hostname", process.pid)).ok();
     let file = file.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
@@ -74,13 +74,13 @@ fn name(process: &Process) -> String {
     text.map_or_else(|_| process.pid.to_string(), |text| text.trim_end().to_owned())
 }
 
-/// The paths of a process in every hierarchy of cgroups, v1 and v2.
+/// The cgroup paths of a process in every hierarchy, v1 and v2.
 fn cgroups(process: &Process) -> Vec<String> {
     let groups = process.cgroups().map(|groups| groups.0).unwrap_or_default();
     groups.into_iter().map(|group| group.pathname).collect()
 }
 
-/// The UID of `/kubepods/burstable/pod<uid>/<id>` and of `/kubepods.slice/kubepods-burstable-pod<uid_>.slice/...`.
+/// The UID in `/kubepods/burstable/pod<uid>/<id>` and in `/kubepods.slice/kubepods-burstable-pod<uid_>.slice/...`.
 fn pod_of(path: &str) -> Option<String> {
     path.split('/').find_map(|part| {
         let part = part.strip_suffix(".slice").unwrap_or(part);
@@ -89,7 +89,7 @@ fn pod_of(path: &str) -> Option<String> {
     })
 }
 
-/// The id of `.../<id>`, `.../cri-containerd-<id>.scope` and `.../crio-<id>.scope`.
+/// The ID in `.../<id>`, `.../cri-containerd-<id>.scope` and `.../crio-<id>.scope`.
 fn container_of(path: &str) -> Option<String> {
     path.rsplit('/').find_map(|part| {
         let part = part.strip_suffix(".scope").unwrap_or(part);

@@ -1,4 +1,5 @@
-//! Half-closed connections of the namespace that this thread is in: by sock_diag, or else as `/proc/net/tcp{,6}` has them.
+//! Half-closed connections in the network namespace of this thread, from sock_diag or, if that fails, from
+//! `/proc/net/tcp{,6}`.
 
 use std::{
     fs::File,
@@ -20,7 +21,7 @@ use procfs::{
 use super::{HalfClosed, netlink};
 use crate::sockets::State;
 
-/// The half-closed connections, by the faster way that works.
+/// The half-closed connections, from the faster source that works.
 pub(super) fn half_closed() -> io::Result<Vec<HalfClosed>> {
     by_sock_diag().or_else(|_| by_proc())
 }
@@ -61,7 +62,7 @@ fn by_proc() -> io::Result<Vec<HalfClosed>> {
     let mut sockets = Vec::new();
     for path in ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"] {
         let entries = match File::open(path) {
-            // A kernel without IPv6 has no such file.
+            // Kernels without IPv6 have no such file.
             Err(error) if error.kind() == io::ErrorKind::NotFound && path.ends_with('6') => continue,
             file => TcpNetEntries::from_buf_read(BufReader::new(file?), procfs::current_system_info())
                 .map_err(io::Error::other)?,
@@ -82,7 +83,7 @@ fn socket(state: State, local: SocketAddr, remote: SocketAddr, uid: u32, inode: 
     HalfClosed { state, local: plain(local), remote: plain(remote), owner: None, uid, inode }
 }
 
-/// An IPv4 connection of a socket for both families is one of IPv4.
+/// Converts IPv4-mapped addresses of dual-stack sockets into IPv4 addresses.
 fn plain(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
@@ -96,7 +97,8 @@ mod tests {
 
     use super::*;
 
-    /// Whether a way sees both ends of a connection; the kernel may take a moment to tell the client that its end arrived.
+    /// Whether a source shows both ends of a connection; the kernel may take a moment to update the state of the
+    /// client.
     fn sees(way: fn() -> io::Result<Vec<HalfClosed>>, ours: SocketAddr, theirs: SocketAddr) -> bool {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {

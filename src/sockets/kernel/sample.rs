@@ -1,10 +1,10 @@
-//! One look at each network namespace.
+//! Reads network namespaces once.
 
 use std::io;
 
 use super::{HalfClosed, Namespace, Target, owners, proc_net, tracked};
 
-/// Looks into namespaces. The errors say which may not be entered, or whose sockets cannot be read, and why.
+/// Reads namespaces. The errors name those that cannot be entered, or whose sockets cannot be read.
 pub fn sample(targets: &[Target]) -> (Vec<Namespace>, Vec<String>) {
     let mut namespaces = Vec::new();
     let mut errors = Vec::new();

@@ -1,4 +1,4 @@
-//! The entries of conntrack in CLOSE_WAIT of the namespace that this thread is in, and its timeout.
+//! The close-wait timeout and the conntrack entries in CLOSE_WAIT of the network namespace of this thread.
 
 use std::{
     fs, io,
@@ -26,12 +26,12 @@ pub(super) fn timeout() -> Result<u32, String> {
     text.trim().parse().map_err(|_| format!("{CLOSE_WAIT_FILE} has no number"))
 }
 
-/// How many entries there are, in any state. The kernel counts them for each namespace.
+/// The number of entries in any state; the kernel counts them for each namespace.
 pub(super) fn entries() -> Option<u32> {
     number("/proc/sys/net/netfilter/nf_conntrack_count")
 }
 
-/// How many entries a namespace may have: one limit for all, which only the first namespace can set.
+/// The maximum number of entries for each namespace. It is the same for all, and only the initial namespace can set it.
 pub(super) fn max() -> Option<u32> {
     number("/proc/sys/net/netfilter/nf_conntrack_max")
 }

@@ -1,7 +1,7 @@
-//! Caddy's configuration in JSON: the idle timeout of the server of one port.
+//! Caddy's JSON configuration: the idle timeout of the server on a port.
 //!
-//! Turns `apps.http.servers.*.idle_timeout` of the servers that listen on the port into one [`Answer`] for the key
-//! `idle`. A number counts nanoseconds and is answered as written. The catalog decides what zero means.
+//! Reads `apps.http.servers.*.idle_timeout` of the servers that listen on the port as the key `idle`. A number is in
+//! nanoseconds and is returned as written. The catalog defines the meaning of zero.
 
 use std::collections::BTreeMap;
 
@@ -51,7 +51,7 @@ struct Server<'t> {
 enum PortMatch {
     Yes,
     No,
-    /// A placeholder decides.
+    /// Depends on a placeholder.
     Unknown,
 }
 
@@ -107,7 +107,7 @@ impl Server<'_> {
     fn entry(&self, path: &str, text: &str) -> Result<Option<Entry>, String> {
         let Some(raw) = self.idle_timeout else { return Ok(None) };
         let written = raw.get();
-        // The raw text is a part of the file, so that its address tells the line.
+        // The raw text is a slice of the file, so its address gives the line.
         let offset = (written.as_ptr() as usize).checked_sub(text.as_ptr() as usize);
         let before = offset.and_then(|offset| text.get(..offset)).unwrap_or_default();
         let line = before.matches('\n').count() + 1;

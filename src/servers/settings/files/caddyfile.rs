@@ -1,8 +1,8 @@
-//! Caddyfile: the idle timeout of the server of one port.
+//! Caddyfile: the idle timeout of the server on a port.
 //!
-//! Turns the global option `servers [ADDRESS] { timeouts { idle DURATION } }`, with imports, snippets and variables,
-//! into one [`Answer`] for the key `idle`. What stands in site blocks cannot set it; of them their addresses are read,
-//! and whether they bind to hosts. The catalog decides what zero means.
+//! Reads the global option `servers [ADDRESS] { timeouts { idle DURATION } }`, with imports, snippets and variables, as
+//! the key `idle`. Site blocks cannot set it; only their addresses and whether they bind to hosts matter. The catalog
+//! defines the meaning of zero.
 
 mod imports;
 mod lexer;
@@ -53,16 +53,16 @@ pub(super) fn read(files: &dyn Files, path: &str, text: &str, query: Query<'_>) 
     read.and_then(|()| reader.answer(path, query.port)).into()
 }
 
-/// Tokens that `import` puts in place of a name.
+/// The tokens that replace an `import` of this name.
 struct Snippet {
     tokens: Vec<Token>,
-    /// Sites that import it may bind to hosts.
+    /// Whether sites that import it may bind to hosts.
     may_bind: bool,
 }
 
 /// One `servers` option.
 struct Servers {
-    /// The listener that it is for; `None` for all that have no option of their own.
+    /// The listener address; `None` for all listeners without their own option.
     address: Option<String>,
     idle: Option<Entry>,
 }
@@ -70,13 +70,13 @@ struct Servers {
 struct Reader<'r> {
     files: &'r dyn Files,
     paths: Vec<String>,
-    /// What is still to be read, the next token last.
+    /// The remaining tokens in reverse order.
     tokens: Vec<Token>,
     snippets: BTreeMap<String, Snippet>,
     files_left: usize,
     tokens_left: usize,
     bytes_left: usize,
-    /// How many blocks have been read.
+    /// The number of blocks so far.
     blocks: usize,
     servers: Vec<Servers>,
     /// `None` if it is unknown.
@@ -85,9 +85,9 @@ struct Reader<'r> {
     admin_port: Option<u16>,
     /// The addresses of each site block.
     sites: Vec<Vec<String>>,
-    /// Some sites are not known.
+    /// Whether some sites are unknown.
     unseen: bool,
-    /// Sites may bind to hosts.
+    /// Whether sites may bind to hosts.
     bound: bool,
 }
 
@@ -97,7 +97,7 @@ impl Reader<'_> {
         format!("{path} line {}: {what}", token.line)
     }
 
-    /// Puts tokens before those that are still to be read.
+    /// Puts tokens before the remaining ones.
     fn put(&mut self, tokens: Vec<Token>) -> Result<(), String> {
         let left = self.tokens_left.checked_sub(tokens.len());
         self.tokens_left = left.ok_or_else(|| "the Caddyfile is too long".to_owned())?;
@@ -127,7 +127,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// A site block, a snippet or a named route, from its first address on.
+    /// Parses a site block, a snippet or a named route, from its first address on.
     fn block(&mut self, first: &Token) -> Result<(), String> {
         let mut keys = vec![first.text.clone()];
         while let Some(token) = self.tokens.pop() {
@@ -159,7 +159,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// What stands between the next brace and its counterpart.
+    /// The tokens between the next brace and its counterpart.
     fn body(&mut self, start: &Token) -> Result<Vec<Token>, String> {
         let mut body = Vec::new();
         let mut depth = 0_usize;
@@ -180,7 +180,7 @@ impl Reader<'_> {
         Err(self.says(start, "a block is not closed"))
     }
 
-    /// The next option in a block, and its arguments; `None` at the end of the block.
+    /// The next option of a block with its arguments; `None` at the end of the block.
     fn option(&mut self, start: &Token) -> Result<Option<(Token, Vec<Token>)>, String> {
         while let Some(token) = self.tokens.pop() {
             if token.is("}") {
@@ -208,12 +208,12 @@ impl Reader<'_> {
         arguments
     }
 
-    /// Whether a block opens here; then it steps into it.
+    /// Whether a block starts here; if so, enters it.
     fn opens(&mut self) -> bool {
         self.tokens.pop_if(|token| token.is("{")).is_some()
     }
 
-    /// The block of global options, behind its brace.
+    /// Parses the block of global options, after its brace.
     fn global(&mut self, start: &Token) -> Result<(), String> {
         while let Some((option, arguments)) = self.option(start)? {
             let port = arguments.first().and_then(|argument| port_of(&argument.text));

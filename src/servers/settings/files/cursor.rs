@@ -1,34 +1,34 @@
-//! A place in the text of a file.
+//! A cursor in the text of a file.
 //!
-//! Steps through a text and counts its lines. The readers decide what the text means.
+//! Reads a text and counts its lines.
 
-/// A place in a text.
+/// A position in a text.
 pub(super) struct Cursor<'t> {
     pub(super) path: &'t str,
     pub(super) text: &'t str,
-    /// How many bytes are before it.
+    /// The offset in bytes.
     pub(super) at: usize,
-    /// Its line, from 1.
+    /// The line, from 1.
     pub(super) line: usize,
 }
 
 impl<'t> Cursor<'t> {
-    /// The beginning of a text.
+    /// The start of a text.
     pub(super) const fn new(path: &'t str, text: &'t str) -> Self {
         Self { path, text, at: 0, line: 1 }
     }
 
-    /// Why it is unknown, with file and line.
+    /// The reason for an unknown answer, with file and line.
     pub(super) fn fault(&self, what: &str) -> String {
         format!("{} line {}: {what}", self.path, self.line)
     }
 
-    /// What is still to be read.
+    /// The remaining text.
     pub(super) fn rest(&self) -> &'t str {
         self.text.get(self.at..).unwrap_or_default()
     }
 
-    /// What has been read from a place on.
+    /// The text since an offset.
     pub(super) fn since(&self, start: usize) -> &'t str {
         self.text.get(start..self.at).unwrap_or_default()
     }
@@ -38,7 +38,7 @@ impl<'t> Cursor<'t> {
         self.rest().chars().next()
     }
 
-    /// Steps over the next character.
+    /// Skips and returns the next character.
     pub(super) fn take(&mut self) -> Option<char> {
         let c = self.peek()?;
         self.at += c.len_utf8();
@@ -46,7 +46,7 @@ impl<'t> Cursor<'t> {
         Some(c)
     }
 
-    /// Steps over a backslash that continues a line.
+    /// Skips a backslash that continues a line.
     pub(super) fn continue_line(&mut self) -> Result<(), String> {
         self.take();
         if self.peek() == Some('\r') {
@@ -59,7 +59,7 @@ impl<'t> Cursor<'t> {
         }
     }
 
-    /// Steps over this many bytes.
+    /// Skips this many bytes.
     pub(super) fn step(&mut self, bytes: usize) -> &'t str {
         let rest = self.rest();
         let passed = rest.get(..bytes).unwrap_or(rest);
@@ -68,13 +68,13 @@ impl<'t> Cursor<'t> {
         passed
     }
 
-    /// Steps over the characters up to the first that does not belong to them.
+    /// Skips characters as long as the condition is true.
     pub(super) fn while_in(&mut self, belongs: impl Fn(char) -> bool) -> &'t str {
         let rest = self.rest();
         self.step(rest.find(|c| !belongs(c)).unwrap_or(rest.len()))
     }
 
-    /// Steps to the end of the line.
+    /// Skips the rest of the line.
     pub(super) fn skip_line(&mut self) {
         self.while_in(|c| c != '\n');
     }

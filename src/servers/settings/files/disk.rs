@@ -1,7 +1,7 @@
-//! The file system of a container, as far as its mounts and the catalog show it.
+//! The file system of a container, as far as it is known from its mounts and the catalog.
 //!
-//! Turns paths into texts of ConfigMaps, of templates with their variables replaced, and of files that the catalog knows
-//! to be in a server's own image. Everything else is unseen, with the name of what would decide.
+//! Provides the text of ConfigMaps, of templates with expanded variables, and of files that the catalog knows for a
+//! server's own image. Everything else is unknown, with the name of the source.
 
 use std::{borrow::Cow, collections::BTreeSet};
 
@@ -26,24 +26,24 @@ pub(in crate::servers) struct Disk<'a> {
     pub(in crate::servers) namespace: &'a str,
     pub(in crate::servers) context: &'a Context,
     pub(in crate::servers) launch: &'a Launch,
-    /// The server whose own image it is.
+    /// The server, if the image is its own.
     pub(in crate::servers) image_of: Option<&'a Server>,
-    /// The image's ENTRYPOINT runs, and makes files from templates.
+    /// Whether the image's ENTRYPOINT runs, and renders templates.
     pub(in crate::servers) has_entrypoint: bool,
 }
 
-/// Where a file comes from.
+/// The origin of a file.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Origin {
     /// A key of a ConfigMap.
     ConfigMap { name: String, key: String },
-    /// The same, through a template of the image's ENTRYPOINT.
+    /// A key of a ConfigMap with a template, which the image's ENTRYPOINT renders.
     Template { name: String, key: String },
     /// The image.
     Image,
 }
 
-/// A file that is mounted.
+/// A mounted file.
 enum Mounted<'a> {
     Key { config_map: &'a str, key: &'a str, text: &'a str },
     Missing,
@@ -51,13 +51,13 @@ enum Mounted<'a> {
 }
 
 impl<'a> Disk<'a> {
-    /// Whether a mount decides what is at a path.
+    /// Whether a mount covers a path.
     pub(super) fn is_mounted(&self, path: &str) -> bool {
         self.mount(path).is_some()
             || self.template(path).is_some_and(|template| self.mount(&template).is_some())
     }
 
-    /// Where a file comes from; `None` where there is none.
+    /// The origin of a file; `None` if it does not exist.
     pub(super) fn origin(&self, path: &str) -> Option<Origin> {
         if self.mount(path).is_some() {
             return self.origin_of_mount(path);
@@ -79,8 +79,8 @@ impl<'a> Disk<'a> {
         }
     }
 
-    /// Where mounts stand beside a file of the image that may include them: that file if the image is the server's own,
-    /// else why it is unknown.
+    /// For a mount next to a file of the image that may include the mounted files: that file, if the image is the
+    /// server's own, or why it is unknown.
     pub(super) fn beside(
         &self,
         config: &ConfigFile,
@@ -109,7 +109,7 @@ impl<'a> Disk<'a> {
         }
     }
 
-    /// The mount that decides what is at a path: the one with the longest path.
+    /// The mount that covers a path: the one with the longest path.
     fn mount(&self, path: &str) -> Option<&'a Mount<'a>> {
         let covering = self.container.mounts.iter().filter(|mount| {
             let at = mount.mount_path.trim_end_matches('/');
@@ -136,7 +136,7 @@ impl<'a> Disk<'a> {
                 for source in sources {
                     match self.source(source, &relative) {
                         Mounted::Missing => {}
-                        // Of two sources with one path the last counts.
+                        // The last of several sources with the same path wins.
                         mounted @ (Mounted::Key { .. } | Mounted::Unknown(_)) => found = mounted,
                     }
                 }
@@ -170,7 +170,7 @@ impl<'a> Disk<'a> {
         }
     }
 
-    /// The files below a folder of a mount, relative to it; the error says why it is unknown.
+    /// The files in a directory of a mount, relative to it; the error says why they are unknown.
     fn names(&self, mount: &'a Mount<'a>, within: &str) -> Result<Vec<String>, String> {
         let unseen = |what: String| Err(format!("{what} at {} may set it", mount.mount_path));
         if mount.has_sub_path_expr || !mount.sub_path.is_empty() {
@@ -212,7 +212,7 @@ impl<'a> Disk<'a> {
         self.image_of?.image_files.get(path).map(String::as_str)
     }
 
-    /// The template from which a file is made.
+    /// The template that a file is rendered from.
     fn template(&self, path: &str) -> Option<String> {
         let templates = self.image_of?.templates.as_ref().filter(|_| self.has_entrypoint)?;
         let name = path.strip_prefix(&templates.to)?.strip_prefix('/')?;
@@ -266,7 +266,7 @@ impl Files for Disk<'_> {
                         Err(why) => Opened::Unknown(why),
                     };
                 }
-                // No template makes it, so that the file of the image stays.
+                // Not rendered from a template, so the file of the image stays.
                 Mounted::Missing => {}
                 Mounted::Unknown(why) => return Opened::Unknown(why),
             }
@@ -288,7 +288,7 @@ impl Files for Disk<'_> {
 }
 
 impl Disk<'_> {
-    /// The paths that match a pattern, with those of the image or without.
+    /// The paths that match a pattern, optionally without those of the image.
     pub(super) fn listed(&self, pattern: &str, mounted_only: bool) -> Result<Vec<String>, String> {
         if let Some(why) = &self.launch.writes {
             return Err(why.clone());
@@ -317,7 +317,7 @@ impl Disk<'_> {
     }
 }
 
-/// The path of a file in its volume.
+/// The path of a file within its volume.
 fn relative(mount: &Mount<'_>, path: &str) -> Option<String> {
     let at = mount.mount_path.trim_end_matches('/');
     let below = path.strip_prefix(at)?.trim_start_matches('/');
@@ -333,7 +333,7 @@ fn folder(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
-/// A path without `.`, `..` and doubled slashes.
+/// A path without `.`, `..` and repeated slashes.
 fn normal(path: &str) -> Cow<'_, str> {
     let plain = |part: &str| !matches!(part, "" | "." | "..");
     if path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(plain)) {
@@ -350,7 +350,7 @@ fn normal(path: &str) -> Cow<'_, str> {
     Cow::Owned(format!("/{}", parts.join("/")))
 }
 
-/// Whether a name matches a pattern in which an asterisk stands for any text.
+/// Whether a name matches a pattern with asterisks.
 fn matches(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = parts.next().and_then(|head| name.strip_prefix(head)) else { return false };

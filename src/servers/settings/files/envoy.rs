@@ -1,23 +1,23 @@
-//! Envoy's bootstrap file, in YAML or JSON: the idle timeout of the listener of one port.
+//! Envoy's bootstrap file, in YAML or JSON: the idle timeout of the listener on a port.
 //!
-//! Turns the static listeners into one [`Answer`] for the key `idle`: `common_http_protocol_options.idle_timeout` of
-//! every HTTP connection manager that may get a connection of the port. Listeners that a server or another file brings
-//! are not followed. The catalog decides what zero means.
+//! Reads `common_http_protocol_options.idle_timeout` of every HTTP connection manager in the static listeners that may
+//! get a connection on the port, as the key `idle`. Dynamic listeners and other files are not read. The catalog defines
+//! the meaning of zero.
 
 use serde::{Deserialize, de::IgnoredAny};
 use serde_saphyr::Spanned;
 
 use super::{Answer, Entry, Files, Query};
 
-/// The type of the filter that speaks HTTP, in all versions of the API.
+/// The type of the HTTP filter, in all versions of the API.
 const MANAGER: &str = ".HttpConnectionManager";
-/// The names of that filter where its configuration has no type (API v2).
+/// The names of that filter if its configuration has no type (API v2).
 const OLD_NAMES: [&str; 2] =
     ["envoy.http_connection_manager", "envoy.filters.network.http_connection_manager"];
 /// The timer of the overload manager that shortens idle timeouts.
 const OVERLOAD: &str = "HTTP_DOWNSTREAM_CONNECTION_IDLE";
 
-/// A list that may be left out or empty.
+/// A list that may be absent or empty.
 type List<T> = Option<Vec<T>>;
 
 #[derive(Deserialize)]
@@ -94,7 +94,7 @@ struct Filter {
     config_discovery: Option<IgnoredAny>,
 }
 
-/// An HTTP connection manager; of other filters the type alone is read.
+/// An HTTP connection manager; only the type of other filters is read.
 #[derive(Deserialize)]
 struct Manager {
     #[serde(rename = "@type")]
@@ -174,7 +174,7 @@ impl Listener {
         })
     }
 
-    /// What each of its filter chains does with idle connections.
+    /// The idle timeout of each of its filter chains.
     fn answers(&self, path: &str, answers: &mut Vec<Option<Entry>>) -> Result<(), String> {
         let says = |what: &str| {
             let name = self.name.as_deref().unwrap_or("without a name");
@@ -221,7 +221,7 @@ impl Filter {
         }
     }
 
-    /// Its configuration is wrapped, so that it may be a connection manager.
+    /// Whether its configuration is wrapped, so that it may be a connection manager.
     fn is_generic(&self) -> bool {
         self.typed_config.as_ref().is_some_and(|typed| typed.kind.is_none() || typed.has_type("TypedStruct"))
     }

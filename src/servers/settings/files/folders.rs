@@ -1,8 +1,8 @@
-//! The folders in which Spring Boot looks for its configuration, and the profiles that are active.
+//! Spring Boot's configuration directories and the active profiles.
 //!
-//! Turns settings of the command line and the environment, and mounts, into folders, and asks `spring` for each
-//! (spring-boot `ConfigDataEnvironment.java`: `classpath:/`, `classpath:/config/`, `file:./`, `file:./config/`, of which the
-//! last counts most).
+//! Finds the directories from the command line, the environment and the mounts, and reads each with `spring`
+//! (spring-boot `ConfigDataEnvironment.java`: `classpath:/`, `classpath:/config/`, `file:./`, `file:./config/`; the
+//! last one takes precedence).
 
 use super::{Answer, Disk, Files, MAX_TREE_LEN, Opened, Reader, Reading, spring, too_long};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     workload::word::{basename, is_within},
 };
 
-/// The names of folders and files in the properties of Spring, and what they do.
+/// The properties that name directories, files and profiles.
 const IMPORT: &str = "spring.config.import";
 const NAME: &str = "spring.config.name";
 const LOCATION: &str = "spring.config.location";
@@ -18,12 +18,12 @@ const ADDITIONAL: &str = "spring.config.additional-location";
 const PROFILES: &str = "spring.profiles.active";
 const MORE_PROFILES: &str = "spring.profiles.include";
 
-/// What Spring calls its files where nobody gives another name.
+/// The default name of the configuration files.
 const APPLICATION: &str = "application";
-/// How the names of its files end.
+/// The extensions of the configuration files.
 const ENDINGS: [&str; 3] = ["properties", "yaml", "yml"];
 
-/// The mounted files alone: what the image has in a folder beside them is not known, and seldom there.
+/// The mounted files only. Files of the image next to them are unknown, and rare.
 pub(super) struct MountedOnly<'d, 'a>(pub(super) &'d Disk<'a>);
 
 impl Files for MountedOnly<'_, '_> {
@@ -46,14 +46,14 @@ impl Files for MountedOnly<'_, '_> {
     }
 }
 
-/// A folder and the name of the files in it.
+/// A directory and the name of its configuration files.
 struct Folder {
     path: String,
     name: String,
 }
 
 impl Reader<'_, '_> {
-    /// Reads a property from the folders, in order of precedence.
+    /// Reads a property from the directories, in order of precedence.
     pub(super) fn spring_folders(&self, config: &ConfigFile, key: &str) -> Answer {
         match self.in_folders(config, key) {
             Ok(answer) => answer,
@@ -83,7 +83,7 @@ impl Reader<'_, '_> {
         Ok(Answer::Absent)
     }
 
-    /// Whether one of the folders has a file from the input.
+    /// Whether one of the directories contains a file from the input.
     pub(super) fn has_spring_file(&self, config: &ConfigFile) -> bool {
         let files = MountedOnly(&self.disk);
         let is_there = |folder: &Folder, ending: &str| {
@@ -94,12 +94,12 @@ impl Reader<'_, '_> {
         self.folders(config).is_ok_and(|folders| folders.iter().any(has_file))
     }
 
-    /// Whether a property names folders.
+    /// Whether a property names directories.
     pub(super) fn names_folders(&self) -> bool {
         [LOCATION, ADDITIONAL].iter().any(|name| self.spring(name) != Reading::Absent)
     }
 
-    /// A property of Spring on the command line or in the environment.
+    /// A Spring property from the command line or the environment.
     fn set_to(&self, name: &str) -> Result<Option<String>, String> {
         match self.spring(name) {
             Reading::Absent => Ok(None),
@@ -108,7 +108,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// The mounted folders, in ascending order of precedence.
+    /// The mounted directories, in ascending order of precedence.
     fn folders(&self, config: &ConfigFile) -> Result<Vec<Folder>, String> {
         let name = self.set_to(NAME)?.unwrap_or_else(|| APPLICATION.to_owned());
         if name.contains(',') {
@@ -129,7 +129,7 @@ impl Reader<'_, '_> {
         Ok(folders)
     }
 
-    /// The folders of `file:/etc/app/,optional:file:/etc/more/x.yaml`.
+    /// The directories in `file:/etc/app/,optional:file:/etc/more/x.yaml`.
     fn located_at(
         &self,
         locations: &str,
@@ -162,8 +162,8 @@ impl Reader<'_, '_> {
         Ok(())
     }
 
-    /// A folder in the working directory, if something is mounted there. Where only the image knows that directory, a
-    /// mount of the folder's name or of a file of the right name tells it.
+    /// A directory below the working directory, if something is mounted there. If the working directory is set by the
+    /// image, a mount with the name of the directory, or with a configuration file, shows it.
     fn standard(&self, at: &str, name: &str) -> Option<String> {
         if let Some(dir) = self.container.working_dir.as_deref().filter(|dir| dir.starts_with('/')) {
             let dir = dir.trim_end_matches('/');
@@ -181,7 +181,7 @@ impl Reader<'_, '_> {
         folders.next()
     }
 
-    /// Whether a mount is at, above or below a folder.
+    /// Whether a mount is at, above or below a directory.
     fn has_mounts(&self, folder: &str) -> bool {
         self.container.mounts.iter().any(|mount| {
             let at = mount.mount_path.trim_end_matches('/');

@@ -1,4 +1,4 @@
-//! The formats of configuration files, and the reader of each.
+//! The formats of configuration files and their readers.
 
 use super::{
     Answer, Files, MAX_LEN, MAX_TREE_LEN, Query, caddy_json, caddyfile, envoy, haproxy, hcl, hocon, httpd,
@@ -7,7 +7,7 @@ use super::{
     tree::{self, Style},
 };
 
-/// The formats of configuration files that we read.
+/// The supported formats of configuration files.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::servers) enum FileFormat {
     /// appsettings.json of .NET.
@@ -42,7 +42,7 @@ pub(in crate::servers) enum FileFormat {
     Ruby,
     /// server.xml of Tomcat.
     ServerXml,
-    /// The folders in which Spring Boot looks for application.properties and application.yaml.
+    /// Spring Boot's directories with application.properties and application.yaml.
     Spring,
     /// Configuration of uWSGI: ini, YAML or JSON, by the extension of the path.
     Uwsgi,
@@ -71,7 +71,7 @@ impl FileFormat {
         Self::Uwsgi,
     ];
 
-    /// Its name in the catalog.
+    /// The name in the catalog.
     pub(in crate::servers) const fn as_str(self) -> &'static str {
         match self {
             Self::Appsettings => "appsettings",
@@ -95,12 +95,12 @@ impl FileFormat {
         }
     }
 
-    /// The format of this name.
+    /// The format with this name.
     pub(in crate::servers) fn find(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|format| format.as_str() == name)
     }
 
-    /// One file of this format may have a timeout for each port.
+    /// Whether a file can have a timeout for each port.
     pub(in crate::servers) const fn has_ports(self) -> bool {
         matches!(
             self,
@@ -114,7 +114,7 @@ impl FileFormat {
         )
     }
 
-    /// Files beside the main one may be part of it.
+    /// Whether the file can include other files.
     pub(super) const fn includes(self) -> bool {
         matches!(self, Self::Httpd | Self::Lighttpd | Self::Nginx)
     }
@@ -138,12 +138,12 @@ impl FileFormat {
         }
     }
 
-    /// The program reads several files where several are named.
+    /// Whether the program merges several files if several are named.
     pub(super) const fn merges(self) -> bool {
         matches!(self, Self::Haproxy | Self::Hcl | Self::Uwsgi)
     }
 
-    /// Reads a key of one file. `profile` is that which is active, where the program has such; `None` for its default.
+    /// Reads a key of a file. `profile` is the active profile, if the program has profiles; `None` for the default.
     pub(super) fn read(
         self,
         files: &dyn Files,
@@ -175,13 +175,13 @@ impl FileFormat {
                 let key = format!("uwsgi.{}", query.key);
                 by_ending(files, path, text, Query { key: &key, ..query })
             }
-            // Its folders are read in `spring_folders`.
+            // `spring_folders` reads its directories.
             Self::Spring => Answer::Absent,
         }
     }
 }
 
-/// How a file is written, by the extension of its path; `None` where that is not one that we read.
+/// The syntax of a file, by the extension of its path; `None` if it is not supported.
 pub(super) fn style(path: &str) -> Option<Style> {
     Some(match path.rsplit_once('.')?.1 {
         "yaml" | "yml" => Style::Yaml,

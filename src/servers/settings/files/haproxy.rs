@@ -1,9 +1,8 @@
-//! haproxy.cfg: how long the frontend of one port keeps an idle connection.
+//! haproxy.cfg: the idle timeout of the frontend on a port.
 //!
-//! Turns sections, their `defaults` and conditions into one [`Answer`] for the key `idle`: `timeout http-keep-alive`, else
-//! `timeout http-request`, else `timeout client` (haproxy `h1_set_idle_expiration` and `h1_refresh_timeout` in
-//! `src/mux_h1.c`; measured with 2.6.12), or the value `close` under `option httpclose`. Several configuration files are
-//! left to others.
+//! Combines sections, their `defaults` and conditions into the key `idle`: `timeout http-keep-alive`, otherwise
+//! `timeout http-request`, otherwise `timeout client` (haproxy `h1_set_idle_expiration` and `h1_refresh_timeout` in
+//! `src/mux_h1.c`; measured with 2.6.12), or the value `close` for `option httpclose`.
 
 mod sections;
 #[cfg(test)]
@@ -15,11 +14,11 @@ use std::collections::BTreeMap;
 use self::sections::Section;
 use super::{Answer, Entry, Files, Query};
 
-/// How much text variables may bring.
+/// The maximum length of expanded variables.
 const MAX_LEN: usize = 1 << 20;
-/// What `option httpclose` is answered as.
+/// The value for `option httpclose`.
 const CLOSE: &str = "close";
-/// The timeouts that act on an idle connection, in order of precedence.
+/// The timeouts of an idle connection, in order of precedence.
 const TIMEOUTS: [&str; 3] = ["http-keep-alive", "http-request", "client"];
 
 /// Reads the idle timeout from the configuration at `path`.
@@ -31,7 +30,7 @@ pub(super) fn read(files: &dyn Files, path: &str, text: &str, query: Query<'_>) 
 struct Reader<'r> {
     files: &'r dyn Files,
     path: &'r str,
-    /// What `setenv` sets; `None` if it is unknown.
+    /// The variables of `setenv`; `None` if the value is unknown.
     variables: BTreeMap<String, Option<String>>,
     left: usize,
     sections: Vec<Section>,
@@ -42,7 +41,7 @@ impl Reader<'_> {
         format!("{} line {line}: {what}", self.path)
     }
 
-    /// What the frontends of a port do with an idle connection.
+    /// The idle timeout of the frontends on a port.
     fn answer(&self, port: Option<u16>) -> Result<Option<Entry>, String> {
         let path = self.path;
         let open = || self.sections.iter().filter(|section| !section.disabled && section.kind != "defaults");
@@ -66,7 +65,7 @@ impl Reader<'_> {
         Ok(first)
     }
 
-    /// A section, and the `defaults` behind it, the nearest first.
+    /// A section and its chain of `defaults`, the nearest first.
     fn chain<'s>(&'s self, section: &'s Section) -> impl Iterator<Item = &'s Section> + Clone {
         std::iter::successors(Some(section), |section| self.sections.get(section.base?))
     }
@@ -87,7 +86,7 @@ impl Reader<'_> {
         }
         let timeout = |place: usize| chain.clone().find_map(|section| section.timeouts.get(place)?.clone());
         let client = timeout(2);
-        // Zero is the same as no timeout, and the next one acts.
+        // Zero means no timeout, and the next one applies.
         let Some(entry) = [timeout(0), timeout(1)].into_iter().flatten().find(|entry| !is_zero(&entry.value))
         else {
             return Ok(client);
@@ -96,7 +95,7 @@ impl Reader<'_> {
         match (milliseconds(&entry.value), milliseconds(&client.value)) {
             (Some(idle), Some(client)) if idle <= client => Ok(Some(entry)),
             (Some(_), Some(_)) => {
-                // haproxy commit 2c9c2f9d7, released with 2.9.0 and brought to some older branches.
+                // haproxy commit 2c9c2f9d7, released with 2.9.0 and backported to some older branches.
                 Err(self
                     .at(entry.line, "timeout client is shorter, and releases before 2.9 may close after it"))
             }
@@ -104,7 +103,7 @@ impl Reader<'_> {
         }
     }
 
-    /// `option httpclose`, where it is the last mode that is chosen; `no option` takes back a mode of its own name alone.
+    /// `option httpclose`, if it is the last selected mode; `no option` only removes a mode with the same name.
     fn close(&self, section: &Section) -> Option<Entry> {
         let mut chain: Vec<&Section> = self.chain(section).collect();
         chain.reverse();
@@ -126,7 +125,7 @@ fn is_zero(time: &str) -> bool {
     unit.len() < time.len() && matches!(unit, "" | "us" | "ms" | "s" | "m" | "h" | "d")
 }
 
-/// A time; a bare number counts milliseconds.
+/// A time in milliseconds, which is also the default unit.
 fn milliseconds(time: &str) -> Option<u64> {
     let end = time.find(|c: char| !c.is_ascii_digit()).unwrap_or(time.len());
     let (number, unit) = time.split_at_checked(end)?;

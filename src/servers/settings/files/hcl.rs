@@ -1,7 +1,7 @@
-//! HCL of Vault, and its JSON form: a key of one port's listener.
+//! Vault's HCL and its JSON form: a key of the listener on a port.
 //!
-//! Turns the text into the `listener` blocks of type `tcp`, and a key and a port into an [`Answer`] (vault
-//! `internalshared/configutil/listener.go`). Units stay in the value. The caller decides which files are merged.
+//! Reads a key of the `listener` blocks of type `tcp` for a port (vault `internalshared/configutil/listener.go`). The
+//! value keeps its unit.
 
 mod parser;
 #[cfg(test)]
@@ -10,7 +10,7 @@ mod tests;
 use self::parser::{Item, Parser, Value};
 use super::{Answer, Entry, Files, Query};
 
-/// The port of a listener without an address (vault `command/server/listener_tcp.go`).
+/// The default port of a listener (vault `command/server/listener_tcp.go`).
 const DEFAULT_PORT: u16 = 8200;
 
 /// Reads `key` from the listeners of the file at `path`.
@@ -66,7 +66,7 @@ fn find(path: &str, items: &[Item], query: Query<'_>) -> Result<Option<Entry>, S
     }
 }
 
-/// The listeners of a value: `"tcp" {}`, and in JSON `{"tcp": {}}`, `[{"tcp": {}}]` or `{"tcp": [{}]}`.
+/// The listeners in a value: `"tcp" {}`, and in JSON `{"tcp": {}}`, `[{"tcp": {}}]` or `{"tcp": [{}]}`.
 fn collect<'i>(value: &'i Value, label: Option<&'i str>, listeners: &mut Vec<(Option<&'i str>, &'i [Item])>) {
     match value {
         Value::List(values) => values.iter().for_each(|value| collect(value, label, listeners)),
@@ -81,12 +81,12 @@ fn collect<'i>(value: &'i Value, label: Option<&'i str>, listeners: &mut Vec<(Op
                 listeners.push((label, items));
             }
         }
-        // Not a listener that Vault takes: one without a type.
+        // Vault ignores a listener without a type.
         Value::Scalar(_) | Value::Other => listeners.push((None, &[])),
     }
 }
 
-/// The plain value of a key, whose case does not matter (hcl `ObjectList.Filter`).
+/// The scalar value of a key, which is case-insensitive (hcl `ObjectList.Filter`).
 fn scalar(path: &str, items: &[Item], key: &str) -> Result<Option<Entry>, String> {
     let mut of_key =
         items.iter().filter(|item| item.keys.first().is_some_and(|name| name.eq_ignore_ascii_case(key)));

@@ -1,7 +1,7 @@
-//! application.conf of Play, Akka and Pekko: HOCON.
+//! HOCON: application.conf of Play, Akka and Pekko.
 //!
-//! Turns the text into a dotted path's value and an [`Answer`] (lightbend/config `HOCON.md`). Units stay in the value.
-//! Libraries' reference.conf, system properties and the default are left to the caller.
+//! Reads the value at a dotted path (lightbend/config `HOCON.md`). The value keeps its unit. The caller handles
+//! reference.conf of libraries, system properties and the default.
 
 mod lexer;
 #[cfg(test)]
@@ -33,10 +33,10 @@ pub(super) fn read(files: &dyn Files, path: &str, text: &str, query: Query<'_>) 
     }
 }
 
-/// Where an object or a value stands, seen from the path that is looked for.
+/// The position of an object or a value relative to the requested path.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Place {
-    /// The first so many words of the path lead to it.
+    /// The first n words of the path lead to it.
     On(usize),
     /// It is below the path.
     Below,
@@ -44,20 +44,20 @@ enum Place {
     Off,
 }
 
-/// What the files say so far.
+/// The state of the search.
 struct Found<'k> {
     key: &'k [&'k str],
-    /// The error says why it is unknown.
+    /// The error says why the answer is unknown.
     state: Result<Answer, String>,
     /// The first words of all paths that are set.
     root_keys: BTreeSet<String>,
-    /// The variables that count.
+    /// The variables that the value depends on.
     variables: BTreeSet<String>,
 }
 
 impl Found<'_> {
     fn answer(self) -> Answer {
-        // A substitution finds a path of the file before it finds a variable.
+        // A substitution finds a path in the file before it finds a variable.
         if let Some(variable) = self.variables.iter().find(|variable| self.root_keys.contains(*variable)) {
             return Answer::Unknown(format!("the file sets {variable}, which stands in for a variable"));
         }
@@ -73,7 +73,7 @@ impl Found<'_> {
         }
     }
 
-    /// Whether a value at this place counts: it is the value, above it or below it.
+    /// Whether a value at this position affects the answer: it is at the path, above it or below it.
     fn counts(place: Place) -> bool {
         place != Place::Off
     }
@@ -82,7 +82,7 @@ impl Found<'_> {
 /// A part of a value.
 #[derive(Debug, Eq, PartialEq)]
 enum Part {
-    /// Text without quotes, with the white space around it.
+    /// Text without quotes, with the surrounding whitespace.
     Plain(String),
     Quoted(String),
     /// `${NAME}` or `${?NAME}`.
@@ -117,7 +117,7 @@ impl Reader<'_, '_> {
         if cursor.peek().is_some() { Err(cursor.fault("this is not HOCON")) } else { Ok(()) }
     }
 
-    /// The fields of an object, up to its brace or to the end of the file.
+    /// Parses the fields of an object, up to its brace or to the end of the file.
     fn object(
         &mut self,
         cursor: &mut Cursor<'_>,
@@ -179,7 +179,7 @@ impl Reader<'_, '_> {
         Ok(())
     }
 
-    /// Notes what a field says about the path.
+    /// Records the effect of a field on the path.
     fn set(&mut self, place: Place, parts: &[Part], appends: bool, entry: Entry) {
         if !Found::counts(place) {
             return;
@@ -187,7 +187,7 @@ impl Reader<'_, '_> {
         let doubt = |what: &str| Err(format!("{} line {}: {what}", entry.path, entry.line));
         let exact = place == Place::On(self.found.key.len());
         self.found.state = match parts {
-            // The object's fields have said what there is to say.
+            // The fields of the object are already recorded.
             [Part::Object, rest @ ..] if !exact && rest.iter().all(|part| *part == Part::Object) => {
                 return;
             }
@@ -210,7 +210,7 @@ impl Reader<'_, '_> {
         };
     }
 
-    /// A value, up to what ends its field, and where its last text ends.
+    /// Parses a value, up to the end of its field; returns the end of its last text.
     fn value(
         &mut self,
         cursor: &mut Cursor<'_>,
@@ -278,7 +278,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// Behind the word `include`. One that is not in the input makes what has been said before it uncertain.
+    /// Parses what follows `include`. A file outside of the input makes earlier values uncertain.
     fn include(&mut self, cursor: &mut Cursor<'_>, place: Place, depth: usize) -> Result<(), String> {
         let line = cursor.line;
         lexer::skip_blanks(cursor);

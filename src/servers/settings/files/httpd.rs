@@ -1,8 +1,7 @@
-//! httpd.conf: the keep-alive timeout of one port's virtual hosts, with inheritance, conditions and includes.
+//! httpd.conf: the keep-alive timeout of the virtual hosts on a port, with inheritance, conditions and includes.
 //!
-//! Turns the lines into what the main server and each virtual host set, and a key and a port into an [`Answer`].
-//! `KeepAlive Off` is answered as the value `each-response`. Measured with httpd 2.4.71. Others decide what a number or
-//! a zero means, and which file is read.
+//! Reads the settings of the main server and of each virtual host, and answers a key for a port. `KeepAlive Off` gives
+//! the value `each-response`. Measured with httpd 2.4.71.
 
 mod conditions;
 mod hosts;
@@ -27,10 +26,10 @@ const MAX_BYTES: usize = 1 << 20;
 const MAX_FILES: usize = 128;
 /// The maximum number of lines in all files together.
 const MAX_LINES: usize = 100_000;
-/// How long a line may get by the variables in it.
+/// The maximum length of a line after variable expansion.
 const MAX_LINE_LEN: usize = 8 << 10;
 
-/// Files of httpd's `docs/conf/extra` without any keep-alive directive and without virtual hosts.
+/// Files in httpd's `docs/conf/extra` without keep-alive directives and virtual hosts.
 const WITHOUT_TIMEOUTS: [&str; 9] = [
     "httpd-autoindex.conf",
     "httpd-dav.conf",
@@ -44,7 +43,7 @@ const WITHOUT_TIMEOUTS: [&str; 9] = [
 ];
 /// Modules that are part of every httpd.
 const BUILT_IN: [&str; 6] = ["core.c", "http_core.c", "mod_so.c", "core_module", "http_module", "so_module"];
-/// Words of the patterns of old browsers in the stock `setenvif.conf`; no probe and no proxy has such a name.
+/// Words in the browser patterns of the stock `setenvif.conf`; no probe or proxy has such a name.
 const OLD_BROWSERS: [&str; 5] = ["Mozilla", "MSIE", "RealPlayer", "Java", "JDK"];
 
 /// Reads `key` from the configuration whose main file is at `path`.
@@ -64,7 +63,7 @@ pub(super) fn read(files: &dyn Files, path: &str, text: &str, query: Query<'_>) 
     read.and_then(|()| reader.answer(path, query.port)).into()
 }
 
-/// `ServerRoot` where the file does not set it: of the layouts of httpd itself and of Debian.
+/// The default of `ServerRoot`, for the layouts of httpd itself and of Debian.
 fn default_root(path: &str) -> Option<String> {
     path.strip_suffix("/conf/httpd.conf")
         .or_else(|| path.strip_suffix("/apache2.conf"))
@@ -75,12 +74,12 @@ struct Reader<'r> {
     includes: Includes<'r>,
     key: &'r str,
     root: Option<String>,
-    /// The variables that `Define` sets; `None` if it is unknown the value.
+    /// The variables of `Define`; `None` if the value is unknown.
     variables: BTreeMap<String, Option<String>>,
     defined: BTreeSet<String>,
     modules: BTreeSet<String>,
     scopes: Vec<Scope>,
-    /// The ports of all `Listen`; `None` where one is not plain.
+    /// The ports of all `Listen` directives; `None` if one is not a plain port.
     listens: Vec<Option<u16>>,
     lines_left: usize,
 }
@@ -196,7 +195,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// One of the two directives that matter.
+    /// Handles one of the two relevant directives.
     fn set(&mut self, name: &str, rest: &str, context: &Context, at: &Location<'_>) -> Result<(), String> {
         if context.inner {
             return Err(at.says(&format!("{name} is not allowed here")));
@@ -260,7 +259,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Puts variables in: those of `Define`, then those of the container (httpd `ap_resolve_env`).
+    /// Expands variables: those of `Define`, then those of the container (httpd `ap_resolve_env`).
     fn expand(&self, text: &str, at: &Location<'_>) -> Result<String, String> {
         let mut expanded = String::new();
         let mut rest = text;

@@ -1,11 +1,10 @@
 //! The files that a configuration includes.
 //!
-//! Finds and opens the files of a pattern, and bounds how many they are and how long. The readers decide which patterns
-//! a program takes, and what the files say.
+//! Finds and opens the files of a pattern, with limits for their number and length.
 
 use super::{Files, Opened};
 
-/// The files that may still be included.
+/// The remaining limits for included files.
 pub(super) struct Includes<'f> {
     pub(super) files: &'f dyn Files,
     pub(super) files_left: usize,
@@ -13,13 +12,12 @@ pub(super) struct Includes<'f> {
 }
 
 impl Includes<'_> {
-    /// The paths that fit a pattern, which may have asterisks in its last part.
+    /// The paths that match a pattern with optional asterisks in its last part.
     pub(super) fn paths(&self, pattern: String) -> Result<Vec<String>, String> {
         if pattern.contains('*') { self.files.list(&pattern) } else { Ok(vec![pattern]) }
     }
 
-    /// The text of a file; `None` where nobody sees one whose name is among the `harmless`, and where one that is
-    /// `optional` is not there.
+    /// The text of a file; `None` if it is unknown but `harmless`, or if it is `optional` and missing.
     pub(super) fn open(
         &mut self,
         path: &str,

@@ -1,23 +1,22 @@
-//! Ini files: those of Go programs such as Grafana and Gitea (gopkg.in/ini.v1), and those of uWSGI.
+//! Ini files of Go programs such as Grafana and Gitea (gopkg.in/ini.v1), and of uWSGI.
 //!
-//! Turns the text into keys in sections, and a key `section.key` into an [`Answer`]. Files of other ini dialects, and what
-//! overrides a file, are left to others.
+//! Parses keys in sections, and answers a key `section.key`.
 
 use super::{Answer, Entry, Files, Query};
 
-/// Who reads the file.
+/// The dialect.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Dialect {
-    /// gopkg.in/ini.v1: `server.read_timeout` is in `[server]`; without a dot it stands above all sections.
+    /// gopkg.in/ini.v1: `server.read_timeout` is in `[server]`; a key without a dot is above all sections.
     Go,
     /// uWSGI: `http-keepalive` is in `[uwsgi]`.
     Uwsgi,
 }
 
-/// The section that stands for the top of a file of a Go program (go-ini file.go: `DefaultSection`).
+/// The name of the section at the top of a file (go-ini file.go: `DefaultSection`).
 const TOP: &str = "DEFAULT";
 
-/// Options of uWSGI that bring options from elsewhere (uwsgi core/uwsgi.c), also with a number as in `ini2`.
+/// uWSGI options that load options from elsewhere (uwsgi core/uwsgi.c), also with a number as in `ini2`.
 const ELSEWHERE: [&str; 11] =
     ["config", "import", "include", "inherit", "ini", "json", "js", "ldap", "sqlite3", "xml", "yaml"];
 
@@ -44,7 +43,7 @@ pub(super) fn read(files: &dyn Files, path: &str, text: &str, query: Query<'_>, 
 struct Line<'t> {
     key: &'t str,
     value: &'t str,
-    /// The value that the program sees, where that is another.
+    /// The effective value, if it differs from the written one.
     seen: Option<String>,
     number: usize,
 }
@@ -55,13 +54,14 @@ impl Line<'_> {
     }
 }
 
-/// The lines of a text that are neither empty nor comments, without blanks around them.
+/// The trimmed lines of a text, without empty ones and comments.
 fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let lines = text.split('\n').map(str::trim).zip(1..).map(|(line, number)| (number, line));
     lines.filter(|(_, line)| !line.is_empty() && !line.starts_with([';', '#']))
 }
 
-/// The last value in a section, else that of the section above: `[a.b]` has what `[a]` has (go-ini section.go: `GetKey`).
+/// The last value in a section, otherwise that of its parent: `[a.b]` inherits from `[a]` (go-ini section.go:
+/// `GetKey`).
 fn go<'t>(text: &'t str, key: &str) -> Result<Option<Line<'t>>, String> {
     let (mut section, key) = key.rsplit_once('.').unwrap_or((TOP, key));
     loop {
@@ -89,7 +89,7 @@ fn in_section<'t>(text: &'t str, section: &str, key: &str) -> Result<Option<Line
             Some((name, value)) => (name.trim(), value.trim()),
             None => (line, ""),
         };
-        // A value over several lines may have lines in it that look like keys.
+        // A multi-line value may contain lines that look like keys.
         let unclosed = |quote: &str| {
             value.strip_prefix(quote).is_some_and(|rest| !rest.contains(quote)) && value != quote.repeat(2)
         };
@@ -104,7 +104,7 @@ fn in_section<'t>(text: &'t str, section: &str, key: &str) -> Result<Option<Line
     Ok(found)
 }
 
-/// The value without quotes and without a comment behind it.
+/// The value without quotes and without a trailing comment.
 fn of_go(mut line: Line<'_>) -> Result<Line<'_>, String> {
     let mut value = line.value;
     if let Some(at) = value.find(['#', ';']) {
@@ -142,7 +142,7 @@ fn uwsgi<'t>(files: &dyn Files, text: &'t str, key: &str) -> Result<Option<Line<
     let mut elsewhere = None;
     for (number, text) in lines(text) {
         if let Some(rest) = text.strip_prefix('[') {
-            // uWSGI takes away the last character, whatever it is.
+            // uWSGI removes the last character, whatever it is.
             section =
                 rest.strip_suffix(']').ok_or_else(|| format!("line {number}: a section is not closed"))?;
             continue;
@@ -186,7 +186,7 @@ fn uwsgi<'t>(files: &dyn Files, text: &'t str, key: &str) -> Result<Option<Line<
     }
 }
 
-/// The value with `$(VAR)` replaced by variables.
+/// The value with `$(VAR)` expanded.
 fn of_uwsgi(files: &dyn Files, line: &Line<'_>, has_env: bool) -> Result<String, String> {
     if line.value.is_empty() {
         return Err(line.fault(&format!("{} has no value", line.key)));

@@ -1,14 +1,13 @@
-//! start.ini and start.d/*.ini of Jetty: a property of the server.
+//! Jetty's start.ini and start.d/*.ini: a server property.
 //!
-//! Turns the files of one folder, in the order in which Jetty reads them, and a property's name into an [`Answer`]
-//! (jetty `start/config/DirConfigSource.java`, `start/StartArgs.java`). Properties on the command line are left to the
-//! caller.
+//! Reads the files of a directory in Jetty's order, and answers a property (jetty `start/config/DirConfigSource.java`,
+//! `start/StartArgs.java`). The caller handles properties on the command line.
 
 use std::collections::BTreeSet;
 
 use super::{Answer, Entry, Files, Opened, Query};
 
-/// How many files of start.d are read.
+/// The maximum number of files in start.d.
 const MAX_FILES: usize = 64;
 
 /// Reads the property `key` from the file at `path` and from its siblings.
@@ -44,7 +43,7 @@ fn find(files: &dyn Files, path: &str, text: &str, key: &str) -> Result<Option<E
             Opened::Unknown(why) => return Err(why),
         };
         match (&of_start_d, own) {
-            // Jetty sorts names with numbers in another way than we do.
+            // Jetty sorts names with numbers in another order.
             (Some(first), Some(own)) if first.value != own.value => {
                 return Err(format!("the files in {base}/start.d have different values of {key}"));
             }
@@ -54,13 +53,13 @@ fn find(files: &dyn Files, path: &str, text: &str, key: &str) -> Result<Option<E
     Ok(of_start_d.or(before))
 }
 
-/// The folder whose start.ini and start.d belong together.
+/// The base directory of start.ini and start.d.
 fn base(path: &str) -> Option<&str> {
     let (folder, name) = path.rsplit_once('/')?;
     if name == "start.ini" { Some(folder) } else { folder.strip_suffix("/start.d") }
 }
 
-/// The property of one file; `before` is what a file before it says.
+/// The property in a file; `before` is the value from previous files.
 fn property(path: &str, text: &str, key: &str, before: Option<&Entry>) -> Result<Option<Entry>, String> {
     let mut found: Option<Entry> = None;
     let mut seen = BTreeSet::new();
@@ -69,7 +68,7 @@ fn property(path: &str, text: &str, key: &str, before: Option<&Entry>) -> Result
         let number = index + 1;
         let argument = line.trim();
         let fault = |what: &str| Err(format!("{path} line {number}: {what}"));
-        // The same line again does not count (jetty `TextFile.addUniqueLine`).
+        // Repeated lines are ignored (jetty `TextFile.addUniqueLine`).
         if argument.is_empty() || argument.starts_with('#') || !seen.insert(argument) {
             continue;
         }

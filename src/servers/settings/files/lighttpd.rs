@@ -1,8 +1,8 @@
-//! lighttpd.conf: how long the server keeps an idle connection.
+//! lighttpd.conf: the idle timeout of the server.
 //!
-//! Turns assignments, conditions, variables and includes into one [`Answer`] for a key such as
-//! `server.max-keep-alive-idle`, in seconds. The value is `0` too where `server.max-keep-alive-requests` is. What a
-//! condition sets is not matched with a port: it must be the same as the global value. Measured with lighttpd 1.4.69.
+//! Evaluates assignments, conditions, variables and includes for a key such as `server.max-keep-alive-idle`, in
+//! seconds. The value is also `0` if `server.max-keep-alive-requests` is. Conditions are not matched with a port: a
+//! value in a condition must equal the global one. Measured with lighttpd 1.4.69.
 
 mod lexer;
 #[cfg(test)]
@@ -21,12 +21,12 @@ const MAX_BYTES: usize = 1 << 20;
 const MAX_FILES: usize = 128;
 /// The maximum number of tokens in all files together.
 const MAX_TOKENS: usize = 200_000;
-/// How long a value may get by the variables in it.
+/// The maximum length of a value after variable expansion.
 const MAX_VALUE_LEN: usize = 8 << 10;
 /// With zero the server closes after each response (lighttpd `src/h1.c`).
 const REQUESTS: &str = "server.max-keep-alive-requests";
 
-/// Files of lighttpd's `doc/config` in which neither key stands.
+/// Files in lighttpd's `doc/config` without these keys.
 const WITHOUT_TIMEOUTS: [&str; 21] = [
     "access_log.conf",
     "auth.conf",
@@ -50,7 +50,7 @@ const WITHOUT_TIMEOUTS: [&str; 21] = [
     "userdir.conf",
     "webdav.conf",
 ];
-/// Commands of the Debian package, which print types of files or an empty condition.
+/// Commands of the Debian package, which print MIME types or an empty condition.
 const HARMLESS_COMMANDS: [&str; 3] = ["create-mime.conf.pl", "create-mime.assign.pl", "use-ipv6.pl"];
 
 /// Reads `key` from the configuration whose main file is at `path`.
@@ -67,7 +67,7 @@ pub(super) fn read(files: &dyn Files, path: &str, text: &str, query: Query<'_>) 
     reader.file(path, text, false, 0).and_then(|()| reader.answer()).into()
 }
 
-/// What is set in general, and what in conditions.
+/// The global value and those in conditions.
 #[derive(Default)]
 struct Setting {
     general: Option<Entry>,
@@ -84,9 +84,9 @@ enum Value {
 struct Reader<'r> {
     includes: Includes<'r>,
     key: &'r str,
-    /// The folder of the main file, in which includes are looked up.
+    /// The directory of the main file, which includes are relative to.
     folder: &'r str,
-    /// `None` if it is unknown the value.
+    /// `None` if the value is unknown.
     variables: BTreeMap<String, Option<Value>>,
     idle: Setting,
     requests: Setting,
@@ -98,7 +98,7 @@ impl Reader<'_> {
         let tokens = Lexer::new(path, text).run(self.tokens_left)?;
         self.tokens_left = self.tokens_left.saturating_sub(tokens.len());
         let at = |line: usize, what: &str| format!("{path} line {line}: {what}");
-        // Whether the blocks around stand in a condition, the innermost last.
+        // Whether each surrounding block is a condition, the innermost last.
         let mut blocks = vec![conditional];
         let mut rest = tokens.as_slice();
         while let Some((token, after)) = rest.split_first() {
@@ -187,12 +187,12 @@ impl Reader<'_> {
             }
             _ => value,
         };
-        // What a condition sets holds within it alone.
+        // Values in a condition only apply within it.
         self.variables.insert(name, value.filter(|_| !conditional));
         Ok(())
     }
 
-    /// A sum of strings and variables; `None` for anything else.
+    /// A concatenation of strings and variables; `None` for anything else.
     fn value(&self, tokens: &[Token]) -> Option<Value> {
         let mut sum: Option<Value> = None;
         for part in tokens.split(|token| matches!(token.kind, Kind::Mark("+"))) {
@@ -253,13 +253,13 @@ impl Reader<'_> {
     }
 }
 
-/// A line of a file.
+/// The location of a line.
 struct Location<'s> {
     path: &'s str,
     line: usize,
 }
 
-/// The name of a variable, which stands in `var` where it has no dot.
+/// The name of a variable; it is in `var` if it has no dot.
 fn variable(key: &str) -> String {
     if key.contains('.') { key.to_owned() } else { format!("var.{key}") }
 }
@@ -275,7 +275,7 @@ fn join(left: Value, right: Value) -> Option<Value> {
     }
 }
 
-/// A command of the Debian package, perhaps with arguments.
+/// A command of the Debian package with optional arguments.
 fn is_harmless(command: &str) -> bool {
     let plain = !command.contains([';', '|', '&', '`', '$', '\n']);
     let program =
@@ -283,7 +283,7 @@ fn is_harmless(command: &str) -> bool {
     plain && program.is_some_and(|program| HARMLESS_COMMANDS.contains(&program))
 }
 
-/// What stands behind the next brace that opens a block.
+/// The tokens after the next brace that opens a block.
 fn block(tokens: &[Token]) -> Option<&[Token]> {
     let open = tokens.iter().position(|token| matches!(token.kind, Kind::Mark("{" | "}")))?;
     tokens.get(open).filter(|token| matches!(token.kind, Kind::Mark("{")))?;

@@ -1,4 +1,4 @@
-//! Which file a program reads: one that a flag or a variable names, or one at a path where it looks.
+//! Finds the file that a program reads: one that a flag or a variable names, or one at a default path.
 
 use std::borrow::Cow;
 
@@ -13,16 +13,16 @@ use crate::{
 
 /// The file that a program reads.
 pub(super) enum Located<'a> {
-    /// Nobody names or mounts one: that of the image, if there is one.
+    /// Not named and not mounted: that of the image, if there is one.
     InImage,
-    /// This one, and where it comes from.
+    /// The path, the text and the origin of the file.
     At(String, Cow<'a, str>, Origin),
-    /// Unknown: why.
+    /// Unknown, with the reason.
     Unknown(String),
 }
 
 impl Reader<'_, '_> {
-    /// The file of an entry that a container's program reads.
+    /// Finds a configuration file of the server.
     pub(super) fn located(&self, config: &ConfigFile) -> Located<'_> {
         for setting in &config.named_by {
             match self.read(setting) {
@@ -51,7 +51,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// Whether a flag stands more than once on the command line.
+    /// Whether a flag is repeated on the command line.
     fn is_repeated(&self, setting: &Setting) -> bool {
         let Source::Flag { names, .. } = &setting.source else { return false };
         let is_meant = |word: &Word| {
@@ -61,7 +61,7 @@ impl Reader<'_, '_> {
         self.lines().map(|line| line.iter().filter(|word| is_meant(word)).count()).sum::<usize>() > 1
     }
 
-    /// A file whose path the command line or a variable gives.
+    /// A file whose path comes from the command line or a variable.
     fn named_file(&self, value: &str, text: &str, config: &ConfigFile) -> Located<'_> {
         let path = value.strip_prefix("file:").unwrap_or(value);
         let hidden =
@@ -76,7 +76,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// A path of a mounted file.
+    /// A mounted file.
     fn opened(&self, path: &str, format: FileFormat) -> Located<'_> {
         if !self.disk.is_mounted(path) {
             return Located::InImage;
@@ -92,7 +92,8 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// A relative path stands in the working directory; where the image decides that, a mount of the same name counts.
+    /// Resolves a relative path with the working directory. If that is set by the image, a mount with the same name
+    /// counts.
     pub(super) fn absolute(&self, path: &str) -> Option<String> {
         let path = path.strip_prefix("./").unwrap_or(path);
         if path.starts_with('/') {

@@ -1,7 +1,6 @@
-//! nginx.conf: the directive of one port's `server` blocks, with inheritance and includes.
+//! nginx.conf: a directive of the `server` blocks on a port, with inheritance and includes.
 //!
-//! Turns the text into blocks and directives, and a key and a port into an [`Answer`]. The caller decides which file is
-//! read.
+//! Parses blocks and directives, and answers a key for a port.
 
 mod lexer;
 mod parser;
@@ -21,7 +20,7 @@ pub(super) fn read(files: &dyn Files, path: &str, text: &str, query: Query<'_>) 
     Parser::new(files, path).file(path, text, 0).and_then(|directives| find(&directives, path, query)).into()
 }
 
-/// The value for a port: `None` where no scope sets it.
+/// The value for a port; `None` if no block sets it.
 fn find(main: &[Directive], path: &str, query: Query<'_>) -> Result<Option<Entry>, String> {
     let mut answers: Vec<Option<Entry>> = Vec::new();
     for http in blocks(main, "http") {
@@ -51,14 +50,14 @@ fn find(main: &[Directive], path: &str, query: Query<'_>) -> Result<Option<Entry
     }
 }
 
-/// The blocks of a name.
+/// The blocks with a name.
 fn blocks<'d>(directives: &'d [Directive], name: &str) -> impl Iterator<Item = &'d [Directive]> {
     let named =
         directives.iter().filter(move |directive| directive.words.first().is_some_and(|word| word == name));
     named.filter_map(|directive| directive.block.as_deref())
 }
 
-/// The last value in a scope; nginx refuses a second one, so that it is the only one.
+/// The last value in a block; nginx accepts only one.
 fn value(scope: &[Directive], key: &str) -> Result<Option<Entry>, String> {
     let found = scope.iter().rev().find(|directive| directive.words.first().is_some_and(|word| word == key));
     let Some(directive) = found else { return Ok(None) };
@@ -75,7 +74,7 @@ fn value(scope: &[Directive], key: &str) -> Result<Option<Entry>, String> {
     }
 }
 
-/// Which location answers depends on the path, so that all must agree with their server.
+/// The location depends on the path of the request, so all must agree with their server.
 fn locations(scope: &[Directive], key: &str, own: Option<&Entry>, depth: usize) -> Result<(), String> {
     if depth > MAX_DEPTH {
         return Err("the blocks are nested too deeply".to_owned());
@@ -93,7 +92,7 @@ fn locations(scope: &[Directive], key: &str, own: Option<&Entry>, depth: usize) 
     Ok(())
 }
 
-/// Whether a server has a port; without `listen` it has port 80 (nginx `ngx_http_core_module`).
+/// Whether a server listens on a port; the default is 80 (nginx `ngx_http_core_module`).
 fn listens(server: &[Directive], port: Option<u16>) -> bool {
     let Some(port) = port else { return true };
     let mut listens = server
@@ -106,7 +105,7 @@ fn listens(server: &[Directive], port: Option<u16>) -> bool {
     listens.any(|directive| directive.words.get(1).is_some_and(|address| port_of(address) == Some(port)))
 }
 
-/// The port of `8080`, `127.0.0.1`, `*:80` or `[::]:8080`; `None` for a socket.
+/// The port of `8080`, `127.0.0.1`, `*:80` or `[::]:8080`; `None` for a Unix socket.
 fn port_of(address: &str) -> Option<u16> {
     if address.starts_with("unix:") {
         return None;

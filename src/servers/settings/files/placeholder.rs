@@ -1,31 +1,31 @@
 //! Placeholders `${NAME}` and `${NAME:default}` in values.
 //!
-//! Turns a value with placeholders into the value that the program sees. Who knows a name is left to the caller.
+//! Expands placeholders to get the effective value. The caller looks up the names.
 
 use super::Files;
 
 /// The maximum nesting depth of defaults.
 const MAX_DEPTH: usize = 8;
-/// How many placeholders one value may have: each may cost a look at all files.
+/// The maximum number of placeholders in a value; each may search all files.
 const MAX_PLACEHOLDERS: usize = 32;
 
-/// What a name stands for: `None` where nobody sets it; the error says why it is unknown.
+/// Looks up a name: `None` if it is not set; the error says why it is unknown.
 pub(super) type Lookup<'l> = dyn Fn(&str) -> Option<Result<String, String>> + 'l;
 
-/// Whether a value may have something in it that the program replaces.
+/// Whether a value may contain a placeholder.
 pub(super) fn is_in(text: &str) -> bool {
     ["${", "$(", "{{", "$__", "%("].iter().any(|start| text.contains(start))
 }
 
-/// Replaces placeholders by variables of the container; the error says why it is unknown.
+/// Expands placeholders with variables of the container; the error says why the result is unknown.
 pub(super) fn resolve(files: &dyn Files, text: &str) -> Result<String, String> {
     expand(text, &|name| files.variable(name))
 }
 
-/// Replaces placeholders by what `lookup` knows.
+/// Expands placeholders with `lookup`.
 ///
-/// Programs differ in what they make of a dollar sign without braces, of an escaped placeholder, of a variable that is
-/// empty, and of a default that begins with `-`, `+`, `=` or `?`: those are errors.
+/// Programs differ in the handling of a dollar sign without braces, an escaped placeholder, an empty variable, and a
+/// default that starts with `-`, `+`, `=` or `?`, so these are errors.
 pub(super) fn expand(text: &str, lookup: &Lookup<'_>) -> Result<String, String> {
     if text.matches('$').count() > MAX_PLACEHOLDERS {
         return Err("the value has too many placeholders".to_owned());
@@ -52,7 +52,7 @@ fn at_depth(text: &str, lookup: &Lookup<'_>, depth: usize) -> Result<String, Str
     Ok(expanded)
 }
 
-/// What stands before the brace that closes a placeholder, and what stands behind it.
+/// The text before and after the brace that closes a placeholder.
 fn until_brace(text: &str) -> Result<(&str, &str), String> {
     let mut open = 1_usize;
     for (at, byte) in text.bytes().enumerate() {

@@ -1,7 +1,7 @@
 //! Java's .properties files.
 //!
-//! Turns the text into properties as `java.util.Properties` reads them, and a name into an [`Answer`]. `spring` and
-//! `quarkus` decide what documents of Spring and profiles of Quarkus mean.
+//! Parses properties as `java.util.Properties` does, and answers a name. `spring` handles documents, `quarkus` handles
+//! profiles.
 
 use std::collections::HashMap;
 
@@ -10,23 +10,23 @@ use super::{
     tree::{Leaf, Value},
 };
 
-/// A name and its value, both without escapes.
+/// A name and its value, without escapes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Property {
     /// The name.
     pub(super) name: String,
-    /// The value without blanks at its end, and with its placeholders.
+    /// The value without trailing blanks, with its placeholders.
     pub(super) value: String,
-    /// The line on which the name stands, from 1.
+    /// The line of the name, from 1.
     pub(super) line: usize,
 }
 
-/// Reads a property, with `${NAME}` and `${NAME:default}` replaced by variables.
+/// Reads a property, with `${NAME}` and `${NAME:default}` expanded.
 pub(super) fn read(files: &dyn Files, path: &str, text: &str, query: Query<'_>) -> Answer {
     let answer = parse(text).and_then(|properties| {
         let named = properties.iter().rev().find(|property| property.name == query.key);
         let Some(found) = named else { return Ok(Answer::Absent) };
-        // Programs differ in which of the two counts.
+        // Programs differ in which of the two wins.
         let lookup = |name: &str| {
             if properties.iter().any(|property| property.name == name) {
                 return Some(Err(format!("{name} is set in the same file")));
@@ -45,13 +45,13 @@ pub(super) fn read(files: &dyn Files, path: &str, text: &str, query: Query<'_>) 
     answer.unwrap_or_else(|why| Answer::Unknown(format!("{path} {why}")))
 }
 
-/// All properties, also those that a later one of the same name replaces; the error begins with `line 7: `.
+/// All properties, including those that a later one overrides; the error begins with `line 7: `.
 pub(super) fn parse(text: &str) -> Result<Vec<Property>, String> {
     Ok(documents(text)?.into_iter().flatten().collect())
 }
 
-/// The properties of each document, as Spring Boot parts them at `#---` and `!---`; in one document each name stands
-/// once, with its last value (spring-boot OriginTrackedPropertiesLoader.java).
+/// The properties of each document, which Spring Boot separates by `#---` and `!---`. Each name occurs once in a
+/// document, with its last value (spring-boot OriginTrackedPropertiesLoader.java).
 pub(super) fn documents(text: &str) -> Result<Vec<Vec<Property>>, String> {
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let mut lines = text.split('\n').zip(1_usize..);
@@ -79,7 +79,7 @@ pub(super) fn documents(text: &str) -> Result<Vec<Vec<Property>>, String> {
             }
         } else {
             comment = mark;
-            // A comment behind the separator joins the documents.
+            // A comment after the separator joins the documents.
             if document.list.is_empty()
                 && let Some(last) = documents.pop()
             {
@@ -91,7 +91,7 @@ pub(super) fn documents(text: &str) -> Result<Vec<Vec<Property>>, String> {
     Ok(documents.into_iter().map(|document| document.list).filter(|list| !list.is_empty()).collect())
 }
 
-/// The same as leaves, as the readers of several formats have them.
+/// The documents as leaves, which the readers of several formats share.
 pub(super) fn leaves(text: &str) -> Result<Vec<Vec<Leaf>>, String> {
     let leaf = |property: Property| Leaf {
         name: property.name,
@@ -102,7 +102,7 @@ pub(super) fn leaves(text: &str) -> Result<Vec<Vec<Leaf>>, String> {
     Ok(documents.into_iter().map(|document| document.into_iter().map(leaf).collect()).collect())
 }
 
-/// What Java skips.
+/// The characters that Java skips.
 const BLANKS: [char; 3] = [' ', '\t', '\x0c'];
 
 #[derive(Default)]
@@ -125,7 +125,7 @@ impl Document {
     }
 }
 
-/// One property, with the lines that continue its first one.
+/// Parses a property with its continuation lines.
 fn property<'t>(
     first: &str,
     line: usize,
@@ -150,12 +150,12 @@ fn property<'t>(
     while let Some(c) = chars.next() {
         unescape(c, &mut chars, &mut value, line)?;
     }
-    // Programs trim a number, or refuse it.
+    // Some programs trim a number, others refuse it.
     value.truncate(value.trim_end().len());
     Ok(Property { name, value, line })
 }
 
-/// Adds a character, or what its escape stands for.
+/// Appends a character, or the value of an escape.
 fn unescape(
     c: char,
     chars: &mut impl Iterator<Item = char>,

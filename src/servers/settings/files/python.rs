@@ -1,8 +1,7 @@
 //! gunicorn.conf.py and other Python files whose module variables are settings.
 //!
-//! Turns the text into logical lines and a variable into an [`Answer`], where a statement at top level gives it a plain
-//! value. Python itself is not run: what could set the variable in another way makes the answer unknown. The caller
-//! decides which values a server accepts.
+//! Parses logical lines, and answers a variable if a top-level statement assigns a plain value. Python is not executed:
+//! anything else that could set the variable makes the answer unknown. The caller checks the value.
 
 mod lexer;
 #[cfg(test)]
@@ -17,10 +16,10 @@ use super::{
     script::{Kind, Token},
 };
 
-/// One value may come from another variable, and so on.
+/// The maximum depth of variables that refer to other variables.
 const MAX_DEPTH: usize = 8;
 
-/// Modules of the standard library that change neither the variables of another module nor the environment.
+/// Modules of the standard library that change neither variables of other modules nor the environment.
 const PLAIN_MODULES: [&str; 26] = [
     "__future__",
     "collections",
@@ -50,7 +49,7 @@ const PLAIN_MODULES: [&str; 26] = [
     "uuid",
 ];
 
-/// Names through which code can set any variable.
+/// Names that let code set arbitrary variables.
 const REFLECTION: [&str; 18] = [
     "__builtins__",
     "__dict__",
@@ -72,10 +71,10 @@ const REFLECTION: [&str; 18] = [
     "vars",
 ];
 
-/// Words that bind the name behind them.
+/// Keywords that bind the following name.
 const BINDERS: [&str; 8] = ["as", "class", "def", "del", "for", "global", "nonlocal", "type"];
 
-/// Statements in which a name may be bound anywhere.
+/// Statements that may bind names anywhere.
 const BINDING_STATEMENTS: [&str; 6] = ["case", "del", "except", "for", "match", "with"];
 
 /// Reads the variable `key` from the module at `path`.
@@ -103,15 +102,15 @@ pub(super) fn read(files: &dyn Files, path: &str, text: &str, query: Query<'_>) 
     }
 }
 
-/// `=`, `+=` and the like.
+/// Whether a token is an assignment operator: `=`, `+=` and so on.
 fn assigns(token: &Token<'_>) -> bool {
     matches!(token.kind, Kind::Op(op) if op.ends_with('=') && !matches!(op, "==" | "!=" | "<=" | ">="))
 }
 
-/// What a statement does to a variable.
+/// The effect of a statement on a variable.
 enum Effect<'m, 't> {
     Nothing,
-    /// It assigns this expression.
+    /// Assigns this expression.
     Sets(&'m [Token<'t>]),
     /// Unknown.
     Unknown(String),
@@ -128,7 +127,7 @@ impl<'t> Module<'_, 't> {
         format!("{} line {line}: {what}", self.path)
     }
 
-    /// The statement before the one at `end` that gives a variable its value, and its right-hand side.
+    /// The last statement before `end` that assigns the variable, and its right-hand side.
     fn assignment(&self, name: &str, end: usize) -> Result<Option<(usize, &[Token<'t>])>, String> {
         let calls = self.calls_its_functions();
         let mut last = Ok(None);
@@ -149,7 +148,7 @@ impl<'t> Module<'_, 't> {
         last
     }
 
-    /// Whether the file runs a function or a class of its own while it is read.
+    /// Whether the file calls its own functions or classes at top level.
     fn calls_its_functions(&self) -> bool {
         let headers = self.statements.iter().filter(|statement| statement.scope == Scope::Header);
         let mut own = BTreeSet::new();
@@ -178,7 +177,7 @@ impl<'t> Module<'_, 't> {
         })
     }
 
-    /// What a statement outside of functions does.
+    /// The effect of a top-level statement.
     fn effect<'m>(&'m self, statement: &'m Statement<'t>, name: &str) -> Effect<'m, 't> {
         if let Some(why) = self.any_doubt(statement, name).or_else(|| self.foreign_import(statement)) {
             return Effect::Unknown(why);
@@ -225,7 +224,7 @@ impl<'t> Module<'_, 't> {
         sets
     }
 
-    /// What could set a variable from within a function or class.
+    /// Why a function or class may set a variable.
     fn inner_doubt(&self, statement: &Statement<'t>, name: &str) -> Option<String> {
         let tokens = &statement.tokens;
         let declares = tokens.iter().position(|token| token.word() == Some("global"));
@@ -246,7 +245,7 @@ impl<'t> Module<'_, 't> {
         self.any_doubt(statement, name)
     }
 
-    /// What could set a variable from anywhere.
+    /// Why any statement may set a variable.
     fn any_doubt(&self, statement: &Statement<'t>, name: &str) -> Option<String> {
         let tokens = &statement.tokens;
         for (at, token) in tokens.iter().enumerate() {
@@ -273,7 +272,7 @@ impl<'t> Module<'_, 't> {
         None
     }
 
-    /// An import of code that we do not know.
+    /// An import of unknown code.
     fn foreign_import(&self, statement: &Statement<'t>) -> Option<String> {
         let tokens = &statement.tokens;
         let at = tokens.iter().position(|token| token.word() == Some("import"))?;
@@ -292,7 +291,7 @@ impl<'t> Module<'_, 't> {
         (!known).then(|| self.fault(line, "the file imports code that we do not know"))
     }
 
-    /// An import that binds a name to something else than what everybody takes it for.
+    /// An import that rebinds a well-known name.
     fn imports(&self, statement: &Statement<'t>, name: &str) -> Option<String> {
         let tokens = &statement.tokens;
         let usual = match statement.first() {

@@ -1,10 +1,10 @@
-//! The configuration of Quarkus: `application.properties` and `application.yaml`, with profiles.
+//! Quarkus' `application.properties` and `application.yaml`, with profiles.
 //!
-//! Turns a file, those beside it and a profile into an [`Answer`]. System properties, variables of the property itself,
-//! other directories and the app's own files are left to others.
+//! Answers a property from a file, its siblings and a profile. Other code handles system properties, variables, other
+//! directories and files of the app.
 //!
-//! smallrye-config (documentation `profiles.md`): a key with the profile beats the plain one, that of one profile beats that
-//! of several, and `application-prod.properties` beats `application.properties`.
+//! As in smallrye-config (documentation `profiles.md`), a key with the profile takes precedence over a plain one, a key
+//! with one profile over a key with several, and `application-prod.properties` over `application.properties`.
 
 use super::{
     Answer, Files, Opened, placeholder, properties,
@@ -15,7 +15,7 @@ use super::{
 /// The profile of a packaged app.
 const PRODUCTION: &str = "prod";
 
-/// Properties that bring other files or profiles into play, or change which file counts.
+/// Properties that add files or profiles, or change the precedence of files.
 const ELSEWHERE: [&str; 8] = [
     "config_ordinal",
     "quarkus.profile",
@@ -27,7 +27,7 @@ const ELSEWHERE: [&str; 8] = [
     "mp.config.profile",
 ];
 
-/// How many lists of profiles with the active one a file may have: each costs a look at the whole file.
+/// The maximum number of profile lists with the active profile; each requires a scan of the file.
 const MAX_LISTS: usize = 16;
 
 /// A file that Quarkus reads.
@@ -37,8 +37,8 @@ struct Source {
     between: &'static str,
 }
 
-/// Reads a property. `path` is that of `application.properties`, `application.yaml` or `application.yml`; `profile` is that
-/// which the command line or a variable sets.
+/// Reads a property. `path` is that of `application.properties`, `application.yaml` or `application.yml`; `profile` is
+/// the one that the command line or a variable sets.
 pub(super) fn read(files: &dyn Files, path: &str, text: &str, profile: Option<&str>, key: &str) -> Answer {
     match find(files, path, text, profile.unwrap_or(PRODUCTION), key) {
         Ok(answer) => answer,
@@ -66,7 +66,7 @@ fn find(files: &dyn Files, path: &str, text: &str, profile: &str, key: &str) -> 
     for source in sources.iter().chain(&others) {
         source.refuse_others(profile)?;
     }
-    // The releases of Quarkus differ in which format counts.
+    // Quarkus releases differ in which format takes precedence.
     for other in &others {
         if let Some(leaf) = other.get(profile, key)? {
             return Err(other.fault(leaf, &format!("{} is set in a second file", leaf.written())));
@@ -82,7 +82,7 @@ fn find(files: &dyn Files, path: &str, text: &str, profile: &str, key: &str) -> 
     Ok(Answer::Set(leaf.entry(value, &source.path, source.between)))
 }
 
-/// The leaf that counts in files of which the last is the strongest.
+/// The leaf with the highest precedence; the last file takes precedence.
 fn highest_priority<'s>(
     sources: &'s [Source],
     profile: &str,
@@ -96,9 +96,9 @@ fn highest_priority<'s>(
     Ok(None)
 }
 
-/// What a placeholder stands for: a variable, then a property of these files.
+/// The value for a placeholder: a variable, otherwise a property of these files.
 ///
-/// A name in capitals that neither has is not set; any other may be set in the app's own files.
+/// A name in capitals that is in neither is not set; any other name may be set in the app's own files.
 fn property(
     files: &dyn Files,
     sources: &[Source],
@@ -116,7 +116,7 @@ fn property(
     }
 }
 
-/// The profiles that a name counts in, and the name without them.
+/// The profiles in a name, and the name without them.
 fn of_profiles(name: &str) -> (Option<&str>, &str) {
     match name.strip_prefix('%').and_then(|rest| rest.split_once('.')) {
         Some((profiles, name)) => (Some(profiles), name),
@@ -151,7 +151,7 @@ impl Source {
         format!("{} {}", self.path, leaf.fault(why))
     }
 
-    /// Refuses properties of [`ELSEWHERE`].
+    /// Returns an error if a property of [`ELSEWHERE`] is set.
     fn refuse_others(&self, profile: &str) -> Result<(), String> {
         let other = self.leaves.iter().find(|leaf| {
             let (profiles, name) = of_profiles(&leaf.name);
@@ -166,7 +166,7 @@ impl Source {
         }
     }
 
-    /// The leaf of a key: that of the profile, else that of several profiles, else the plain one.
+    /// The leaf of a key: for the profile, otherwise for several profiles, otherwise the plain one.
     fn get(&self, profile: &str, key: &str) -> Result<Option<&Leaf>, String> {
         let in_file = |why: String| format!("{} {why}", self.path);
         let exact = |name: &str| tree::find(&self.leaves, Style::Yaml, name).map_err(in_file);

@@ -1,8 +1,7 @@
 //! puma.rb: the argument of a method that the file calls at top level.
 //!
-//! Turns the text into tokens and a method's name into an [`Answer`], where a call that always runs has a plain
-//! argument. Ruby itself is not run: what could set the option in another way makes the answer unknown. The caller
-//! decides which values Puma accepts.
+//! Parses tokens, and answers the name of a method if a call that always runs has a plain argument. Ruby is not
+//! executed: anything else that could set the option makes the answer unknown. The caller checks the value.
 
 mod lexer;
 #[cfg(test)]
@@ -17,7 +16,7 @@ use super::{
 /// The maximum nesting depth of values.
 const MAX_DEPTH: usize = 8;
 
-/// Methods and variables through which code can set any option, or read other files.
+/// Methods and variables that let code set arbitrary options, or read other files.
 const REFLECTION: [&str; 20] = [
     "@config",
     "@options",
@@ -40,9 +39,9 @@ const REFLECTION: [&str; 20] = [
     "singleton_class",
     "autoload",
 ];
-/// Plugins without a method `config`, which could set options (puma `lib/puma/dsl.rb` `_offer_plugins`).
+/// Plugins without a `config` method, which could set options (puma `lib/puma/dsl.rb` `_offer_plugins`).
 const PLUGINS: [&str; 5] = ["cloudwatch", "newrelic", "solid_queue", "systemd", "tmp_restart"];
-/// Libraries that leave the environment alone.
+/// Libraries that do not change the environment.
 const LIBRARIES: [&str; 10] =
     ["barnes", "concurrent", "erb", "etc", "fileutils", "json", "logger", "puma", "socket", "uri"];
 
@@ -72,7 +71,7 @@ impl<'s, 't> Script<'s, 't> {
         format!("{} line {line}: {what}", self.path)
     }
 
-    /// The last call of a method, with its line.
+    /// The last call of a method with its line.
     fn call(&self, key: &str) -> Result<Option<(usize, &'s [Token<'t>])>, String> {
         let mut last = None;
         for (at, token) in self.tokens.iter().enumerate() {
@@ -113,7 +112,7 @@ impl<'s, 't> Script<'s, 't> {
         Ok(last)
     }
 
-    /// The whole number that an expression is.
+    /// The value of an integer expression.
     fn value(&self, tokens: &[Token<'t>], line: usize, depth: usize) -> Result<String, String> {
         let not_plain = || self.fault(line, "the value is not a plain number");
         let deeper = depth.checked_sub(1).ok_or_else(not_plain)?;
@@ -187,7 +186,7 @@ impl<'s, 't> Script<'s, 't> {
         }
     }
 
-    /// That the file does not change the environment.
+    /// Checks that the file does not change the environment.
     fn environment_is_ours(&self) -> Result<(), String> {
         for (at, token) in self.tokens.iter().enumerate() {
             let rest = self.tokens.get(at..).unwrap_or_default();
@@ -219,7 +218,7 @@ impl<'s, 't> Script<'s, 't> {
     }
 }
 
-/// The name that a call gets as its only argument.
+/// The name that is the only argument of a call.
 fn argument<'t>(call: &[Token<'t>]) -> Option<&'t str> {
     let arguments = call.get(1..)?;
     let arguments = match arguments {
@@ -233,7 +232,7 @@ fn argument<'t>(call: &[Token<'t>]) -> Option<&'t str> {
     }
 }
 
-/// Whether `require` takes a library, and not a file of the app.
+/// Whether `require` loads a library, and not a file of the app.
 fn is_library(name: Option<&str>) -> bool {
     name.is_some_and(|name| !name.starts_with(['.', '/', '~']))
 }

@@ -1,33 +1,32 @@
 //! Tokens of Python and Ruby.
 //!
-//! What both lexers make and both readers look at. `python` and `ruby` decide how a text is cut into tokens, and what
-//! they do.
+//! Shared by the lexers and readers of both.
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Kind<'t> {
     /// A name of any kind, or a keyword.
     Word(&'t str),
-    /// A number, as written.
+    /// A number as written.
     Number(&'t str),
-    /// A string; the text is that of one without prefixes, escapes and code.
+    /// A string; the text is only known without prefixes, escapes and code.
     Text(Option<&'t str>),
     /// `:name` or `name:` of Ruby.
     Symbol(&'t str),
     /// An operator, a bracket or a separator.
     Op(&'t str),
-    /// The end of a line of Ruby that ends a statement.
+    /// A line end that ends a Ruby statement.
     End,
 }
 
-/// A token, and where it stands.
+/// A token with its position.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Token<'t> {
     pub(super) kind: Kind<'t>,
     pub(super) start: usize,
     pub(super) end: usize,
     pub(super) line: usize,
-    /// How many brackets and blocks are open around it.
+    /// The number of open brackets and blocks.
     pub(super) depth: usize,
 }
 
@@ -44,7 +43,7 @@ impl<'t> Token<'t> {
     }
 }
 
-/// Tokens as they are written, on one line and without comments.
+/// The source of tokens as written, on one line and without comments.
 pub(super) fn source(tokens: &[Token<'_>], text: &str) -> String {
     let mut source = String::new();
     let mut end = None;
@@ -58,7 +57,7 @@ pub(super) fn source(tokens: &[Token<'_>], text: &str) -> String {
     source
 }
 
-/// Whether two brackets are a pair around all that is between them.
+/// Whether two brackets enclose all tokens between them.
 pub(super) fn encloses(
     open: &Token<'_>,
     inside: &[Token<'_>],

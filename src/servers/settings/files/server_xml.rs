@@ -1,21 +1,20 @@
-//! server.xml of Tomcat: the attribute of one port's HTTP connector.
+//! Tomcat's server.xml: an attribute of the HTTP connector on a port.
 //!
-//! Turns the text into connectors, and an attribute and a port into an [`Answer`]. The keep-alive timeout falls back to
-//! the connection timeout of the same connector (tomcat `AbstractEndpoint.getKeepAliveTimeout`). Defaults are left to
-//! the caller.
+//! Parses connectors, and answers an attribute for a port. The keep-alive timeout falls back to the connection timeout
+//! of the same connector (tomcat `AbstractEndpoint.getKeepAliveTimeout`). The caller handles defaults.
 
 use roxmltree::{Attribute, Document, Node};
 
 use super::{Answer, Entry, Files, Query};
 
-/// The attribute of the idle timeout, and the one that stands in for it.
+/// The attribute of the idle timeout and its fallback.
 const KEEP_ALIVE: [&str; 2] = ["keepAliveTimeout", "connectionTimeout"];
 /// Other names of both (tomcat `Connector.replacements` and `SocketProperties`).
 const ALIASES: [&str; 3] = ["soTimeout", "socket.soTimeout", "socketProperties.soTimeout"];
 
-/// How many connectors are read.
+/// The maximum number of connectors.
 const MAX_CONNECTORS: usize = 64;
-/// How many attributes an element has at most, as the parser compares all of them with each other.
+/// The maximum number of attributes of an element, because the parser compares all pairs.
 const MAX_ATTRIBUTES: usize = 1000;
 
 /// Reads the attribute `key` of a connector from the file at `path`.
@@ -68,7 +67,7 @@ impl<'d, 'i> File<'d, 'i> {
         format!("{} line {}: {what}", self.path, self.line(node.range().start))
     }
 
-    /// The HTTP connectors of a port, or all.
+    /// The HTTP connectors on a port, or all.
     fn connectors(&self, port: Option<u16>) -> Result<Vec<Node<'d, 'i>>, String> {
         let server = self.document.root_element();
         if server.tag_name().name() != "Server" {
@@ -103,7 +102,7 @@ impl<'d, 'i> File<'d, 'i> {
         }
     }
 
-    /// The port of a connector; one of `0` and below is chosen by the system, or there is none.
+    /// The port of a connector. With `0` the system chooses it, with a negative number there is none.
     fn port(&self, server: Node<'_, '_>, connector: Node<'_, '_>) -> Result<u16, String> {
         let offsets = [server.attribute("portOffset"), connector.attribute("portOffset")];
         if offsets.into_iter().flatten().any(|offset| offset.trim() != "0") {
@@ -115,7 +114,7 @@ impl<'d, 'i> File<'d, 'i> {
         }
     }
 
-    /// Whether a connector speaks HTTP and not AJP (tomcat `Connector.setProtocol`).
+    /// Whether a connector uses HTTP instead of AJP (tomcat `Connector.setProtocol`).
     fn is_http(&self, connector: Node<'_, '_>) -> Result<bool, String> {
         match connector.attribute("protocol") {
             None | Some("HTTP/1.1") => Ok(true),

@@ -1,12 +1,11 @@
-//! The external configuration of Spring Boot: `application.properties`, `application.yaml`, and those of profiles.
+//! Spring Boot's external configuration: `application.properties`, `application.yaml`, and those of profiles.
 //!
-//! Turns the files of one directory and the active profiles into documents in the order in which they count, and a
-//! property into an [`Answer`]. Command line, JVM options, variables of the property itself, other directories and the
-//! app's own files are left to others.
+//! Reads the files of a directory and the active profiles into documents in order of precedence, and answers a
+//! property. Other code handles the command line, JVM options, variables, other directories and files of the app.
 //!
-//! The order is that of spring-boot StandardConfigDataLocationResolver.java: in one directory YAML counts least, then .yml,
-//! then .properties; a later document of a file counts more than an earlier one, and files of profiles more than those of
-//! none.
+//! The order is that of spring-boot StandardConfigDataLocationResolver.java: in a directory .properties takes
+//! precedence over .yml, and .yml over YAML. Later documents of a file take precedence over earlier ones, and files of
+//! profiles over others.
 
 mod profiles;
 #[cfg(test)]
@@ -18,14 +17,14 @@ use super::{
     tree::{self, Leaf, Style, relaxed},
 };
 
-/// How many files of profiles are read.
+/// The maximum number of profile files.
 const MAX_FILES: usize = 64;
 
-/// Properties that bring other files or profiles into play, without case, dashes and underscores.
+/// Properties that add files or profiles; compared without case, dashes and underscores.
 const ELSEWHERE: [&str; 4] =
     ["spring.config.import", "spring.profiles.include", "spring.profiles.group", "spring.profiles.default"];
 
-/// Prefixes of properties that Spring or the JVM has by itself.
+/// Prefixes of properties that are built into Spring or the JVM.
 const BUILT_IN: [&str; 8] = ["random", "java", "user", "os", "file", "line", "path", "sun"];
 
 /// A document of a file.
@@ -33,13 +32,12 @@ struct Document {
     path: String,
     leaves: Vec<Leaf>,
     between: &'static str,
-    /// The name of its file has a profile that may not be active.
+    /// Whether its file is for a profile that may not be active.
     doubtful: bool,
 }
 
-/// Reads a property. `directory` ends with or without a slash, and `name` is `application` where nobody gives another.
-/// `profiles` are those that the command line or a variable activates: `None` if it is unknown, empty where nobody
-/// does.
+/// Reads a property. `directory` may end with a slash, and `name` is `application` by default. `profiles` are those
+/// that the command line or a variable activates: `None` if they are unknown, empty if there are none.
 pub(super) fn read(
     files: &dyn Files,
     directory: &str,
@@ -93,7 +91,7 @@ fn find(files: &dyn Files, stem: &str, profiles: Option<&[String]>, key: &str) -
     Ok(Answer::Set(leaf.entry(value, &document.path, document.between)))
 }
 
-/// The leaf that counts for a property. `exact`: its name must be the same in every character.
+/// The leaf with the highest precedence for a property. With `exact` the names must be identical.
 fn highest_priority<'d>(
     counting: &'d [(Document, bool)],
     key: &str,
@@ -114,9 +112,9 @@ fn highest_priority<'d>(
     Ok(None)
 }
 
-/// What a placeholder stands for: a variable, then a property of these files.
+/// The value for a placeholder: a variable, otherwise a property of these files.
 ///
-/// A name in capitals that neither has is not set; any other may be set in the app's own files.
+/// A name in capitals that is in neither is not set; any other name may be set in the app's own files.
 fn property(files: &dyn Files, counting: &[(Document, bool)], name: &str) -> Option<Result<String, String>> {
     if begins_with_one_of(name, &BUILT_IN) {
         return Some(Err(format!("{name} is decided when the program runs")));
@@ -134,7 +132,7 @@ fn property(files: &dyn Files, counting: &[(Document, bool)], name: &str) -> Opt
     }
 }
 
-/// The variable of a property: under its own name, with an underscore for each dot and dash, or without the dashes.
+/// The variable of a property: with its own name, with underscores for dots and dashes, or without dashes.
 pub(super) fn variable(files: &dyn Files, name: &str) -> Option<Result<String, String>> {
     let underscores = name.replace(['.', '-'], "_").to_ascii_uppercase();
     let undashed = name.replace('-', "").replace('.', "_").to_ascii_uppercase();
@@ -154,7 +152,7 @@ fn begins_with_one_of(name: &str, properties: &[&str]) -> bool {
     })
 }
 
-/// The documents of the files of one name, in ascending order of precedence.
+/// The documents of the files with a name, in ascending order of precedence.
 fn load(files: &dyn Files, stem: &str) -> Result<Vec<Document>, String> {
     let mut documents = Vec::new();
     for extension in ["yaml", "yml", "xml", "properties"] {
@@ -179,7 +177,7 @@ fn parse(path: String, text: &str) -> Result<impl Iterator<Item = Document> + us
     Ok(leaves.into_iter().map(document))
 }
 
-/// Documents of a file of a profile, which may not activate others.
+/// The documents of a profile file, which cannot activate other profiles.
 fn of_profile(documents: Vec<Document>) -> Result<Vec<Document>, String> {
     for document in &documents {
         let active = document.leaves.iter().find(|leaf| begins_with_one_of(&leaf.name, &[ACTIVE]));
@@ -190,7 +188,7 @@ fn of_profile(documents: Vec<Document>) -> Result<Vec<Document>, String> {
     Ok(documents)
 }
 
-/// The files of all profiles, if it is unknown which are active.
+/// The files of all profiles, if the active ones are unknown.
 fn of_any_profile(files: &dyn Files, stem: &str) -> Result<Vec<Document>, String> {
     let mut documents = Vec::new();
     let mut left = MAX_FILES;

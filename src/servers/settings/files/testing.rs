@@ -1,20 +1,20 @@
-//! What the tests give to a reader, and how they show its answer.
+//! Test helpers for the readers: files and variables as input, and text for the answers.
 //!
-//! The same files and variables serve all readers. What a text means is left to each reader's tests.
+//! All readers share the same helpers.
 
 use std::borrow::Cow;
 
 use super::{Answer, Entry, Files, Opened};
 
-/// What a program finds: these files and variables.
+/// The files and variables that a program finds.
 #[derive(Clone, Copy)]
 pub(super) struct TestFiles<'g> {
-    /// Paths and texts. `?` and `secret` stand for a file that nobody sees, a path that ends with a slash for a folder of
-    /// which nobody sees what is in it.
+    /// Paths and texts. `?` and `secret` stand for unknown content; a path with a slash at the end stands for a
+    /// directory with unknown files.
     pub(super) files: &'g [(&'g str, &'g str)],
-    /// Names and values. `?` stands for a value that nobody knows.
+    /// Names and values. `?` stands for an unknown value.
     pub(super) variables: &'g [(&'g str, &'g str)],
-    /// The image may have other files; otherwise there are none.
+    /// Whether the image may contain other files.
     pub(super) of_image: bool,
 }
 
@@ -58,7 +58,7 @@ impl Files for TestFiles<'_> {
     }
 }
 
-/// An answer in one line; `shown` is what a test looks at in an entry.
+/// An answer in one line; `shown` formats an entry.
 pub(super) fn describe(answer: Answer, shown: impl FnOnce(Entry) -> String) -> String {
     match answer {
         Answer::Absent => "absent".to_owned(),
@@ -67,7 +67,7 @@ pub(super) fn describe(answer: Answer, shown: impl FnOnce(Entry) -> String) -> S
     }
 }
 
-/// An answer as `VALUE at FILE:LINE`, where the file stands without its folder.
+/// An answer as `VALUE at FILE:LINE`, without the directory.
 pub(super) fn value_with_file(answer: Answer) -> String {
     describe(answer, |Entry { value, path, line, .. }| {
         format!("{value} at {}:{line}", path.rsplit('/').next().unwrap())

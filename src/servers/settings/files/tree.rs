@@ -1,7 +1,7 @@
 //! YAML, JSON and TOML: the value at a dotted path.
 //!
-//! Turns the text into documents, each a flat list of dotted names with their values, and a key into an [`Answer`].
-//! `spring` and `quarkus` decide which document of several counts.
+//! Parses the text into documents, each a flat list of dotted names with values, and answers a key. `spring` and
+//! `quarkus` select documents.
 
 mod parse;
 #[cfg(test)]
@@ -11,55 +11,55 @@ use std::collections::{HashMap, HashSet};
 
 use super::{Answer, Entry, Files, Query, placeholder};
 
-/// How a file is written, and how its keys are compared.
+/// The syntax of a file and the comparison of its keys.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Style {
-    /// YAML with one document, keys as they are.
+    /// YAML with one document; keys are compared exactly.
     Yaml,
-    /// JSON, keys as they are.
+    /// JSON; keys are compared exactly.
     Json,
-    /// TOML, keys as they are.
+    /// TOML; keys are compared exactly.
     Toml,
-    /// appsettings.json of .NET: JSON with comments and trailing commas; keys without case, `A:B` as nested.
+    /// .NET's appsettings.json: JSON with comments and trailing commas; keys are case-insensitive, and `A:B` is nested.
     Appsettings,
-    /// application.yaml of Spring: keys without case, dashes and underscores, `a.b` as nested; several documents, of
-    /// which the last counts.
+    /// Spring's application.yaml: keys are compared without case, dashes and underscores, and `a.b` is nested; the last
+    /// of several documents wins.
     RelaxedYaml,
 }
 
-/// Stands for a dot that is part of one key, and does not part two.
+/// Replaces a dot within a key, which does not separate levels.
 pub(super) const DOT_IN_KEY: char = '\0';
 
-/// A value that is no map, and where it stands.
+/// A value that is not a map, with its position.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Leaf {
-    /// The keys of all maps around it and its own, with dots between them.
+    /// The dotted path of its keys.
     pub(super) name: String,
-    /// The line of its own key, from 1.
+    /// The line of its key, from 1.
     pub(super) line: usize,
-    /// What it is.
+    /// The value.
     pub(super) value: Value,
 }
 
-/// What a leaf is.
+/// The value of a leaf.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Value {
-    /// A string, a boolean or a number without a second spelling.
+    /// A string, a boolean or a number with a unique spelling.
     Text(String),
-    /// A list whose items are all texts, or `None`.
+    /// A list whose items are all strings, or `None`.
     List(Option<Vec<String>>),
-    /// null or nothing.
+    /// null or empty.
     Null,
     /// A map without keys.
     Empty,
-    /// A number or a word that programs read differently: `0x10`, `yes`.
+    /// A number or a word that programs parse differently: `0x10`, `yes`.
     Unsupported(String),
-    /// The map has the same key before: what is below it is that of the last one.
+    /// A repeated key in the same map; the leaves below belong to the last one.
     Duplicate,
 }
 
 impl Style {
-    /// Keys as they are compared; the dots between them stay.
+    /// Normalizes keys for comparison; dots are kept.
     pub(super) fn comparable(self, name: &str) -> String {
         match self {
             Self::Yaml | Self::Json | Self::Toml => name.to_owned(),
@@ -77,18 +77,18 @@ impl Style {
         }
     }
 
-    /// A key may name several levels at once, so that a value beside a map is no fault.
+    /// Whether a key may name several levels, so that a value next to a map is not an error.
     const fn is_flat(self) -> bool {
         matches!(self, Self::Appsettings | Self::RelaxedYaml)
     }
 }
 
-/// Dashes, underscores and case do not count.
+/// Removes dashes, underscores and case.
 pub(super) fn relaxed(name: &str) -> String {
     name.chars().filter(|c| !matches!(c, '-' | '_')).map(|c| c.to_ascii_lowercase()).collect()
 }
 
-/// Reads the value at `query.key`. `placeholders`: the program replaces `${VAR}` and `${VAR:default}` by variables.
+/// Reads the value at `query.key`. With `placeholders`, `${VAR}` and `${VAR:default}` are expanded.
 pub(super) fn read(
     files: &dyn Files,
     path: &str,
@@ -113,8 +113,7 @@ pub(super) fn read(
     answer.unwrap_or_else(|why| Answer::Unknown(format!("{path} {why}")))
 }
 
-/// The keys of the map at a dotted path, in the order of the file; none where there is no map. An empty path means the
-/// whole file.
+/// The keys of the map at a dotted path, in file order; empty if there is no map. An empty path means the whole file.
 pub(super) fn children(text: &str, style: Style, key: &str) -> Result<Vec<String>, String> {
     let leaves = single(text, style, key)?;
     if !key.is_empty()
@@ -146,12 +145,12 @@ pub(super) fn children(text: &str, style: Style, key: &str) -> Result<Vec<String
     Ok(names)
 }
 
-/// The documents of a text, each as its leaves in the order of the file; the error begins with `line 7: `.
+/// The documents of a text, each with its leaves in file order; the error begins with `line 7: `.
 pub(super) fn documents(text: &str, style: Style) -> Result<Vec<Vec<Leaf>>, String> {
     parse::documents(text.strip_prefix('\u{feff}').unwrap_or(text), style)
 }
 
-/// The document that counts, for a program that knows no conditions.
+/// The only relevant document, for a program without conditions.
 fn single(text: &str, style: Style, key: &str) -> Result<Vec<Leaf>, String> {
     let mut documents = documents(text, style)?;
     if style == Style::RelaxedYaml {
@@ -178,7 +177,7 @@ fn single(text: &str, style: Style, key: &str) -> Result<Vec<Leaf>, String> {
     }
 }
 
-/// One document of several: of leaves with one name the last counts.
+/// Merges documents; the last of several leaves with the same name wins.
 pub(super) fn merged(documents: Vec<Vec<Leaf>>) -> Vec<Leaf> {
     let mut places = HashMap::new();
     let mut leaves: Vec<Leaf> = Vec::new();
@@ -194,14 +193,14 @@ pub(super) fn merged(documents: Vec<Vec<Leaf>>) -> Vec<Leaf> {
     leaves
 }
 
-/// Whether a property of Spring says when its document counts.
+/// Whether a Spring property is a condition of its document.
 pub(super) fn is_condition(name: &str) -> bool {
     let name = relaxed(name);
     let name = name.split_once('[').map_or(name.as_str(), |(name, _)| name);
     name == "spring.profiles" || name.starts_with("spring.config.activate")
 }
 
-/// The leaf at a dotted path: `None` where the file leaves it out.
+/// The leaf at a dotted path; `None` if the file does not contain it.
 pub(super) fn find<'l>(leaves: &'l [Leaf], style: Style, key: &str) -> Result<Option<&'l Leaf>, String> {
     let leaf = find_or_map(leaves, style, key)?;
     let wanted = style.comparable(key);
@@ -252,7 +251,7 @@ fn find_or_map<'l>(leaves: &'l [Leaf], style: Style, key: &str) -> Result<Option
     }
 }
 
-/// Whether a name is that of something in the map of another name.
+/// Whether a name is below the name of a map.
 fn below(name: &str, map: &str) -> bool {
     name.strip_prefix(map).is_some_and(|rest| rest.starts_with('.'))
 }
@@ -271,17 +270,17 @@ pub(super) fn plain(leaf: &Leaf) -> Result<&str, String> {
 }
 
 impl Leaf {
-    /// Why it is unknown, with the line.
+    /// The reason for an unknown answer, with the line.
     pub(super) fn fault(&self, why: &str) -> String {
         format!("line {}: {why}", self.line)
     }
 
-    /// Its name as the file has it, with dots.
+    /// The name as in the file, with dots.
     pub(super) fn written(&self) -> String {
         self.name.replace(DOT_IN_KEY, ".")
     }
 
-    /// What the file says, with the value that the program sees; `between` stands between name and value.
+    /// The entry with the effective value; `between` separates the name and the value.
     pub(super) fn entry(&self, value: String, path: &str, between: &str) -> Entry {
         let written = if let Value::Text(text) = &self.value { text.as_str() } else { value.as_str() };
         let text = format!("{}{between}{written}", self.written());

@@ -1,7 +1,6 @@
 //! The files and snippets that a Caddyfile imports.
 //!
-//! Puts their tokens in place of `import`, with the values of variables and arguments. `caddyfile` decides what the
-//! tokens mean.
+//! Replaces `import` by their tokens, with variables and arguments expanded.
 
 use super::{
     super::Opened,
@@ -10,7 +9,7 @@ use super::{
 };
 
 impl Reader<'_> {
-    /// Puts a snippet or files in place of `import NAME`.
+    /// Replaces `import NAME` by a snippet or files.
     pub(super) fn import(&mut self, import: &Token) -> Result<(), String> {
         let arguments = self.arguments();
         if self.tokens.last().is_some_and(|token| token.is("{") && !token.fresh) {
@@ -68,7 +67,7 @@ impl Reader<'_> {
         Ok(tokens)
     }
 
-    /// Cuts a text into tokens, with the values of variables (caddy `caddyconfig/caddyfile/lexer.go`).
+    /// Splits a text into tokens, with variables expanded (caddy `caddyconfig/caddyfile/lexer.go`).
     pub(super) fn lex(&mut self, path: &str, text: &str) -> Result<Vec<Token>, String> {
         let left = self.bytes_left.checked_sub(text.len());
         self.bytes_left = left.ok_or_else(|| format!("{path}: the files are too long"))?;
@@ -78,7 +77,7 @@ impl Reader<'_> {
         Lexer::new(path, number, &text).run()
     }
 
-    /// Puts in the values of `{$NAME}` and `{$NAME:default}`; the image may set those that the pod does not set.
+    /// Expands `{$NAME}` and `{$NAME:default}`; the image may set variables that the pod does not set.
     fn expand(&self, path: &str, text: &str) -> Result<String, String> {
         let mut expanded = String::with_capacity(text.len());
         let mut rest = text;
@@ -94,7 +93,7 @@ impl Reader<'_> {
                 Some(Ok(value)) => expanded.push_str(&value),
                 Some(Err(_)) | None => expanded.push(UNKNOWN),
             }
-            // The lines behind keep their numbers.
+            // Keeps the line numbers of the following lines.
             expanded.extend(name.chars().filter(|c| *c == '\n'));
             rest = behind;
         }
@@ -103,7 +102,7 @@ impl Reader<'_> {
     }
 }
 
-/// Puts the arguments of an import in.
+/// Expands the arguments of an import.
 fn filled(text: &str, arguments: &[Token]) -> String {
     if !text.contains("{args") {
         return text.to_owned();

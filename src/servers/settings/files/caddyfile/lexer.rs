@@ -1,21 +1,21 @@
 //! The lexer of the Caddyfile (caddy `caddyconfig/caddyfile/lexer.go`).
 //!
-//! Cuts a text into tokens. `caddyfile` decides what variables stand for and what an option means.
+//! Splits a text into tokens.
 
 use super::super::cursor::Cursor;
 
-/// Stands in a token in place of a variable that nobody can tell.
+/// Replaces a variable with an unknown value in a token.
 pub(super) const UNKNOWN: char = '\u{1}';
 
-/// A word or a brace, and where it stands.
+/// A word or a brace with its position.
 #[derive(Clone, Debug)]
 pub(super) struct Token {
     pub(super) text: String,
     pub(super) quoted: bool,
-    /// It is the first of its line.
+    /// Whether it is the first token of its line.
     pub(super) fresh: bool,
     pub(super) line: usize,
-    /// The number of its file in [`super::Reader::paths`].
+    /// The index of its file in [`super::Reader::paths`].
     pub(super) path: usize,
 }
 
@@ -24,7 +24,7 @@ impl Token {
         self.text == text && !self.quoted
     }
 
-    /// Nobody can tell what it stands for.
+    /// Whether its text is unknown.
     pub(super) fn is_obscure(&self) -> bool {
         self.text.contains(UNKNOWN) || self.text.contains("{args") || self.text.contains("{block")
     }
@@ -106,7 +106,7 @@ impl<'l> Lexer<'l> {
         let heredoc =
             word.strip_prefix("<<").filter(|_| self.cursor.rest().trim_start_matches('\r').starts_with('\n'));
         match heredoc {
-            // The text goes on to the next place where its marker stands.
+            // The text continues to the next occurrence of its marker.
             Some(marker) if !marker.is_empty() => {
                 let end = self
                     .cursor

@@ -1,12 +1,11 @@
-//! The servers that Caddy makes: which of them have a port, and what they do.
+//! The servers that Caddy creates for a port.
 //!
-//! Turns the `servers` options and the addresses of all sites into the value of one port. `caddyfile` decides what a
-//! site or an option says.
+//! Combines the `servers` options and the addresses of all sites into the value for a port.
 
 use super::{super::Entry, Reader, lexer::UNKNOWN};
 
 impl Reader<'_> {
-    /// The value for a port: `None` where no option sets it.
+    /// The value for a port; `None` if no option sets it.
     pub(super) fn answer(&self, path: &str, port: Option<u16>) -> Result<Option<Entry>, String> {
         let mut answers: Vec<Option<&Entry>> =
             self.servers.iter().map(|servers| servers.idle.as_ref()).collect();
@@ -29,7 +28,7 @@ impl Reader<'_> {
             {
                 return Err(format!("no site in {path} has port {port}"));
             }
-            // Sites of several addresses may share one server, and then the options of any of them act.
+            // Sites with several addresses may share a server, and then the options of any of them apply.
             let alone = sites.iter().all(|ports| ports.windows(2).all(|pair| pair.first() == pair.last()));
             if all_known && alone && !self.bound {
                 let address = format!(":{port}");

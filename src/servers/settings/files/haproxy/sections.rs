@@ -1,7 +1,6 @@
-//! The sections of haproxy.cfg: what each of them sets itself.
+//! The sections of haproxy.cfg and their settings.
 //!
-//! Turns lines and conditions into sections. `haproxy` decides what a frontend inherits, and what acts on an idle
-//! connection.
+//! Turns lines and conditions into sections. `haproxy` applies inheritance.
 
 use super::{
     super::Entry,
@@ -9,9 +8,9 @@ use super::{
     words::{Word, shown},
 };
 
-/// How many sections one file may have.
+/// The maximum number of sections in a file.
 const MAX_SECTIONS: usize = 1024;
-/// Sections in which nothing matters to us (haproxy `REGISTER_CONFIG_SECTION`).
+/// Sections without relevant settings (haproxy `REGISTER_CONFIG_SECTION`).
 const OTHER_SECTIONS: [&str; 21] = [
     "acme",
     "backend",
@@ -35,26 +34,26 @@ const OTHER_SECTIONS: [&str; 21] = [
     "dynamic-update",
     "spoe-agent",
 ];
-/// Prefixes of addresses that are no TCP port.
+/// Prefixes of addresses that are not TCP ports.
 const NO_TCP: [&str; 10] =
     ["abns", "abnsz", "fd", "quic4", "quic6", "rhttp", "rev", "sockpair", "unix", "udp"];
 
-/// One of `defaults`, `frontend` and `listen`, or any other section.
+/// A section `defaults`, `frontend` or `listen`, or any other section.
 #[derive(Default)]
 pub(super) struct Section {
     pub(super) kind: String,
     pub(super) name: String,
     pub(super) line: usize,
-    /// The `defaults` section from which it inherits.
+    /// The `defaults` section that it inherits from.
     pub(super) base: Option<usize>,
-    /// What listens: a range of ports, or why it is unknown.
+    /// The port ranges of its listeners, or why they are unknown.
     pub(super) binds: Vec<Result<(u16, u16), String>>,
     pub(super) mode: Option<String>,
     /// The values of [`TIMEOUTS`].
     pub(super) timeouts: [Option<Entry>; 3],
-    /// The HTTP modes that it chooses (`true`) or takes back, in order.
+    /// The HTTP modes that it enables (`true`) or disables, in order.
     pub(super) http_modes: Vec<(bool, Entry)>,
-    /// Why it is unknown what it says.
+    /// Why its content is unknown.
     pub(super) doubt: Option<String>,
     pub(super) disabled: bool,
 }
@@ -63,7 +62,7 @@ impl Reader<'_> {
     /// Reads all sections of the file.
     pub(super) fn sections(&mut self, text: &str) -> Result<(), String> {
         let mut conditions = 0_usize;
-        // A section began in the condition around this line; or in one that has ended, so that the line may belong to
+        // A section began in the condition around this line, or in one that has ended, so the line may belong to
         // another section.
         let (mut begun, mut lost) = (false, false);
         for (index, text) in text.lines().enumerate() {
@@ -110,7 +109,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// `frontend NAME [from DEFAULTS]`; old releases take addresses in place of `from`.
+    /// `frontend NAME [from DEFAULTS]`; old releases accept addresses instead of `from`.
     fn section(&self, kind: &str, words: &[Word], line: usize) -> Result<Section, String> {
         let mut rest = words.iter().skip(1).cloned().collect::<Result<Vec<String>, String>>()?;
         let mut from = None;
@@ -138,7 +137,7 @@ impl Reader<'_> {
         Ok(Section { kind: kind.to_owned(), name, line, base, binds, ..Section::default() })
     }
 
-    /// A line within a section.
+    /// Parses a line of a section.
     fn line(&mut self, text: &str, words: &[Word], conditions: usize, line: usize) -> Result<(), String> {
         let word = |index: usize| words.get(index).map_or("", |word| word.as_deref().unwrap_or("?"));
         let matters = matters(words);
@@ -169,7 +168,7 @@ impl Reader<'_> {
             ("disabled", _) => section.disabled |= conditions == 0,
             ("enabled", _) => section.disabled = false,
             ("mode", mode) => section.mode = Some(mode.to_owned()),
-            // Releases before 2.1 call it so.
+            // The name in releases before 2.1.
             ("clitimeout", value) => {
                 section.timeouts = {
                     let [keep_alive, request, _] = std::mem::take(&mut section.timeouts);
@@ -193,7 +192,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// `setenv` and its kin; `presetenv` yields to variables of the image, so that it tells nothing.
+    /// `setenv` and similar; `presetenv` does not override variables of the image, so its value is unknown.
     fn set_variable(&mut self, words: &[Word], doubtful: bool, line: usize) -> Result<(), String> {
         let words = words.iter().cloned().collect::<Result<Vec<String>, String>>()?;
         match words.as_slice() {
@@ -229,7 +228,7 @@ fn is_http_mode(option: &str) -> bool {
     )
 }
 
-/// The ports of `:80,*:443`, `ipv4@:80`, `[::]:8000-8100`; nothing for what is no TCP port.
+/// The ports of `:80,*:443`, `ipv4@:80`, `[::]:8000-8100`; empty for addresses that are not TCP ports.
 fn ports(addresses: &str) -> Vec<Result<(u16, u16), String>> {
     let mut ports = Vec::new();
     for address in addresses.split(',') {

@@ -1,14 +1,14 @@
 //! The words of a line of haproxy.cfg.
 //!
-//! Cuts a line into words, with the values of variables. `sections` decides what the words mean.
+//! Splits a line into words, with variables expanded.
 
 use super::Reader;
 
-/// A word of a line; `Err` where a variable in it is not known.
+/// A word of a line; `Err` if it contains an unknown variable.
 pub(super) type Word = Result<String, String>;
 
 impl Reader<'_> {
-    /// Cuts a line into words (haproxy `parse_line` in `src/tools.c`).
+    /// Splits a line into words (haproxy `parse_line` in `src/tools.c`).
     pub(super) fn words(&mut self, text: &str, line: usize) -> Result<Vec<Word>, String> {
         let mut words: Vec<Word> = Vec::new();
         let mut word: Option<Word> = None;
@@ -35,7 +35,7 @@ impl Reader<'_> {
                     Some(c @ (' ' | '\\' | '#' | '\'' | '"' | '$')) => {
                         add(&mut word, c.encode_utf8(&mut buffer));
                     }
-                    // Codes in hexadecimal digits stay as they are written.
+                    // Hexadecimal escapes stay as written.
                     other => {
                         add(&mut word, "\\");
                         add(&mut word, other.map_or("", |c| c.encode_utf8(&mut buffer)));
@@ -73,12 +73,12 @@ impl Reader<'_> {
     }
 }
 
-/// A line as written, without its comment and its indentation.
+/// A line as written, without its comment and indentation.
 pub(super) fn shown(text: &str) -> String {
     text.split(" #").next().unwrap_or(text).split_ascii_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The name of a variable behind a dollar sign, and what else stands within its braces.
+/// The name of a variable after a dollar sign, and the rest of the text in its braces.
 fn variable(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> String {
     let mut name = String::new();
     if chars.next_if_eq(&'{').is_some() {

@@ -1,13 +1,13 @@
-//! A parser for HCL 1 and JSON, which differ in separators alone (hcl `hcl/parser`, `json/parser`).
+//! A parser for HCL 1 and JSON, which differ only in separators (hcl `hcl/parser`, `json/parser`).
 //!
-//! Turns the text into blocks and values. `hcl` decides which of them are listeners.
+//! Turns the text into blocks and values.
 
 use super::super::cursor::Cursor;
 
 /// The maximum nesting depth of blocks and lists.
 const MAX_DEPTH: usize = 32;
 
-/// A value; of scalars that are neither strings nor numbers it does not matter which they are.
+/// A value; scalars other than strings and numbers are not distinguished.
 #[derive(Debug)]
 pub(super) enum Value {
     Scalar(String),
@@ -21,7 +21,7 @@ pub(super) enum Value {
 pub(super) struct Item {
     pub(super) keys: Vec<String>,
     pub(super) value: Value,
-    /// As written; empty for blocks and lists.
+    /// The text as written; empty for blocks and lists.
     pub(super) text: String,
     pub(super) line: usize,
 }
@@ -36,7 +36,7 @@ impl<'t> Parser<'t> {
         Self { cursor: Cursor::new(path, text.strip_prefix('\u{feff}').unwrap_or(text)) }
     }
 
-    /// Skips white space and comments.
+    /// Skips whitespace and comments.
     fn skip(&mut self) -> Result<(), String> {
         loop {
             let rest = self.cursor.rest();
@@ -164,7 +164,7 @@ impl<'t> Parser<'t> {
                 Some('"') => return Ok(string),
                 Some('\\') => match self.cursor.take() {
                     Some(c @ ('"' | '\\' | '/')) => string.push(c),
-                    // No value that counts has other characters.
+                    // No relevant value contains other characters.
                     Some(_) => string.push('\u{fffd}'),
                     None => return Err(self.cursor.fault("a string is not closed")),
                 },
@@ -186,7 +186,7 @@ impl<'t> Parser<'t> {
         let mut length = first.len();
         for line in lines.by_ref() {
             if !word.is_empty() && line.trim() == word {
-                // The line break behind the word is not part of it.
+                // The line break after the word is not part of it.
                 let read = length + line.trim_end().len();
                 self.cursor.step(read);
                 return Ok(Value::Other);

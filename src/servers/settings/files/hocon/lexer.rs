@@ -1,10 +1,10 @@
 //! HOCON's lexer (lightbend/config `HOCON.md`).
 //!
-//! Steps over keys, strings and the parts of a value. `hocon` decides which of them count.
+//! Reads keys, strings and the parts of a value.
 
 use super::{super::cursor::Cursor, Part};
 
-/// What a field begins with.
+/// The start of a field.
 pub(super) enum FieldPath {
     Path(Vec<String>),
     Include,
@@ -22,7 +22,7 @@ pub(super) fn skip_blanks(cursor: &mut Cursor<'_>) {
     }
 }
 
-/// Skips blanks, comments and the ends of lines.
+/// Skips blanks, comments and line breaks.
 pub(super) fn skip_lines(cursor: &mut Cursor<'_>) {
     skip_blanks(cursor);
     while cursor.peek() == Some('\n') {
@@ -31,7 +31,7 @@ pub(super) fn skip_lines(cursor: &mut Cursor<'_>) {
     }
 }
 
-/// The same, and commas.
+/// Skips blanks, comments, line breaks and commas.
 pub(super) fn skip_separators(cursor: &mut Cursor<'_>) {
     skip_lines(cursor);
     while cursor.peek() == Some(',') {
@@ -71,7 +71,7 @@ pub(super) fn field_path(cursor: &mut Cursor<'_>) -> Result<FieldPath, String> {
                 if include && includes(cursor.rest().trim_start()) {
                     return Ok(FieldPath::Include);
                 }
-                // Blanks count only between the parts of a word.
+                // Blanks are only significant between the parts of a word.
                 if !word.is_empty() || is_quoted {
                     blank.push(c);
                 }
@@ -126,7 +126,7 @@ pub(super) fn quoted(cursor: &mut Cursor<'_>) -> Result<String, String> {
             Some('"') => return Ok(word),
             Some('\\') => match cursor.take() {
                 Some(c @ ('"' | '\\' | '/')) => word.push(c),
-                // No value that counts has other characters.
+                // No relevant value contains other characters.
                 Some(_) => word.push('\u{fffd}'),
                 None => return Err(cursor.fault("a string is not closed")),
             },
@@ -141,14 +141,14 @@ fn triple_quoted(cursor: &mut Cursor<'_>) -> Result<String, String> {
     let rest = cursor.rest();
     let length = rest.find("\"\"\"").ok_or_else(|| cursor.fault("a string is not closed"))?;
     let behind = rest.get(length + 3..).unwrap_or_default();
-    // More quotes belong to the string.
+    // Further quotes belong to the string.
     let more = behind.len() - behind.trim_start_matches('"').len();
     let text = cursor.step(length + more);
     cursor.step(3);
     Ok(text.to_owned())
 }
 
-/// `${NAME}`; longer paths may lead to files that nobody sees.
+/// `${NAME}`; longer paths may refer to unknown files.
 pub(super) fn substitution(cursor: &mut Cursor<'_>) -> Result<Part, String> {
     cursor.step("${".len());
     let optional = cursor.peek() == Some('?');
@@ -166,7 +166,7 @@ pub(super) fn substitution(cursor: &mut Cursor<'_>) -> Result<Part, String> {
     Ok(Part::Variable { name: name.to_owned(), optional })
 }
 
-/// Text without quotes, and without the white space behind it.
+/// Text without quotes, without trailing whitespace.
 pub(super) fn unquoted(cursor: &mut Cursor<'_>) -> Result<String, String> {
     let start = cursor.at;
     while let Some(c) = cursor.peek() {
@@ -184,7 +184,7 @@ pub(super) fn unquoted(cursor: &mut Cursor<'_>) -> Result<String, String> {
     Ok(cursor.since(start).trim_end().to_owned())
 }
 
-/// Characters that stand in quotes alone.
+/// Characters that are only allowed in quotes.
 fn forbidden(c: char) -> bool {
     matches!(c, '$' | '}' | '[' | ']' | ',' | '#' | '`' | '^' | '?' | '!' | '@' | '*' | '&' | '\\')
 }

@@ -1,6 +1,6 @@
-//! The sections of httpd.conf: conditions, virtual hosts and those of some paths.
+//! The sections of httpd.conf: conditions, virtual hosts and sections for paths.
 //!
-//! Turns the beginning of a section into what holds within it. `httpd` decides what its lines set.
+//! Computes the context inside a section from its first line.
 
 use super::{
     Reader,
@@ -8,23 +8,23 @@ use super::{
     line::{Location, words},
 };
 
-/// Where a line stands.
+/// The context of a line.
 #[derive(Clone, Default)]
 pub(super) struct Context {
-    /// The server: 0 is the main one.
+    /// The server: 0 is the main server.
     pub(super) scope: usize,
-    /// A condition around it that may hold or not.
+    /// A surrounding condition whose value is unknown.
     pub(super) doubt: Option<String>,
-    /// A condition around it does not hold.
+    /// Whether a surrounding condition is false.
     pub(super) skipped: bool,
-    /// It is within a section of some paths, such as `<Directory>`, where the directives are not allowed.
+    /// Whether it is in a section for paths, such as `<Directory>`, where the directives are not allowed.
     pub(super) inner: bool,
-    /// It is within a macro, which may be used anywhere.
+    /// Whether it is in a macro, which may be used anywhere.
     pub(super) in_macro: bool,
 }
 
 impl Reader<'_> {
-    /// The context within a section.
+    /// The context inside a section.
     pub(super) fn section(&mut self, name: &str, rest: &str, around: &Context, at: &Location<'_>) -> Context {
         let mut context = around.clone();
         if context.skipped {
@@ -50,7 +50,7 @@ impl Reader<'_> {
             }
             "macro" => context.in_macro = true,
             "virtualhost" => {
-                // An address whose variable nobody can tell stays as written; it fits every port.
+                // An address with an unknown variable stays as written; it matches every port.
                 let addresses = words(&self.expand(rest, at).unwrap_or_else(|_| rest.to_owned()));
                 context.scope = self.scopes.len();
                 let doubtful = context.doubt.is_some() || context.in_macro;

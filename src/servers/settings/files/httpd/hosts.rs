@@ -1,24 +1,24 @@
-//! The servers of httpd.conf: which of them answer on a port, and what they do.
+//! The servers of httpd.conf that answer on a port.
 //!
-//! Turns what the main server and each virtual host set into the value of one port. `httpd` decides what they set.
+//! Combines the settings of the main server and of each virtual host into the value for a port.
 
 use super::{super::Entry, Reader};
 
-/// What `KeepAlive Off` means in a catalog entry.
+/// The value for `KeepAlive Off` in catalog entries.
 const OFF: &str = "each-response";
 
-/// What one server sets: a value, or why it is unknown.
+/// The settings of a server: values, or why they are unknown.
 #[derive(Default)]
 pub(super) struct Scope {
     pub(super) addresses: Vec<String>,
-    /// A condition may leave it out.
+    /// Whether a condition may exclude it.
     pub(super) doubtful: bool,
     pub(super) timeout: Option<Result<Entry, String>>,
     pub(super) keep_alive: Option<Result<Entry, String>>,
 }
 
 impl Reader<'_> {
-    /// The value for a port: `None` where neither its virtual hosts nor the main server set one.
+    /// The value for a port; `None` if neither its virtual hosts nor the main server set one.
     pub(super) fn answer(&self, path: &str, port: Option<u16>) -> Result<Option<Entry>, String> {
         if let Some(port) = port
             && !self.listens.is_empty()
@@ -37,8 +37,8 @@ impl Reader<'_> {
         Ok(first)
     }
 
-    /// The servers that may answer on a port: the virtual hosts of its number, else those of all ports, else the main
-    /// server; and those of single addresses. For no port in particular: all.
+    /// The servers that may answer on a port: the virtual hosts with its number, otherwise those for all ports,
+    /// otherwise the main server; also those for single addresses. Without a port: all servers.
     fn candidates(&self, port: Option<u16>) -> Vec<&Scope> {
         let Some(port) = port else { return self.scopes.iter().collect() };
         let best = |scope: &Scope| match scope.addresses.iter().map(|address| port_match(address, port)).min()
@@ -60,7 +60,7 @@ impl Reader<'_> {
         candidates
     }
 
-    /// What a server does: what it sets itself, else what the main server sets.
+    /// The value of a server: its own, otherwise that of the main server.
     fn of_scope(&self, scope: &Scope) -> Result<Option<Entry>, String> {
         let main = self.scopes.first();
         let keep_alive = scope.keep_alive.as_ref().or_else(|| main?.keep_alive.as_ref());
@@ -77,19 +77,19 @@ impl Reader<'_> {
     }
 }
 
-/// How well a virtual host fits a port, the best first.
+/// How well a virtual host matches a port, the best first.
 #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
 enum PortMatch {
-    /// All addresses, and this port.
+    /// All addresses, this port.
     Port,
-    /// All addresses and all ports.
+    /// All addresses, all ports.
     AnyPort,
-    /// One address, or one that is not plain.
+    /// A single address, or one that cannot be parsed.
     Unknown,
     No,
 }
 
-/// Whether an address of `<VirtualHost>` has a port.
+/// Whether an address of `<VirtualHost>` matches a port.
 fn port_match(address: &str, port: u16) -> PortMatch {
     let (host, number) = match address.rsplit_once(':') {
         Some((host, number)) if !number.ends_with(']') => (host, number),

@@ -1,27 +1,27 @@
-//! A line of httpd.conf: where it stands, and its words.
+//! A line of httpd.conf: its location and its words.
 //!
-//! Cuts a line into words. `httpd` decides what a directive means.
+//! Splits a line into words.
 
-/// A line of a file.
+/// The location of a line.
 pub(super) struct Location<'s> {
     pub(super) path: &'s str,
     pub(super) line: usize,
 }
 
 impl Location<'_> {
-    /// Why it is unknown, with file and line.
+    /// The reason for an unknown answer, with file and line.
     pub(super) fn says(&self, what: &str) -> String {
         format!("{} line {}: {what}", self.path, self.line)
     }
 }
 
-/// The first word, and the rest.
+/// The first word and the rest.
 pub(super) fn split(line: &str) -> (&str, &str) {
     let (name, rest) = line.split_once(|c: char| c.is_ascii_whitespace()).unwrap_or((line, ""));
     (name, rest.trim())
 }
 
-/// Words, perhaps in quotes (httpd `ap_getword_conf`).
+/// Splits words, which may be quoted (httpd `ap_getword_conf`).
 pub(super) fn words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut chars = text.chars().peekable();

@@ -1,16 +1,16 @@
 //! lighttpd's lexer (lighttpd `config_tokenizer` in `src/configfile.c`).
 //!
-//! Cuts a text into tokens. `lighttpd` decides what an assignment means.
+//! Splits a text into tokens.
 
 use super::super::cursor::Cursor;
 
-/// A token, and its line.
+/// A token with its line.
 pub(super) struct Token {
     pub(super) kind: Kind,
     pub(super) line: usize,
 }
 
-/// What a token is.
+/// The kind of a token.
 pub(super) enum Kind {
     /// A key or a keyword.
     Word(String),
@@ -21,7 +21,7 @@ pub(super) enum Kind {
     End,
 }
 
-/// The marks, longer ones first.
+/// The operators and brackets, longer ones first.
 const MARKS: [&str; 20] = [
     "=>", "==", "=~", "=^", "=$", "!=", "!~", "+=", ":=", "=", "+", ",", "(", ")", "{", "}", "[", "]", "$",
     "\u{a0}",
@@ -38,7 +38,7 @@ impl<'l> Lexer<'l> {
         Self { cursor: Cursor::new(path, text), parentheses: 0, tokens: Vec::new() }
     }
 
-    /// The tokens of the text, unless they are more than `most`.
+    /// The tokens of the text; an error if there are more than `most`.
     pub(super) fn run(mut self, most: usize) -> Result<Vec<Token>, String> {
         while let Some(c) = self.cursor.peek() {
             let line = self.cursor.line;

@@ -1,6 +1,6 @@
-//! nginx' lexer (nginx `src/core/ngx_conf_file.c`).
+//! nginx's lexer (nginx `src/core/ngx_conf_file.c`).
 //!
-//! Cuts a text into words, semicolons and braces. `nginx` decides what a directive means.
+//! Splits a text into words, semicolons and braces.
 
 use super::super::cursor::Cursor;
 
@@ -43,7 +43,7 @@ fn quoted(cursor: &mut Cursor<'_>, quote: char) -> Result<String, String> {
     Err(cursor.fault("a quote is not closed"))
 }
 
-/// A brace behind a dollar sign belongs to a variable.
+/// A brace after a dollar sign belongs to a variable.
 fn word(cursor: &mut Cursor<'_>) -> String {
     let mut word = String::new();
     while let Some(c) = cursor.peek() {
@@ -65,7 +65,7 @@ fn word(cursor: &mut Cursor<'_>) -> String {
     word
 }
 
-/// Skips the code of a block whose braces are balanced outside of strings and comments.
+/// Skips the code of a block with balanced braces, ignoring strings and comments.
 pub(super) fn skip_code(cursor: &mut Cursor<'_>) -> Result<(), String> {
     let mut open = 1;
     while let Some(c) = cursor.take() {

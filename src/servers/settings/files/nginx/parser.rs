@@ -1,6 +1,6 @@
-//! The directives of nginx.conf and of the files that it includes.
+//! Parses the directives of nginx.conf and of included files.
 //!
-//! Turns the text into directives and blocks. `nginx` decides which of them count.
+//! Turns the text into directives and blocks.
 
 use super::{
     super::{Files, cursor::Cursor, includes::Includes},
@@ -13,7 +13,7 @@ const MAX_FILES: usize = 64;
 /// The maximum number of directives in all files together.
 const MAX_DIRECTIVES: usize = 100_000;
 
-/// Files that every nginx image brings, with types and parameters alone (nginx `conf/`).
+/// Files of every nginx image that contain only types and parameters (nginx `conf/`).
 const WITHOUT_TIMEOUTS: [&str; 8] = [
     "mime.types",
     "fastcgi_params",
@@ -25,7 +25,7 @@ const WITHOUT_TIMEOUTS: [&str; 8] = [
     "win-utf",
 ];
 
-/// A directive, perhaps with a block.
+/// A directive with an optional block.
 #[derive(Debug)]
 pub(super) struct Directive {
     pub(super) words: Vec<String>,
@@ -36,7 +36,7 @@ pub(super) struct Directive {
 
 pub(super) struct Parser<'f> {
     includes: Includes<'f>,
-    /// The folder of the main file, in which includes are looked up.
+    /// The directory of the main file, which includes are relative to.
     folder: &'f str,
     directives_left: usize,
 }
@@ -51,7 +51,7 @@ impl<'f> Parser<'f> {
         }
     }
 
-    /// The directives of a file and of those that it includes.
+    /// The directives of a file and of the files that it includes.
     pub(super) fn file(&mut self, path: &str, text: &str, depth: usize) -> Result<Vec<Directive>, String> {
         self.block(&mut Cursor::new(path, text), depth, false)
     }

@@ -1,13 +1,13 @@
 //! Templates of nginx.conf in the official images.
 //!
-//! Turns the text of a template into that of the file. `disk` decides which template makes which file.
+//! Renders the text of a template.
 
-/// Replaces variables in a template as the image's ENTRYPOINT does: those that the container sets, and no others
-/// (docker-nginx `20-envsubst-on-templates.sh`).
+/// Expands variables in a template as the image's ENTRYPOINT does: only those that the container sets (docker-nginx
+/// `20-envsubst-on-templates.sh`).
 ///
 /// # Errors
 ///
-/// Why the value of one is unknown.
+/// Returns why the value of a variable is unknown.
 pub(in crate::servers::settings::files) fn envsubst(
     text: &str,
     variable: &dyn Fn(&str) -> Option<Result<String, String>>,

@@ -1,26 +1,26 @@
 //! Python's lexer (The Python Language Reference, chapter 2).
 //!
-//! Turns the text into statements and says of each where it stands. `python` decides what a statement does.
+//! Splits the text into statements with their scope.
 
 use super::super::{
     cursor::Cursor,
     script::{Kind, Token, source},
 };
 
-/// Words that begin a statement with others inside.
+/// Keywords of compound statements.
 const COMPOUND: [&str; 11] =
     ["if", "elif", "else", "for", "while", "try", "except", "finally", "with", "async", "def"];
 
-/// Where a statement stands.
+/// The scope of a statement.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Scope {
-    /// At top level, and run whenever the file is read.
+    /// At top level; always runs.
     Top,
-    /// At top level within `if`, `for` and the like, or their first line.
+    /// At top level within `if`, `for` and so on, or their first line.
     Block,
     /// The first line of a function or class at top level.
     Header,
-    /// Within a function or a class, whose variables are its own.
+    /// Within a function or a class, which has its own variables.
     Inner,
 }
 
@@ -39,7 +39,7 @@ impl<'t> Statement<'t> {
         self.tokens.first().and_then(Token::word).unwrap_or_default()
     }
 
-    /// As written, on one line and without comments.
+    /// The source as written, on one line and without comments.
     pub(super) fn source(&self, text: &str) -> String {
         source(&self.tokens, text)
     }
@@ -58,7 +58,7 @@ impl<'t> Lexer<'t> {
     /// All statements of the file, with their scopes.
     pub(super) fn statements(mut self) -> Result<Vec<Statement<'t>>, String> {
         let mut statements = Vec::new();
-        // The blocks that are open: their indentation, and whether a function or class is around.
+        // The open blocks: their indentation, and whether they are in a function or class.
         let mut blocks: Vec<(usize, bool)> = Vec::new();
         while let Some((indent, tokens)) = self.logical_line()? {
             while blocks.last().is_some_and(|(of_block, _)| *of_block >= indent) {
@@ -87,7 +87,7 @@ impl<'t> Lexer<'t> {
         Ok(statements)
     }
 
-    /// The indentation and the tokens of the next logical line that has any.
+    /// The indentation and the tokens of the next logical line that is not empty.
     fn logical_line(&mut self) -> Result<Option<(usize, Vec<Token<'t>>)>, String> {
         let mut tokens = Vec::new();
         let mut indent = self.indentation();
@@ -191,7 +191,7 @@ impl<'t> Lexer<'t> {
         Ok(self.cursor.step(length))
     }
 
-    /// A string behind its prefix.
+    /// A string after its prefix.
     fn string(&mut self, prefix: &str) -> Result<Kind<'t>, String> {
         let rest = self.cursor.rest();
         let quote = if rest.starts_with("\"\"\"") {

@@ -1,7 +1,6 @@
-//! The value that an expression of Python has, where it is plain.
+//! The value of a Python expression, if it is plain.
 //!
-//! Turns the tokens of an expression into a text: a number, a string, a variable of the file or one of the environment.
-//! `python` decides which statement sets a variable.
+//! Evaluates the tokens of an expression: a number, a string, a variable of the file, or an environment variable.
 
 use super::{
     super::script::{Kind, Token, encloses},
@@ -92,7 +91,7 @@ impl<'t> Module<'_, 't> {
         }
     }
 
-    /// That a name means what Python means by it.
+    /// Checks that a name still has its standard meaning.
     fn untouched(&self, name: &str, at: usize) -> Result<(), String> {
         match self.assignment(name, at)? {
             None => Ok(()),
@@ -103,7 +102,7 @@ impl<'t> Module<'_, 't> {
         }
     }
 
-    /// That nothing changes the environment before the file looks at it.
+    /// Checks that nothing changes the environment before the file reads it.
     fn environment_is_ours(&self) -> Result<(), String> {
         for statement in &self.statements {
             let outside = matches!(statement.scope, Scope::Top | Scope::Block);
@@ -137,7 +136,7 @@ impl<'t> Module<'_, 't> {
     }
 }
 
-/// `5` or `0.5`: no other notation of Python.
+/// `5` or `0.5`; no other notation.
 fn is_plain_number(number: &str) -> bool {
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));

@@ -1,6 +1,6 @@
-//! A lexer for what configuration files use of Ruby.
+//! A lexer for the subset of Ruby in configuration files.
 //!
-//! Turns the text into tokens and counts the blocks that are open. `ruby` decides what a call does.
+//! Splits the text into tokens, and counts open blocks.
 
 mod strings;
 
@@ -9,7 +9,7 @@ use super::super::{
     script::{Kind, Token},
 };
 
-/// Words behind which an expression begins.
+/// Keywords that are followed by an expression.
 const BEFORE_EXPRESSIONS: [&str; 17] = [
     "and", "begin", "case", "do", "else", "elsif", "ensure", "if", "in", "not", "or", "rescue", "then",
     "unless", "until", "when", "while",
@@ -19,7 +19,7 @@ const OPERATORS: [&str; 31] = [
     "!~", "->", "**", "<<", ">>", "+=", "-=", "*=", "/=", "%=", "|=", "&=", "::", "..", "&.",
 ];
 
-/// Whether an operator may follow, and no expression.
+/// Whether an operator may follow, and not an expression.
 fn is_value(token: &Token<'_>) -> bool {
     match token.kind {
         Kind::Word(word) => !BEFORE_EXPRESSIONS.contains(&word),
@@ -32,11 +32,11 @@ fn is_value(token: &Token<'_>) -> bool {
 pub(super) struct Lexer<'t> {
     cursor: Cursor<'t>,
     tokens: Vec<Token<'t>>,
-    /// What closes the brackets and blocks that are open.
+    /// The closing tokens of the open brackets and blocks.
     open: Vec<&'static str>,
-    /// Where the blanks behind a line break end.
+    /// The end of the blanks after a line break.
     blanks_end: usize,
-    /// A loop has begun, so that `do` belongs to it.
+    /// Whether a loop has started, so that `do` belongs to it.
     loop_begins: bool,
 }
 
@@ -127,7 +127,7 @@ impl<'t> Lexer<'t> {
         let after_value = self.tokens.last().is_some_and(is_value);
         let spaced = self.tokens.last().is_none_or(|token| token.end < start);
         let next = self.cursor.rest().chars().nth(1);
-        // Behind a method's name a literal is one where it looks like one: `puts /x/`.
+        // After the name of a method, text that looks like a literal is one: `puts /x/`.
         let after_name = matches!(self.tokens.last(), Some(Token { kind: Kind::Word(_), .. }));
         let literal =
             !after_value || (after_name && spaced && next.is_some_and(|c| !c.is_whitespace() && c != '='));
@@ -174,7 +174,7 @@ impl<'t> Lexer<'t> {
         Ok(())
     }
 
-    /// Opens or closes the block of a keyword, and returns the depth of one that closes.
+    /// Opens or closes the block of a keyword; returns the depth of a closed one.
     fn keyword(&mut self, word: &str, after_value: bool) -> Result<Option<usize>, String> {
         if self
             .tokens
@@ -230,7 +230,7 @@ impl<'t> Lexer<'t> {
         if length > sigils && matches!(after.next(), Some('?' | '!')) && after.next() != Some('=') {
             length += 1;
         }
-        // `$!` and the like.
+        // `$!` and similar.
         if length == sigils && sigils > 0 {
             let next = rest.get(length..).and_then(|rest| rest.chars().next());
             length += next.filter(|next| *next != '\n').map_or(0, char::len_utf8);

@@ -1,6 +1,6 @@
-//! The profiles of Spring Boot: which are active, and whether a document counts with them.
+//! Spring Boot's profiles: which are active, and which documents apply.
 //!
-//! Turns the properties of documents into names of profiles and conditions. `spring` decides which files there are.
+//! Reads the names of profiles and the conditions of documents.
 
 use super::{
     super::{
@@ -13,7 +13,7 @@ use super::{
 /// The property that activates profiles.
 pub(super) const ACTIVE: &str = "spring.profiles.active";
 
-/// Whether a document counts.
+/// Whether a document applies.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Applies {
     Yes,
@@ -22,7 +22,7 @@ pub(super) enum Applies {
     Unknown,
 }
 
-/// The profiles that documents without a condition activate; `None` where they leave that to the app's own files.
+/// The profiles that unconditional documents activate; `None` if these are left to the app's own files.
 pub(super) fn activated(files: &dyn Files, documents: &[Document]) -> Result<Option<Vec<String>>, String> {
     for document in documents.iter().rev() {
         let leaf = document.leaves.iter().rev().find(|leaf| begins_with_one_of(&leaf.name, &[ACTIVE]));
@@ -46,7 +46,7 @@ pub(super) fn activated(files: &dyn Files, documents: &[Document]) -> Result<Opt
     Ok(None)
 }
 
-/// The names in a text with commas or in a list.
+/// The names in a comma-separated text or a list.
 fn names(value: &Value) -> Option<Vec<String>> {
     match value {
         Value::Text(text) if text.contains('$') => Some(vec![text.clone()]),
@@ -67,13 +67,13 @@ pub(super) fn is_name(profile: &str) -> bool {
 }
 
 impl Document {
-    /// Whether the conditions in it hold.
+    /// Whether its conditions are true.
     pub(super) fn applies(&self, active: Option<&[String]>) -> Applies {
         let mut all = Applies::Yes;
         for leaf in self.leaves.iter().filter(|leaf| tree::is_condition(&leaf.name)) {
             let one = match relaxed(&leaf.name).as_str() {
                 "spring.config.activate.onprofile" => holds(&leaf.value, active),
-                // Old releases take it for a condition, new ones refuse it or pass over it.
+                // Old releases treat it as a condition, new ones refuse or ignore it.
                 "spring.profiles" => match holds(&leaf.value, active) {
                     Applies::Yes => Applies::Yes,
                     Applies::No | Applies::Unknown => Applies::Unknown,

@@ -1,6 +1,6 @@
-//! YAML, JSON and TOML as flat lists of names.
+//! Parses YAML, JSON and TOML into flat lists of names.
 //!
-//! Turns the trees of three parsers into leaves with lines. `tree` decides what a name means.
+//! Turns the trees of three parsers into leaves with lines.
 
 use serde::{
     Deserialize, Deserializer,
@@ -14,11 +14,11 @@ use crate::base::yaml;
 
 /// The maximum nesting depth of maps.
 const MAX_DEPTH: usize = 32;
-/// How many values are read: aliases of YAML can make more than the text has.
+/// The maximum number of values; YAML aliases can multiply them.
 const MAX_LEAVES: usize = 50_000;
-/// How many keys `<<` may copy, at the most that the text allows: each copy costs time.
+/// The maximum number of keys that merge keys may copy, estimated from the text.
 const MAX_MERGED: usize = 100_000;
-/// Longer names do not occur, and each leaf below one repeats it.
+/// The maximum length of a name, because each leaf below repeats it.
 const MAX_NAME_LEN: usize = 512;
 
 /// The documents of a text; the error begins with `line 7: `.
@@ -32,7 +32,7 @@ pub(super) fn documents(text: &str, style: Style) -> Result<Vec<Vec<Leaf>>, Stri
     }
 }
 
-/// The documents of a text, maps or not.
+/// The documents of a text, which need not be maps.
 fn any_documents(text: &str, style: Style) -> Result<Vec<Vec<Leaf>>, String> {
     match style {
         Style::Yaml | Style::RelaxedYaml if merges_too_much(text) => Err(format!(
@@ -66,12 +66,12 @@ fn any_documents(text: &str, style: Style) -> Result<Vec<Vec<Leaf>>, String> {
     }
 }
 
-/// Whether merges may copy more keys than a configuration has.
+/// Whether merge keys may copy too many keys.
 fn merges_too_much(text: &str) -> bool {
     text.matches("<<").count().saturating_mul(text.matches(':').count()) > MAX_MERGED
 }
 
-/// Where lines end.
+/// The offsets of line ends.
 struct Lines(Vec<usize>);
 
 impl Lines {
@@ -79,7 +79,7 @@ impl Lines {
         Self(text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect())
     }
 
-    /// The line of a byte, from 1.
+    /// The line of an offset, from 1.
     fn at(&self, offset: usize) -> usize {
         self.0.partition_point(|end| *end < offset) + 1
     }
@@ -96,7 +96,7 @@ impl Flat {
         Self { style, leaves: Vec::new(), left: MAX_LEAVES }
     }
 
-    /// Counts what is read, and refuses what is too deep.
+    /// Counts values, and refuses a depth above the limit.
     fn enter(&mut self, line: usize, depth: usize) -> Result<(), String> {
         if depth > MAX_DEPTH {
             return Err(format!("line {line}: maps are nested too deeply"));
@@ -196,7 +196,7 @@ impl Flat {
     }
 }
 
-/// A number that all programs read alike: without exponent, base, sign `+` and leading zeros.
+/// A number that all programs parse alike: without exponent, base, plus sign and leading zeros.
 fn number(text: &str) -> Value {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
@@ -245,7 +245,7 @@ fn of_toml(value: &DeValue<'_>) -> Value {
     }
 }
 
-/// The whole text of a JSON file, for lines.
+/// The whole text of a JSON file, for line numbers.
 #[derive(Clone, Copy)]
 struct Whole<'t> {
     text: &'t str,
@@ -254,7 +254,7 @@ struct Whole<'t> {
 }
 
 impl Whole<'_> {
-    /// The line of the key whose value this part of the text is: a key of JSON has no line break in it.
+    /// The line of the key with this value; a JSON key contains no line break.
     fn line_of_key(&self, value: &str) -> usize {
         let at = value.as_ptr().addr().saturating_sub(self.text.as_ptr().addr());
         let before = self.text.get(..at).unwrap_or_default().trim_end();
@@ -263,7 +263,7 @@ impl Whole<'_> {
     }
 }
 
-/// No document where there is nothing but blanks.
+/// `None` if the text is blank.
 fn json(text: &str, style: Style) -> Result<Option<Vec<Leaf>>, String> {
     if text.trim().is_empty() {
         return Ok(None);
@@ -276,7 +276,7 @@ fn json(text: &str, style: Style) -> Result<Option<Vec<Leaf>>, String> {
     Ok(Some(flat.leaves))
 }
 
-/// The pairs of an object, with those of one name all kept.
+/// The pairs of an object, including repeated keys.
 struct Pairs<'t>(Vec<(String, &'t RawValue)>);
 
 impl<'de> Deserialize<'de> for Pairs<'de> {
@@ -303,7 +303,7 @@ impl<'de> Deserialize<'de> for Pairs<'de> {
     }
 }
 
-/// Blanks in place of comments and trailing commas, so that every line stays where it is.
+/// Replaces comments and trailing commas by blanks, so that lines keep their numbers.
 fn without_comments(text: &str) -> Result<String, String> {
     let mut plain = String::with_capacity(text.len());
     let mut comma: Option<usize> = None;
@@ -358,7 +358,7 @@ fn without_comments(text: &str) -> Result<String, String> {
     Ok(plain)
 }
 
-/// A blank for each byte, and line breaks as they are.
+/// Appends a blank for each byte, but keeps line breaks.
 fn blank(plain: &mut String, c: char) {
     if c == '\n' {
         plain.push('\n');

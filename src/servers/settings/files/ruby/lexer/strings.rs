@@ -1,6 +1,6 @@
-//! Strings, commands and patterns of Ruby.
+//! Ruby's strings, commands and regular expressions.
 //!
-//! Steps over a literal and keeps the text of one that is plain. `lexer` decides where a literal begins.
+//! Reads a literal, and keeps the text of a plain one.
 
 use super::{super::super::script::Kind, Lexer};
 
@@ -8,7 +8,7 @@ use super::{super::super::script::Kind, Lexer};
 const MAX_DEPTH: usize = 8;
 
 impl<'t> Lexer<'t> {
-    /// A string, command or pattern between two of the same quotes.
+    /// A string, command or regular expression between two equal quotes.
     pub(super) fn quoted(&mut self, quote: char, depth: usize) -> Result<Kind<'t>, String> {
         self.cursor.take();
         let start = self.cursor.at;
@@ -34,7 +34,7 @@ impl<'t> Lexer<'t> {
         }
     }
 
-    /// Skips `{...}` in a string. What changes settings there is not looked for, as it has no reason to be there.
+    /// Skips `{...}` in a string. Code that changes settings is not expected there.
     fn code(&mut self, depth: usize) -> Result<(), String> {
         if depth > MAX_DEPTH {
             return Err(self.cursor.fault("strings are nested too deeply"));
@@ -59,7 +59,7 @@ impl<'t> Lexer<'t> {
         Err(self.cursor.fault("a string is not closed"))
     }
 
-    /// `%w[a b]` and the like.
+    /// `%w[a b]` and similar.
     pub(super) fn percent(&mut self) -> Result<Kind<'t>, String> {
         self.cursor.take();
         if self.cursor.peek().is_some_and(|c| c.is_ascii_alphabetic()) {
