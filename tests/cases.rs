@@ -1,5 +1,5 @@
-//! Whole behaviour, by example: `cases/<rule>/<case>.yaml` is what a user has, and `<case>.snap` beside it what is
-//! made of it. A line `# policy: {...}` in a case is the policy file under which it is judged.
+//! Golden tests of the whole behaviour: `cases/<rule>/<case>.yaml` is the input, `<case>.snap` the expected result. A
+//! line `# policy: {...}` in a case sets its policy.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -83,7 +83,7 @@ fn check(case: &Path) {
     settings.bind(|| insta::assert_snapshot!(name, serde_saphyr::to_string(&objects).unwrap()));
 }
 
-/// What is to be said of an object, without what no case turns on.
+/// The relevant parts of a report.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Told {
@@ -189,7 +189,7 @@ fn judged(object: &Object<'_>, context: &Context, policy: &Policy) -> (ObjectRep
     (report, findings.into_iter().map(|finding| finding.at).collect())
 }
 
-/// A patch applies to the object as it was sent, mends what was found, and is not made twice.
+/// Checks that a patch applies to the original object, fixes the findings, and is empty when it is computed again.
 fn patched_once_for_all(json: &str, report: &ObjectReport, context: &Context, policy: &Policy) {
     let mut object: Value = serde_json::from_str(json).unwrap();
     json_patch::patch(&mut object, &report.patch).unwrap();

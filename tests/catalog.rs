@@ -1,4 +1,4 @@
-//! The cases of `tests/catalog/`: containers, and what is right about their servers.
+//! The cases in `tests/catalog/`: containers and the expected servers.
 //!
 //! `linkerd-linger catalog test tests/catalog/*.yaml` runs the same; `docs/catalog.md` documents the format.
 
@@ -33,7 +33,7 @@ fn every_case_says_what_is_right() {
     assert!(without.is_empty(), "no case is about {}", without.join(", "));
 }
 
-/// Less than this would be a loss; what is left runs with a configuration file that a volume brings.
+/// The minimum share of cases with an answer. The others use a configuration file in a volume.
 const SHARE_IN_PERCENT: usize = 75;
 
 #[test]

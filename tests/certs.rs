@@ -1,4 +1,4 @@
-//! The certificates of an installation: which step follows, and that no step breaks a handshake.
+//! The rotation steps of certificates: their order, and that no step breaks a handshake.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -18,9 +18,9 @@ use linkerd_linger::{
 use proptest::prelude::*;
 use rstest::rstest;
 
-/// API servers hear of a change through a watch.
+/// API servers get changes through a watch.
 const SLOWEST_API_SERVER: SignedDuration = SignedDuration::from_secs(20);
-/// Pods read a changed Secret when the kubelet has synced it.
+/// Pods read a changed Secret after kubelet has synced it.
 const SLOWEST_POD: SignedDuration = SignedDuration::from_secs(300);
 
 fn start() -> Timestamp {
@@ -31,14 +31,14 @@ fn days(days: i64) -> SignedDuration {
     SignedDuration::from_hours(days * 24)
 }
 
-/// A cluster with API servers and pods that lag behind, and a clock.
+/// A simulated cluster with a clock, whose API servers and pods lag behind.
 #[derive(Clone)]
 struct World {
     now: Timestamp,
     observed: Observed,
-    /// Every bundle that there was, and until when it was the one.
+    /// All published bundles, with the end of their use.
     bundles: Vec<(Vec<Certificate>, Timestamp)>,
-    /// Every certificate that was written, and until when it was the one.
+    /// All written certificates, with the end of their use.
     leaves: Vec<(Leaf, Timestamp)>,
     log: Vec<Step>,
 }
@@ -61,7 +61,7 @@ impl World {
         self.observed.stored.as_ref().unwrap()
     }
 
-    /// One run of a process that dies after so many steps; whether it came to the end.
+    /// Runs a process that dies after this many steps; returns whether it completed.
     fn run(&mut self, steps: usize) -> bool {
         let mut trust: Option<Trust> = None;
         for _ in 0..steps {
@@ -83,7 +83,7 @@ impl World {
 
     fn store(&mut self, step: &Step) {
         let stored = renew(self.observed.stored.as_ref(), step, self.now).unwrap();
-        // By way of the Secret's data.
+        // Round-trips through the data of the Secret.
         let data = stored.write();
         let stored = Stored::read(|key| data.get(key).map(Vec::as_slice));
         if let Some(leaf) = &stored.leaf
@@ -106,7 +106,7 @@ impl World {
         }
     }
 
-    /// Every API server that trusts anything accepts every pod.
+    /// Checks that every API server with a bundle accepts every pod.
     fn check(&self) {
         let current = self.observed.published.iter().flatten().flat_map(|published| &published.bundles);
         let old =
@@ -117,7 +117,7 @@ impl World {
         let served =
             |until: &Timestamp| *until == Timestamp::MAX || self.now.duration_since(*until) <= SLOWEST_POD;
         let served = self.leaves.iter().filter(|(_, until)| served(until)).map(|(leaf, _)| leaf);
-        // One that has expired because nothing ran for months is another story.
+        // Certificates that expired because nothing ran for months are not checked.
         for leaf in served.filter(|leaf| leaf.certificate.is_valid(self.now)) {
             for bundle in &bundles {
                 let trusted = bundle
@@ -190,7 +190,7 @@ fn an_old_authority_is_trusted_until_it_expires() {
     assert_ne!(bundle(&world)[0], old);
 }
 
-/// What somebody did to the Secret, and what mends it.
+/// A change of the Secret, and the steps that repair it.
 #[rstest]
 #[case::deleted(None, &["authority", "mutating", "validating", "await propagation", "leaf"])]
 #[case::emptied(Some(&["ca.crt", "ca.key", "tls.crt", "tls.key"][..]),
@@ -237,7 +237,7 @@ fn trust_is_counted_from_when_the_authority_that_issues_was_seen() {
     let seen = track_trust(None, &world.observed, world.now);
     world.now += days(1);
     assert_eq!(track_trust(seen.clone(), &world.observed, world.now), seen);
-    // Another process has replaced the authority in between.
+    // Another process has replaced the CA in the meantime.
     world.now += days(250);
     assert!(world.run(20));
     assert_ne!(track_trust(seen.clone(), &world.observed, world.now), seen);
@@ -272,7 +272,7 @@ fn rounds() -> impl Strategy<Value = Vec<(u32, Accident, usize)>> {
         1 => Just(Accident::SecretWiped),
         1 => (0..2_usize).prop_map(Accident::BundleWiped),
     ];
-    // Up to 20 days without any run, and runs that end half-way.
+    // Up to 20 days without any run, and runs that end early.
     let steps = prop_oneof![2 => Just(20_usize), 1 => 0..7_usize];
     prop::collection::vec((1..20 * 24_u32, accident, steps), 1..60)
 }
@@ -290,14 +290,14 @@ proptest! {
             match accident {
                 Accident::None => {}
                 Accident::SecretWiped => world.observed.stored = None,
-                // The bundles alone know the authorities of a lost Secret: losing both at once loses them.
+                // If the Secret is lost, only the bundles contain its CAs; losing both loses the CAs.
                 Accident::BundleWiped(which) if settled => {
                     world.observed.published[which] = Some(Published { bundles: vec![vec![]; 3] });
                     steps = 20;
                 }
                 Accident::BundleWiped(_) => {}
             }
-            // Nobody can help it when no run came to its end for a month.
+            // If no run completes for a month, expiry cannot be avoided.
             if world.leaves.last().unwrap().0.certificate.not_after() < world.now + SignedDuration::from_hours(20 * 24) {
                 steps = 20;
             }

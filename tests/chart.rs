@@ -1,4 +1,4 @@
-//! The Helm chart, rendered by Helm: the same objects as `install` prints, values that are documented, and clear errors.
+//! The Helm chart, rendered by Helm: it has the same objects as `install` prints, documented values and clear errors.
 //! `UPDATE_DOCS=1` writes the generated files of the chart.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
@@ -28,7 +28,7 @@ use self::{
 
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/linkerd-linger");
 
-/// Runs Helm with these values; nothing on a machine that cannot build it.
+/// Runs Helm with these values; `None` on a machine that cannot build it.
 fn helm(args: &[&str], values: &Value) -> Option<Told> {
     let mut helm = match cluster::helm() {
         Ok(helm) => helm,
@@ -47,7 +47,7 @@ fn template(values: &Value) -> Option<Told> {
     helm(&["template", "linger", CHART, "--namespace", names::NAMESPACE], values)
 }
 
-/// The objects in the order of their names.
+/// The objects, sorted by name.
 fn sorted(mut objects: Vec<Value>) -> Vec<Value> {
     objects.sort_by_key(|object| (name(object), object["metadata"]["namespace"].to_string()));
     objects
@@ -57,8 +57,8 @@ fn name(object: &Value) -> String {
     format!("{}/{}", object["kind"].as_str().unwrap(), object["metadata"]["name"].as_str().unwrap())
 }
 
-/// What Helm needs another way than `kubectl apply`: it removes the Job of another version itself, and would take one that
-/// was removed after an hour for lost.
+/// The differences between Helm and `kubectl apply`: Helm deletes the Job of another version itself, and would report a
+/// Job as lost that is deleted after an hour.
 fn for_helm(mut object: Value) -> Value {
     if object["kind"] == "Job" {
         object["spec"].as_object_mut().unwrap().remove("ttlSecondsAfterFinished").unwrap();

@@ -1,4 +1,4 @@
-//! `check` as the binary, against a server that plays an API server of few words.
+//! Tests the `check` command against a minimal simulated API server.
 
 #![allow(clippy::unwrap_used, reason = "clippy takes only functions marked #[test] for tests")]
 
@@ -15,12 +15,12 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Answers by method and path; what is not there is 404.
+/// Responses by method and path; others are 404.
 type Answers = BTreeMap<&'static str, (u16, Value)>;
 
 struct ApiServer {
     address: SocketAddr,
-    /// The request lines and headers, in lower case but for the paths.
+    /// The request lines and headers, in lower case except for the paths.
     requests: Arc<Mutex<Vec<String>>>,
 }
 
@@ -113,7 +113,7 @@ fn list(items: &Value) -> (u16, Value) {
     (200, json!({"kind": "List", "metadata": {}, "items": items}))
 }
 
-/// An API server without Linkerd and without us.
+/// An API server without Linkerd and without the extension.
 fn empty() -> Answers {
     BTreeMap::from([
         ("GET /version", (200, json!({"major": "1", "minor": "31", "gitVersion": "v1.31.4"}))),
@@ -235,7 +235,7 @@ fn a_list_goes_on_where_the_api_server_says_when_its_token_has_expired() {
     assert_eq!(values["description"], expected);
 }
 
-/// A namespace that opts in, and webhook configurations that cover it.
+/// A namespace that is opted in, and webhook configurations that cover it.
 fn opted_in() -> Answers {
     let entry = |webhook: &str| {
         json!({

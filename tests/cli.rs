@@ -1,4 +1,4 @@
-//! The binary as people and pipelines call it: output and exit codes.
+//! Tests the output and exit codes of the binary.
 
 #![allow(clippy::unwrap_used, reason = "clippy takes only functions marked #[test] for tests")]
 
@@ -66,7 +66,7 @@ fn run(directory: &Path, args: &[&str], stdin: &str) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // It may have given up before it reads.
+    // The program may exit before it reads the input.
     let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
     child.wait_with_output().unwrap()
 }
@@ -175,7 +175,7 @@ fn links_in_a_directory_are_followed_once() {
     link(&outside.path().join("real"), "linked");
     link(Path::new(".."), "a/up");
     link(Path::new("linked"), "twice");
-    // What an editor leaves while it has a file open, and what is no manifest.
+    // Temporary files of editors, and files that are not manifests.
     link(Path::new("nobody@host.1"), ".#b.yaml");
     link(Path::new("nowhere"), "notes.txt");
     let output = run(inside.path(), &["lint", "-o", "json", "."], "");
@@ -314,7 +314,7 @@ fn a_certificate_of_ones_own_is_installed_without_its_key() {
     let bundle = STANDARD.encode(read("ca.crt"));
     assert_eq!(stdout(&output).matches(&bundle).count(), 18);
     assert!(!stdout(&output).contains(&STANDARD.encode(&read("tls.key")[..60])));
-    // A key that may be in use is not written over.
+    // An existing key may be in use, so it is not overwritten.
     let again = run(directory.path(), &["certs", "issue", "--out", "mine"], "");
     assert_eq!(again.status.code(), Some(2));
     assert!(stderr(&again).contains("cannot write mine/ca.crt"), "{}", stderr(&again));

@@ -1,4 +1,4 @@
-//! `--client-ca` and `--client-name` on a real listener: who is answered, and who is not.
+//! Tests `--client-ca` and `--client-name` on a real listener: which clients are accepted.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,7 +14,7 @@ use self::support::{Authority, Connection, Mount, Pair, eventually, get, metric,
 
 const PATH: &str = "/validate/enforce?timeout=10s";
 
-/// Serves those whom an authority vouches for, and of them these names; the authorities are in a file of `dir`.
+/// Starts a server that accepts clients with certificates of these CAs and with these names; the CA file is in `dir`.
 async fn start_for(mount: &Mount, dir: &Path, authorities: &str, names: &[&str]) -> Running {
     let path = dir.join("clients.crt");
     std::fs::write(&path, authorities).unwrap();
@@ -29,7 +29,7 @@ async fn answers(server: &Running, authority: &Authority, identity: Option<&Pair
     let offered = &["http/1.1"];
     let opened =
         Connection::introduce(server.addr(), &authority.pem(), rustls::ALL_VERSIONS, offered, identity).await;
-    // With TLS 1.3 a refusal comes after the client's side of the handshake has ended.
+    // With TLS 1.3 a rejection arrives after the client has completed its side of the handshake.
     match opened {
         Ok(mut connection) => connection.is_answered(PATH, &review_of_a_pod("7d2f")).await,
         Err(_) => false,
@@ -45,7 +45,7 @@ async fn only_clients_of_the_authority_are_answered() {
     assert!(answers(&server, &authority, Some(&theirs.issue_to("anyone", &[]))).await);
     assert!(!answers(&server, &authority, Some(&other.issue_to("anyone", &[]))).await);
     assert!(!answers(&server, &authority, None).await);
-    // Who has none and calls from here is taken for our own readiness, and not counted.
+    // A local client without a certificate is taken for the readiness check, and not counted.
     eventually("the stranger is counted", async || {
         metric(server.admin_addr(), "linger_tls_handshake_failures_total").await == 1.0
     })
@@ -82,7 +82,7 @@ async fn new_client_authorities_are_taken_and_bad_ones_are_not() {
     std::fs::write(&path, second.pem()).unwrap();
     eventually("the new authority is trusted", async || answers(&server, &authority, Some(&two)).await).await;
     assert!(!answers(&server, &authority, Some(&one)).await);
-    // An empty file must not mean that everybody may ask, nor that nobody may.
+    // An empty file must neither allow all clients nor none.
     std::fs::write(&path, "").unwrap();
     eventually("the empty file is counted", async || {
         metric(server.admin_addr(), "linger_certificate_reloads_total{result=\"failed\"}").await >= 1.0

@@ -1,6 +1,6 @@
-//! The webhook as users meet it: behind a real API server, by what `kubectl` prints and what is stored.
+//! Tests the webhook behind a real API server: the output of `kubectl` and the stored objects.
 //!
-//! Services have loopback addresses, on which the server listens itself: there is no node to run it as a pod.
+//! Services have loopback addresses on which the server itself listens, because there is no node to run it as a pod.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -45,11 +45,11 @@ use self::{
     support::{Authority, Mount, NotRun, eventually},
 };
 
-/// What the tests of this file share: a cluster with one installation.
+/// The shared cluster of this file, with an installation.
 struct Bed {
     cluster: Cluster,
     installed: Installed,
-    /// Locked for writing by who stops it.
+    /// Locked for writing by tests that stop the server.
     server: RwLock<Running>,
 }
 
@@ -91,7 +91,7 @@ async fn bed_with_controllers() -> Option<InUse> {
     Some(bed)
 }
 
-/// The test bed, or nothing on a machine that cannot run it, which is a failure only in CI.
+/// The test bed; `None` on a machine that cannot run it, which is a failure only in CI.
 async fn any_bed() -> Option<&'static Bed> {
     match BED.get_or_init(Bed::start).await {
         Ok(bed) => Some(bed),
@@ -132,7 +132,7 @@ impl Bed {
         Ok(bed)
     }
 
-    /// Waits until the API server knows of all webhooks.
+    /// Waits until the API server uses all webhooks.
     async fn is_in_force(&self) {
         let rejected = injected("cart-gunicorn");
         let pod = pod_of(&template(GUNICORN, 7));
@@ -151,7 +151,7 @@ impl Bed {
         }
     }
 
-    /// A new namespace, ready for pods, for which these webhooks of others are called.
+    /// Creates a namespace in which these webhooks of others are called, and waits until it is ready for pods.
     async fn namespace(&self, mode: &str, others: &[&str]) -> String {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("{mode}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
@@ -183,7 +183,7 @@ impl Bed {
         self.cluster.kubectl_with(&args, &object.to_string()).await
     }
 
-    /// Creates a pod and returns it as it is stored.
+    /// Creates a pod, and returns the stored object.
     async fn stored(&self, namespace: &str, pod: &Value) -> Value {
         self.create(namespace, pod, &["-o", "json"]).await.ok().json()
     }
@@ -195,7 +195,7 @@ impl Bed {
 }
 
 impl Installed {
-    /// Plays the Deployment.
+    /// Simulates the Deployment.
     async fn serve(&self) -> Running {
         let config = Config {
             listen: self.address,
@@ -207,7 +207,7 @@ impl Installed {
     }
 }
 
-/// That of the Service, or one above those which only root may have.
+/// The port of the Service, or a port above 1023 without root.
 fn webhook_port() -> u16 {
     match std::net::TcpListener::bind("127.0.0.1:443") {
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => 8443,
@@ -215,7 +215,7 @@ fn webhook_port() -> u16 {
     }
 }
 
-/// What `install` prints, with the Service at this port.
+/// The output of `install`, with this port in the Service.
 fn manifests(port: u16, authority: &str) -> Vec<Value> {
     let tls = Tls::Byo { ca_bundle: authority.to_owned() };
     let mut manifests = install::manifests(&Options { tls, ..Options::default() });
@@ -271,7 +271,7 @@ async fn enforce_what_kubectl_prints_for_a_rejected_deployment() {
 async fn enforce_a_deployment_says_why_it_has_no_pods() {
     let Some(bed) = bed_with_controllers().await else { return };
     let namespace = bed.namespace("enforce", &["injector"]).await;
-    // That the namespace is injected is not told to a webhook for the Deployment, only to the injector.
+    // The webhook does not know the annotations of the namespace when it judges the Deployment; only the injector does.
     bed.create(&namespace, &deployment(&template(GUNICORN, 10)), &[]).await.ok();
     let failure = "jsonpath={.status.conditions[?(@.type==\"ReplicaFailure\")].message}";
     let get = ["get", "deployment", "cart", "-n", &namespace, "-o", failure];
@@ -416,7 +416,7 @@ async fn a_container_that_is_added_later_is_judged_too() {
     assert!(containers(&stored, "containers").contains_key("logger"));
 }
 
-/// Refuses privileged containers in the namespaces with a label, as Gatekeeper and Kyverno do without Pod Security.
+/// A policy that refuses privileged containers in labelled namespaces, as Gatekeeper and Kyverno do.
 fn no_privilege() -> String {
     let policy = json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
@@ -499,7 +499,7 @@ async fn a_policy_that_refuses_our_patch_is_told_and_the_label_ends_it() {
 
 #[tokio::test]
 async fn a_cluster_that_is_dropped_ends_and_leaves_nothing() {
-    // After the others have theirs: two starts at a time take longer than one after the other.
+    // Starts after the other tests: two concurrent starts take longer than sequential ones.
     let Some(bed) = bed().await else { return };
     let other = tokio::task::spawn_blocking(Cluster::start).await.unwrap().unwrap();
     let kubeconfig = other.kubeconfig();

@@ -1,4 +1,4 @@
-//! `diagnose` on recordings whose causes are known, whole, cut and shuffled, and on input that is none.
+//! Tests `diagnose` with recordings of known causes, complete, truncated and shuffled, and with invalid input.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

@@ -1,8 +1,9 @@
-//! That the close-wait timeout decides whether a half-closed connection gets its answer, in the kernel's own conntrack.
+//! Tests that the close-wait timeout decides whether a half-closed connection gets its answer, with the kernel's
+//! conntrack.
 //!
-//! Two network namespaces that the test makes stand for a pod and another host. In the pod rules redirect what comes in and what
-//! goes out to a relay, as linkerd-init does, and the relay passes half-closes on, as Linkerd's proxy does on an opaque port. The
-//! server answers after some seconds of silence, when the client has closed its side.
+//! Two network namespaces represent a pod and another host. In the pod, rules redirect inbound and outbound traffic to
+//! a relay, as linkerd-init does. The relay forwards half-closes, as Linkerd's proxy does on an opaque port. The server
+//! answers after some seconds of silence, when the client has closed its side.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -33,10 +34,10 @@ use self::support::within;
 const BINARY: &str = env!("CARGO_BIN_EXE_linkerd-linger");
 /// How long the app is silent before it answers.
 const SILENCE: Duration = Duration::from_secs(4);
-/// When the client gives up.
+/// The timeout of the client.
 const PATIENCE: Duration = Duration::from_secs(9);
 
-/// A network namespace of a process that does nothing.
+/// The network namespace of an idle process.
 struct Namespace {
     process: Child,
 }
@@ -52,7 +53,7 @@ impl Namespace {
         self.process.id().unwrap().to_string()
     }
 
-    /// Runs a script in it; what it says where it fails is returned.
+    /// Runs a script in it; returns the output if it fails.
     async fn run(&self, script: &str) -> Result<String, String> {
         let mut command = Command::new("nsenter");
         command
@@ -65,7 +66,7 @@ impl Namespace {
         if output.status.success() { Ok(said) } else { Err(said) }
     }
 
-    /// Does something in a thread that has moved there.
+    /// Runs a function in a thread that has entered the namespace.
     fn spawn<T: Send + 'static>(&self, act: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
         let file = File::open(format!("/proc/{}/ns/net", self.pid())).unwrap();
         thread::spawn(move || {
@@ -75,15 +76,15 @@ impl Namespace {
     }
 }
 
-/// Passes bytes and the end of them on.
+/// Forwards bytes and the end of the stream.
 fn pass(mut from: TcpStream, mut to: TcpStream) {
     let _ = io::copy(&mut from, &mut to);
     let _ = to.shutdown(Shutdown::Write);
 }
 
-/// The relay, as Linkerd's proxy is on an opaque port; it ends with its first connection.
+/// The relay: like Linkerd's proxy on an opaque port; it ends with its first connection.
 fn relay(listener: &TcpListener, server: &str) {
-    // The thread alone: what this user sends is not redirected, as with linkerd-init.
+    // Only this thread: traffic of this user is not redirected, as with linkerd-init.
     set_thread_uid(Uid::from_raw(PROXY_UID)).unwrap();
     let (client, _) = listener.accept().unwrap();
     let app = TcpStream::connect(server).unwrap();
@@ -93,17 +94,17 @@ fn relay(listener: &TcpListener, server: &str) {
     there.join().unwrap();
 }
 
-/// The server: it reads all, is silent, and answers.
+/// The server: reads everything, waits, and answers.
 #[expect(clippy::disallowed_methods, reason = "the silence is what is tested")]
 fn answer(listener: &TcpListener) {
     let (mut relay, _) = listener.accept().unwrap();
     relay.read_to_end(&mut Vec::new()).unwrap();
     thread::sleep(SILENCE);
-    // Where the connection is forgotten this may fail.
+    // Fails if the connection is forgotten.
     let _ = relay.write_all(b"answer");
 }
 
-/// What a client gets that half-closes after its request.
+/// The response to a client that half-closes after its request.
 fn ask(server: &str) -> io::Result<String> {
     let mut server = TcpStream::connect(server)?;
     server.set_read_timeout(Some(PATIENCE))?;
@@ -114,7 +115,7 @@ fn ask(server: &str) -> io::Result<String> {
     Ok(answer)
 }
 
-/// A connection from a port of one's own choice, as when source ports come round again.
+/// A connection from a fixed port, as when source ports are reused.
 fn connect_from(port: u16, server: SocketAddrV4) -> io::Result<TcpStream> {
     let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
@@ -131,16 +132,16 @@ const REDIRECTS: &str = "iptables -t nat -A PREROUTING -p tcp --dport 9000:9001 
                          iptables -t nat -A OUTPUT -m owner --uid-owner 2102 -j RETURN
                          iptables -t nat -A OUTPUT -p tcp -d 10.99.0.1 --dport 9000 -j REDIRECT --to-port 4140";
 
-/// Who asks whom, through the relay in the pod.
+/// The client, the relay and the server of a case.
 #[derive(Clone, Copy, Debug)]
 struct Method {
-    /// Where the relay listens.
+    /// The address of the relay.
     relay: &'static str,
-    /// Where the server listens, and the relay reaches it.
+    /// The address of the server, which the relay connects to.
     server: &'static str,
-    /// Whom the client asks.
+    /// The address that the client connects to.
     asked: &'static str,
-    /// The client is in the pod, and the server elsewhere.
+    /// Whether the client is in the pod, and the server elsewhere.
     outbound: bool,
 }
 
@@ -149,12 +150,12 @@ const INBOUND: Method =
 const OUTBOUND: Method =
     Method { relay: "0.0.0.0:4140", server: "10.99.0.1:9000", asked: "10.99.0.1:9000", outbound: true };
 
-/// The two namespaces, connected, with the redirect; or why there are none.
+/// The two connected namespaces with the redirect, or why they could not be created.
 async fn connected(seconds: u32) -> Result<(Namespace, Namespace), String> {
     let (Some(pod), Some(client)) = (Namespace::new(), Namespace::new()) else {
         return Err("there is no unshare".to_owned());
     };
-    // Until both processes are in their own.
+    // Waits until both processes are in their own namespace.
     support::eventually("the namespaces are there", async || {
         let of = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net")).ok();
         let (own, pod, client) = (of("self"), of(&pod.pid()), of(&client.pid()));
@@ -223,7 +224,7 @@ async fn an_answer_after_silence_to_a_half_closed_client(
     }
 }
 
-/// Of two connections from one port of the client to two ports of the pod, both redirected, the first is half-closed and
+/// Two redirected connections from one port of the client to two ports of the pod; the first is half-closed and
 /// forgotten when the second begins.
 #[rstest]
 #[case::destroys_the_first_where_conntrack_forgets_it(2, false)]
@@ -260,7 +261,7 @@ async fn a_new_connection_from_the_same_port(#[case] seconds: u32, #[case] apart
         second.write_all(b"question").unwrap();
         let mut answer = [0; 6];
         second.read_exact(&mut answer).unwrap();
-        // It stays open, as its end would leave its other end half-closed, too.
+        // Stays open, because closing it would half-close its peer, too.
         (second, answer)
     });
     let answering = thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! `--images` as people call it: a real registry with real images, servers that misbehave, archives.
+//! Tests `--images` with a real registry, servers that misbehave, and archives.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -37,7 +37,7 @@ use self::{
     support::{Authority, NotRun},
 };
 
-/// Pods with one container each, of these images.
+/// Pods with one container each, with these images.
 fn pods(images: &[&str]) -> String {
     let pod = |(number, image): (usize, &&str)| {
         format!(
@@ -48,7 +48,7 @@ fn pods(images: &[&str]) -> String {
     images.iter().enumerate().map(pod).collect()
 }
 
-/// `explain -o json` with a home of its own.
+/// The result of `explain -o json` with its own home directory.
 struct Explained {
     home: TempDir,
     output: Output,
@@ -206,7 +206,7 @@ fn images_of_a_real_registry_are_read() {
     let explained = Explained::run(&flags, &["cart:3"]);
     assert_eq!(explained.server(0).0, "gunicorn", "{}", explained.stderr());
 
-    // What the cache has needs no registry.
+    // Cached content needs no registry.
     let explained = Explained::run(&insecure, &[&by_digest]);
     drop(registry);
     let again = Explained::run_in(explained.home, &insecure, &[&by_digest, &many]);
@@ -214,7 +214,7 @@ fn images_of_a_real_registry_are_read() {
     assert_eq!(again.errors().len(), 1, "a tag is not cached: {:?}", again.errors());
 }
 
-/// A TLS server on loopback that passes what it decrypts on to a registry; the thread ends with the test process.
+/// A TLS server on loopback that forwards to a registry; the thread ends with the test process.
 fn over_tls(registry: &str, authority: &Authority) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
@@ -234,7 +234,7 @@ fn over_tls(registry: &str, authority: &Authority) -> String {
                 let (stream, _) = listener.accept().await.unwrap();
                 let (acceptor, registry) = (acceptor.clone(), registry.clone());
                 tokio::spawn(async move {
-                    // A client that does not trust the certificate ends the handshake.
+                    // A client that does not trust the certificate aborts the handshake.
                     let Ok(mut client) = acceptor.accept(stream).await else { return };
                     let mut server = tokio::net::TcpStream::connect(registry).await.unwrap();
                     let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
@@ -245,7 +245,7 @@ fn over_tls(registry: &str, authority: &Authority) -> String {
     host
 }
 
-/// Writes the file of an authority below `certs.d` of Docker.
+/// Writes a CA certificate below Docker's `certs.d`.
 fn write_authority(home: &Path, host: &str, pem: &str) {
     let directory = home.join(".docker/certs.d").join(host);
     fs::create_dir_all(&directory).unwrap();
@@ -278,7 +278,7 @@ fn a_registry_over_https_is_read_where_its_authority_is_known() {
     let known = Explained::run_in(home, &["--images"], &[&image]);
     assert_eq!(known.server(0).0, "gunicorn", "{}", known.stderr());
 
-    // The authority of one registry says nothing of another.
+    // The CA of one registry is not used for another.
     let home = tempfile::tempdir().unwrap();
     write_authority(home.path(), "localhost:1", &authority.pem());
     let other = Explained::run_in(home, &["--images"], &[&image]);
@@ -307,17 +307,17 @@ struct Request {
     headers: HashMap<String, String>,
 }
 
-/// What a handler does with a request.
+/// The response of a handler.
 enum Reply {
     /// Status, headers and body.
     Send(u16, Vec<(&'static str, String)>, Vec<u8>),
-    /// Nothing, for as long as the client waits.
+    /// No response, as long as the client waits.
     Silence,
-    /// The beginning of an answer, a byte at a time.
+    /// The start of a response, byte by byte.
     Drip,
 }
 
-/// A server on loopback whose requests a function answers; the threads end with the test process.
+/// A server on loopback with a handler function; the threads end with the test process.
 fn serve(handle: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = format!("localhost:{}", listener.local_addr().unwrap().port());
@@ -375,7 +375,7 @@ fn connection(mut stream: TcpStream, handle: &dyn Fn(&Request) -> Reply) {
     }
 }
 
-/// An image that runs gunicorn, as a registry has it.
+/// An image that runs gunicorn, as stored in a registry.
 struct Image {
     config: Vec<u8>,
     manifest: Vec<u8>,
@@ -386,7 +386,7 @@ impl Image {
         Self::of_author("shop")
     }
 
-    /// Images of different authors have different digests, so that one is not in the cache for the other.
+    /// Images of different authors have different digests, so that one is not cached for the other.
     fn of_author(author: &str) -> Self {
         let cmd = ["gunicorn", "-k", "gthread", "--keep-alive", "10", "a:b"];
         let config = json!({"author": author, "config": {"Cmd": cmd}});
@@ -397,7 +397,7 @@ impl Image {
         Self { config, manifest: manifest.to_string().into_bytes() }
     }
 
-    /// The answer of a registry that lets everybody read it.
+    /// The response of a registry that allows anonymous reads.
     fn answer(&self, request: &Request) -> Reply {
         let path = request.line.split(' ').nth(1).unwrap();
         let send =
@@ -414,7 +414,7 @@ impl Image {
     }
 }
 
-/// A registry that works, which is asked beside those that do not.
+/// A working registry, which is queried next to broken ones.
 fn good() -> String {
     let image = Image::of_author("good");
     serve(move |request| image.answer(request))
@@ -422,7 +422,7 @@ fn good() -> String {
 
 const SHORT: [&str; 2] = ["--registry-timeout", "1s"];
 
-/// Reads `count` images of a host, and one of a good registry, whatever the other does.
+/// Reads `count` images from a host, and one from a working registry.
 fn beside_a_good_one(host: &str, count: usize) -> Explained {
     let good = good();
     let good_image = format!("{good}/cart:3");
@@ -451,7 +451,7 @@ fn a_dead_registry_is_reported_once() {
 
 #[test]
 fn a_registry_that_refuses_connections_is_reported_once() {
-    // Nobody listens there once the listener is dropped.
+    // Nothing listens there after the listener is dropped.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let host = format!("localhost:{port}");
     let errors = beside_a_good_one(&host, 2).errors();
@@ -505,7 +505,7 @@ fn a_long_retry_after_is_not_waited_for() {
     assert!(explained.took < Duration::from_secs(10), "{:?}", explained.took);
 }
 
-/// A registry with basic auth for user `cart` and password `secret`, and the authorizations that it saw.
+/// A registry with basic auth for user `cart` and password `secret`, and the received authorizations.
 fn basic() -> (String, Arc<Mutex<Vec<String>>>) {
     let (image, seen) = (Image::new(), Arc::new(Mutex::new(Vec::new())));
     let log = Arc::clone(&seen);

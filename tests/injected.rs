@@ -1,5 +1,5 @@
-//! Manifests as Linkerd itself injects them, of four lines: what is read of each, and what would be done. And that what
-//! is said of a workload before Linkerd injects it is what is said of its pod.
+//! Manifests injected by four release lines of Linkerd: the facts, the planned changes, and that a workload before
+//! injection gets the same findings as its pod.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -84,20 +84,20 @@ fn injected_pods_of_each_release_line_are_read() {
     insta::assert_snapshot!("linkerd_injected", table);
 }
 
-/// A workload as its team writes it, and its pod as Linkerd injects it.
+/// A workload as written by its team, and its pod as injected by Linkerd.
 struct Pair {
     name: String,
     before: Value,
     after: Value,
     namespace: String,
     context: Context,
-    /// The policy of its own that a case has.
+    /// The policy of the case, if it has its own.
     policy: Option<Policy>,
-    /// Linkerd's own setting for all pods makes linkerd-init set the timeout; an annotation stands for it.
+    /// Whether a cluster-wide setting of Linkerd makes linkerd-init set the timeout; an annotation represents it.
     set_by_linkerd: bool,
 }
 
-/// What one of the two says.
+/// The report of a workload or pod.
 struct Told {
     mesh: Mesh,
     plan: Plan,
@@ -113,7 +113,7 @@ impl Told {
         Self { mesh: told.survey.mesh.clone(), plan: told.plan, verdict: told.verdict }
     }
 
-    /// The findings of rules that speak of the close-wait timeout, or of all others.
+    /// The findings of the close-wait rules, or of all others.
     fn findings(&self, of_close_wait: bool) -> Vec<(RuleId, &str, &str)> {
         let judged = self.verdict.judged.iter();
         judged
@@ -127,8 +127,8 @@ impl Told {
     }
 }
 
-/// Whether the injector makes such a pod, so that there is a workload that it comes from. Linkerd's `runAsRoot` is left
-/// out: no workload shows it, and a linkerd-init that works by itself is kept.
+/// Whether the injector can produce such a pod, so that there is a corresponding workload. Linkerd's `runAsRoot` is
+/// left out: it does not show in the workload, and a working linkerd-init is kept.
 fn is_injectors(object: &Value, policy: &Policy) -> bool {
     let json = object.to_string();
     let object = Object::read(&json).unwrap().unwrap();
@@ -159,7 +159,7 @@ fn template(object: &mut Value) -> &mut Value {
     object.pointer_mut(at).unwrap()
 }
 
-/// The object without what Linkerd adds, and with the annotations that make it add just that.
+/// The object without Linkerd's additions, and with the annotations that produce them.
 fn uninjected(after: &Value, told: &Told) -> Value {
     let json = after.to_string();
     let object = Object::read(&json).unwrap().unwrap();
@@ -228,7 +228,7 @@ fn name_of(path: &Path) -> String {
     path.strip_prefix(TESTS).unwrap().display().to_string()
 }
 
-/// Every fixture that is there injected: with its workload where that is there too, else with what it must have been.
+/// Every injected fixture, with its workload if there is one, otherwise with a reconstructed one.
 fn pairs() -> Vec<Pair> {
     let mut pairs = Vec::new();
     for path in [goldens(), files(&format!("{TESTS}/cases"), &["yaml"])].concat() {
@@ -282,7 +282,7 @@ fn pairs() -> Vec<Pair> {
     pairs
 }
 
-/// How the injector has set up a pod.
+/// The setup of an injected pod.
 fn setup(object: &Value, mesh: &Mesh) -> Setup {
     let json = object.to_string();
     let object = Object::read(&json).unwrap().unwrap();
@@ -357,7 +357,7 @@ fn same(pair: &Pair, before: &Told, after: &Told, unprivileged: Option<Unprivile
     };
     let setup = setup(&pair.after, &after.mesh);
     if unprivileged == Some(Unprivileged::PodSecurity) && setup.redirection != Redirection::Cni {
-        // Pod Security refuses linkerd-init: there is no such pod.
+        // Pod Security refuses linkerd-init, so there is no such pod.
         return Ok(());
     }
     let equal = |what: &str, before: String, after: String| {
@@ -373,7 +373,7 @@ fn same(pair: &Pair, before: &Told, after: &Told, unprivileged: Option<Unprivile
     let due = format!("{:?}", (plan.method, plan.seconds, warns(plan.rule)));
     match before.plan.forecasts.iter().find(|forecast| forecast.setup == setup) {
         Some(it) => equal("forecast", format!("{:?}", (it.method, it.seconds, warns(it.rule))), due)?,
-        // Nobody wants a timeout, which no setup changes.
+        // No timeout is wanted, which does not depend on the setup.
         None if before.plan.forecasts.is_empty() && plan.rule.is_none() => {}
         None => return Err(format!("no forecast for {setup:?}, which is {due}")),
     }

@@ -1,8 +1,8 @@
-//! An installation as users make it: what `install` prints, applied as it is to a real API server, with the server's
-//! Deployment played by the real binary.
+//! Tests an installation: applies the output of `install` to a real API server, and runs the real binary in place of
+//! the Deployment.
 //!
-//! There is no node, so this plays three more: kubelet, which mounts the Secret and the policy; kube-proxy, which sends
-//! new connections to ready pods; and the certificates' Job, which runs as its ServiceAccount.
+//! There is no node, so the test simulates kubelet, which mounts the Secret and the policy; kube-proxy, which forwards
+//! new connections to ready pods; and the Job of the certificates, which runs with its ServiceAccount.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -52,17 +52,17 @@ use self::{
     support::{NotRun, eventually, get, metric, say, within},
 };
 
-/// How often a pod has taken a new certificate.
+/// The number of reloaded certificates of a pod.
 const RELOADED: &str = "linger_certificate_reloads_total{result=\"ok\"}";
-/// The account of the certificates' Job.
+/// The ServiceAccount of the certificate Job.
 const JOB_ACCOUNT: &str = "system:serviceaccount:linkerd-linger:linkerd-linger-certs";
 
-/// A cluster in which one test after the other installs.
+/// The shared cluster, used by one test at a time.
 struct Bed {
     cluster: Cluster,
     pods: Mutex<Vec<Replica>>,
     ready: StdMutex<Vec<SocketAddr>>,
-    /// kubelet and kube-proxy, as long as there is an installation.
+    /// The simulated kubelet and kube-proxy, while there is an installation.
     node: Mutex<JoinSet<()>>,
 }
 
@@ -71,7 +71,7 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 static BED: OnceCell<Result<Arc<Bed>, NotRun>> = OnceCell::const_new();
 static TURN: Mutex<()> = Mutex::const_new(());
 
-/// The bed, for one test at a time; nothing on a machine that cannot run it, which is a failure only in CI.
+/// The cluster, for one test at a time; `None` on a machine that cannot run it, which is a failure only in CI.
 async fn bed() -> Option<(Arc<Bed>, MutexGuard<'static, ()>)> {
     let turn = TURN.lock().await;
     let started = BED
@@ -101,21 +101,21 @@ async fn bed() -> Option<(Arc<Bed>, MutexGuard<'static, ()>)> {
     }
 }
 
-/// The program with these arguments, as in a terminal.
+/// Runs the program with these arguments.
 async fn linger(args: &[&str]) -> Told {
     let output = Command::new(env!("CARGO_BIN_EXE_linkerd-linger")).args(args).output().await.unwrap();
     Told::from(output)
 }
 
 impl Bed {
-    /// Applies what `install` prints, makes the certificates, and plays the Deployment with all of its replicas.
+    /// Applies the output of `install`, creates the certificates, and runs all replicas of the Deployment.
     async fn install(self: &Arc<Self>, args: &[&str]) {
         let printed = linger(&[&["install"], args].concat()).await.ok().stdout;
         self.cluster.kubectl_with(&["apply", "-f", "-"], &printed).await.ok();
         self.start_pods().await;
     }
 
-    /// Plays what is installed, unless it is played already.
+    /// Simulates the nodes of the installation, if that has not been started.
     async fn start_pods(self: &Arc<Self>) {
         if self.pods.lock().await.is_empty() {
             self.run_the_job().await;
@@ -128,7 +128,7 @@ impl Bed {
         }
     }
 
-    /// Replaces every pod, as the Deployment does with maxUnavailable 0: a new one is ready before an old one goes.
+    /// Replaces every pod, as the Deployment does with maxUnavailable 0: a new one is ready before an old one ends.
     async fn roll_out(&self) {
         let replicas = self.pods.lock().await.len();
         for _ in 0..replicas {
@@ -143,7 +143,7 @@ impl Bed {
         let printed = linger(&["uninstall"]).await.ok().stdout;
         let told =
             self.cluster.kubectl_with(&["delete", "--ignore-not-found", "-f", "-"], &printed).await.ok();
-        // The next test installs anew, with another address of the Service.
+        // The next test installs again, with another address of the Service.
         self.node.lock().await.shutdown().await;
         self.pods.lock().await.clear();
         eventually("the namespace is gone", async || {
@@ -161,7 +161,7 @@ impl Bed {
         self.json(&["deployment", names::SERVER, "-n", names::NAMESPACE]).await
     }
 
-    /// Runs what the Job's container runs, as the Job's ServiceAccount.
+    /// Runs the container of the Job with the Job's ServiceAccount.
     async fn run_the_job(&self) {
         let config = self.kubeconfig_of_the_job();
         let path = self.cluster.kubeconfig().with_file_name("job");
@@ -186,7 +186,7 @@ impl Bed {
         secrets.get(names::CERTIFICATE_SECRET).await.unwrap()
     }
 
-    /// Listens at the Service's address, and sends each new connection to the next ready pod.
+    /// Listens on the address of the Service, and forwards each new connection to the next ready pod.
     async fn serve_the_service(self: &Arc<Self>) {
         let service = self.json(&["service", names::SERVER, "-n", names::NAMESPACE]).await;
         let address = format!("{}:443", service["spec"]["clusterIP"].as_str().unwrap());
@@ -221,12 +221,12 @@ impl Bed {
     }
 
     async fn ready_now(&self, admin: SocketAddr) -> bool {
-        // It may end while we ask.
+        // The pod may end during the request.
         let answer = tokio::spawn(async move { get(admin, "/readyz").await.status });
         matches!(answer.await, Ok(200))
     }
 
-    /// Brings new Secrets to the pods, and readiness to the Service, until the runtime ends.
+    /// Syncs Secrets to the pods, and readiness to the Service, until the runtime ends.
     async fn play_kubelet(self: Arc<Self>) {
         let mut tick = interval(Duration::from_millis(100));
         loop {
@@ -247,7 +247,7 @@ impl Bed {
         }
     }
 
-    /// A new namespace with these labels, ready for pods.
+    /// Creates a namespace with these labels, and waits until it is ready for pods.
     async fn namespace(&self, labels: &Value) -> String {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("shop-{}", COUNT.fetch_add(1, Ordering::Relaxed));
@@ -264,7 +264,7 @@ impl Bed {
         self.cluster.kubectl_with(&args, &object.to_string()).await
     }
 
-    /// Waits until what was applied last is in force: pods like this one are refused in the namespace, or not.
+    /// Waits until the last change is effective: pods like this one are rejected in the namespace, or admitted.
     async fn is_in_force(&self, namespace: &str, refused: bool) {
         let pod = injected("cart-gunicorn");
         eventually("the configurations are in force", async || {
@@ -274,7 +274,7 @@ impl Bed {
     }
 }
 
-/// Creates pods without pause; tells how many, each of which was admitted and patched.
+/// Creates pods continuously; returns their number after checking that each was admitted and patched.
 struct Stream {
     stop: Arc<AtomicBool>,
     workers: JoinSet<usize>,
@@ -387,7 +387,7 @@ async fn two_rotations_under_a_stream_of_pods_and_none_fails() {
         for pod in bed.pods.lock().await.iter() {
             reloaded.push((pod.admin, metric(pod.admin, RELOADED).await));
         }
-        // Without the authority's key nothing can be issued by it: the way to an early rotation.
+        // Without the key of the CA no certificate can be issued, so this triggers a rotation.
         let lost = json!([{"op": "remove", "path": "/data/ca.key"}, {"op": "remove", "path": "/data/tls.crt"},
                           {"op": "remove", "path": "/data/tls.key"}]);
         let patch =

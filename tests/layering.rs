@@ -1,5 +1,5 @@
-//! The folders of `src/lib.rs`: a file imports from its own folder and from those above it, nothing in the folders that
-//! only compute does I/O, asks a clock or is asynchronous, and no two files import from each other.
+//! The modules of `src/lib.rs`: a file imports only from its own module and from those above it, the pure modules use
+//! no I/O, no clock and no async code, and no two files import from each other.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 

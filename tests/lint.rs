@@ -1,4 +1,4 @@
-//! `lint` as teams run it: over a repository as it is.
+//! Tests `lint` on whole repositories.
 
 #![allow(clippy::unwrap_used, reason = "clippy takes only functions marked #[test] for tests")]
 

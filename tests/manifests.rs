@@ -1,4 +1,4 @@
-//! What `install` prints: the same as the files in `manifests/`, valid, and selecting no namespace that a cluster
+//! The output of `install`: it equals the files in `manifests/`, is valid, and selects no namespace that a cluster
 //! needs to start. `UPDATE_DOCS=1` rewrites the files.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]

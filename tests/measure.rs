@@ -1,4 +1,4 @@
-//! `measure` as the binary, against servers of known behaviour on loopback.
+//! Tests the `measure` command with servers of known behaviour on loopback.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 

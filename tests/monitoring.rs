@@ -1,5 +1,5 @@
-//! The Prometheus rules and dashboards of `manifests/monitoring`: their forms agree, every metric in them exists, and promtool
-//! runs them over recorded metrics. `UPDATE_DOCS=1` rewrites the generated files.
+//! The Prometheus rules and dashboards of `manifests/monitoring`: all forms are equal, every metric in them exists, and
+//! promtool runs them on recorded metrics. `UPDATE_DOCS=1` rewrites the generated files.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

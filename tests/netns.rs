@@ -1,7 +1,7 @@
-//! `set-close-wait` against the kernel, in network namespaces that these tests make.
+//! Tests `set-close-wait` with the kernel, in network namespaces that these tests create.
 //!
-//! They need root and a kernel with nf_conntrack; elsewhere each of them says why it was not run, which is a failure in
-//! CI. The namespaces are those of one process each, and end with it.
+//! The tests need root and a kernel with nf_conntrack; otherwise each prints why it was not run, which is a failure in
+//! CI. Each namespace belongs to a process and ends with it.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]

@@ -1,7 +1,7 @@
-//! An installation on a real node: kubelet, containerd, kube-proxy and the kernel's own conntrack.
+//! Tests an installation on a real node: kubelet, containerd, kube-proxy and the kernel's conntrack.
 //!
-//! `install` is applied as it is printed, and everything runs in pods. Linkerd's containers are played by
-//! `tests/cluster/pod`, which takes linkerd-init's flags, writes the same setting and redirects by the same rules.
+//! The output of `install` is applied unchanged, and everything runs in pods. `tests/cluster/pod` replaces Linkerd's
+//! containers: it accepts linkerd-init's flags, writes the same setting and redirects with the same rules.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]

@@ -1,4 +1,4 @@
-//! For generated pods: every patch applies, removes its finding, and is made once.
+//! Property tests with generated pods: every patch applies, fixes its finding, and is empty when it is computed again.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 

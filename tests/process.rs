@@ -1,4 +1,4 @@
-//! The binary as a kubelet runs it: signals, their order and the exit code.
+//! Tests the binary as kubelet runs it: signals and exit codes.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! The README's examples are what the program prints.
+//! Tests that the examples in the README are real output.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! A policy file that changes under a running server.
+//! Tests a policy file that changes while the server runs.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

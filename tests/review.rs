@@ -1,4 +1,4 @@
-//! Reviews in, answers out, through the router: the recorded ones of a real API server, and the rules of the exchange.
+//! Tests reviews through the router: recorded ones of a real API server, and the rules of the protocol.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,4 +1,5 @@
-//! `certs rotate` against an API server in memory: what it writes, what it leaves alone, and what it survives.
+//! Tests `certs rotate` with an in-memory API server: what it writes, what it leaves unchanged, and the failures that
+//! it tolerates.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! Requests through the routers without a socket: what is answered, counted and refused.
+//! Tests requests to the routers without a socket: responses, metrics and errors.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 

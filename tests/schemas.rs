@@ -1,4 +1,4 @@
-//! The schemas in docs/schemas are those of the program, and what it reads and prints is valid by them.
+//! Tests that docs/schemas is up to date, and that input and output are valid by the schemas.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 

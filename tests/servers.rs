@@ -1,10 +1,10 @@
-//! The catalog held against the servers themselves: starts real servers from package registries, measures over loopback
-//! when each closes an idle connection, and compares that with what `explain` says of the same command line.
+//! Compares the catalog with real servers: starts servers from package registries, measures on loopback when each
+//! closes an idle connection, and compares the result with `explain` for the same command line.
 //!
-//! `SERVERS=all cargo test --locked --test servers` runs all cases within ten minutes, as CI does. `linkerd-linger measure` measures
-//! each server at the same time, and must report what an independent measurement of the same connections shows. What
-//! differs is measured again alone; where the machine stalls, the case is named as not measured. A server that cannot be
-//! had is named as not run. docs/catalog.md lists the variables.
+//! `SERVERS=all cargo test --locked --test servers` runs all cases within ten minutes, as CI does. `linkerd-linger
+//! measure` measures each server at the same time, and must report the result of an independent measurement of the same
+//! connections. Differing results are measured again alone. If the machine stalls, the case is reported as not
+//! measured. An unavailable server is reported as not run. docs/catalog.md lists the variables.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,6 +1,7 @@
-//! `sockets` against the kernel: the half-closed connections of this process and of network namespaces that these tests make.
+//! Tests `sockets` with the kernel: half-closed connections of this process and of network namespaces that these tests
+//! create.
 //!
-//! The namespaces are those of one process each, and end with it.
+//! Each namespace belongs to a process and ends with it.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]

@@ -1,6 +1,6 @@
-//! What is listed in one place is documented and used in the others: rules, metrics, flags, servers, annotations.
+//! Tests that rules, metrics, flags, servers and annotations are documented and used everywhere.
 //!
-//! `docs/cli.md` and `docs/servers.md` are generated: `UPDATE_DOCS=1 cargo test --test tables` writes them anew.
+//! `docs/cli.md` and `docs/servers.md` are generated: `UPDATE_DOCS=1 cargo test --test tables` writes them.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! The webhook port on a real listener: certificates that change, and clients that are slow, silent or old.
+//! Tests the webhook port on a real listener: certificates that change, and clients that are slow, silent or old.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

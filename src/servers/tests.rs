@@ -1,4 +1,4 @@
-//! Containers, and what we say of them.
+//! Tests the results for containers.
 
 use std::time::Duration;
 

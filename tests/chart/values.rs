@@ -1,14 +1,14 @@
-//! The chart's values, as its schema describes them: `values.yaml` and the table of the README.
+//! Generates `values.yaml` and the table in the README from the chart's schema.
 
 use linkerd_linger::cluster::install::print;
 use serde_json::{Map, Value};
 
 const BEGIN: &str = "<!-- values: generated from values.schema.json -->\n";
 const END: &str = "<!-- end of values -->\n";
-/// The longest comment line in `values.yaml`.
+/// The maximum length of a comment line in `values.yaml`.
 const WIDTH: usize = 100;
 
-/// A value that a user can set.
+/// A value that users can set.
 pub(crate) struct Described {
     pub(crate) path: String,
     pub(crate) description: String,

@@ -1,4 +1,4 @@
-//! kubelet, for one pod of the webhook's Deployment.
+//! Simulates kubelet for one pod of the webhook's Deployment.
 
 use std::{fs, net::SocketAddr, process::Stdio};
 
@@ -16,7 +16,7 @@ use crate::{
     support::{Mount, PATIENCE, Pair, within},
 };
 
-/// A pod of the Deployment: the real binary with the container's arguments.
+/// A pod of the Deployment: the real binary with the arguments of the container.
 pub(crate) struct Replica {
     child: Child,
     pub(crate) address: SocketAddr,
@@ -60,7 +60,7 @@ impl Replica {
                 break event;
             }
         };
-        // Somebody must read the log, or the server waits for it.
+        // Reads the log, because the server blocks when the pipe is full.
         RUNTIME.spawn(async move { while let Ok(Some(_)) = log.next_line().await {} });
         let addr = |name: &str| serving["fields"][name].as_str().unwrap().parse().unwrap();
         let (address, admin) = (addr("listen"), addr("admin_listen"));
@@ -78,7 +78,7 @@ impl Replica {
         }
     }
 
-    /// Ends it as kubelet does, and waits for it.
+    /// Terminates it as kubelet does, and waits for it.
     pub(crate) async fn terminate(mut self) {
         let pid = self.child.id().unwrap().to_string();
         assert!(Command::new("kill").args(["-s", "TERM", &pid]).status().await.unwrap().success());

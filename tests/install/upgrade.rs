@@ -1,6 +1,6 @@
-//! From one version to another and back, while pods are created: by Helm, and by `kubectl apply --server-side`.
+//! Upgrades and rollbacks while pods are created: with Helm, and with `kubectl apply --server-side`.
 //!
-//! The older version is made here: it has another image, so its Job has another spec, and one more webhook.
+//! The older version is generated: it has another image, so its Job has another spec, and one more webhook.
 
 use std::{fs, path::Path, sync::Arc};
 
@@ -19,7 +19,7 @@ use crate::{
 };
 
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/linkerd-linger");
-/// A webhook that only the older version has.
+/// A webhook of the older version only.
 const RETIRED: &str = "retired.mutate.linkerd-linger.io";
 
 /// Adds the webhook to a list of objects.
@@ -68,7 +68,7 @@ impl Bed {
         self.helm(&["upgrade", "linger", chart, "--set", "failurePolicy=Fail"]).await.ok();
     }
 
-    /// The names of the mutating webhooks, with whether each has a `caBundle`.
+    /// The names of the mutating webhooks, and whether each has a `caBundle`.
     async fn webhooks(&self) -> Vec<(String, bool)> {
         let found = self.json(&["mutatingwebhookconfiguration", names::WEBHOOK_CONFIGURATION]).await;
         let webhook = |webhook: &Value| {
@@ -88,12 +88,12 @@ impl Bed {
     async fn jobs(&self) -> Vec<String> {
         let jobs = self.json(&["jobs", "-n", names::NAMESPACE]).await;
         let name = |job: &Value| job["metadata"]["name"].as_str().unwrap().to_owned();
-        // Those of the CronJob are not the release's.
+        // Jobs of the CronJob do not belong to the release.
         let of_release = |job: &&Value| job["metadata"]["ownerReferences"].is_null();
         jobs["items"].as_array().unwrap().iter().filter(of_release).map(name).collect()
     }
 
-    /// The versions of everything that is installed, by kind and name.
+    /// The resource versions of all installed objects, by kind and name.
     async fn versions(&self) -> Vec<String> {
         let namespaced = "configmap,serviceaccount,role,rolebinding,service,poddisruptionbudget,cronjob";
         let cluster =
@@ -107,7 +107,7 @@ impl Bed {
                     .push(format!("{} {} {}", object["kind"], metadata["name"], metadata["resourceVersion"]));
             }
         }
-        // The status of these changes by itself.
+        // The status of these changes on its own.
         for kind in ["deployment", "job"] {
             for object in self.json(&[kind, "-n", names::NAMESPACE]).await["items"].as_array().unwrap() {
                 let metadata = &object["metadata"];
@@ -175,8 +175,8 @@ async fn upgrade_to_this_version(bed: &Arc<Bed>) {
     bed.roll_out().await;
 }
 
-/// The API server removed only the applier's part of the entry, and refused what was left of it, as long as `certs rotate`
-/// owned its `caBundle` by server-side apply.
+/// While `certs rotate` owned `caBundle` by server-side apply, the API server removed only the applier's part of the
+/// entry, and refused the rest.
 #[tokio::test]
 async fn server_side_apply_removes_a_webhook_that_a_version_no_longer_has() {
     let Some((bed, _turn)) = bed().await else { return };

@@ -1,4 +1,4 @@
-//! The same installations as a kustomize base and overlays: what differs, as JSON patches.
+//! The same installations as a kustomize base with overlays, whose differences are JSON patches.
 
 use linkerd_linger::cluster::install::{Options, manifests, print};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Where pods run, at which ports they listen, how their image is pulled, and who reads their metrics.
+//! Scheduling, ports, image pull secrets and monitoring of the pods.
 
 use linkerd_linger::cluster::install::{Options, manifests as objects};
 use rstest::rstest;

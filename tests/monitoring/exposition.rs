@@ -1,4 +1,4 @@
-//! Metrics in Prometheus' text format, as samples with labels.
+//! Parses Prometheus' text format into samples with labels.
 
 use std::collections::BTreeMap;
 

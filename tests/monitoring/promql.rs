@@ -1,4 +1,4 @@
-//! What an expression of PromQL reads: the names of metrics, with the labels that select them.
+//! Finds the metrics and label matchers in a PromQL expression.
 
 /// A metric in an expression, with the labels that its selector names and the values they are compared with.
 #[derive(Debug, Eq, PartialEq)]

@@ -1,4 +1,4 @@
-//! Prometheus' own `promtool`: it checks rules, and runs them over series.
+//! Runs Prometheus' `promtool`, which checks rules and runs them on series.
 
 use std::{
     env, fs,

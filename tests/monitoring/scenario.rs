@@ -1,4 +1,4 @@
-//! Pods with recorded metrics over hours -> a unit test of rules for `promtool test rules`.
+//! Generates unit tests of rules for `promtool test rules` from pods with recorded metrics.
 
 use std::{fmt::Write, ops::Range};
 

@@ -1,4 +1,4 @@
-//! The cases: a real server, how it is started, and the same as the manifest of a pod.
+//! The cases: a real server with its command line, and the equivalent pod manifest.
 
 use std::{
     collections::BTreeMap,

@@ -1,7 +1,6 @@
-//! Brings servers from package registries into the target directory, once.
+//! Installs servers from package registries into the target directory, once.
 //!
-//! Nothing of the machine itself changes: Debian's packages are unpacked beside its files, and laid over them for one
-//! process tree.
+//! Does not change the machine: Debian packages are unpacked into a directory and overlaid for a process tree.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,4 @@
-//! Compares what `explain` says, what was measured and what `linkerd-linger measure` reports, on a machine that may be busy.
+//! Compares `explain`, the measurement and `linkerd-linger measure`, on a machine that may be busy.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
-//! Measures when a server closes an idle connection, with nothing but a socket, and whether this machine stalls meanwhile.
+//! Measures with a plain socket when a server closes an idle connection, and whether this machine stalls meanwhile.
 //!
-//! It shares no code with the program under test, so that the two can be compared.
+//! Shares no code with the program under test, so that the two can be compared.
 
 use std::{
     io::{self, ErrorKind, Read, Write},

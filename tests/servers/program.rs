@@ -1,4 +1,4 @@
-//! The program under test: what `explain` says of a case, and what `measure` reports of its server.
+//! Runs the program under test: `explain` for a case, and `measure` for its server.
 
 use std::{fs, process::Command, time::Duration};
 

@@ -1,6 +1,6 @@
-//! A relay between `linkerd-linger measure` and a server, which notes when the server ends each connection.
+//! A relay between `linkerd-linger measure` and a server, which records when the server closes each connection.
 //!
-//! Both see the same connections, so that they must agree even about a server whose timeouts vary.
+//! Both measure the same connections, so they must agree even for a server whose timeouts vary.
 
 use std::{
     io::{self, Read, Write},

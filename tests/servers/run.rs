@@ -1,4 +1,4 @@
-//! Starts a server, waits until it answers, and ends it.
+//! Starts a server, waits until it responds, and stops it.
 
 use std::{
     env,

@@ -1,5 +1,5 @@
-//! What the tests of the edges share: an authority with its certificates, a mounted Secret, an HTTPS client that can
-//! misbehave, and waiting for a condition with a deadline.
+//! Shared test helpers: a CA with certificates, a mounted Secret, an HTTPS client that can misbehave, and waiting for a
+//! condition with a deadline.
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]

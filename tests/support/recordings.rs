@@ -1,4 +1,4 @@
-//! Logs and metrics of a proxy whose ports have known faults, in the forms that linkerd2-proxy writes.
+//! Generates logs and metrics of a proxy whose ports have known faults, in the formats of linkerd2-proxy.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,4 +1,4 @@
-//! A real registry on loopback and the tool that fills it, both of go-containerregistry and built from their sources.
+//! A real registry on loopback and the tool that fills it, both from go-containerregistry and built from source.
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]

@@ -1,4 +1,4 @@
-//! Clusters in which one thing is wrong, and what `check` says of each.
+//! Tests `check` with clusters that have one problem each.
 
 mod certificate;
 mod data_plane;

@@ -1,4 +1,4 @@
-//! Pods that are made to cost much: the answer is that we do not follow them, and it comes at once.
+//! Tests expensive pods: the answer is an error about the limit, and is returned at once.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What scripts and flags leave open: never a number that the spec does not determine.
+//! Tests ambiguous scripts and flags: there is never a number that the spec does not determine.
 
 use rstest::rstest;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Containers that look like an answer and give none, or another one.
+//! Tests containers that look like a known server but have no answer, or another one.
 
 use rstest::rstest;
 use serde_json::json;

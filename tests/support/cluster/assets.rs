@@ -1,4 +1,4 @@
-//! A cluster of binaries that are there: the layout that controller-runtime's `setup-envtest` makes.
+//! Finds existing binaries of a control plane, in the layout of controller-runtime's `setup-envtest`.
 
 use std::{
     fs,

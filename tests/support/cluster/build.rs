@@ -1,4 +1,5 @@
-//! Builds the Go programs of `tests/cluster`, and Helm, once per content, below the `target` directory.
+//! Builds the Go programs of `tests/cluster`, and Helm, once for each version of their sources, below the `target`
+//! directory.
 
 use std::{
     fs::{self, File},

@@ -1,7 +1,7 @@
-//! A Kubernetes cluster for as long as the test process lives: a control plane, with or without a node.
+//! A Kubernetes cluster for the lifetime of the test process: a control plane, with or without a node.
 //!
-//! [`Cluster::start`] builds `tests/cluster` (once) and runs it; `KUBEBUILDER_ASSETS` names binaries to run instead.
-//! [`Cluster::start_with_node`] runs it with a kubelet and containerd.
+//! [`Cluster::start`] builds `tests/cluster` (once) and runs it; `KUBEBUILDER_ASSETS` names binaries to use instead.
+//! [`Cluster::start_with_node`] also runs a kubelet and containerd.
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]

@@ -1,4 +1,4 @@
-//! What a node is made of: containerd, the images of its pods, and programs of the machine.
+//! The parts of a node: containerd, the images of its pods, and programs of the machine.
 
 use std::{
     env,

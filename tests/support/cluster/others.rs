@@ -1,4 +1,4 @@
-//! The webhooks of others, which change pods before or after ours is called.
+//! Webhooks of others, which change pods before or after ours is called.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Pods of the tests: recorded ones, as Linkerd's injector left them, and such as users write.
+//! Pods for tests: recorded ones from Linkerd's injector, and typical ones of users.
 
 use std::{fs, path::Path};
 
