@@ -183,7 +183,7 @@ pub fn verify(kind: WebhookKind, uid: &str, answer: &[u8]) -> Result<Admission, 
         message: text("/response/status/message").to_owned(),
         code: answer.pointer("/response/status/code").and_then(Value::as_u64).map_or(400, |code| code as u16),
         patch,
-        warnings: shown(strings(answer.pointer("/response/warnings"))),
+        warnings: delivered(strings(answer.pointer("/response/warnings"))),
         audit: audit(answer.pointer("/response/auditAnnotations"))?,
     })
 }
@@ -219,19 +219,19 @@ fn audit(value: Option<&Value>) -> Result<Vec<(String, String)>, CallError> {
 }
 
 /// The warnings that reach the user: without those with control characters, duplicates, and those beyond the budget.
-fn shown(warnings: Vec<String>) -> Vec<String> {
-    let mut shown: Vec<String> = Vec::new();
+fn delivered(warnings: Vec<String>) -> Vec<String> {
+    let mut delivered: Vec<String> = Vec::new();
     let over = warnings.iter().map(|warning| warning.chars().count()).sum::<usize>() > WARNING_BUDGET;
     let mut used = 0;
     for warning in warnings {
         let cut: String = if over { warning.chars().take(LONG_WARNING).collect() } else { warning };
         used += cut.chars().count();
-        if cut.chars().any(char::is_control) || shown.contains(&cut) || used > WARNING_BUDGET {
+        if cut.chars().any(char::is_control) || delivered.contains(&cut) || used > WARNING_BUDGET {
             continue;
         }
-        shown.push(cut);
+        delivered.push(cut);
     }
-    shown
+    delivered
 }
 
 /// Why the API server rejects a patched object, whatever the failure policy is.
@@ -320,10 +320,10 @@ mod tests {
 
     #[test]
     fn warnings_are_delivered_as_the_api_server_does() {
-        let told = vec!["one".to_owned(), "one".to_owned(), "two\n".to_owned(), "three".to_owned()];
-        assert_eq!(shown(told), ["one", "three"]);
+        let warnings = vec!["one".to_owned(), "one".to_owned(), "two\n".to_owned(), "three".to_owned()];
+        assert_eq!(delivered(warnings), ["one", "three"]);
         let long: Vec<String> = (0..30).map(|index| format!("{index:03}{}", "x".repeat(300))).collect();
-        let shown = shown(long);
-        assert_eq!((shown.len(), shown[0].len()), (16, 256));
+        let delivered = delivered(long);
+        assert_eq!((delivered.len(), delivered[0].len()), (16, 256));
     }
 }

@@ -72,10 +72,10 @@ impl Cluster {
             match status {
                 Some(status) if status.status.as_deref() == Some("Success") => Ok(output),
                 status => {
-                    let said = String::from_utf8_lossy(&errors);
-                    let said: String = said.trim().chars().take(MAX_ERROR_LEN).collect();
+                    let stderr = String::from_utf8_lossy(&errors);
+                    let stderr: String = stderr.trim().chars().take(MAX_ERROR_LEN).collect();
                     let message = status.and_then(|status| status.message).unwrap_or_default();
-                    Err(failed(if said.is_empty() { message } else { said }))
+                    Err(failed(if stderr.is_empty() { message } else { stderr }))
                 }
             }
         };

@@ -76,12 +76,12 @@ impl Cluster {
     /// Checks whether the user can create each object of an installation.
     pub async fn access(&self) -> Vec<(Permission, Read<bool>)> {
         // Concurrently, since each request may wait until its timeout.
-        let asked = PERMISSIONS.map(|permission| {
+        let reviews = PERMISSIONS.map(|permission| {
             let cluster = self.clone();
             (permission, tokio::spawn(async move { cluster.can_create(&permission).await }))
         });
         let mut access = Vec::new();
-        for (permission, answer) in asked {
+        for (permission, answer) in reviews {
             let answer = answer.await.unwrap_or_else(|error| {
                 let what = format!("ask whether one may create {}", permission.resource);
                 Err(ReadError::Failed { what, why: error.to_string() })

@@ -331,8 +331,8 @@ mod tests {
     fn an_unreadable_source_is_reported() {
         let env = [(POOL_IDLE_TIMEOUT, Ok("1s")), (POOL_IDLE_TIMEOUT, Err("it comes from ConfigMap pool"))];
         let pool = inputs(&env, None, "stable-2.14.10", None);
-        let said = (pool.timeout.as_secs(), pool.from.to_string());
-        assert_eq!(said, (3, "usual one, assumed: it comes from ConfigMap pool".to_owned()));
+        let actual = (pool.timeout.as_secs(), pool.from.to_string());
+        assert_eq!(actual, (3, "usual one, assumed: it comes from ConfigMap pool".to_owned()));
     }
 
     #[rstest]

@@ -228,12 +228,12 @@ fn endpoints(pod: &Pod, port: Option<u16>, path: Option<&str>) -> Vec<Server> {
     let apps = || spec.containers.iter().filter(|container| container.name != PROXY);
     let mut paths: BTreeMap<(&str, u16), String> = BTreeMap::new();
     for container in apps() {
-        for (asked, asked_path) in probes(container) {
-            paths.entry((&container.name, asked)).or_insert(asked_path);
+        for (probed, probed_path) in probes(container) {
+            paths.entry((&container.name, probed)).or_insert(probed_path);
         }
     }
     if let Some(port) = port {
-        paths.retain(|(_, asked), _| *asked == port);
+        paths.retain(|(_, probed), _| *probed == port);
         if paths.is_empty() {
             let declares = |container: &&Container| {
                 container.ports.iter().flatten().any(|declared| declared.container_port == i32::from(port))
@@ -245,7 +245,7 @@ fn endpoints(pod: &Pod, port: Option<u16>, path: Option<&str>) -> Vec<Server> {
     }
     let statuses =
         pod.status.as_ref().and_then(|status| status.container_statuses.as_deref()).unwrap_or_default();
-    let server = |((container, port), asked): ((&str, u16), String)| {
+    let server = |((container, port), probed): ((&str, u16), String)| {
         let image = apps().find(|it| it.name == container).and_then(|it| it.image.clone());
         let id =
             statuses.iter().find(|status| status.name == container).map(|status| status.image_id.as_str());
@@ -255,7 +255,7 @@ fn endpoints(pod: &Pod, port: Option<u16>, path: Option<&str>) -> Vec<Server> {
             image: image.unwrap_or_default(),
             digest: id.and_then(|id| id.split_once('@')).map(|(_, digest)| digest.to_owned()),
             port,
-            path: path.map_or(asked, str::to_owned),
+            path: path.map_or(probed, str::to_owned),
             known: Idle::Unknown(crate::servers::Why("the spec does not show it".to_owned())),
         }
     };

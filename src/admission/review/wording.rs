@@ -24,7 +24,7 @@ const DENIAL_CHARS: usize = 900;
 /// The warnings of a verdict. A finding with a patch gives a warning only for a final pod, which can no longer be
 /// patched.
 pub(super) fn warnings(verdict: &Verdict, webhook: WebhookKind, kind: Kind) -> Vec<String> {
-    let told = |action: Action| match action {
+    let is_shown = |action: Action| match action {
         Action::Reject | Action::Warn => true,
         Action::Patch => webhook == WebhookKind::Validating && kind == Kind::Pod,
         Action::Ignore => false,
@@ -32,7 +32,7 @@ pub(super) fn warnings(verdict: &Verdict, webhook: WebhookKind, kind: Kind) -> V
     verdict
         .judged
         .iter()
-        .filter(|judged| judged.exempt.is_none() && told(judged.action))
+        .filter(|judged| judged.exempt.is_none() && is_shown(judged.action))
         .map(|judged| &judged.finding.message)
         .chain(&verdict.remarks)
         .map(|warning| format!("linkerd-linger: {warning}"))

@@ -208,7 +208,7 @@ fn values(pods: &[PodSummary]) -> Vec<CheckResult> {
     if namespaces.is_empty() {
         return vec![CheckResult::good(id, format!("{}: there are no such pods", id.description()))];
     }
-    let told = |(seconds, owners): (&Option<u32>, &Owners<'_>)| {
+    let describe = |(seconds, owners): (&Option<u32>, &Owners<'_>)| {
         let value = seconds.map_or_else(|| "the kernel's own".to_owned(), |seconds| format!("{seconds}s"));
         let owners: Vec<_> = owners
             .iter()
@@ -219,7 +219,7 @@ fn values(pods: &[PodSummary]) -> Vec<CheckResult> {
     namespaces
         .iter()
         .map(|(name, values)| {
-            let values: Vec<_> = values.iter().rev().map(told).collect();
+            let values: Vec<_> = values.iter().rev().map(describe).collect();
             CheckResult::good(id, format!("{} in {name}: {}", id.description(), values.join("; ")))
         })
         .collect()
@@ -272,7 +272,7 @@ fn conntrack_entries(pods: &[PodSummary], kernels: &Kernels) -> CheckResult {
     let mut counted: Vec<_> =
         pods.iter().filter_map(|pod| Some((pod, *kernels.entries.get(&pod.uid)?))).collect();
     counted.sort_by_key(|(_, entries)| Reverse(entries.close_wait));
-    let told = |(pod, entries): &(&PodSummary, Entries)| {
+    let describe = |(pod, entries): &(&PodSummary, Entries)| {
         let Entries { close_wait, all, max } = entries;
         let limit = if *max > 0 { format!(" of at most {max}") } else { String::new() };
         let timeout = kernels.timeouts.get(&pod.uid).filter(|_| *close_wait > 0);
@@ -283,12 +283,12 @@ fn conntrack_entries(pods: &[PodSummary], kernels: &Kernels) -> CheckResult {
         let rate = rate.unwrap_or_default();
         format!("{}/{} {close_wait} in CLOSE_WAIT, {all}{limit} in all{rate}", pod.namespace, pod.name)
     };
-    let near: Vec<_> = counted.iter().filter(|(_, entries)| entries.is_nearly_full()).map(told).collect();
+    let near: Vec<_> = counted.iter().filter(|(_, entries)| entries.is_nearly_full()).map(describe).collect();
     let headline =
         "at their limit, the kernel drops new connections of these; set a shorter closeWait.timeout";
     let mut result = CheckResult::of(id, Outcome::warn_about(headline, &near));
     if let Some(most) = counted.first() {
-        result.description = format!("{}: most in {}", id.description(), told(most));
+        result.description = format!("{}: most in {}", id.description(), describe(most));
     }
     result
 }

@@ -155,11 +155,11 @@ fn idle_exemptions(snapshot: &Snapshot, policy: &Policy, today: Date) -> Vec<Str
         let (pattern, names) = (exemption.namespace.as_ref()?, names.as_ref()?);
         (!names.iter().any(|name| pattern.matches(name))).then(|| "no namespace fits it".to_owned())
     };
-    let told = |exemption: &Exemption| {
+    let describe = |exemption: &Exemption| {
         let why = idle(exemption)?;
         Some(format!("line {}: {why} (its reason was: {})", exemption.line, exemption.reason))
     };
-    policy.exemptions.iter().filter_map(told).collect()
+    policy.exemptions.iter().filter_map(describe).collect()
 }
 
 /// Both configurations must have an entry for every mode; a namespace in a mode without an entry would be ignored

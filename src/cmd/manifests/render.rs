@@ -139,13 +139,13 @@ async fn output(words: &[&str], limit: Duration) -> Result<String, String> {
         Ok(Ok(output)) => output,
     };
     if !output.status.success() {
-        let told = String::from_utf8_lossy(&output.stderr);
-        let mut lines = told.lines().map(str::trim).filter(|line| is_reason(line));
-        let told = lines.next().unwrap_or("it printed no error");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let mut lines = stderr.lines().map(str::trim).filter(|line| is_reason(line));
+        let stderr = lines.next().unwrap_or("it printed no error");
         // kubectl prints multi-line errors after this line.
-        let told = if told.ends_with("err=<") { lines.next().unwrap_or(told) } else { told };
-        let told: String = without_frame(told).chars().take(MAX_REASON_LEN).collect();
-        return Err(format!("because {program} failed: {told}"));
+        let stderr = if stderr.ends_with("err=<") { lines.next().unwrap_or(stderr) } else { stderr };
+        let stderr: String = without_frame(stderr).chars().take(MAX_REASON_LEN).collect();
+        return Err(format!("because {program} failed: {stderr}"));
     }
     String::from_utf8(output.stdout).map_err(|_| format!("because {program} printed no UTF-8"))
 }

@@ -66,7 +66,7 @@ pub(super) fn forecast(survey: &Survey<'_, '_>, policy: &CloseWaitPolicy) -> Pla
         }
         Some(Unprivileged::Label | Unprivileged::PodSecurityOrLabel) | None => String::new(),
     };
-    let why = format!("not injected yet; {refused}{}", told(&forecasts));
+    let why = format!("not injected yet; {refused}{}", describe(&forecasts));
     let Some((first, others)) = plans.split_first() else { return Plan::nothing(why) };
     let alike = |other: &Plan| (other.method, other.rule) == (first.method, first.rule);
     let obstacle = match first.method {
@@ -77,7 +77,7 @@ pub(super) fn forecast(survey: &Survey<'_, '_>, policy: &CloseWaitPolicy) -> Pla
 }
 
 /// Describes the plan for each setup; setups with the same plan are merged.
-fn told(forecasts: &[Forecast]) -> String {
+fn describe(forecasts: &[Forecast]) -> String {
     let mut groups: Vec<(&str, Vec<&Forecast>)> = Vec::new();
     for forecast in forecasts {
         match groups.iter_mut().find(|(what, _)| *what == forecast.what) {
@@ -88,7 +88,7 @@ fn told(forecasts: &[Forecast]) -> String {
     if let [(what, _)] = groups.as_slice() {
         return format!("then {what}");
     }
-    let told = groups.iter().map(|(what, group)| {
+    let describe = groups.iter().map(|(what, group)| {
         let named = Redirection::ALL.into_iter().flat_map(|redirection| {
             let of = |all: &[&Forecast]| all.iter().filter(|it| it.setup.redirection == redirection).count();
             let every: Vec<_> = forecasts.iter().collect();
@@ -101,5 +101,5 @@ fn told(forecasts: &[Forecast]) -> String {
         });
         format!("with {}, {what}", named.collect::<Vec<_>>().join(" or "))
     });
-    told.collect::<Vec<_>>().join("; ")
+    describe.collect::<Vec<_>>().join("; ")
 }

@@ -49,15 +49,15 @@ impl Styles {
 
 /// Formats an error with its help.
 pub fn error(error: &ErrorReport, styles: &Styles) -> String {
-    told(error, "error", styles.error, styles)
+    format_error(error, "error", styles.error, styles)
 }
 
 /// Formats a warning about a comment with its help.
 pub fn warning(warning: &ErrorReport, styles: &Styles) -> String {
-    told(warning, "warning", styles.warning, styles)
+    format_error(warning, "warning", styles.warning, styles)
 }
 
-fn told(error: &ErrorReport, word: &str, style: Style, styles: &Styles) -> String {
+fn format_error(error: &ErrorReport, word: &str, style: Style, styles: &Styles) -> String {
     let number = |number: Option<usize>| number.map(|it| format!(":{it}")).unwrap_or_default();
     let place = format!("{}{}{}", clean(&error.file), number(error.line), number(error.column));
     let help =

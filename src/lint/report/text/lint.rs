@@ -153,9 +153,9 @@ fn excerpt(finding: &FindingReport, styles: &Styles) -> String {
         }
         text.push_str(&edge);
     }
-    for (label, told) in [("note", &finding.note), ("help", &finding.help)] {
-        if !told.is_empty() {
-            text.push_str(&format!("{:width$} {} {label}: {}\n", "", paint("=", styles.frame), clean(told)));
+    for (label, content) in [("note", &finding.note), ("help", &finding.help)] {
+        if !content.is_empty() {
+            text.push_str(&format!("{:width$} {} {label}: {}\n", "", paint("=", styles.frame), clean(content)));
         }
     }
     text

@@ -50,7 +50,7 @@ fn find(path: &str, items: &[Item], query: Query<'_>) -> Result<Option<Entry>, S
                 let line = address.map_or(0, |address| address.line);
                 doubt = Some(format!("{path} line {line}: the address is not plain"));
             }
-            (Some(asked), Some(port)) if asked != port => {}
+            (Some(queried), Some(port)) if queried != port => {}
             _ => answers.push(scalar(path, listener, query.key)?),
         }
     }
