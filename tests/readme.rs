@@ -1,6 +1,9 @@
-//! The examples of the README and of the tour are what the program prints.
+//! The examples of the README and of the tour are what the program prints, and the links of all pages name what exists.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "readme/links.rs"]
+mod links;
 
 use std::{
     env, fs,
