@@ -72,7 +72,7 @@ fn each_rule_has_its_page_with_a_message_from_a_case() {
         let messages = messages(rule);
         let shown = messages.iter().any(|message| section.contains(&format!("```text\n{message}\n```")));
         assert!(shown, "docs/rules.md shows no message of {rule} that is in its cases, such as {messages:?}");
-        for part in ["**Why.**", "**Ways out**", "**Turn it down**"] {
+        for part in ["**Why.**", "**How to fix it**", "**How to relax it**"] {
             assert!(section.contains(part), "docs/rules.md: {rule} has no {part}");
         }
     }
