@@ -33,6 +33,10 @@ update:
 doc:
     RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --locked
 
+# Builds the pages of docs/ as a site in target/book. Needs mdBook (cargo install mdbook --locked) and Python.
+book:
+    mdbook build
+
 # Checks licences, advisories, bans and duplicates.
 deny:
     cargo deny --locked check

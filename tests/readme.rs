@@ -1,12 +1,24 @@
-//! Tests that the examples in the README are real output.
+//! Tests that the examples in the README and the tour are real output, and that the links of all pages work.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{env, fs, process::Command};
+#[path = "readme/links.rs"]
+mod links;
 
-const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
-/// The program's name in the README; `cargo run` is how it is started there.
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// The pages with examples, and how many each has.
+const PAGES: [(&str, usize); 2] = [("README.md", 1), ("docs/tour.md", 2)];
+/// How an example begins.
 const PROGRAM: &str = "$ linkerd-linger ";
+
+fn path(page: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(page)
+}
 
 fn run(arguments: &str) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_linkerd-linger"))
@@ -26,10 +38,10 @@ fn run(arguments: &str) -> String {
     text.lines().map(|line| ports(line).trim_end().to_owned() + "\n").collect()
 }
 
-/// Rewrites each example with what the program prints now; lines after `...` in an example are left out.
-fn refreshed(readme: &str) -> (String, usize) {
+/// Rewrites each example with the current output, and counts them. An example that ends with `...` keeps its number of lines.
+fn refreshed(page: &str) -> (String, usize) {
     let (mut told, mut examples) = (String::new(), 0);
-    let mut lines = readme.lines();
+    let mut lines = page.lines();
     while let Some(line) = lines.next() {
         told += &format!("{line}\n");
         let Some(arguments) = line.strip_prefix(PROGRAM) else { continue };
@@ -49,30 +61,31 @@ fn refreshed(readme: &str) -> (String, usize) {
 }
 
 #[test]
-fn its_examples_are_what_the_program_prints() {
-    let readme = fs::read_to_string(README).unwrap();
-    let (told, examples) = refreshed(&readme);
-    assert!(examples >= 3, "the README shows the demo, lint and explain");
-    if env::var_os("UPDATE_DOCS").is_some() {
-        fs::write(README, told).unwrap();
-        return;
+fn the_examples_are_what_the_program_prints() {
+    for (page, count) in PAGES {
+        let text = fs::read_to_string(path(page)).unwrap();
+        let (told, examples) = refreshed(&text);
+        assert_eq!(examples, count, "examples in {page}");
+        if env::var_os("UPDATE_DOCS").is_some() {
+            fs::write(path(page), told).unwrap();
+            continue;
+        }
+        assert!(
+            told == text,
+            "{page} does not show what the program prints: run UPDATE_DOCS=1 cargo test --test readme"
+        );
     }
-    assert!(
-        told == readme,
-        "README.md is not what the program prints: run UPDATE_DOCS=1 cargo test --test readme"
-    );
 }
 
-/// What the tests on a real API server saw `kubectl` print.
+/// The messages that `kubectl` printed in the tests on a real API server.
 const SHOWN: [&str; 3] = ["kubectl_rejected_pod", "kubectl_rejected_deployment", "kubectl_replica_failure"];
 
 #[test]
 fn kubectl_shows_the_messages_of_the_api_server() {
-    let readme = fs::read_to_string(README).unwrap();
+    let tour = fs::read_to_string(path("docs/tour.md")).unwrap();
     for name in SHOWN {
-        let path = format!("{}/tests/snapshots/cluster__{name}.snap", env!("CARGO_MANIFEST_DIR"));
-        let snapshot = fs::read_to_string(path).unwrap();
+        let snapshot = fs::read_to_string(path(&format!("tests/snapshots/cluster__{name}.snap"))).unwrap();
         let told = snapshot.splitn(3, "---\n").nth(2).unwrap().trim();
-        assert!(readme.contains(told), "README.md does not show {name}: {told}");
+        assert!(tour.contains(told), "docs/tour.md does not show {name}: {told}");
     }
 }

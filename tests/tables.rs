@@ -14,7 +14,10 @@ use std::{
 
 use clap::CommandFactory;
 use linkerd_linger::{
-    admission::metrics::METRICS,
+    admission::{
+        metrics::METRICS,
+        serve::{MAX_BODY_BYTES, Timeouts},
+    },
     cli::Cli,
     judgement::{finding::RuleId, rules::RULES},
     servers::{Catalog, FAMILIES, Server},
@@ -72,7 +75,7 @@ fn each_rule_has_its_page_with_a_message_from_a_case() {
         let messages = messages(rule);
         let shown = messages.iter().any(|message| section.contains(&format!("```text\n{message}\n```")));
         assert!(shown, "docs/rules.md shows no message of {rule} that is in its cases, such as {messages:?}");
-        for part in ["**Why.**", "**Ways out**", "**Turn it down**"] {
+        for part in ["**Why.**", "**How to fix it**", "**How to relax it**"] {
             assert!(section.contains(part), "docs/rules.md: {rule} has no {part}");
         }
     }
@@ -261,6 +264,28 @@ fn server_section(server: &Server) -> String {
         writeln!(text, "| {} |", cells.join(" | ")).unwrap();
     }
     text.replace('<', "\\<").replace('*', "\\*").replace("\n\\* ", "\n* ")
+}
+
+#[test]
+fn each_deadline_of_the_server_is_in_the_page_on_the_architecture() {
+    let page = read("docs/architecture.md");
+    let Timeouts { handshake, first_request, answer, write, idle, poll, shutdown_delay, drain } =
+        Timeouts::default();
+    for (row, wait, more) in [
+        ("TCP connection to TLS", handshake, ""),
+        ("TLS to the headers of the first request", first_request, ""),
+        ("headers of a request to its answer", answer, ", or four fifths of the API server's timeout"),
+        ("a write that makes no progress", write, ""),
+        ("keep-alive idle timeout", idle, ""),
+        ("interval between two looks at the files", poll, ""),
+        ("SIGTERM to the end of accepting", shutdown_delay, ""),
+        ("after that, open requests", drain, ""),
+    ] {
+        let row = format!("| {row} | {} s{more} |", wait.as_secs());
+        assert!(page.contains(&row), "docs/architecture.md has no row {row}");
+    }
+    let longest = format!("at most {} MiB", MAX_BODY_BYTES / 1024 / 1024);
+    assert!(page.contains(&longest), "docs/architecture.md does not say that a body has {longest}");
 }
 
 #[test]
