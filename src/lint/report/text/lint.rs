@@ -155,7 +155,12 @@ fn excerpt(finding: &FindingReport, styles: &Styles) -> String {
     }
     for (label, content) in [("note", &finding.note), ("help", &finding.help)] {
         if !content.is_empty() {
-            text.push_str(&format!("{:width$} {} {label}: {}\n", "", paint("=", styles.frame), clean(content)));
+            text.push_str(&format!(
+                "{:width$} {} {label}: {}\n",
+                "",
+                paint("=", styles.frame),
+                clean(content)
+            ));
         }
     }
     text
