@@ -1,4 +1,4 @@
-//! From the proxy's log and metrics to the cause of each failed request.
+//! Finds the cause of failed requests from the proxy's logs and metrics.
 //!
 //! ```text
 //! bytes of a log  -line::read--> Failure | Access -log::Log-----> what failed, when, and how long it took  -.
@@ -8,7 +8,7 @@
 //! Diagnosis       -report::text, serde--------------------------> text, JSON
 //! ```
 //!
-//! Nothing but `live` does I/O. What the sources cannot tell is [`Cause::Undetermined`].
+//! Only `live` does I/O. A cause that the sources do not show is [`Cause::Undetermined`].
 
 pub mod cause;
 pub mod error;

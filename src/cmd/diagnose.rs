@@ -24,9 +24,9 @@ use crate::{
     diagnose::{
         cause,
         line::{Block, Reader},
-        live::{self, Reading, Selection},
-        log::{LONGEST_LINE, Log},
-        metrics::{LONGEST_PAGE, Metrics},
+        live::{self, ReadOptions, Selection},
+        log::{Log, MAX_LINE_LEN},
+        metrics::{MAX_PAGE_LEN, Metrics},
         report::Report,
         spec::{self, SpecPort},
     },
@@ -137,17 +137,17 @@ fn files(args: &Args) -> anyhow::Result<Report> {
     );
     let mut log = Log::default();
     for path in &args.logs {
-        let shown = if is_stdin(path) { "stdin".to_owned() } else { path.display().to_string() };
+        let display_name = if is_stdin(path) { "stdin".to_owned() } else { path.display().to_string() };
         let before = log.lines();
         let read = if is_stdin(path) {
             read(stdin().lock(), &mut log)
         } else {
             File::open(path).and_then(|file| read(file, &mut log))
         };
-        read.with_context(|| format!("cannot read {shown}"))?;
+        read.with_context(|| format!("cannot read {display_name}"))?;
         ensure!(
             log.lines() > before,
-            "{shown}: no line of Linkerd's proxy is in it: it is empty, or the log of another container; `kubectl logs POD -c \
+            "{display_name}: no line of Linkerd's proxy is in it: it is empty, or the log of another container; `kubectl logs POD -c \
              linkerd-proxy` prints the proxy's"
         );
     }
@@ -166,7 +166,7 @@ fn files(args: &Args) -> anyhow::Result<Report> {
 /// As much of a file is read at once, which the cache of a core holds.
 const CHUNK: usize = 256 << 10;
 /// As many threads read lines at most.
-const MOST_THREADS: usize = 8;
+const MAX_THREADS: usize = 8;
 
 /// Whole lines, and what they tell. Their memory is used again.
 #[derive(Default)]
@@ -177,7 +177,7 @@ struct Piece {
 
 /// Reads a log: some threads read its lines, and this one puts together what they tell, in the order of the log.
 fn read(mut input: impl io::Read, log: &mut Log) -> io::Result<()> {
-    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(MOST_THREADS);
+    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS);
     thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|_| {
@@ -210,7 +210,7 @@ fn read(mut input: impl io::Read, log: &mut Log) -> io::Result<()> {
                     text.truncate(end + 1);
                 }
                 // A line of this length tells nothing; its end is passed over.
-                None if !is_end && text.len() <= LONGEST_LINE => {
+                None if !is_end && text.len() <= MAX_LINE_LEN => {
                     rest = text;
                     continue;
                 }
@@ -258,7 +258,7 @@ fn is_stdin(path: &Path) -> bool {
 
 fn page(path: &Path) -> anyhow::Result<String> {
     let mut page = Vec::new();
-    let longest = u64::try_from(LONGEST_PAGE)?;
+    let longest = u64::try_from(MAX_PAGE_LEN)?;
     if is_stdin(path) {
         stdin().lock().take(longest).read_to_end(&mut page)?;
     } else {
@@ -271,9 +271,9 @@ fn page(path: &Path) -> anyhow::Result<String> {
 fn specs(paths: &[PathBuf]) -> anyhow::Result<BTreeMap<u16, SpecPort>> {
     let mut ports = BTreeMap::new();
     for path in paths {
-        let shown = path.display().to_string();
-        let text = page(path).with_context(|| format!("cannot read {shown}"))?;
-        let read = manifest::read(&shown, &text);
+        let display_name = path.display().to_string();
+        let text = page(path).with_context(|| format!("cannot read {display_name}"))?;
+        let read = manifest::read(&display_name, &text);
         if let Some(error) = read.errors.first() {
             bail!("{error}");
         }
@@ -288,16 +288,16 @@ fn specs(paths: &[PathBuf]) -> anyhow::Result<BTreeMap<u16, SpecPort>> {
             let namespace = object.namespace.as_deref().unwrap_or_default();
             spec::ports(&judge(&object, namespace, &context, &policy, today, Injection::Assumed), &mut ports);
         }
-        ensure!(pods > 0, "{shown}: no object that runs pods is in it");
+        ensure!(pods > 0, "{display_name}: no object that runs pods is in it");
     }
     Ok(ports)
 }
 
 async fn cluster(args: &Args) -> anyhow::Result<ExitCode> {
     let cluster = args.connection.connect().await?;
-    let reading = Reading { since: args.since, previous: args.previous };
+    let read_options = ReadOptions { since: args.since, previous: args.previous };
     let Some(target) = &args.target else {
-        return all(args, &cluster, &reading).await;
+        return all(args, &cluster, &read_options).await;
     };
     let workload = Workload::parse(target).map_err(anyhow::Error::msg)?;
     let namespace = args.namespace.clone().unwrap_or_else(|| cluster.default_namespace().to_owned());
@@ -307,7 +307,7 @@ async fn cluster(args: &Args) -> anyhow::Result<ExitCode> {
             anstream::eprint!("\r\x1b[K{text}");
         }
     };
-    let read = live::read(&cluster, &selection, &reading, &progress).await;
+    let read = live::read(&cluster, &selection, &read_options, &progress).await;
     progress("");
     let mut report = read?;
     if args.measure {
@@ -320,7 +320,11 @@ async fn cluster(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// One line for each workload.
-async fn all(args: &Args, cluster: &crate::cluster::Cluster, reading: &Reading) -> anyhow::Result<ExitCode> {
+async fn all(
+    args: &Args,
+    cluster: &crate::cluster::Cluster,
+    read_options: &ReadOptions,
+) -> anyhow::Result<ExitCode> {
     let selections = Selection::all(cluster).await?;
     ensure!(!selections.is_empty(), "there is no injected pod that runs");
     let many = selections.len();
@@ -330,7 +334,7 @@ async fn all(args: &Args, cluster: &crate::cluster::Cluster, reading: &Reading) 
             anstream::eprint!("\r{done} of {} read{end}", count(many, "workload"));
         }
     };
-    let (mut reports, errors) = live::read_all(cluster, selections, reading, &progress).await;
+    let (mut reports, errors) = live::read_all(cluster, selections, read_options, &progress).await;
     reports.sort_by_key(|report| (std::cmp::Reverse(report.failed()), report.workload.clone()));
     for error in &errors {
         anstream::eprintln!("error: {error}");

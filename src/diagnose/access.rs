@@ -8,11 +8,11 @@ use super::line::Access;
 
 /// As many lines wait to be put in order. The proxy writes a line when its connection's span ends, seen up to 80 s late:
 /// this is enough for 1,500 requests a second.
-const MOST_WAITING: usize = 1 << 17;
+const MAX_WAITING: usize = 1 << 17;
 /// As many pools are told apart.
-const MOST_POOLS: usize = 1 << 16;
+const MAX_POOLS: usize = 1 << 16;
 /// As many failed requests are kept.
-const MOST_FAILED: usize = 1 << 16;
+const MAX_FAILED: usize = 1 << 16;
 /// Gaps are counted in classes, each 1 % wider than the one before, from 1 ms.
 const CLASSES: usize = 1400;
 
@@ -145,7 +145,7 @@ impl AccessLog {
         let known = self.pools.len();
         let pool = match self.pools.entry(hash(source, host)) {
             std::collections::hash_map::Entry::Occupied(entry) => *entry.get(),
-            std::collections::hash_map::Entry::Vacant(_) if known >= MOST_POOLS => u32::MAX,
+            std::collections::hash_map::Entry::Vacant(_) if known >= MAX_POOLS => u32::MAX,
             std::collections::hash_map::Entry::Vacant(entry) => {
                 self.ends.push(i64::MIN);
                 *entry.insert(next)
@@ -161,13 +161,13 @@ impl AccessLog {
             from_kubelet: access.from_kubelet,
             meshed: access.meshed,
         });
-        if self.waiting.len() >= MOST_WAITING {
-            self.settle(MOST_WAITING / 2);
+        if self.waiting.len() >= MAX_WAITING {
+            self.process_earliest(MAX_WAITING / 2);
         }
     }
 
     /// Puts the earliest in order.
-    fn settle(&mut self, count: usize) {
+    fn process_earliest(&mut self, count: usize) {
         self.waiting.sort_unstable_by_key(|request| request.start);
         let rest = self.waiting.split_off(count.min(self.waiting.len()));
         for request in std::mem::replace(&mut self.waiting, rest) {
@@ -201,7 +201,7 @@ impl AccessLog {
         if failed.status < 500 {
             return;
         }
-        if self.failed.len() < MOST_FAILED {
+        if self.failed.len() < MAX_FAILED {
             self.failed.push(failed);
         } else {
             self.dropped += 1;
@@ -210,7 +210,7 @@ impl AccessLog {
 
     /// All that failed, and the requests by port.
     pub(super) fn finish(mut self) -> (Vec<Failed>, HashMap<u16, Requests>) {
-        self.settle(usize::MAX);
+        self.process_earliest(usize::MAX);
         (self.failed, self.requests)
     }
 }

@@ -20,7 +20,7 @@ use super::{
 use crate::base::duration;
 
 /// More than this of the requests no race fails: 19 % were measured where twelve connections met the moment at once.
-const MOST_OF_A_RACE: f64 = 0.3;
+const MAX_RACE_SHARE: f64 = 0.3;
 /// So much of the requests fails only where something is broken: no stream of requests met the race twice in a row.
 const BROKEN: f64 = 0.5;
 
@@ -98,7 +98,7 @@ struct Case<'a> {
 }
 
 /// What was decided of a failure.
-struct Decided {
+struct Decision {
     cause: Cause,
     certain: bool,
     evidence: Vec<String>,
@@ -122,7 +122,7 @@ impl Case<'_> {
             if failure.kind.is_ended_by_app() {
                 ended.entry(self.speed(failure) as u8).or_default().push(failure);
             } else {
-                let (cause, certain) = self.told(failure);
+                let (cause, certain) = self.cause_of_kind(failure);
                 let group = plain.entry(cause).or_insert_with(|| (Vec::new(), true));
                 group.0.push(failure);
                 group.1 &= certain;
@@ -136,8 +136,9 @@ impl Case<'_> {
         if !slow.is_empty() {
             // A JSON log has the same words for an answer that is no HTTP, which becomes a 500.
             let certain = slow.iter().all(|it| it.kind != Kind::SendRequest || it.status == Some(502));
-            let decided = Decided { cause: Cause::AppEndedRequest, certain, evidence: vec![self.took(slow)] };
-            findings.push(self.finding(decided, slow));
+            let decision =
+                Decision { cause: Cause::AppEndedRequest, certain, evidence: vec![self.took(slow)] };
+            findings.push(self.finding(decision, slow));
         }
         let mut quick: Vec<&FailedRequest> = of(Speed::Fast).to_vec();
         quick.extend(of(Speed::Between));
@@ -215,7 +216,7 @@ impl Case<'_> {
     }
 
     /// The cause of a failure whose words tell it, and whether they tell it for certain.
-    fn told(&self, failure: &FailedRequest) -> (Cause, bool) {
+    fn cause_of_kind(&self, failure: &FailedRequest) -> (Cause, bool) {
         match failure.kind {
             Kind::Refused => (Cause::ConnectionRefused, true),
             Kind::ConnectTimeout => (Cause::ConnectTimeout, true),
@@ -241,7 +242,7 @@ impl Case<'_> {
     }
 
     /// The cause of failures in which the app's end of the connection went away soon, or nobody knows when.
-    fn ended(&self, failures: &[&FailedRequest]) -> Decided {
+    fn ended(&self, failures: &[&FailedRequest]) -> Decision {
         let known = failures.iter().any(|failure| self.speed(failure) != Speed::Unknown);
         let mut evidence = Vec::new();
         if known {
@@ -252,10 +253,10 @@ impl Case<'_> {
             evidence.push(format!("{} of the requests failed", percent(most)));
         }
         let gap = Gap::of(failures);
-        let undetermined = |evidence| Decided { cause: Cause::Undetermined, certain: false, evidence };
+        let undetermined = |evidence| Decision { cause: Cause::Undetermined, certain: false, evidence };
         let unspecific = failures.iter().any(|failure| failure.kind == Kind::SendRequest);
 
-        let is_rare = share.is_some_and(|(_, most)| most <= MOST_OF_A_RACE);
+        let is_rare = share.is_some_and(|(_, most)| most <= MAX_RACE_SHARE);
         if share.is_some_and(|(least, _)| least > BROKEN) {
             if unspecific {
                 evidence.push(
@@ -265,7 +266,7 @@ impl Case<'_> {
                 return undetermined(evidence);
             }
             evidence.push("nearly all requests fail, which no race does".to_owned());
-            return Decided { cause: Cause::AppEndedRequest, certain: false, evidence };
+            return Decision { cause: Cause::AppEndedRequest, certain: false, evidence };
         }
         if share.is_none() && is_regular(failures) {
             evidence.push("they fail in a rhythm, as if every request did".to_owned());
@@ -287,14 +288,14 @@ impl Case<'_> {
                     // Nobody knows the code of the app: what is likely may be wrong.
                     let race = gap.as_ref().is_some_and(|gap| gap.is_same(failures.len()));
                     if certain && !race {
-                        return Decided { cause: Cause::AppEndedRequest, certain: false, evidence };
+                        return Decision { cause: Cause::AppEndedRequest, certain: false, evidence };
                     }
                     return undetermined(evidence);
                 }
                 Closes::After { .. } | Closes::Unknown => {}
             }
         }
-        let race = |evidence| Decided { cause: Cause::IdleTimeoutRace, certain: false, evidence };
+        let race = |evidence| Decision { cause: Cause::IdleTimeoutRace, certain: false, evidence };
         if let Some(gap) = &gap {
             let outside = self.port.access.outside(gap.from - SAME_GAP, gap.to + SAME_GAP);
             if gap.is_same(failures.len()) {
@@ -395,7 +396,7 @@ impl Case<'_> {
     fn plain(&self, cause: Cause, certain: bool, failures: &[&FailedRequest]) -> Finding {
         let mut evidence = Vec::new();
         match cause {
-            Cause::Other(named) => evidence.push(named.says().to_owned()),
+            Cause::Other(named) => evidence.push(named.describe().to_owned()),
             Cause::ConnectionRefused => evidence.push(if certain {
                 "the kernel refused the connection".to_owned()
             } else {
@@ -411,10 +412,10 @@ impl Case<'_> {
             let failed = ratio(u64::try_from(failures.len()).unwrap_or(u64::MAX), share);
             evidence.push(format!("{} of the requests failed", percent(failed.min(1.0))));
         }
-        self.finding(Decided { cause, certain, evidence }, failures)
+        self.finding(Decision { cause, certain, evidence }, failures)
     }
 
-    fn finding(&self, decided: Decided, failures: &[&FailedRequest]) -> Finding {
+    fn finding(&self, decision: Decision, failures: &[&FailedRequest]) -> Finding {
         let mut statuses = BTreeMap::new();
         for status in failures.iter().filter_map(|failure| failure.status) {
             *statuses.entry(status).or_default() += 1;
@@ -425,7 +426,7 @@ impl Case<'_> {
         };
         let times =
             of(|failure| failure.at.wall, true).or_else(|| of(|failure| failure.at.since_start, false));
-        let mut evidence = decided.evidence;
+        let mut evidence = decision.evidence;
         let kubelet = failures.iter().filter(|failure| failure.from_kubelet).count();
         let meshed = failures.iter().filter(|failure| failure.meshed).count();
         if kubelet > 0 {
@@ -435,9 +436,9 @@ impl Case<'_> {
             evidence.push(format!("{meshed} of them are of meshed clients"));
         }
         Finding {
-            cause: decided.cause,
+            cause: decision.cause,
             count: u64::try_from(failures.len()).unwrap_or(u64::MAX),
-            certainty: match (decided.cause, decided.certain) {
+            certainty: match (decision.cause, decision.certain) {
                 (Cause::Undetermined, _) => None,
                 (_, true) => Some("certain"),
                 (_, false) => Some("likely"),
@@ -445,7 +446,7 @@ impl Case<'_> {
             statuses,
             times,
             period: period(failures),
-            help: self.help(decided.cause, failures),
+            help: self.help(decision.cause, failures),
             evidence,
         }
     }
@@ -527,11 +528,11 @@ impl Case<'_> {
     }
 
     fn clients(&self) -> Vec<(String, u64)> {
-        const MOST: usize = 5;
+        const MAX_CLIENTS: usize = 5;
         let mut clients: Vec<(String, u64)> =
             self.port.clients.iter().map(|(address, count)| (address.to_string(), *count)).collect();
         clients.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-        clients.truncate(MOST);
+        clients.truncate(MAX_CLIENTS);
         clients
     }
 }

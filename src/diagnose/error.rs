@@ -1,25 +1,26 @@
-//! The proxy's words for an error -> what kind of error it is.
+//! Classifies the error messages of the proxy.
 //!
-//! The words are those of linkerd2-proxy, hyper, h2 and the kernel, from the proxy of Linkerd 2.9 to that of 2026-08.
+//! The messages are those of linkerd2-proxy, hyper, h2 and the kernel, from the proxy of Linkerd 2.9 to that of
+//! 2026-08.
 
 use std::{hash::BuildHasher as _, sync::LazyLock};
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use foldhash::fast::FixedState;
 
-/// What an error says.
+/// The kind of an error.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Kind {
-    /// Nothing that is known.
+    /// An unknown error.
     #[default]
     Unknown,
-    /// The request could not be sent or its answer not be read: JSON logs say no more.
+    /// The request could not be sent or its response not be read; JSON logs do not say more.
     SendRequest,
-    /// The connection could not be opened: JSON logs say no more.
+    /// The connection could not be opened; JSON logs do not say more.
     Connect,
-    /// The connection ended (FIN) before the answer.
+    /// The connection ended (FIN) before the response.
     Closed,
-    /// The connection was reset while the proxy waited for the answer.
+    /// The connection was reset while the proxy waited for the response.
     Reset,
     /// The connection was already reset when the proxy wrote the request.
     WriteFailed,
@@ -27,25 +28,25 @@ pub enum Kind {
     Refused,
     /// The connection was not accepted in time.
     ConnectTimeout,
-    /// The answer is not HTTP.
+    /// The response is not HTTP.
     NotHttp,
-    /// What the proxy names itself.
+    /// An error that the proxy itself names.
     Named(Named),
 }
 
 impl Kind {
-    /// The app's end of the connection went away; a race and an app that ends a request both say this.
+    /// Whether the app's end of the connection was closed; both a race and an app that ends a request cause this.
     pub const fn is_ended_by_app(self) -> bool {
         matches!(self, Self::SendRequest | Self::Closed | Self::Reset | Self::WriteFailed)
     }
 }
 
 macro_rules! named {
-    ($($variant:ident $name:literal $says:literal $page:literal,)*) => {
-        /// Errors that the proxy names itself.
+    ($($variant:ident $name:literal $describe:literal $page:literal,)*) => {
+        /// Errors that the proxy itself names.
         #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
         pub enum Named {
-            $(#[doc = $says] $variant,)*
+            $(#[doc = $describe] $variant,)*
         }
 
         impl Named {
@@ -58,8 +59,8 @@ macro_rules! named {
             }
 
             /// What happened, in a sentence.
-            pub const fn says(self) -> &'static str {
-                match self { $(Self::$variant => $says,)* }
+            pub const fn describe(self) -> &'static str {
+                match self { $(Self::$variant => $describe,)* }
             }
 
             /// Linkerd's page for it.

@@ -1,7 +1,7 @@
-//! A line of a log -> a failed request, a line of the access log, or neither.
+//! Parses log lines into failed requests and access log lines.
 //!
-//! A line is known by what stands in it, not by where it begins: `kubectl logs --timestamps`, `--prefix`, `stern`, the CRI's
-//! and Docker's files all write something of their own before it.
+//! Recognises a line by its content, not by its start, because `kubectl logs --timestamps`, `--prefix`, `stern`, the
+//! CRI and Docker all write a prefix.
 
 mod access;
 mod json;
@@ -22,7 +22,7 @@ use super::{
 
 /// What a line tells of requests.
 #[derive(Clone, Copy, Debug)]
-pub enum Told {
+pub enum Event {
     /// A failed request.
     Failure(Failure),
     /// A line of the access log.
@@ -33,7 +33,7 @@ pub enum Told {
 #[derive(Clone, Copy, Debug)]
 pub enum Line {
     /// It tells of a request.
-    Told(Told),
+    Event(Event),
     /// It is the proxy's, and tells of neither.
     Proxy,
     /// It is not the proxy's, or cut off.
@@ -108,7 +108,7 @@ pub struct Access {
 #[derive(Debug, Default)]
 pub struct Block {
     /// Those that tell of requests, each with a number for the pod that `--prefix` or `stern` names, or 0.
-    pub lines: Vec<(u64, Told)>,
+    pub lines: Vec<(u64, Event)>,
     /// How many others are the proxy's.
     pub proxy: u64,
     /// How many are not.
@@ -124,7 +124,7 @@ impl Block {
 }
 
 /// The longest part of a line that others write before it.
-const LONGEST_PREFIX: usize = 512;
+const MAX_PREFIX_LEN: usize = 512;
 
 /// Reads lines. Reading one allocates nothing unless it tells of a failure.
 #[derive(Debug)]
@@ -173,7 +173,7 @@ impl Reader {
             match self.read(line) {
                 Line::Proxy => block.proxy += 1,
                 Line::Foreign => block.foreign += 1,
-                Line::Told(told) => block.lines.push((pod(line), told)),
+                Line::Event(event) => block.lines.push((pod(line), event)),
             }
         }
     }
@@ -185,7 +185,7 @@ impl Reader {
         {
             return access;
         }
-        let head = &line[..line.len().min(LONGEST_PREFIX)];
+        let head = &line[..line.len().min(MAX_PREFIX_LEN)];
         if memchr::memchr(0x1b, head).is_some() {
             let plain = without_colours(line);
             return if memchr::memchr(0x1b, &plain).is_some() { Line::Foreign } else { self.read(&plain) };
@@ -196,10 +196,10 @@ impl Reader {
         if self.total.find(line).is_some() {
             return access::json(line, &mut self.memory.times);
         }
-        let told = self.failed.find(line).is_some()
+        let event = self.failed.find(line).is_some()
             || self.unexpected.find(line).is_some()
             || self.proxied.find(line).is_some();
-        if !told {
+        if !event {
             if self.http.find(line).is_some()
                 && let Some(access) = access::apache(line, &mut self.memory.times)
             {
@@ -281,11 +281,11 @@ fn object(line: &[u8]) -> Option<&str> {
 }
 
 fn failure(text: &str, memory: &mut Memory) -> Line {
-    let head = text.as_bytes().get(..LONGEST_PREFIX).unwrap_or(text.as_bytes());
+    let head = text.as_bytes().get(..MAX_PREFIX_LEN).unwrap_or(text.as_bytes());
     if JSON.find(head).is_some() {
         // The beginning may be cut off, and with it the time and the port.
         return json::failure(text, memory)
-            .map_or(Line::Foreign, |failure| Line::Told(Told::Failure(failure)));
+            .map_or(Line::Foreign, |failure| Line::Event(Event::Failure(failure)));
     }
     if let Some((at, rest)) = since_start(text) {
         let before = &text[..text.len() - rest.len()];

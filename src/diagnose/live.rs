@@ -20,7 +20,7 @@ use super::{
     Cause,
     cause::{self, PortDiagnosis},
     log::{Log, Logs},
-    metrics::{LONGEST_PAGE, Metrics},
+    metrics::{MAX_PAGE_LEN, Metrics},
     report::Report,
     spec::{self, SpecPort},
 };
@@ -46,25 +46,25 @@ use crate::{
 };
 
 /// As many pods of one workload are read.
-const MOST_PODS: usize = 50;
+const MAX_PODS: usize = 50;
 /// As many workloads are read at once.
-const AT_ONCE: usize = 8;
+const MAX_CONCURRENT: usize = 8;
 /// A log that stays silent for so long has ended.
 const SILENCE: Duration = Duration::from_secs(30);
 /// The longest time for one log: 1 GB at 10 MB/s.
-const LONGEST_LOG: Duration = Duration::from_secs(120);
+const LOG_TIMEOUT: Duration = Duration::from_secs(120);
 /// The longest time for a page of metrics.
-const LONGEST_METRICS: Duration = Duration::from_secs(15);
+const METRICS_TIMEOUT: Duration = Duration::from_secs(15);
 /// The port of the proxy's metrics (linkerd2 `proxy.ports.admin`).
 const ADMIN: u16 = 4191;
 /// How many connections `measure` opens.
 const CONNECTIONS: usize = 3;
 /// How long `measure` waits for a close.
-const LONGEST_IDLE: Duration = Duration::from_secs(130);
+const MAX_IDLE: Duration = Duration::from_secs(130);
 
 /// What to read of a log.
 #[derive(Clone, Copy, Debug)]
-pub struct Reading {
+pub struct ReadOptions {
     /// How far to look back.
     pub since: Duration,
     /// Also what the container before the last restart wrote.
@@ -75,7 +75,7 @@ pub struct Reading {
 #[derive(Debug)]
 pub struct Selection {
     namespace: String,
-    shown: String,
+    display_name: String,
     pods: Vec<Box<RawValue>>,
 }
 
@@ -87,12 +87,12 @@ impl Selection {
     /// When they cannot be read, or there is none.
     pub async fn of(cluster: &Cluster, namespace: &str, workload: &Workload) -> Read<Self> {
         let pods = target::pods_of(cluster, namespace, workload).await?;
-        let shown = format!("{namespace} {}", workload.display_name());
+        let display_name = format!("{namespace} {}", workload.display_name());
         if pods.is_empty() {
             let what = format!("diagnose {} in the namespace {namespace}", workload.display_name());
             return Err(ReadError::Failed { what, why: "it has no pod".to_owned() });
         }
-        Ok(Self { namespace: namespace.to_owned(), shown, pods })
+        Ok(Self { namespace: namespace.to_owned(), display_name, pods })
     }
 
     /// The pods of all injected workloads.
@@ -108,12 +108,12 @@ impl Selection {
                 let Ok(object) = Object::read_as(Kind::Pod, json.get()) else { continue };
                 let Some((kind, name)) = facts::workload(&object) else { continue };
                 let namespace = object.namespace.as_deref().unwrap_or_default().to_owned();
-                let shown = format!("{namespace} {}/{name}", kind.to_lowercase());
-                workloads.entry((namespace, shown)).or_default().push(json);
+                let display_name = format!("{namespace} {}/{name}", kind.to_lowercase());
+                workloads.entry((namespace, display_name)).or_default().push(json);
             }
         };
         cluster.pages("/api/v1/pods", params, "list pods", add).await?;
-        let selection = |((namespace, shown), pods)| Self { namespace, shown, pods };
+        let selection = |((namespace, display_name), pods)| Self { namespace, display_name, pods };
         Ok(workloads.into_iter().map(selection).collect())
     }
 }
@@ -126,13 +126,13 @@ impl Selection {
 pub async fn read(
     cluster: &Cluster,
     selection: &Selection,
-    reading: &Reading,
+    read_options: &ReadOptions,
     progress: &dyn Fn(&str),
 ) -> Read<Report> {
     let (mut log, mut metrics, mut spec) = (Log::default(), Metrics::default(), BTreeMap::new());
     let (mut notes, mut failed, mut read) = (Vec::new(), None, 0);
-    let all = selection.pods.len().min(MOST_PODS);
-    for (index, json) in selection.pods.iter().take(MOST_PODS).enumerate() {
+    let all = selection.pods.len().min(MAX_PODS);
+    for (index, json) in selection.pods.iter().take(MAX_PODS).enumerate() {
         let Ok(pod) = serde_json::from_str::<Pod>(json.get()) else { continue };
         let name = pod.metadata.name.clone().unwrap_or_default();
         progress(&format!("reading the proxy of {name}, pod {} of {all}", index + 1));
@@ -143,10 +143,11 @@ pub async fn read(
         specs(json.get(), &selection.namespace, today(), &mut spec);
         notes.extend(ends(&pod));
         for previous in [false, true] {
-            if previous && !reading.previous {
+            if previous && !read_options.previous {
                 continue;
             }
-            match read_log(cluster, &selection.namespace, &name, reading.since, previous, &mut log).await {
+            match read_log(cluster, &selection.namespace, &name, read_options.since, previous, &mut log).await
+            {
                 Ok(()) => read += 1,
                 // A container that never restarted has no log before.
                 Err(_) if previous => {}
@@ -166,7 +167,7 @@ pub async fn read(
         }
     }
     if read == 0 {
-        let what = format!("read the proxies of {}", selection.shown);
+        let what = format!("read the proxies of {}", selection.display_name);
         let why = "none of its pods has a proxy".to_owned();
         return Err(failed.unwrap_or(ReadError::Failed { what, why }));
     }
@@ -176,24 +177,24 @@ pub async fn read(
     let logs = log.finish();
     let ports = cause::diagnose(&logs, &metrics, &spec);
     notes.extend(self::notes(&ports, &logs));
-    Ok(Report::new(Some(selection.shown.clone()), ports, &logs, notes))
+    Ok(Report::new(Some(selection.display_name.clone()), ports, &logs, notes))
 }
 
 /// Reads the proxies of workloads, some at once. Returns what could not be read, too.
 pub async fn read_all(
     cluster: &Cluster,
     selections: Vec<Selection>,
-    reading: &Reading,
+    read_options: &ReadOptions,
     progress: &dyn Fn(usize),
 ) -> (Vec<Report>, Vec<String>) {
-    let limit = Arc::new(Semaphore::new(AT_ONCE));
+    let limit = Arc::new(Semaphore::new(MAX_CONCURRENT));
     let mut tasks = JoinSet::new();
     for selection in selections {
-        let (cluster, limit, reading) = (cluster.clone(), Arc::clone(&limit), *reading);
+        let (cluster, limit, read_options) = (cluster.clone(), Arc::clone(&limit), *read_options);
         tasks.spawn_local(async move {
             let _permit = limit.acquire().await;
-            let read = read(&cluster, &selection, &reading, &|_| {}).await;
-            read.map_err(|error| format!("{}: {}", selection.shown, describe(&error)))
+            let read = read(&cluster, &selection, &read_options, &|_| {}).await;
+            read.map_err(|error| format!("{}: {}", selection.display_name, describe(&error)))
         });
     }
     let (mut reports, mut errors) = (Vec::new(), Vec::new());
@@ -284,7 +285,7 @@ pub async fn measured(cluster: &Cluster, namespace: &str, workload: &Workload) -
     };
     let settings = Settings {
         connections: CONNECTIONS,
-        max: LONGEST_IDLE,
+        max: MAX_IDLE,
         protocol: Protocol::Http1,
         ended: Arc::default(),
     };
@@ -301,7 +302,7 @@ pub async fn half_closed(cluster: &Cluster, namespace: &str, selection: &Selecti
     // Without the DaemonSet, or permission to see it, the other ways are left.
     let agents = remote::agents(cluster).await.unwrap_or_default();
     let mut notes = Vec::new();
-    for json in selection.pods.iter().take(MOST_PODS) {
+    for json in selection.pods.iter().take(MAX_PODS) {
         let Ok(pod) = serde_json::from_str::<Pod>(json.get()) else { continue };
         let chosen = remote::Selection {
             namespace: Some(namespace.to_owned()),
@@ -392,9 +393,9 @@ async fn read_log(
                 return Err(error);
             }
         }
-        if started.elapsed() > LONGEST_LOG {
+        if started.elapsed() > LOG_TIMEOUT {
             log.end();
-            return Err(failed(format!("its end did not come within {}s", LONGEST_LOG.as_secs())));
+            return Err(failed(format!("its end did not come within {}s", LOG_TIMEOUT.as_secs())));
         }
     }
     log.end();
@@ -419,10 +420,10 @@ async fn page(cluster: &Cluster, namespace: &str, pod: &str, port: u16) -> Read<
         if !answer.status().is_success() {
             return Err(failed(format!("the answer is {}", answer.status())));
         }
-        let body = Limited::new(answer.into_body(), LONGEST_PAGE);
+        let body = Limited::new(answer.into_body(), MAX_PAGE_LEN);
         let body = body.collect().await.map_err(|error| failed(error.to_string()))?;
         Ok(String::from_utf8_lossy(&body.to_bytes()).into_owned())
     };
-    let late = |_| failed(format!("no answer within {}s", LONGEST_METRICS.as_secs()));
-    timeout(LONGEST_METRICS, ask).await.map_err(late)?
+    let late = |_| failed(format!("no answer within {}s", METRICS_TIMEOUT.as_secs()));
+    timeout(METRICS_TIMEOUT, ask).await.map_err(late)?
 }

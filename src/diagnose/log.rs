@@ -8,17 +8,17 @@ use super::{
     Direction,
     access::{AccessLog, Failed, Requests, hash},
     error::Kind,
-    line::{At, Block, Failure, Layer, Reader, Told},
+    line::{At, Block, Event, Failure, Layer, Reader},
 };
 
 /// The longest line that is read; what follows is passed over.
-pub const LONGEST_LINE: usize = 256 * 1024;
+pub const MAX_LINE_LEN: usize = 256 * 1024;
 /// As many failed requests are kept one by one.
-const MOST_FAILURES: usize = 1 << 16;
+const MAX_FAILURES: usize = 1 << 16;
 /// As many ports are told apart.
-const MOST_PORTS: usize = 4096;
+const MAX_PORTS: usize = 4096;
 /// As many addresses of clients are kept for each port.
-const MOST_CLIENTS: usize = 64;
+const MAX_CLIENTS: usize = 64;
 /// The lines of one failure are written within this time: 0.3 ms were measured, and a thread may have to wait.
 const ONE_FAILURE: i64 = 20_000;
 /// A line of the access log belongs to a failure that was logged at most this long after the request ended.
@@ -101,13 +101,13 @@ impl Record {
     /// How many failed requests these lines are.
     fn count(&self) -> u16 {
         let (endpoint, server, unexpected) = (self.endpoint, self.server, self.unexpected);
-        let told = if server > 0 {
+        let requests = if server > 0 {
             endpoint.max(server).max(unexpected)
         } else {
             // Linkerd 2.11 and 2.12 write the endpoint's line and the server's alike.
             unexpected.max(endpoint.saturating_sub(unexpected))
         };
-        told.max(self.only)
+        requests.max(self.only)
     }
 
     /// How many of them became a 500.
@@ -158,8 +158,8 @@ impl Log {
     fn hold(&mut self, part: &[u8]) {
         if !self.skipping {
             self.rest.extend_from_slice(part);
-            self.skipping = self.rest.len() > LONGEST_LINE;
-            self.rest.truncate(LONGEST_LINE);
+            self.skipping = self.rest.len() > MAX_LINE_LEN;
+            self.rest.truncate(MAX_LINE_LEN);
         }
     }
 
@@ -190,11 +190,11 @@ impl Log {
     pub fn take(&mut self, block: &Block) {
         self.logs.lines += block.proxy + u64::try_from(block.lines.len()).unwrap_or(u64::MAX);
         self.logs.foreign += block.foreign;
-        for (name, told) in &block.lines {
+        for (name, event) in &block.lines {
             let source = if *name == 0 { self.input } else { hash(self.input, *name) };
-            match told {
-                Told::Failure(failure) => self.failure(failure, source),
-                Told::Access(access) => self.access.add(access, source),
+            match event {
+                Event::Failure(failure) => self.failure(failure, source),
+                Event::Access(access) => self.access.add(access, source),
             }
         }
     }
@@ -234,7 +234,7 @@ impl Log {
             });
             if let Some(address) = failure.address {
                 let clients = &mut self.ports.entry(key).or_default().clients;
-                if clients.contains_key(&address) || clients.len() < MOST_CLIENTS {
+                if clients.contains_key(&address) || clients.len() < MAX_CLIENTS {
                     *clients.entry(address).or_default() += 1;
                 }
             }
@@ -249,11 +249,11 @@ impl Log {
             };
             *lines = lines.saturating_add(1);
             // The more special word is the truer one.
-            if told(record.kind) < told(failure.kind) {
+            if specificity(record.kind) < specificity(failure.kind) {
                 record.kind = failure.kind;
             }
         }
-        if self.records.len() >= MOST_FAILURES || self.ports.len() > MOST_PORTS {
+        if self.records.len() >= MAX_FAILURES || self.ports.len() > MAX_PORTS {
             self.forget();
         }
     }
@@ -266,7 +266,7 @@ impl Log {
             *port.more.entry(record.kind).or_default() += u64::from(record.count());
         }
         // Nobody has as many ports: what is listed first is kept.
-        while self.ports.len() > MOST_PORTS {
+        while self.ports.len() > MAX_PORTS {
             self.ports.pop_last();
         }
     }
@@ -275,16 +275,16 @@ impl Log {
     pub fn finish(mut self) -> Logs {
         self.logs.access_lines = self.access.lines;
         let (failed, requests) = self.access.finish();
-        let mut told: HashMap<u64, Vec<Failed>> = HashMap::default();
+        let mut by_client: HashMap<u64, Vec<Failed>> = HashMap::default();
         for failed in failed {
-            told.entry(failed.client).or_default().push(failed);
+            by_client.entry(failed.client).or_default().push(failed);
         }
         let (mut ports, mut kept) = (self.ports, 0);
         for record in &self.records {
             let port = ports.entry(record.key).or_default();
             for number in 0..record.count() {
                 kept += 1;
-                if kept > MOST_FAILURES {
+                if kept > MAX_FAILURES {
                     *port.more.entry(record.kind).or_default() += u64::from(record.count() - number);
                     break;
                 }
@@ -302,7 +302,7 @@ impl Log {
                 });
             }
         }
-        let targets = join(&mut ports, &mut told);
+        let targets = join(&mut ports, &mut by_client);
         for (named, requests) in requests {
             // A host may name a Service's port, or none.
             let number = targets.get(&named).copied().unwrap_or(named);
@@ -329,7 +329,7 @@ const fn status(kind: Kind, unexpected: bool) -> Option<u16> {
 }
 
 /// How much a kind tells.
-const fn told(kind: Kind) -> u8 {
+const fn specificity(kind: Kind) -> u8 {
     match kind {
         Kind::Unknown => 0,
         Kind::Named(super::error::Named::Unnamed) => 1,
@@ -347,14 +347,14 @@ fn is_near(one: At, other: At) -> bool {
 }
 
 /// Finds the line of the access log for each failure. Returns the server's port for each port that hosts name.
-fn join(ports: &mut BTreeMap<Key, Port>, told: &mut HashMap<u64, Vec<Failed>>) -> HashMap<u16, u16> {
+fn join(ports: &mut BTreeMap<Key, Port>, by_client: &mut HashMap<u64, Vec<Failed>>) -> HashMap<u16, u16> {
     let mut failures: Vec<(u16, &mut FailedRequest)> = ports
         .iter_mut()
         .filter(|((direction, _), _)| *direction == Direction::Inbound)
         .flat_map(|((_, number), port)| port.failures.iter_mut().map(|failure| (*number, failure)))
         .collect();
     failures.sort_by_key(|(_, failure)| (failure.client, failure.at.since_start, failure.at.wall));
-    for requests in told.values_mut() {
+    for requests in by_client.values_mut() {
         requests.sort_by_key(|failed| failed.start);
     }
     let mut pairs: Vec<(usize, Failed)> = Vec::new();
@@ -362,7 +362,7 @@ fn join(ports: &mut BTreeMap<Key, Port>, told: &mut HashMap<u64, Vec<Failed>>) -
     while let Some((_, first)) = failures.get(from) {
         let client = first.client;
         let to = from + failures[from..].iter().take_while(|(_, failure)| failure.client == client).count();
-        if let Some(requests) = told.get(&client) {
+        if let Some(requests) = by_client.get(&client) {
             // Without a time of day, the order must do.
             let alike = requests.len() == to - from;
             for (index, (_, failure)) in failures.iter().enumerate().take(to).skip(from) {

@@ -1,13 +1,13 @@
-//! A page of the proxy's metrics -> how many requests failed at each port, and how long they took.
+//! Parses the proxy's metrics: the failed requests at each port, and their latencies.
 
 use std::collections::BTreeMap;
 
 use super::{Direction, log::Key};
 
 /// The longest page that is read, in bytes.
-pub const LONGEST_PAGE: usize = 64 * 1024 * 1024;
+pub const MAX_PAGE_LEN: usize = 64 * 1024 * 1024;
 /// As many ports are told apart.
-const MOST_PORTS: usize = 4096;
+const MAX_PORTS: usize = 4096;
 
 /// A histogram: how many took at most so many milliseconds.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -170,7 +170,7 @@ impl Metrics {
     }
 
     fn at(&mut self, key: Key) -> Option<&mut Port> {
-        if self.ports.len() >= MOST_PORTS && !self.ports.contains_key(&key) {
+        if self.ports.len() >= MAX_PORTS && !self.ports.contains_key(&key) {
             return None;
         }
         Some(self.ports.entry(key).or_default())
@@ -197,7 +197,7 @@ impl Metrics {
     /// By port, whether the proxy's own 500s took longer than so many milliseconds. Newer proxies tell the durations of all
     /// outbound requests as one: what is left of them must add up.
     pub fn slow_outbound(&self) -> (u64, BTreeMap<u16, bool>) {
-        const MOST: usize = 16;
+        const MAX_UNKNOWN: usize = 16;
         let longest = u64::try_from(super::SLOW.as_millis()).unwrap_or(u64::MAX);
         let slow = self.outbound.0.range(..=longest).next_back().map_or(0, |(le, _)| *le);
         let ports = || self.ports.iter().filter(|((direction, _), _)| *direction == Direction::Outbound);
@@ -209,7 +209,7 @@ impl Metrics {
                 Some((*number, port.statuses.get(&None).copied().filter(|count| *count > 0)?))
             })
             .collect();
-        if slow == 0 || unknown.is_empty() || unknown.len() > MOST {
+        if slow == 0 || unknown.is_empty() || unknown.len() > MAX_UNKNOWN {
             return (slow, BTreeMap::new());
         }
         let sets = 0_u32..1 << unknown.len();

@@ -1,27 +1,27 @@
-//! The times of failures -> what they have in common: the pause before them, a rhythm, a period.
+//! Patterns in the times of failures: equal idle times before them, a rhythm, a period.
 
 use std::{fmt, time::Duration};
 
 use super::log::FailedRequest;
 
-/// How far the pauses before the failures of a race are from each other at most, in microseconds: 5 ms were measured, on
-/// machines that are not busy.
+/// The maximum difference between the idle times before the failures of a race, in microseconds; 5 ms were measured on
+/// idle machines.
 pub(super) const SAME_GAP: i64 = 10_000;
-/// Fewer failures than this are no pattern.
+/// The minimum number of failures for a pattern.
 pub(super) const PATTERN: usize = 5;
 
-/// The pauses before failures.
+/// The idle times before failures.
 pub(super) struct Gap {
     pub(super) from: i64,
     pub(super) to: i64,
-    /// As many came after this pause, or close to it.
+    /// The number of failures after this idle time, or close to it.
     pub(super) same: usize,
-    /// Of so many whose pause is known.
+    /// The number of failures whose idle time is known.
     pub(super) of: usize,
 }
 
 impl Gap {
-    /// The pause that most of the failures have in common.
+    /// The idle time that most of the failures have in common.
     pub(super) fn of(failures: &[&FailedRequest]) -> Option<Self> {
         let mut gaps: Vec<i64> = failures.iter().filter_map(|failure| failure.gap).collect();
         gaps.sort_unstable();
@@ -36,7 +36,7 @@ impl Gap {
             }
         }
         let (first, last) = best?;
-        // No server closes connections sooner than this, and a pause of nothing is no pause.
+        // No server closes connections sooner than this, and zero is not an idle time.
         (gaps[first] >= 100_000).then(|| Self {
             from: gaps[first],
             to: gaps[last],
@@ -45,7 +45,7 @@ impl Gap {
         })
     }
 
-    /// Most of the failures came after the same pause.
+    /// Whether most of the failures came after the same idle time.
     pub(super) const fn is_same(&self, failures: usize) -> bool {
         self.same >= 2 && self.same * 5 >= self.of * 4 && self.of * 2 >= failures
     }
@@ -65,7 +65,7 @@ impl fmt::Display for Gap {
     }
 }
 
-/// Whether failures come in a rhythm, each one period after the one before, as if every request failed.
+/// Whether failures are regular, each one period after the previous one, as if every request failed.
 pub(super) fn is_regular(failures: &[&FailedRequest]) -> bool {
     let times = sorted(failures);
     let pauses: Vec<i64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
@@ -74,9 +74,9 @@ pub(super) fn is_regular(failures: &[&FailedRequest]) -> bool {
     pauses.len() + 1 >= PATTERN && near * 10 >= pauses.len() * 8
 }
 
-/// A period, if the times between failures are multiples of it.
+/// The period, if the times between failures are multiples of it.
 pub(super) fn period(failures: &[&FailedRequest]) -> Option<Duration> {
-    /// The periods of probes that are usual, in seconds, the longest first.
+    /// Common periods of probes, in seconds, the longest first.
     const PERIODS: [i64; 11] = [60, 30, 20, 15, 10, 6, 5, 4, 3, 2, 1];
     let times = sorted(failures);
     let first = *times.first()?;

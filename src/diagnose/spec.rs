@@ -1,4 +1,4 @@
-//! A judged pod -> what its ports are expected to do.
+//! The expected behaviour of the ports of a judged pod.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -7,22 +7,22 @@ use crate::{
     servers::{Certainty, Idle},
 };
 
-/// What the spec says of a port.
+/// The expected behaviour of a port.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SpecPort {
-    /// The server's name.
+    /// The name of the server.
     pub server: String,
-    /// When it closes idle connections.
+    /// When the server closes idle connections.
     pub closes: Closes,
-    /// How we know, for people.
+    /// The evidence, as text.
     pub evidence: String,
-    /// The inbound HTTP/1 pool's idle timeout.
+    /// The idle timeout of the inbound HTTP/1 pool.
     pub pool: Duration,
-    /// The periods of the probes that ask this port.
+    /// The periods of the probes on this port.
     pub periods: Vec<Duration>,
-    /// What ends the race, from the rule that found it.
+    /// How to fix the race, from the rule that found it.
     pub help: Option<String>,
-    /// What sets the server's idle timeout.
+    /// The setting of the server's idle timeout.
     pub setting: String,
 }
 
@@ -35,18 +35,18 @@ pub enum Closes {
         from: Duration,
         /// The latest.
         to: Duration,
-        /// The spec says it.
+        /// Whether the value is certain.
         certain: bool,
     },
-    /// After each response: no connection is re-used.
+    /// After each response: no connection is reused.
     EachResponse,
-    /// Never by itself.
+    /// Never.
     Never,
-    /// Nobody can tell.
+    /// Unknown.
     Unknown,
 }
 
-/// Adds what a pod's spec says of the ports that its containers declare and its probes ask.
+/// Adds the ports that the containers of a pod declare and its probes use.
 pub fn ports(judgement: &Judgement<'_>, into: &mut BTreeMap<u16, SpecPort>) {
     let survey = &judgement.survey;
     let Some(proxy) = survey.mesh.proxy() else { return };

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::{Access, Line, Told, number, object, port_of, time::Times};
+use super::{Access, Event, Line, number, object, port_of, time::Times};
 
 /// The fields of a JSON line that tell of a request.
 #[derive(Debug, Default, Deserialize, Eq, PartialEq)]
@@ -77,7 +77,7 @@ impl<'a> JsonAccess<'a> {
     fn line(&self, times: &mut Times) -> Line {
         let total = self.total_ns.parse::<i64>().ok().filter(|total| *total >= 0);
         let (Some(start), Some(total)) = (times.read(&self.timestamp), total) else { return Line::Foreign };
-        Line::Told(Told::Access(Access {
+        Line::Event(Event::Access(Access {
             client: number(&self.client),
             host: Some(number(&self.host)),
             port: port_of(&self.host).unwrap_or(0),
@@ -125,7 +125,7 @@ pub(super) fn apache(line: &[u8], times: &mut Times) -> Option<Line> {
     let mut words = who.rsplit(' ');
     let (dash, id, client) = (words.next()?, words.next()?, words.next()?);
     (dash == "-" && port_of(client).is_some()).then(|| {
-        Line::Told(Told::Access(Access {
+        Line::Event(Event::Access(Access {
             client: number(client),
             host: None,
             port: 0,

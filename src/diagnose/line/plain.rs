@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use memchr::memmem;
 
-use super::{At, Failure, Layer, Line, Told, address, is_of_server, number, port_of};
+use super::{At, Event, Failure, Layer, Line, address, is_of_server, number, port_of};
 use crate::diagnose::{Direction, error::Kinds};
 
 static FAILED: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("equest failed"));
@@ -103,7 +103,7 @@ pub(super) fn failure(at: At, rest: &str, kinds: &mut Kinds) -> Line {
         None => (error, None),
     };
     let client = spans.client.or(trailing);
-    Line::Told(Told::Failure(Failure {
+    Line::Event(Event::Failure(Failure {
         at,
         direction: spans.direction,
         port: spans.server.or(spans.asked),

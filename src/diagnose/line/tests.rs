@@ -6,7 +6,7 @@ const REFUSED: &str = r#"[     1.458873s]  INFO ThreadId(01) inbound:server{port
 
 fn read(line: &str) -> String {
     match Reader::default().read(line.as_bytes()) {
-        Line::Told(Told::Failure(failure)) => {
+        Line::Event(Event::Failure(failure)) => {
             let of = |time: Option<i64>| time.map_or_else(|| "-".to_owned(), |time| time.to_string());
             let shown = |it: Option<String>| it.unwrap_or_else(|| "-".to_owned());
             format!(
@@ -20,7 +20,7 @@ fn read(line: &str) -> String {
                 failure.kind,
             )
         }
-        Line::Told(Told::Access(access)) => format!(
+        Line::Event(Event::Access(access)) => format!(
             "access {} {} {} {} {} {}",
             access.port,
             access.start,
