@@ -22,7 +22,7 @@ use linkerd_linger::{
     admission::{
         metrics::Metrics,
         review::{self, Endpoint, InvalidReview, Outcome, Record, Reviewed},
-        serve::{self, MAX_BODY_BYTES, Review, State},
+        serve::{self, MAX_BODY_BYTES, MAX_SMALL_BODY_BYTES, Review, State},
     },
     judgement::{
         finding::{Action, RuleId},
@@ -201,8 +201,9 @@ fn slow(body: &[u8], endpoint: Endpoint, policy: &Policy, today: Date) -> Result
 
 #[tokio::test]
 async fn a_review_that_takes_too_long_admits_with_a_warning_before_the_client_gives_up() {
+    let long_review = review_of_a_pod("7d2f") + &" ".repeat(MAX_SMALL_BODY_BYTES);
     let started = Instant::now();
-    let answered = post(slow, "/mutate/enforce?timeout=1s", review_of_a_pod("7d2f")).await;
+    let answered = post(slow, "/mutate/enforce?timeout=1s", long_review).await;
     assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
     let answer: serde_json::Value = serde_json::from_slice(&answered.body).unwrap();
     assert_eq!((&answer["response"]["uid"], &answer["response"]["allowed"]), (&"7d2f".into(), &true.into()));

@@ -339,8 +339,10 @@ fn unreadable(body: &[u8]) -> Result<Reviewed, InvalidReview> {
 pub enum ReviewFailure {
     /// The review panicked.
     Panic,
-    /// The review took longer than the API server waits.
+    /// The review, or its body, took longer than the API server waits.
     Timeout,
+    /// There was no memory for its body beside those of other requests.
+    Memory,
 }
 
 impl ReviewFailure {
@@ -350,6 +352,7 @@ impl ReviewFailure {
                 "linkerd-linger: an error of its own kept it from judging this object; its log says more"
             }
             Self::Timeout => "linkerd-linger: judging this object took too long, so it was not judged",
+            Self::Memory => "linkerd-linger: too many long requests at once, so this object was not judged",
         }
     }
 }
@@ -362,6 +365,18 @@ impl ReviewFailure {
 pub fn fail_open(body: &[u8], failure: ReviewFailure) -> Result<Reviewed, InvalidReview> {
     let request = Envelope::<serde::de::IgnoredAny>::read(body)?;
     Ok(request.admit_with_warning(Outcome::Failed, failure.warning()))
+}
+
+/// The same for a body of which only the beginning was read.
+///
+/// # Errors
+///
+/// As [`fail_open`]. The API server writes the uid before the object (field order of `AdmissionRequest` in k8s.io/api).
+pub fn fail_open_beginning(beginning: &[u8], failure: ReviewFailure) -> Result<Reviewed, InvalidReview> {
+    match memchr::memmem::find(beginning, b",\"object\":{") {
+        Some(object) => fail_open(&[&beginning[..object], b"}}"].concat(), failure),
+        None => fail_open(beginning, failure),
+    }
 }
 
 fn answered<T>(

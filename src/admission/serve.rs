@@ -33,7 +33,7 @@ use tokio_util::{
 use tracing::{debug, info, warn};
 
 pub use self::{
-    bodies::MAX_BODY_BYTES,
+    bodies::{MAX_BODY_BYTES, MAX_SMALL_BODY_BYTES},
     clients::Clients,
     credentials::{CertificateFiles, CertificateSource, CredentialsError, TlsVersion, UnknownTlsVersion},
     router::{Review, State, router},

@@ -5,6 +5,7 @@
 use std::{ops::Deref, sync::Arc};
 
 use axum::{
+    body::{self, Bytes, HttpBody as _},
     extract::Request,
     http::{HeaderMap, header::CONTENT_TYPE},
 };
@@ -15,27 +16,35 @@ use tokio::{
 };
 
 use super::http_error::HttpError;
-use crate::admission::metrics::Refusal;
+use crate::admission::{metrics::Refusal, review::ReviewFailure};
 
 /// The maximum length of a body in bytes. A review contains the object and its old version, up to 3 MiB each (apiserver
 /// `MaxRequestBodyBytes`). controller-runtime has the same limit of 7 MiB (`pkg/webhook/admission/http.go`).
 pub const MAX_BODY_BYTES: usize = 7 * 1024 * 1024;
 
-/// The memory for all bodies, in bytes: nine of the longest, or thousands of common ones, in a quarter of the 256Mi
-/// that `install` sets as limit.
-const BUDGET: usize = 64 * 1024 * 1024;
+/// The maximum length of a small body in bytes. The reviews of most pods are shorter: an injected pod takes 9 to 27 KiB.
+pub const MAX_SMALL_BODY_BYTES: usize = 64 * 1024;
+
+/// The memory for small bodies, in bytes. Long bodies cannot use it, so that they do not delay the reviews of pods.
+const SMALL_BUDGET: usize = 16 * 1024 * 1024;
+
+/// The memory for long bodies, in bytes. Both budgets together are a quarter of the 256Mi that `install` sets as limit.
+const LARGE_BUDGET: usize = 48 * 1024 * 1024;
 
 /// Reads the bodies of all requests.
 #[derive(Debug)]
 pub(super) struct Bodies {
-    budget: Arc<Semaphore>,
+    small: Arc<Semaphore>,
+    large: Arc<Semaphore>,
 }
 
-/// A body. Its bytes count against the budget until it is dropped.
+/// A body, or the beginning of one that could not be read. Its bytes count against a budget until it is dropped.
 #[derive(Debug)]
 pub(super) struct Body {
     bytes: Vec<u8>,
-    _permit: Option<OwnedSemaphorePermit>,
+    /// Why only its beginning was read.
+    pub(super) failure: Option<ReviewFailure>,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Deref for Body {
@@ -48,52 +57,94 @@ impl Deref for Body {
 
 impl Default for Bodies {
     fn default() -> Self {
-        Self { budget: Arc::new(Semaphore::new(BUDGET)) }
+        Self { small: Arc::new(Semaphore::new(SMALL_BUDGET)), large: Arc::new(Semaphore::new(LARGE_BUDGET)) }
     }
 }
 
 impl Bodies {
-    /// Reads a body. Only received bytes count against the budget, so that a client that announces a long body and
-    /// sends nothing does not block others.
+    /// Reads a body. A client that announces a body and sends nothing reserves no memory.
+    ///
+    /// If there is no memory for a long body at half of the time, or it is not complete before the deadline, its
+    /// beginning is returned, which has the uid to answer with.
     pub(super) async fn read(&self, request: Request, deadline: Instant) -> Result<Body, HttpError> {
         if !is_json(request.headers()) {
             let message = "the content type is not application/json".to_owned();
             return Err(HttpError { reason: Refusal::MediaType, message });
         }
-        let late = |_| {
-            let message = "the body was not complete in time for an answer".to_owned();
-            HttpError { reason: Refusal::TooSlow, message }
-        };
+        let now = Instant::now();
+        let memory_deadline = now + deadline.saturating_duration_since(now) / 2;
+        let announced = usize::try_from(request.body().size_hint().lower()).unwrap_or(usize::MAX);
         let mut body = Limited::new(request.into_body(), MAX_BODY_BYTES);
-        let (mut bytes, mut permit) = (Vec::new(), None);
-        while let Some(frame) = timeout_at(deadline, body.frame()).await.map_err(late)? {
-            let Ok(data) = frame.map_err(|error| interrupted(&*error))?.into_data() else { continue };
-            self.acquire(data.len(), &mut permit, deadline).await?;
+        let mut bytes = Vec::new();
+        let mut permit = reserve(&self.small, 0, deadline).await?;
+        let first_of_long = loop {
+            let Some(data) = next(&mut body, deadline).await? else {
+                return Ok(Body { bytes, failure: None, _permit: permit });
+            };
+            if bytes.len() + data.len() > MAX_SMALL_BODY_BYTES {
+                break data;
+            }
+            permit.merge(reserve(&self.small, data.len(), deadline).await?);
+            bytes.reserve(announced.min(MAX_SMALL_BODY_BYTES).saturating_sub(bytes.len()));
             bytes.extend_from_slice(&data);
-        }
-        Ok(Body { bytes, _permit: permit })
-    }
-
-    /// Reserves memory for more bytes of a body.
-    async fn acquire(
-        &self,
-        bytes_read: usize,
-        permit: &mut Option<OwnedSemaphorePermit>,
-        deadline: Instant,
-    ) -> Result<(), HttpError> {
-        let permits = u32::try_from(bytes_read).unwrap_or(u32::MAX);
-        let more_permits = Arc::clone(&self.budget).acquire_many_owned(permits);
-        // The semaphore is never closed, so the only error is the timeout.
-        let Ok(Ok(more_permits)) = timeout_at(deadline, more_permits).await else {
-            let message = "no room for the body beside those of other requests".to_owned();
-            return Err(HttpError { reason: Refusal::Overloaded, message });
         };
-        match permit {
-            Some(permit) => permit.merge(more_permits),
-            None => *permit = Some(more_permits),
+        let mut data = first_of_long;
+        let reserved = announced.min(MAX_BODY_BYTES).max(bytes.len() + data.len());
+        let Ok(mut large) = reserve(&self.large, reserved, memory_deadline).await else {
+            skip(body, deadline).await;
+            return Ok(Body { bytes, failure: Some(ReviewFailure::Memory), _permit: permit });
+        };
+        drop(permit);
+        loop {
+            // Only a body without an announced length grows beyond it.
+            let more = (bytes.len() + data.len()).saturating_sub(large.num_permits());
+            large.merge(reserve(&self.large, more, memory_deadline).await?);
+            bytes.reserve(large.num_permits().saturating_sub(bytes.len()));
+            bytes.extend_from_slice(&data);
+            data = match next(&mut body, deadline).await {
+                Ok(Some(data)) => data,
+                Ok(None) => return Ok(Body { bytes, failure: None, _permit: large }),
+                Err(HttpError { reason: Refusal::TooSlow, .. }) => {
+                    return Ok(Body { bytes, failure: Some(ReviewFailure::Timeout), _permit: large });
+                }
+                Err(error) => return Err(error),
+            };
         }
-        Ok(())
     }
+}
+
+/// Returns the next bytes of a body, or `None` at its end.
+async fn next(body: &mut Limited<body::Body>, deadline: Instant) -> Result<Option<Bytes>, HttpError> {
+    let late = |_| {
+        let message = "the body was not complete in time for an answer".to_owned();
+        HttpError { reason: Refusal::TooSlow, message }
+    };
+    match timeout_at(deadline, body.frame()).await.map_err(late)? {
+        Some(frame) => Ok(Some(frame.map_err(|error| interrupted(&*error))?.into_data().unwrap_or_default())),
+        None => Ok(None),
+    }
+}
+
+/// Reserves memory.
+async fn reserve(
+    budget: &Arc<Semaphore>,
+    bytes: usize,
+    deadline: Instant,
+) -> Result<OwnedSemaphorePermit, HttpError> {
+    let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
+    // The semaphore is never closed, so the only error is the timeout.
+    match timeout_at(deadline, Arc::clone(budget).acquire_many_owned(permits)).await {
+        Ok(Ok(permit)) => Ok(permit),
+        Ok(Err(_)) | Err(_) => {
+            let message = "there is no memory for the body beside those of other requests".to_owned();
+            Err(HttpError { reason: Refusal::Overloaded, message })
+        }
+    }
+}
+
+/// Reads the rest of a body without keeping it, since a client may read the answer only after it has sent its request.
+async fn skip(mut body: Limited<body::Body>, deadline: Instant) {
+    while let Ok(Some(_)) = next(&mut body, deadline).await {}
 }
 
 fn too_large() -> HttpError {
@@ -120,10 +171,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 mod tests {
     use std::time::Duration;
 
-    use axum::{
-        body::{self, HttpBody},
-        http::HeaderValue,
-    };
+    use axum::{body::HttpBody, http::HeaderValue};
 
     use super::*;
 
@@ -138,17 +186,37 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn memory_for_bodies_is_limited() {
         let bodies = Bodies::default();
+        let long = || bodies.read(request(vec![b' '; MAX_BODY_BYTES]), deadline_in_4s());
         let mut permit = Vec::new();
-        for _ in 0..BUDGET / MAX_BODY_BYTES {
-            permit.push(bodies.read(request(vec![b' '; MAX_BODY_BYTES]), deadline_in_4s()).await.unwrap());
+        for _ in 0..LARGE_BUDGET / MAX_BODY_BYTES {
+            permit.push(long().await.unwrap());
         }
-        let http_error =
-            bodies.read(request(vec![b' '; MAX_BODY_BYTES]), deadline_in_4s()).await.unwrap_err();
-        assert_eq!(http_error.reason, Refusal::Overloaded);
+        let cut = long().await.unwrap();
+        assert_eq!((cut.failure, cut.len() <= MAX_SMALL_BODY_BYTES), (Some(ReviewFailure::Memory), true));
         let common = bodies.read(request("{}"), deadline_in_4s()).await.unwrap();
         assert_eq!(&*common, b"{}");
         permit.pop();
-        assert!(bodies.read(request(vec![b' '; MAX_BODY_BYTES]), deadline_in_4s()).await.is_ok());
+        assert_eq!(long().await.unwrap().failure, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn long_bodies_take_no_memory_from_small_ones() {
+        let bodies = Arc::new(Bodies::default());
+        let mut long = tokio::task::JoinSet::new();
+        for _ in 0..100 {
+            let bodies = Arc::clone(&bodies);
+            let stalled = body::Body::new(StalledBody(Some(vec![b' '; 100_000].into())));
+            long.spawn(async move { bodies.read(request(stalled), deadline_in_4s()).await });
+        }
+        tokio::task::yield_now().await;
+        let started = Instant::now();
+        for _ in 0..1000 {
+            assert_eq!(bodies.read(request("{}"), deadline_in_4s()).await.unwrap().failure, None);
+        }
+        assert_eq!(started.elapsed(), Duration::ZERO);
+        while let Some(read) = long.join_next().await {
+            assert_eq!(read.unwrap().unwrap().failure, Some(ReviewFailure::Timeout));
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -157,7 +225,7 @@ mod tests {
         let mut silent = tokio::task::JoinSet::new();
         for _ in 0..1000 {
             let bodies = Arc::clone(&bodies);
-            let never = body::Body::new(PendingBody);
+            let never = body::Body::new(StalledBody(None));
             silent.spawn(async move { bodies.read(request(never), deadline_in_4s()).await.map(drop) });
         }
         tokio::task::yield_now().await;
@@ -167,18 +235,21 @@ mod tests {
         }
     }
 
-    /// A client that announces a body and never sends it.
-    struct PendingBody;
+    /// A client that sends the beginning of a body, or nothing, and never its end.
+    struct StalledBody(Option<Bytes>);
 
-    impl HttpBody for PendingBody {
-        type Data = axum::body::Bytes;
+    impl HttpBody for StalledBody {
+        type Data = Bytes;
         type Error = std::convert::Infallible;
 
         fn poll_frame(
-            self: std::pin::Pin<&mut Self>,
+            mut self: std::pin::Pin<&mut Self>,
             _: &mut std::task::Context<'_>,
         ) -> std::task::Poll<Option<Result<hyper::body::Frame<Self::Data>, Self::Error>>> {
-            std::task::Poll::Pending
+            match self.0.take() {
+                Some(data) => std::task::Poll::Ready(Some(Ok(hyper::body::Frame::data(data)))),
+                None => std::task::Poll::Pending,
+            }
         }
     }
 

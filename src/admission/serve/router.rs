@@ -3,6 +3,7 @@
 //! [`crate::admission::review`] decides the response; [`super`] handles sockets, TLS and connection timeouts.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -28,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{
-    bodies::{Bodies, Body},
+    bodies::{Bodies, Body, MAX_SMALL_BODY_BYTES},
     http_error::{HttpError, status},
     repeat_filter::{LogDecision, RepeatFilter},
 };
@@ -134,6 +135,14 @@ async fn handle(state: Arc<State>, endpoint: Endpoint, request: Request) -> Resp
     let deadline = Deadline::now() + answer_timeout(request.uri().query(), state.max_answer_time);
     let answer = async {
         let body = state.bodies.read(request, deadline).await?;
+        if let Some(failure) = body.failure {
+            let started = Instant::now();
+            let admitted = review::fail_open_beginning(&body, failure)?;
+            return Ok(answered(&state, endpoint, admitted, started.elapsed()));
+        }
+        if body.len() <= MAX_SMALL_BODY_BYTES {
+            return review_small(&state, endpoint, &body);
+        }
         review_before_deadline(&state, endpoint, Arc::new(body), deadline).await
     };
     let mut response = match answer.await {
@@ -178,6 +187,26 @@ fn reply_error(state: &State, path: &str, repeated: &str, http_error: &HttpError
     response
 }
 
+/// Reviews a small body on this thread. The limits of what a review follows keep it short, and a change of threads takes
+/// longer than most reviews.
+fn review_small(state: &State, endpoint: Endpoint, body: &Body) -> Result<Vec<u8>, HttpError> {
+    let started = Instant::now();
+    let policy = state.policy.load();
+    let reviewed = caught(|| (state.review)(body, endpoint, &policy, today()))
+        .or_else(|| caught(|| review::fail_open(body, ReviewFailure::Panic)))
+        .ok_or_else(failed_twice)?;
+    Ok(answered(state, endpoint, reviewed?, started.elapsed()))
+}
+
+/// Returns `None` after a panic, which the panic hook has logged.
+fn caught<T>(run: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(run)).ok()
+}
+
+fn failed_twice() -> HttpError {
+    HttpError { reason: Refusal::Failed, message: "the review failed twice".to_owned() }
+}
+
 /// Answers before the deadline: with the review, or with a failure that admits the object.
 async fn review_before_deadline(
     state: &Arc<State>,
@@ -192,9 +221,8 @@ async fn review_before_deadline(
         Err(_) => ReviewFailure::Timeout,
     };
     let admitted = spawn_blocking(move || review::fail_open(&body, failure)).await;
-    let admitted = admitted
-        .map_err(|_| HttpError { reason: Refusal::Failed, message: "the review failed twice".to_owned() });
-    Ok(answered(state, endpoint, admitted??, started.elapsed()))
+    let admitted = admitted.map_err(|_| failed_twice())?;
+    Ok(answered(state, endpoint, admitted?, started.elapsed()))
 }
 
 /// Reviews on a blocking thread, so that a slow review does not stall other connections. A started review runs to its
