@@ -371,7 +371,7 @@ Default
 #[test]
 fn the_catalog_names_what_a_wrong_id_may_mean() {
     let output = run(directory(&[]).path(), &["catalog", "show", "gunicron"], "");
-    let expected = "error: no server has the id gunicron; did you mean gunicorn? `linkerd-linger catalog list` lists all\n";
+    let expected = "error: unknown server id gunicron; did you mean gunicorn? `linkerd-linger catalog list` lists all ids\n";
     assert_eq!((stderr(&output), output.status.code()), (expected, Some(2)));
 }
 

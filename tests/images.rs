@@ -663,7 +663,7 @@ fn an_archive_is_read_and_its_gaps_are_noted() {
     let (server, evidence) = explained.server(0);
     assert_eq!(server, "gunicorn");
     assert!(evidence.contains(&format!("at CMD of shop/cart:3@{}", sha256(&config))), "{evidence}");
-    let note = "note: the archives of --images do not have shop/other:1; --images asks registries too\n";
+    let note = "note: the archives of --images do not contain shop/other:1; add --images without a PATH to read from the registries, too\n";
     assert_eq!((explained.stderr().as_str(), explained.code()), (note, Some(0)));
 }
 
@@ -679,7 +679,7 @@ fn invalid_archives_are_errors(#[case] flags: &[&str], #[case] error: &str) {
 #[case::mirror(&["--images", "--registry-mirror", "docker.io"], "write it like docker.io=mirror.example.com")]
 #[case::insecure(&["--images", "--insecure-registry", "http://localhost"], "write it like localhost:5000")]
 #[case::mirror_without_images(&["--registry-mirror", "docker.io=a.example.com"], "--images")]
-#[case::no_time(&["--images", "--registry-timeout", "0s"], "no registry answers within 0s")]
+#[case::no_time(&["--images", "--registry-timeout", "0s"], "the timeout cannot be 0s")]
 fn wrong_flags_are_refused(#[case] flags: &[&str], #[case] message: &str) {
     let explained = Explained::run(flags, &["cart:3"]);
     assert_eq!(explained.code(), Some(2));

@@ -292,11 +292,11 @@ fn several_outputs_are_written_at_once() {
 #[rstest]
 #[case::two_to_stdout(&["-o", "text", "-o", "json"], "two outputs go to stdout: give one a file, such as")]
 #[case::one_file_twice(&["-o", "json=a", "-o", "sarif=a"], "two outputs go to a: ")]
-#[case::no_such_format(&["-o", "html"], "no format is named \"html\"; there are text, json, sarif, junit, github")]
+#[case::no_such_format(&["-o", "html"], "unknown format \"html\"; expected one of text, json, sarif, junit, github")]
 #[case::no_file(&["-o", "json="], "the name of the file is missing")]
 #[case::no_directory(&["-o", "json=none/a"], "cannot write none/a: ")]
 #[case::no_baseline(&["--baseline", "none.yaml"], "cannot read the baseline none.yaml: ")]
-#[case::no_object_of_stdin(&["--fix", "-"], "no Kubernetes object in <stdin>")]
+#[case::no_object_of_stdin(&["--fix", "-"], "no Kubernetes object found in <stdin>")]
 fn flags_that_cannot_be_followed(#[case] flags: &[&str], #[case] expected: &str) {
     let directory = directory(&[("cart.yaml", BAD)]);
     let args: Vec<&str> = ["lint"]
@@ -501,7 +501,7 @@ fn stdin_cannot_be_fixed() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert_eq!(stderr(&output), "error: --fix changes files, and <stdin> is none\n");
+    assert_eq!(stderr(&output), "error: --fix changes files, but <stdin> is not a file\n");
 }
 
 #[test]

@@ -48,7 +48,7 @@ Examples:
 Exit codes:
   0  no request failed
   1  requests failed
-  2  nothing could be read, or the command line cannot be understood";
+  2  nothing could be read, or the command line is not valid";
 
 /// The flags of `diagnose`.
 #[derive(Clone, Debug, clap::Args)]

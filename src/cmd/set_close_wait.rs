@@ -30,7 +30,7 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(
         cfg!(target_os = "linux"),
-        "set-close-wait is for Linux only: it writes {SYSCTL_FILE}, which no other system has"
+        "set-close-wait works only on Linux: it writes {SYSCTL_FILE}"
     );
     let before = set(Path::new(SYSCTL_FILE), args.seconds)?;
     anstream::println!("{SYSCTL_FILE}: {} (was {before})", args.seconds);
@@ -50,7 +50,7 @@ pub enum SetError {
         error: io::Error,
     },
     /// The kernel took the number, and has another one.
-    #[error("wrote {wrote} to {}, and read back {found:?}; another program sets it, too", path.display())]
+    #[error("wrote {wrote} to {}, but read back {found:?}; another program may also set it", path.display())]
     Other {
         /// The file.
         path: PathBuf,
@@ -86,14 +86,14 @@ fn help_for(error: &io::Error) -> &'static str {
         ErrorKind::ReadOnlyFilesystem => {
             "/proc/sys is writable only in a container with securityContext.privileged: true"
         }
-        ErrorKind::PermissionDenied => "it takes uid 0: set securityContext.runAsUser: 0",
+        ErrorKind::PermissionDenied => "it needs uid 0: set securityContext.runAsUser: 0",
         ErrorKind::NotFound => {
             "the kernel module nf_conntrack is not loaded on this node: run modprobe nf_conntrack there"
         }
         ErrorKind::InvalidInput => {
-            "the kernel takes at most INT_MAX / HZ seconds: 2147483 where HZ is 1000, more where it is less"
+            "the kernel accepts at most INT_MAX / HZ seconds, which is 2147483 if HZ is 1000"
         }
-        _ => "it takes uid 0, securityContext.privileged: true and the kernel module nf_conntrack",
+        _ => "it needs uid 0, securityContext.privileged: true and the kernel module nf_conntrack",
     }
 }
 
