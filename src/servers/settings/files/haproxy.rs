@@ -76,7 +76,7 @@ impl Reader<'_> {
             return Err(doubt);
         }
         if chain.clone().any(|section| section.disabled) {
-            return Err(self.at(section.line, "its defaults are disabled"));
+            return Err(self.at(section.line, "its defaults section is disabled"));
         }
         if chain.clone().find_map(|section| section.mode.as_deref()) != Some("http") {
             return Err(self.at(section.line, "this section is not in mode http"));
@@ -99,7 +99,7 @@ impl Reader<'_> {
                 Err(self
                     .at(entry.line, "timeout client is shorter, and releases before 2.9 may close after it"))
             }
-            _ => Err(self.at(entry.line, "this time or timeout client is not plain")),
+            _ => Err(self.at(entry.line, "this time or timeout client is not a literal")),
         }
     }
 
