@@ -278,7 +278,7 @@ async fn a_refusal_ends_it_and_says_of_what() {
         cluster.rotate(TODAY, Box::new(|method, _, _| (method == "POST").then_some(422))).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the API server refuses to write the Secret linkerd-linger-tls: 422 InternalError: no"
+        "the API server did not allow the request to write the Secret linkerd-linger-tls: 422 InternalError: no"
     );
 }
 
@@ -288,7 +288,9 @@ async fn configurations_that_do_not_come_end_it_at_the_deadline() {
     let started = Instant::now();
     let error = cluster.rotate(TODAY, nobody()).await.unwrap_err().to_string();
     assert!(
-        error.contains("gave up after 300s, when we could not find the MutatingWebhookConfiguration"),
+        error.contains(
+            "gave up after 300s; the last failed step was to find the MutatingWebhookConfiguration"
+        ),
         "{error}"
     );
     assert_eq!(started.elapsed().as_secs(), Duration::from_secs(300).as_secs());

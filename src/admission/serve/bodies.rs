@@ -61,7 +61,7 @@ impl Bodies {
             return Err(HttpError { reason: Refusal::MediaType, message });
         }
         let late = |_| {
-            let message = "the body was not complete in time for an answer".to_owned();
+            let message = "the request body was not complete before the deadline".to_owned();
             HttpError { reason: Refusal::TooSlow, message }
         };
         let mut body = Limited::new(request.into_body(), MAX_BODY_BYTES);
@@ -85,7 +85,7 @@ impl Bodies {
         let more_permits = Arc::clone(&self.budget).acquire_many_owned(permits);
         // The semaphore is never closed, so the only error is the timeout.
         let Ok(Ok(more_permits)) = timeout_at(deadline, more_permits).await else {
-            let message = "no room for the body beside those of other requests".to_owned();
+            let message = "too many request bodies are in memory; retry later".to_owned();
             return Err(HttpError { reason: Refusal::Overloaded, message });
         };
         match permit {
@@ -99,7 +99,7 @@ impl Bodies {
 fn too_large() -> HttpError {
     HttpError {
         reason: Refusal::TooLarge,
-        message: format!("the body is longer than {MAX_BODY_BYTES} bytes"),
+        message: format!("the request body is longer than {MAX_BODY_BYTES} bytes"),
     }
 }
 
