@@ -84,7 +84,8 @@ fn run_rotate(args: &RotateArgs) -> Result<ExitCode> {
         .context("cannot start the runtime")?;
     let timeouts = rotate::Timeouts { deadline: args.timeout, ..rotate::Timeouts::default() };
     let steps = runtime.block_on(async {
-        let mut config = Config::infer().await.context("cannot find the address and credentials of the API server")?;
+        let mut config =
+            Config::infer().await.context("cannot find the address and credentials of the API server")?;
         config.connect_timeout = Some(REQUEST);
         config.read_timeout = Some(REQUEST);
         config.write_timeout = Some(REQUEST);

@@ -79,7 +79,10 @@ impl Fixes {
             let text =
                 fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
             if text.trim_start_matches(BYTE_ORDER_MARK) != document.text() {
-                bail!("{} changed while it was read: nothing was written; run the command again", path.display());
+                bail!(
+                    "{} changed while it was read: nothing was written; run the command again",
+                    path.display()
+                );
             }
             self.files.insert(path.clone(), (text.clone(), text));
         }

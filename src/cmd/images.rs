@@ -81,7 +81,9 @@ fn host(text: &str) -> Result<String, String> {
     if !name.is_empty() && name.chars().all(is_name) && port.parse::<u16>().is_ok() {
         Ok(text.to_owned())
     } else {
-        Err(format!("{text:?} is not a host; write it like localhost:5000, without http:// and without a path"))
+        Err(format!(
+            "{text:?} is not a host; write it like localhost:5000, without http:// and without a path"
+        ))
     }
 }
 
@@ -110,7 +112,8 @@ impl ImageArgs {
         if !images.absent.is_empty() {
             let names = images::listed(&images.absent);
             anstream::eprintln!(
-                "note: the archives of --images do not contain {names}; add --images without a PATH to read from the registries, too"
+                "note: the archives of --images do not contain {names}; add --images without a PATH to read from \
+                 the registries, too"
             );
         }
         Ok(images)

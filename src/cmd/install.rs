@@ -186,13 +186,14 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 fn options(args: &Args) -> Result<Options> {
     let tls = match (args.tls, &args.ca_bundle) {
         (TlsSource::Byo, Some(path)) => Tls::Byo { ca_bundle: ca_bundle(path)? },
-        (TlsSource::Byo, None) | (_, Some(_)) => bail!("--tls byo and --ca-bundle go together"),
+        (TlsSource::Byo, None) | (_, Some(_)) => bail!("--tls byo and --ca-bundle must be used together"),
         (TlsSource::SelfSigned, None) => Tls::SelfSigned,
         (TlsSource::CertManager, None) => Tls::CertManager,
     };
     if args.webhook_port == args.admin_port {
         bail!(
-            "--webhook-port and --admin-port are both {}, but the server listens on two ports: choose another port for one of them",
+            "--webhook-port and --admin-port are both {}, but the server listens on two ports: choose another \
+             port for one of them",
             args.admin_port
         );
     }

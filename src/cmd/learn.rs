@@ -267,7 +267,10 @@ fn agree(args: &Args, unknown: &[ServerKey]) -> anyhow::Result<()> {
         anstream::eprintln!("  {}", servers_to_measure.describe());
     }
     if !stdin().is_terminal() || !stderr().is_terminal() {
-        bail!("nothing was measured: stdin is not a terminal, so the prompt cannot be answered; use --yes to measure without a prompt");
+        bail!(
+            "nothing was measured: stdin is not a terminal, so the prompt cannot be answered; use --yes to \
+             measure without a prompt"
+        );
     }
     anstream::eprint!("measure {}? [y/N] ", count(unknown.len(), "server"));
     let mut answer = String::new();

@@ -152,7 +152,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         if gone > 0 {
             let gone = count(gone, "finding");
             anstream::eprintln!(
-                "note: the baseline has {gone} that no longer exist: update it with --write-baseline"
+                "note: the baseline has {gone} not found in the manifests; update it with --write-baseline"
             );
         }
     }
@@ -188,7 +188,7 @@ fn report_to_user(fixes: &Fixes, verb: &str) {
     let files = count(fixes.changed().count(), "file");
     anstream::eprintln!("{verb} {} in {files}", count(fixes.fixed, "finding"));
     for failed in &fixes.failed {
-        anstream::eprintln!("cannot fix: {failed}");
+        anstream::eprintln!("{failed}: not fixed");
     }
     if fixes.rendered > 0 {
         anstream::eprintln!(

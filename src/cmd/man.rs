@@ -19,7 +19,8 @@ pub struct Args {
 /// Returns an error if the directory cannot be created, or a page cannot be written.
 pub fn run(args: &Args, command: clap::Command) -> anyhow::Result<ExitCode> {
     let directory = args.directory.display();
-    fs::create_dir_all(&args.directory).with_context(|| format!("cannot create the directory {directory}"))?;
+    fs::create_dir_all(&args.directory)
+        .with_context(|| format!("cannot create the directory {directory}"))?;
     clap_mangen::generate_to(command, &args.directory)
         .with_context(|| format!("cannot write the man pages to {directory}"))?;
     Ok(ExitCode::SUCCESS)

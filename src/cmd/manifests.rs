@@ -40,7 +40,6 @@ use crate::{
     workload::{self, object::Object},
 };
 
-
 #[derive(Args, Debug)]
 pub(crate) struct Inputs {
     /// Files, directories, or - for stdin

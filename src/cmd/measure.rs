@@ -159,10 +159,7 @@ async fn measure(args: &Args) -> anyhow::Result<Vec<Measurement>> {
 async fn measure_target(args: &Args, settings: &Settings) -> anyhow::Result<Vec<Measurement>> {
     if args.target.contains("://") {
         ensure!(!args.annotate, "--annotate needs a workload such as deploy/web, not a URL");
-        ensure!(
-            args.write_facts.is_none(),
-            "--write-facts needs a workload such as deploy/web, not a URL"
-        );
+        ensure!(args.write_facts.is_none(), "--write-facts needs a workload such as deploy/web, not a URL");
         return Ok(vec![measure_url(args, settings).await?]);
     }
     let workload = Workload::parse(&args.target).map_err(anyhow::Error::msg)?;
@@ -196,7 +193,8 @@ async fn measure_url(args: &Args, settings: &Settings) -> anyhow::Result<Measure
     let uri: Uri = args.target.parse().with_context(|| format!("cannot read the URL {:?}", args.target))?;
     let Some(authority) = uri.authority().filter(|_| uri.scheme_str() == Some("http")) else {
         bail!(
-            "cannot measure the URL {:?}: write it like http://HOST[:PORT]/PATH. TLS is not measured, because the proxy forwards it as TCP",
+            "cannot measure the URL {:?}: write it like http://HOST[:PORT]/PATH. TLS is not measured, because \
+             the proxy forwards it as TCP",
             args.target
         );
     };
@@ -243,7 +241,8 @@ async fn annotate(
         let other = values.iter().find(|(name, other)| name == container && other != value);
         if let Some((_, other)) = other {
             bail!(
-                "nothing was annotated: the ports of the container {container} have different timeouts ({value}, {other}), but the annotation sets one per container; choose a port with --port"
+                "nothing was annotated: the ports of the container {container} have different timeouts ({value}, \
+                 {other}), but the annotation sets one per container; choose a port with --port"
             );
         }
     }
@@ -264,7 +263,10 @@ async fn annotate(
     let path = kind.path(namespace, &workload.name);
     for dry_run in [true, false] {
         cluster.apply(&path, &part, MANAGER, dry_run).await.with_context(|| {
-            format!("cannot annotate {}; to set the annotation by hand, use {IDLE_TIMEOUT}: {value}", workload.display_name())
+            format!(
+                "cannot annotate {}; to set the annotation by hand, use {IDLE_TIMEOUT}: {value}",
+                workload.display_name()
+            )
         })?;
     }
     anstream::eprintln!("annotated {} in {namespace}: {IDLE_TIMEOUT}: {value}", workload.display_name());

@@ -28,10 +28,7 @@ pub struct Args {
 ///
 /// Returns an error if the timeout cannot be set, or this is not Linux.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::ensure!(
-        cfg!(target_os = "linux"),
-        "set-close-wait works only on Linux: it writes {SYSCTL_FILE}"
-    );
+    anyhow::ensure!(cfg!(target_os = "linux"), "set-close-wait works only on Linux: it writes {SYSCTL_FILE}");
     let before = set(Path::new(SYSCTL_FILE), args.seconds)?;
     anstream::println!("{SYSCTL_FILE}: {} (was {before})", args.seconds);
     Ok(ExitCode::SUCCESS)
@@ -121,7 +118,7 @@ mod tests {
     fn a_different_value_after_the_write_is_an_error() {
         let file = file("60 and more\n");
         let error = set(file.path(), 3600).unwrap_err().to_string();
-        assert!(error.starts_with("wrote 3600 to ") && error.contains("and read back \"3600"), "{error}");
+        assert!(error.starts_with("wrote 3600 to ") && error.contains("but read back \"3600"), "{error}");
     }
 
     #[test]

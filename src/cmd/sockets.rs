@@ -205,7 +205,9 @@ async fn read_pods(args: &Args, cluster: &Cluster) -> anyhow::Result<Report<'sta
         let kind =
             if args.selector.is_some() { "running pod with these labels" } else { "running injected pod" };
         match &selection.namespace {
-            Some(name) => bail!("there is no {kind} in the namespace {name}; choose another namespace with -n, or all with -A"),
+            Some(name) => bail!(
+                "there is no {kind} in the namespace {name}; choose another namespace with -n, or all with -A"
+            ),
             None => bail!("there is no {kind}"),
         }
     }
@@ -219,12 +221,17 @@ fn read_here(args: &Args, show: &mut dyn FnMut(Report<'_>) -> anyhow::Result<boo
 
     let (mut targets, hidden) = match (args.pid, &args.netns, args.node) {
         (Some(pid), ..) => {
-            let target = Target::of_process(pid).with_context(|| format!("cannot read the network namespace of the process {pid}"))?;
+            let target = Target::of_process(pid)
+                .with_context(|| format!("cannot read the network namespace of the process {pid}"))?;
             (vec![target], 0)
         }
-        (None, Some(path), _) => {
-            (vec![Target::at(path).with_context(|| format!("cannot read the network namespace {}", path.display()))?], 0)
-        }
+        (None, Some(path), _) => (
+            vec![
+                Target::at(path)
+                    .with_context(|| format!("cannot read the network namespace {}", path.display()))?,
+            ],
+            0,
+        ),
         (None, None, true) => kernel::of_node().context("cannot read /proc")?,
         (None, None, false) => (vec![Target::own().context("cannot read /proc/self/ns/net")?], 0),
     };
