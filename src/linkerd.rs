@@ -113,7 +113,9 @@ impl fmt::Display for NotMeshed {
                 write!(f, "linkerd.io/inject is {value:?}, which is neither enabled, ingress nor disabled")
             }
             Self::OtherSidecar(name) => write!(f, "the injector skips pods with {name}"),
-            Self::NotInjected => f.write_str("injection is enabled, but Linkerd's injector did not inject the pod"),
+            Self::NotInjected => {
+                f.write_str("injection is enabled, but Linkerd's injector did not inject the pod")
+            }
             Self::NotRequested => {
                 f.write_str("no proxy, and no linkerd.io/inject annotation that enables injection")
             }

@@ -186,7 +186,10 @@ impl<'p> ProxyInit<'p> {
         }
         let unexpected = container.mounts.iter().find(|mount| !is_injected_mount(pod, mount))?;
         Some(if unexpected.is_plain {
-            format!("it mounts {} at {}, which the injector does not do", unexpected.name, unexpected.mount_path)
+            format!(
+                "it mounts {} at {}, which the injector does not do",
+                unexpected.name, unexpected.mount_path
+            )
         } else {
             format!(
                 "it mounts {} with a subPath or mountPropagation, which the injector does not do",

@@ -130,8 +130,7 @@ impl Run {
             match &step {
                 Step::Done => return Ok(()),
                 Step::AwaitPropagation(rest) => {
-                    "wait until every API server trusts the new CA"
-                        .clone_into(&mut self.current_operation);
+                    "wait until every API server trusts the new CA".clone_into(&mut self.current_operation);
                     info!(?rest, "waiting until every API server trusts the new CA");
                     sleep(*rest).await;
                 }

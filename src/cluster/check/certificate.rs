@@ -143,7 +143,10 @@ fn lifetime(chain: &[Certificate], authorities: &[Certificate], now: Timestamp) 
     Some(if !over.is_empty() {
         CheckResult::of(
             id,
-            Outcome::fail_about("these certificates are not valid now, so API servers do not trust them", &over),
+            Outcome::fail_about(
+                "these certificates are not valid now, so API servers do not trust them",
+                &over,
+            ),
         )
     } else if !late.is_empty() {
         CheckResult::of(id, Outcome::warn_about("these certificates are due for renewal", &late))

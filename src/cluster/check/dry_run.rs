@@ -258,10 +258,10 @@ fn result_of(dry_run: &DryRun, answer: &Answer) -> CheckResult {
         }
         (Answer::Admitted { pod, .. }, Expected::SetsTimeout(wanted)) => {
             match Object::read_as(Kind::Pod, pod) {
-                Err(error) => {
-                fails(format!("the pod that the API server returned in {namespace} cannot be read: {error}"))
-            }
-            Ok(object) => match close_wait::current(&object.pod, None) {
+                Err(error) => fails(format!(
+                    "the pod that the API server returned in {namespace} cannot be read: {error}"
+                )),
+                Ok(object) => match close_wait::current(&object.pod, None) {
                     CurrentState::Sets(method, seconds) if seconds == *wanted => {
                         good(&method.describe(seconds))
                     }
@@ -271,7 +271,9 @@ fn result_of(dry_run: &DryRun, answer: &Answer) -> CheckResult {
                     CurrentState::Unset => {
                         fails(not_called_message(namespace, "was admitted without the patch"))
                     }
-                    CurrentState::Fails(why) => fails(format!("in {namespace} the pod would not start: {why}")),
+                    CurrentState::Fails(why) => {
+                        fails(format!("in {namespace} the pod would not start: {why}"))
+                    }
                 },
             }
         }

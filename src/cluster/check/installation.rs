@@ -138,12 +138,10 @@ fn policy(snapshot: &Snapshot, today: Date) -> CheckResult {
         Ok(Some(_)) => {}
     }
     let outcome = match snapshot.policy_in_force() {
-        Ok(policy) => {
-            Outcome::warn_about(
+        Ok(policy) => Outcome::warn_about(
             "these exemptions have no effect; remove them",
             &idle_exemptions(snapshot, &policy, today),
-        )
-        }
+        ),
         Err(errors) => {
             let mistakes: Vec<_> = errors.iter().map(ToString::to_string).collect();
             Outcome::fail_about("the server keeps using the last valid policy", &mistakes)

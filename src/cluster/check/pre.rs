@@ -66,8 +66,7 @@ pub fn version(major: &str, minor: &str, git: &str) -> CheckResult {
             Outcome::Error(format!("it is {git}; linkerd-linger needs v1.{MIN_MINOR_VERSION} or newer")),
         ),
         _ => {
-            let why =
-                format!(
+            let why = format!(
                 "its version {git:?} cannot be parsed; linkerd-linger needs v1.{MIN_MINOR_VERSION} or newer"
             );
             CheckResult::of(id, Outcome::Warning(why))

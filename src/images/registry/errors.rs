@@ -104,10 +104,9 @@ pub(super) fn of_client(error: OciDistributionError, host: &str, unusable: Optio
         OciDistributionError::ServerError { code, .. } => of_status(code, unusable),
         OciDistributionError::RegistryError { envelope, .. } => match envelope.errors.first() {
             Some(first) => of_code(&first.code, &first.message, unusable),
-            None => RequestError::image(
-                "its registry returned an error without a message",
-                "check the registry",
-            ),
+            None => {
+                RequestError::image("its registry returned an error without a message", "check the registry")
+            }
         },
         OciDistributionError::IoError(error) if error.kind() == std::io::ErrorKind::FileTooLarge => {
             RequestError::image(error.to_string(), "check the name of the image")

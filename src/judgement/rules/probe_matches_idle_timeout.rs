@@ -191,7 +191,9 @@ impl Server<'_> {
         let pool = &self.proxy.pool;
         let kept = seconds(pool.timeout);
         match transport {
-            Transport::Http2 => "can fail now: the proxy re-uses the HTTP/2 connection while it is open".to_owned(),
+            Transport::Http2 => {
+                "can fail now: the proxy re-uses the HTTP/2 connection while it is open".to_owned()
+            }
             _ if self.reachable(transport, idle) => {
                 format!("can fail now: the proxy re-uses idle connections for up to {kept} ({})", pool.from)
             }

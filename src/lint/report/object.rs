@@ -110,7 +110,9 @@ fn container(app: &crate::judgement::survey::App<'_, '_>) -> ContainerReport {
 fn probe(used: &ProbeUse<'_>, survey: &Survey<'_, '_>) -> ProbeReport {
     let why = match (used.transport, survey.mesh.proxy()) {
         (Transport::Not(why), _) => why.to_string(),
-        (Transport::Http2, _) => "over the proxy's HTTP/2 connection, which it re-uses while it is open".to_owned(),
+        (Transport::Http2, _) => {
+            "over the proxy's HTTP/2 connection, which it re-uses while it is open".to_owned()
+        }
         (Transport::Http1, Some(proxy)) => {
             let kept = crate::base::duration::format(proxy.pool.timeout);
             format!("over the proxy's HTTP/1 connections, which it re-uses for up to {kept}")

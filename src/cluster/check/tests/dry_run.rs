@@ -215,7 +215,8 @@ fn only_actions_of_the_policy_are_expected() {
     let (dry_runs, skipped) = dry_runs(&snapshot, today());
     assert_eq!(dry_runs, []);
     assert!(skipped.iter().all(|result| result.outcome == Outcome::Good), "{skipped:?}");
-    assert!(skipped[0].description.contains("not expected, because of the policy: turned off"),
+    assert!(
+        skipped[0].description.contains("not expected, because of the policy: turned off"),
         "{skipped:?}"
     );
 }
