@@ -348,7 +348,7 @@ async fn one_missing_configuration_is_reported_and_keeps_nothing_from_being_rene
     cluster.store().objects.remove(VALIDATING);
     let before = cluster.store().objects[SECRET]["data"]["tls.crt"].clone();
     let error = cluster.rotate(SignedDuration::from_hours(24 * 70), nobody()).await.unwrap_err().to_string();
-    assert!(error.contains("could not find the ValidatingWebhookConfiguration"), "{error}");
+    assert!(error.contains("the last failed step was to find the ValidatingWebhookConfiguration"), "{error}");
     assert_ne!(cluster.store().objects[SECRET]["data"]["tls.crt"], before);
 }
 
@@ -372,6 +372,6 @@ async fn an_authority_that_may_not_vouch_for_us_ends_it() {
         "metadata": {"name": "linkerd-linger-tls", "labels": {"linkerd.io/extension": "linger"}}});
     cluster.store().put(SECRET, secret);
     let error = cluster.rotate(TODAY, nobody()).await.unwrap_err().to_string();
-    assert!(error.contains("remove ca.key from it"), "{error}");
+    assert!(error.contains("remove ca.key from the Secret"), "{error}");
     assert!(!cluster.store().requests.iter().any(|request| request.starts_with("PUT")));
 }
