@@ -178,7 +178,7 @@ pub(super) fn file<T: Default>(
         }
     }
     if let Some(second) = roots.get(1) {
-        mistakes.add(second.line, format!("a second document; a {what} file has one"));
+        mistakes.add(second.line, format!("a second document; a {what} file must have only one"));
     }
     let found = roots.first().map(|root| {
         let whole = Field { path: String::new(), line: root.line, node: root };

@@ -165,9 +165,9 @@ const fn seconds(seconds: u32) -> Duration {
 fn not_a_repository(image: &str) -> Option<&'static str> {
     let last = image.rsplit('/').next().unwrap_or_default();
     if image.contains("://") {
-        Some("has a scheme; write the repository alone, like registry.example.com/linkerd/proxy-init")
+        Some("has a scheme; write only the repository, like registry.example.com/linkerd/proxy-init")
     } else if image.contains('@') || last.contains(':') {
-        Some("has a tag or a digest; write the repository alone, it stands for all of them")
+        Some("has a tag or a digest; write only the repository, which matches all of them")
     } else if last.is_empty() || image.contains(char::is_whitespace) || image.contains('*') {
         Some("is not a repository like registry.example.com/linkerd/proxy-init")
     } else {

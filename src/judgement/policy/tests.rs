@@ -87,8 +87,8 @@ line 1: unknown field \"closewait\"; did you mean closeWait?
 line 3: closeWait.timeout: 0s is not between 1s and 2147483s; or write off
 line 4: closeWait.via: unknown value \"sysctl\"; did you mean pod-sysctl?
 line 5: closeWait.cni: unknown value \"allow\"; expected one of true, false
-line 7: closeWait.images[0]: \"docker.io/linkerd/proxy-init:v2\" has a tag or a digest; write the repository alone, it stands for all of them
-line 8: closeWait.images[1]: \"https://x/y\" has a scheme; write the repository alone, like registry.example.com/linkerd/proxy-init
+line 7: closeWait.images[0]: \"docker.io/linkerd/proxy-init:v2\" has a tag or a digest; write only the repository, which matches all of them
+line 8: closeWait.images[1]: \"https://x/y\" has a scheme; write only the repository, like registry.example.com/linkerd/proxy-init
 line 10: reject: unknown value \"sometimes\"; expected one of always, reachable, certain, likely
 line 11: rejectAt: unknown value \"workload\"; did you mean workloads?
 line 13: rules: unknown rule \"probe-matches-idle-timout\"; did you mean probe-matches-idle-timeout?
@@ -128,7 +128,10 @@ line 26: tolerance: already set on line 9; keep one of them";
 )]
 #[case("- a", "line 1: the file: expected a map, found a list")]
 #[case("rules: [a]", "line 1: rules: expected a map, found a list")]
-#[case("reject: always\n---\nreject: always\n", "line 3: a second document; a policy file has one")]
+#[case(
+    "reject: always\n---\nreject: always\n",
+    "line 3: a second document; a policy file must have only one"
+)]
 #[case(
     "a:\n\tb: 1",
     "line 2: tabs disallowed within this context (block indentation) at column 2; indent YAML with spaces \

@@ -133,7 +133,7 @@ fn find(path: &str, text: &str, port: Option<u16>) -> Result<Option<Entry>, Stri
     let dynamic = bootstrap.dynamic_resources.is_some_and(|dynamic| dynamic.lds_config.is_some());
     let mut found = listeners.iter().filter(|listener| port.is_none_or(|port| listener.has(port))).peekable();
     match port {
-        None if dynamic => return Err(format!("lds_config in {path} may bring more listeners")),
+        None if dynamic => return Err(format!("lds_config in {path} may add listeners")),
         Some(port) if found.peek().is_none() => {
             let named =
                 listeners.iter().flat_map(Listener::sockets).any(|socket| socket.named_port.is_some());
@@ -327,7 +327,7 @@ mod tests {
     #[rstest]
     #[case::dynamic("", Some(81), "? the listener of port 81 may come from lds_config in /e.yaml")]
     #[case::static_beside("", Some(80), "absent")]
-    #[case::all("", None, "? lds_config in /e.yaml may bring more listeners")]
+    #[case::all("", None, "? lds_config in /e.yaml may add listeners")]
     #[case::admin(
         "admin: {address: {socket_address: {port_value: 9901}}}",
         Some(9901),

@@ -96,8 +96,7 @@ impl Reader<'_> {
             (Some(idle), Some(client)) if idle <= client => Ok(Some(entry)),
             (Some(_), Some(_)) => {
                 // haproxy commit 2c9c2f9d7, released with 2.9.0 and backported to some older branches.
-                Err(self
-                    .at(entry.line, "timeout client is shorter, and releases before 2.9 may close after it"))
+                Err(self.at(entry.line, "timeout client is shorter, and releases before 2.9 may use it"))
             }
             _ => Err(self.at(entry.line, "this time or timeout client is not a literal")),
         }

@@ -18,7 +18,7 @@ fn ask(text: &str, port: Option<u16>) -> String {
 #[case::request("timeout client 12s\ntimeout http-request 6s", "6s at 6: timeout http-request 6s")]
 #[case::longer_than_the_client(
     "timeout client 5s\nmaxconn 3\ntimeout http-keep-alive 6000",
-    "? /h.cfg line 7: timeout client is shorter, and releases before 2.9 may close after it"
+    "? /h.cfg line 7: timeout client is shorter, and releases before 2.9 may use it"
 )]
 #[case::as_long_as_the_client(
     "timeout client 5s\ntimeout http-request 5000",
