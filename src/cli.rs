@@ -6,7 +6,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::cmd;
 
-/// Prevents the 500s, 502s and lost answers that connection timeouts cause behind Linkerd.
+/// Prevents the HTTP 500s, 502s and lost responses that connection timeouts cause in Linkerd meshes.
 #[derive(Debug, Parser)]
 #[command(name = "linkerd-linger", version, max_term_width = 100)]
 pub struct Cli {
@@ -18,71 +18,74 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Find in manifests what the webhook would reject, patch or warn about
+    /// Report what the webhook would reject, patch or warn about in manifests
     ///
-    /// Reads what `kubectl apply` would be given, and judges every pod in it as the webhook would. Namespaces and
-    /// ConfigMaps in the same input count: `linkerd.io/inject: enabled` on a namespace puts its pods into the mesh.
+    /// Reads the manifests that you would pass to `kubectl apply`, and judges every pod in them as the webhook would.
+    /// Namespaces and ConfigMaps in the same input are used: `linkerd.io/inject: enabled` on a namespace adds its pods to
+    /// the mesh.
     Lint(cmd::lint::Args),
-    /// Show what is known of each pod in manifests: its proxy, servers, probes and what follows
+    /// Show the proxy, servers, idle timeouts, probes and findings of each pod in manifests
     ///
-    /// Every number comes with its source: a field of the manifest, or the default of a version of a server. With the name of a
-    /// rule in place of a PATH, prints what the rule finds, why, and what to do.
+    /// Every value is printed with its source: a field of the manifest, or the default of a server version. With the name
+    /// of a rule instead of a PATH, prints what the rule finds, why it matters, and how to fix it.
     Explain(cmd::explain::Args),
-    /// List what is known about servers, with its sources; test entries of your own
+    /// List the known servers with their sources, or test your own catalog entries
     Catalog(cmd::catalog::Args),
-    /// Answer the admission reviews of an API server
+    /// Run the webhook server, which answers admission reviews
     Serve(cmd::serve::Args),
-    /// Print what to install in a cluster
+    /// Print the manifests that install linkerd-linger in a cluster
     ///
-    /// For `kubectl apply -f -`. The same flags always print the same text, and no secret is in it.
+    /// Pipe them to `kubectl apply -f -`. The same flags always print the same manifests. They contain no secrets.
     Install(cmd::install::Args),
-    /// Print what to remove from a cluster
+    /// Print the objects to delete when you remove linkerd-linger from a cluster
     ///
-    /// For `kubectl delete --ignore-not-found -f -`: the cluster-scoped parts of any installation, and its namespace.
+    /// Pipe them to `kubectl delete --ignore-not-found -f -`. They are the cluster-scoped objects that any installation
+    /// can have, and its namespaces.
     Uninstall(cmd::uninstall::Args),
-    /// Make and renew the serving certificate
+    /// Issue and rotate the serving certificate
     Certs(cmd::certs::Args),
-    /// Show on a few pods what the webhook does; needs no cluster
+    /// Show what the webhook does with a few example pods; needs no cluster
     Demo(cmd::demo::Args),
-    /// Set how long this network namespace remembers a silent half-closed connection; Linux only
+    /// Set the conntrack timeout for half-closed connections in this network namespace; Linux only
     ///
-    /// What the init container runs that the webhook adds where linkerd-init cannot do it. It writes
-    /// /proc/sys/net/netfilter/nf_conntrack_tcp_timeout_close_wait and reads it back, for which it needs uid 0 and a
+    /// The webhook adds an init container that runs this command where linkerd-init cannot set the timeout. The command
+    /// writes /proc/sys/net/netfilter/nf_conntrack_tcp_timeout_close_wait and reads it back. It needs uid 0 and a
     /// privileged container.
     SetCloseWait(cmd::set_close_wait::Args),
-    /// Find half-closed connections: which process leaves them, and when conntrack forgets them
+    /// Find half-closed connections, the processes that leave them open, and their conntrack timeouts
     ///
-    /// Reads the network namespaces of pods through the API server, or those of this machine. It changes nothing there.
+    /// Reads the network namespaces of pods through the API server, or those of this machine. It changes nothing in them.
     Sockets(cmd::sockets::Args),
-    /// Measure how long a server keeps an idle connection
+    /// Measure how long a server keeps an idle connection open
     ///
-    /// Opens a few connections, sends one GET on each, and waits until the server closes them. A workload is reached by a
-    /// port-forward through the API server, which passes Linkerd's proxy by.
+    /// Opens a few connections, sends one GET on each, and waits until the server closes them. A workload is measured
+    /// through a port-forward from the API server, which bypasses Linkerd's proxy.
     Measure(cmd::measure::Args),
-    /// Find why requests failed: from the proxy's log and metrics to the cause
+    /// Find why requests failed, from the logs and metrics of Linkerd's proxy
     ///
-    /// Counts each failed request once, tells an idle-timeout race from an app that ends requests, refused connections and other
-    /// causes, and says what ends it. What the logs and metrics cannot tell is undetermined.
+    /// Counts each failed request once. Distinguishes an idle-timeout race from an app that aborts requests, refused
+    /// connections and other causes, and prints how to fix each one. If the logs and metrics do not show the cause, it is
+    /// reported as undetermined.
     Diagnose(cmd::diagnose::Args),
-    /// Measure the servers of a cluster that no manifest tells about
+    /// Measure the servers of a cluster whose idle timeouts the manifests do not show
     ///
-    /// Finds the injected workloads whose idle timeouts are unknown or likely, measures their servers, and prints a facts file
-    /// for `serve --facts`, `lint --facts` and `install --facts`.
+    /// Finds the injected workloads whose idle timeouts are unknown or only likely, measures their servers, and prints a
+    /// facts file for `serve --facts`, `lint --facts` and `install --facts`.
     Learn(cmd::learn::Args),
-    /// Check an installation, and what would fail in silence around it
+    /// Check an installation, and find problems that cause no error message
     ///
-    /// Reads only. What it may not read it names, and goes on.
+    /// Only reads. If it has no permission to read an object, it reports that and continues with the next check.
     Check(cmd::check::Args),
-    /// Print the JSON Schema of the policy, the facts, the baseline or the JSON output
+    /// Print the JSON Schema of the policy file, the facts file, the baseline or the JSON output
     Schema(cmd::schema::Args),
-    /// Print the script with which a shell completes commands and flags
+    /// Print a shell completion script
     Completion(cmd::completion::Args),
-    /// Write the manual pages to a directory
+    /// Write the man pages to a directory
     Man(cmd::man::Args),
     /// Keep the container of `sockets --debug-container` running
     #[command(name = "_wait", hide = true)]
     Wait(cmd::wait::Args),
-    /// What the Linkerd CLI asks extensions
+    /// Print the metadata that the Linkerd CLI reads from its extensions
     #[command(name = "_extension-metadata", hide = true)]
     ExtensionMetadata(cmd::extension_metadata::Args),
 }

@@ -58,7 +58,7 @@ pub struct Target {
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// Impersonating a group requires a user.
-    #[error("--as-group needs --as: there are no groups without a user")]
+    #[error("--as-group needs --as")]
     GroupsWithoutUser,
     /// The kubeconfig cannot be used.
     #[error("cannot use the kubeconfig")]
@@ -136,8 +136,7 @@ impl Cluster {
     ///
     /// Returns an error if the API server does not answer with a version.
     pub async fn version(&self) -> Read<ServerVersion> {
-        self.read("ask the API server for its version", hyper::Request::get("/version").body(Vec::new()))
-            .await
+        self.read("read the API server's version", hyper::Request::get("/version").body(Vec::new())).await
     }
 
     /// Reads an object; `None` if it does not exist.
@@ -207,7 +206,7 @@ impl Cluster {
     ///
     /// Returns an error if the API server does not answer.
     pub async fn can_create(&self, permission: &Permission) -> Read<bool> {
-        let what = "ask the API server for one's permissions";
+        let what = "read your permissions from the API server";
         let attributes = ResourceAttributes {
             verb: Some("create".to_owned()),
             group: Some(permission.group.to_owned()),
@@ -232,7 +231,7 @@ impl Cluster {
 
     /// Creates a pod with `dryRun=All`: it passes admission and is not stored.
     async fn dry_run_create(&self, namespace: &str, pod: &Value) -> Answer {
-        let what = format!("create pods in the namespace {namespace}, be it only for show");
+        let what = format!("create pods in the namespace {namespace} in a dry run");
         let params = PostParams { dry_run: true, ..PostParams::default() };
         let path = format!("/api/v1/namespaces/{namespace}/pods");
         let request = Request::new(path).create(&params, pod.to_string().into_bytes());
@@ -300,7 +299,7 @@ impl Cluster {
             let body = String::from_utf8_lossy(&body).into_owned();
             Ok(Reply { code: head.status.as_u16(), body, warnings })
         };
-        let late = |_| failed(format!("no answer within {}s", RESPONSE_TIMEOUT.as_secs()));
+        let late = |_| failed(format!("no response within {}s", RESPONSE_TIMEOUT.as_secs()));
         timeout(RESPONSE_TIMEOUT, exchange).await.map_err(late)?
     }
 }
@@ -340,7 +339,7 @@ fn listed(variable: Option<OsString>) -> Result<Option<Kubeconfig>, kube::config
 fn parse<T: DeserializeOwned>(what: &str, text: &str) -> Read<T> {
     serde_json::from_str(text).map_err(|error| ReadError::Failed {
         what: what.to_owned(),
-        why: format!("the answer cannot be read: {error}"),
+        why: format!("the response cannot be parsed: {error}"),
     })
 }
 
@@ -357,7 +356,9 @@ fn refused(what: &str, status: &kube::core::Status) -> ReadError {
     let what = what.to_owned();
     match status.code {
         403 => ReadError::Forbidden { what },
-        code => ReadError::Failed { what, why: format!("the API server answers {code}: {}", status.message) },
+        code => {
+            ReadError::Failed { what, why: format!("the API server returned {code}: {}", status.message) }
+        }
     }
 }
 

@@ -107,15 +107,17 @@ impl fmt::Display for NotMeshed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::HostNetwork => f.write_str("hostNetwork: Linkerd does not inject such pods"),
-            Self::Mirror => f.write_str("a mirror pod: kubelet runs it already"),
+            Self::Mirror => f.write_str("the mirror pod of a static pod, which the kubelet already runs"),
             Self::Disabled => f.write_str("linkerd.io/inject is disabled"),
             Self::InvalidInject(value) => {
                 write!(f, "linkerd.io/inject is {value:?}, which is neither enabled, ingress nor disabled")
             }
-            Self::OtherSidecar(name) => write!(f, "the injector leaves pods with {name} alone"),
-            Self::NotInjected => f.write_str("injection was asked for, and Linkerd's injector did not come"),
+            Self::OtherSidecar(name) => write!(f, "the injector skips pods with {name}"),
+            Self::NotInjected => {
+                f.write_str("injection is enabled, but Linkerd's injector did not inject the pod")
+            }
             Self::NotRequested => {
-                f.write_str("no proxy in it, and no linkerd.io/inject annotation asks for one")
+                f.write_str("no proxy, and no linkerd.io/inject annotation that enables injection")
             }
         }
     }

@@ -213,7 +213,7 @@ fn a_digest_pins_the_image() {
     json!({"tls": {"source": "byo", "caBundle": "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"}}),
     "at '/tls/caBundle'"
 )]
-#[case::no_bundle(json!({"tls": {"source": "byo"}}), "tls.source byo and tls.caBundle go together")]
+#[case::no_bundle(json!({"tls": {"source": "byo"}}), "tls.source byo and tls.caBundle must be used together")]
 #[case::two_servers_at_a_port(json!({"adminPort": 8443}), "webhookPort and adminPort are both 8443")]
 #[case::no_network_policy_on_the_host_network(
     json!({"hostNetwork": true, "networkPolicy": true}),

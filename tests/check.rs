@@ -205,7 +205,7 @@ fn pods_come_page_by_page() {
         "linkerd-linger-data-plane",
         "close-wait timeouts (for opaque TCP, not HTTP/1) of injected pods",
     );
-    let expected = "close-wait timeouts (for opaque TCP, not HTTP/1) of injected pods in shop: the kernel's own in pod/a (1 pod), pod/b (1 pod), pod/c (1 pod)";
+    let expected = "close-wait timeouts (for opaque TCP, not HTTP/1) of injected pods in shop: the kernel's default in pod/a (1 pod), pod/b (1 pod), pod/c (1 pod)";
     assert_eq!(values["description"], expected, "{:?}", server.requests());
 }
 
@@ -231,7 +231,7 @@ fn a_list_goes_on_where_the_api_server_says_when_its_token_has_expired() {
         "linkerd-linger-data-plane",
         "close-wait timeouts (for opaque TCP, not HTTP/1) of injected pods",
     );
-    let expected = "close-wait timeouts (for opaque TCP, not HTTP/1) of injected pods in shop: the kernel's own in pod/a (1 pod), pod/b (1 pod)";
+    let expected = "close-wait timeouts (for opaque TCP, not HTTP/1) of injected pods in shop: the kernel's default in pod/a (1 pod), pod/b (1 pod)";
     assert_eq!(values["description"], expected);
 }
 
@@ -289,7 +289,7 @@ fn missing_permission_to_create_pods_is_reported() {
     let report = json(&run(&ApiServer::start(answers), &["-o", "json"]));
     let patched = find(&report, "linkerd-linger-dry-run", "a pod is patched");
     assert_eq!(patched["result"], "warning");
-    let expected = "not checked: no permission to create pods in the namespace shop, be it only for show";
+    let expected = "not checked: no permission to create pods in the namespace shop in a dry run";
     assert_eq!(patched["error"], expected);
 }
 

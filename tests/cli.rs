@@ -215,8 +215,8 @@ fn a_policy_shows_all_of_its_mistakes() {
     let output = run(directory.path(), &["lint", "--policy", "p.yaml", "bad.yaml"], "");
     let expected = "\
 error: cannot use the policy p.yaml:
-  p.yaml:1: reject: no value is named \"never\"; there are always, reachable, certain, likely
-  p.yaml:2: tolerance: \"5\" is no duration: it has no unit; write it like 1h, 1m30s or 100ms
+  p.yaml:1: reject: unknown value \"never\"; expected one of always, reachable, certain, likely
+  p.yaml:2: tolerance: \"5\" is not a duration: it has no unit; write it like 1h, 1m30s or 100ms
 ";
     assert_eq!(stderr(&output), expected);
 }
@@ -344,7 +344,7 @@ const ENTRY: &str = "\
   settings:
     - {flag: [--idle], format: go-duration}
   idle:
-    - {closes: 30s, source: our own main.go, certain: cartd reads its timeout from --idle alone}
+    - {closes: 30s, source: our own main.go, certain: cartd reads its timeout only from --idle}
 ";
 
 #[test]
@@ -362,7 +362,7 @@ Settings, in order of precedence
 
 Default
   closes after 30s
-    certain: cartd reads its timeout from --idle alone
+    certain: cartd reads its timeout only from --idle
     source: our own main.go
 ";
     assert_eq!(stdout(&output), expected);
@@ -371,7 +371,7 @@ Default
 #[test]
 fn the_catalog_names_what_a_wrong_id_may_mean() {
     let output = run(directory(&[]).path(), &["catalog", "show", "gunicron"], "");
-    let expected = "error: no server has the id gunicron; did you mean gunicorn? `linkerd-linger catalog list` lists all\n";
+    let expected = "error: unknown server id gunicron; did you mean gunicorn? `linkerd-linger catalog list` lists all ids\n";
     assert_eq!((stderr(&output), output.status.code()), (expected, Some(2)));
 }
 
@@ -405,9 +405,9 @@ fn an_entry_without_a_source_or_a_grade_does_not_load() {
     let output = run(directory.path(), &["catalog", "test", "--servers", "ours.yaml"], "");
     let told = stderr(&output);
     for part in [
-        "ours.yaml:5: no format is named fortnights; there are seconds,",
+        "ours.yaml:5: unknown format fortnights; expected one of seconds,",
         "ours.yaml:7: closes: 30s has no source",
-        "ours.yaml:7: closes: 30s has no grade: either certain or likely, with the reason as a sentence",
+        "ours.yaml:7: closes: 30s has no grade; add certain or likely, with the reason",
     ] {
         assert!(told.contains(part), "{told}");
     }

@@ -98,8 +98,8 @@ fn timestamps_give_the_time_of_day_and_the_access_log_the_pause() {
     let race = &ports.iter().find(|port| port.key.1 == 9000).unwrap().findings[0];
     assert!(race.times.unwrap().wall);
     let evidence = race.evidence.join("; ");
-    assert!(evidence.contains("after the answer before"), "{evidence}");
-    assert!(evidence.contains("kubelet's probes"), "{evidence}");
+    assert!(evidence.contains("after the previous response"), "{evidence}");
+    assert!(evidence.contains("probes of the kubelet"), "{evidence}");
 }
 
 /// Linkerd's lines before 2.13 write other words, and fewer or equal lines.
@@ -307,9 +307,9 @@ fn without_a_failure_the_exit_code_is_zero_and_sockets_is_named() {
 }
 
 #[rstest]
-#[case::nothing("", &["--logs", "-"], "stdin: no line of Linkerd's proxy is in it")]
-#[case::another_container("Listening on 8080\nGET / 200\n", &["--logs", "-"], "stdin: no line of Linkerd's proxy is in it")]
-#[case::no_log("", &[], "there is no log to read: give --logs FILE")]
+#[case::nothing("", &["--logs", "-"], "stdin: it contains no line of Linkerd's proxy")]
+#[case::another_container("Listening on 8080\nGET / 200\n", &["--logs", "-"], "stdin: it contains no line of Linkerd's proxy")]
+#[case::no_log("", &[], "there is no log to read: use --logs FILE")]
 #[case::no_file("", &["--logs", "/nonexistent"], "cannot read /nonexistent")]
 fn input_that_is_none_is_told(#[case] stdin: &str, #[case] args: &[&str], #[case] expected: &str) {
     let output = run(args, stdin);
@@ -325,5 +325,5 @@ fn metrics_of_something_else_are_told() {
     let output = run(&["--logs", "-", "--metrics", page.path().to_str().unwrap()], &log);
     assert_eq!(output.status.code(), Some(2));
     let text = String::from_utf8(output.stderr).unwrap();
-    assert!(text.contains("no metrics of Linkerd's proxy are in it, of 2 lines"), "{text}");
+    assert!(text.contains("none of its 2 lines is a metric of Linkerd's proxy"), "{text}");
 }

@@ -267,7 +267,7 @@ fn a_registry_over_https_is_read_where_its_authority_is_known() {
     let image = format!("{host}/shop/cart:3");
 
     let unknown = Explained::run(&["--images"], &[&image]);
-    let why = "its certificate is signed by an authority that this machine does not trust";
+    let why = "its certificate is signed by a CA that this machine does not trust";
     assert_eq!(unknown.errors(), [format!("registry {host}: {why}; not read: {image}")]);
     let help = format!("/etc/docker/certs.d/{host}/ca.crt or ~/.docker/certs.d/{host}/ca.crt");
     assert!(unknown.stderr().contains(&help), "{}", unknown.stderr());
@@ -297,7 +297,7 @@ fn a_file_of_an_authority_without_a_certificate_is_an_error() {
     write_authority(home.path(), "localhost:1", "hello\n");
     let path = home.path().join(".docker/certs.d/localhost:1/ca.crt");
     let explained = Explained::run_in(home, &["--images"], &["localhost:1/cart:3"]);
-    let why = format!("cannot prepare to ask it: {} has no certificate in PEM", path.display());
+    let why = format!("cannot create a client for it: {} contains no certificate in PEM", path.display());
     assert_eq!(explained.errors(), [format!("registry localhost:1: {why}; not read: localhost:1/cart:3")]);
 }
 
@@ -440,7 +440,7 @@ fn a_dead_registry_is_reported_once() {
     let host = serve(|_| Reply::Silence);
     let explained = beside_a_good_one(&host, 20);
     let message = format!(
-        "registry {host}: it did not answer within 1s; not read: {host}/shop/cart:0, {host}/shop/cart:1, \
+        "registry {host}: it did not respond within 1s; not read: {host}/shop/cart:0, {host}/shop/cart:1, \
          {host}/shop/cart:10 and 17 more images"
     );
     let errors = explained.errors();
@@ -467,7 +467,7 @@ fn a_registry_that_drips_ends_in_time() {
         false => image.answer(request),
     });
     let explained = beside_a_good_one(&host, 1);
-    let message = format!("registry {host}: it did not answer within 1s; not read: {host}/shop/cart:0");
+    let message = format!("registry {host}: it did not respond within 1s; not read: {host}/shop/cart:0");
     assert_eq!(explained.errors(), [message]);
     assert!(explained.took < Duration::from_secs(10), "{:?}", explained.took);
 }
@@ -498,7 +498,7 @@ fn a_long_retry_after_is_not_waited_for() {
     });
     let explained = beside_a_good_one(&host, 2);
     let message = format!(
-        "registry {host}: it limits its clients (429 Too Many Requests) and asks to wait 1h; at most 30s are waited; \
+        "registry {host}: it limits requests (429 Too Many Requests) and asks to wait 1h; the limit is 30s; \
          not read: {host}/shop/cart:0, {host}/shop/cart:1"
     );
     assert_eq!(explained.errors(), [message]);
@@ -621,7 +621,7 @@ fn a_config_that_is_not_what_its_digest_says_is_refused() {
         false => image.answer(request),
     });
     let errors = beside_a_good_one(&host, 1).errors();
-    assert!(errors[0].contains("sent another content than the digest says"), "{errors:?}");
+    assert!(errors[0].contains("sent content that does not match the digest"), "{errors:?}");
 }
 
 #[test]
@@ -632,7 +632,7 @@ fn an_endless_config_is_refused() {
         false => image.answer(request),
     });
     let errors = beside_a_good_one(&host, 1).errors();
-    let message = "the image config has more than 1048576 bytes, and is not read";
+    let message = "the image config has more than 1048576 bytes, which is the limit";
     assert_eq!(errors, [format!("{host}/shop/cart:0: {message}")]);
 }
 
@@ -643,7 +643,7 @@ fn an_image_that_is_not_there_and_a_name_that_is_none_are_told_apart() {
     let image = format!("{host}/shop/cart:3");
     let explained = Explained::run(&["--images", "--insecure-registry", &host], &[&image, "Cart"]);
     let errors = explained.errors();
-    assert!(errors[0].starts_with("Cart: it is no name of an image: "), "{errors:?}");
+    assert!(errors[0].starts_with("Cart: it is not an image name: "), "{errors:?}");
     assert_eq!(errors[1], format!("{image}: its registry does not have it"));
 }
 
@@ -663,7 +663,7 @@ fn an_archive_is_read_and_its_gaps_are_noted() {
     let (server, evidence) = explained.server(0);
     assert_eq!(server, "gunicorn");
     assert!(evidence.contains(&format!("at CMD of shop/cart:3@{}", sha256(&config))), "{evidence}");
-    let note = "note: the archives of --images do not have shop/other:1; --images asks registries too\n";
+    let note = "note: the archives of --images do not contain shop/other:1; add --images without a PATH to read from the registries, too\n";
     assert_eq!((explained.stderr().as_str(), explained.code()), (note, Some(0)));
 }
 
@@ -679,7 +679,7 @@ fn invalid_archives_are_errors(#[case] flags: &[&str], #[case] error: &str) {
 #[case::mirror(&["--images", "--registry-mirror", "docker.io"], "write it like docker.io=mirror.example.com")]
 #[case::insecure(&["--images", "--insecure-registry", "http://localhost"], "write it like localhost:5000")]
 #[case::mirror_without_images(&["--registry-mirror", "docker.io=a.example.com"], "--images")]
-#[case::no_time(&["--images", "--registry-timeout", "0s"], "no registry answers within 0s")]
+#[case::no_time(&["--images", "--registry-timeout", "0s"], "the timeout cannot be 0s")]
 fn wrong_flags_are_refused(#[case] flags: &[&str], #[case] message: &str) {
     let explained = Explained::run(flags, &["cart:3"]);
     assert_eq!(explained.code(), Some(2));

@@ -160,7 +160,7 @@ fn documents_without_an_object_are_skipped_and_counted() {
     write(directory.path(), &[("base/config.yaml", "apiVersion: v1\nkind: ConfigMap\n")]);
     let output = run(directory.path(), &["lint", "."]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let expected = "no object here runs pods; skipped 5 documents that are not Kubernetes objects; \
+    let expected = "no object runs pods; skipped 5 documents that are not Kubernetes objects; \
                     not linted: 2 patch files, 1 template file";
     assert_eq!(last_line(&output), expected);
     let expected = "\
@@ -256,7 +256,7 @@ fn templates_and_patches_are_not_linted(#[case] text: &str, #[case] expected: &s
     let directory = directory(&[("web.yaml", text), ("map.yaml", "apiVersion: v1\nkind: ConfigMap\n")]);
     let output = run(directory.path(), &["lint", "."]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert_eq!(last_line(&output), format!("no object here runs pods; not linted: {expected}"));
+    assert_eq!(last_line(&output), format!("no object runs pods; not linted: {expected}"));
 }
 
 #[test]
@@ -290,13 +290,13 @@ fn several_outputs_are_written_at_once() {
 }
 
 #[rstest]
-#[case::two_to_stdout(&["-o", "text", "-o", "json"], "two outputs go to stdout: give one a file, such as")]
+#[case::two_to_stdout(&["-o", "text", "-o", "json"], "two outputs go to stdout: write one to a file, such as")]
 #[case::one_file_twice(&["-o", "json=a", "-o", "sarif=a"], "two outputs go to a: ")]
-#[case::no_such_format(&["-o", "html"], "no format is named \"html\"; there are text, json, sarif, junit, github")]
-#[case::no_file(&["-o", "json="], "the name of the file is missing")]
+#[case::no_such_format(&["-o", "html"], "unknown format \"html\"; expected one of text, json, sarif, junit, github")]
+#[case::no_file(&["-o", "json="], "the file name after the = is missing")]
 #[case::no_directory(&["-o", "json=none/a"], "cannot write none/a: ")]
 #[case::no_baseline(&["--baseline", "none.yaml"], "cannot read the baseline none.yaml: ")]
-#[case::no_object_of_stdin(&["--fix", "-"], "no Kubernetes object in <stdin>")]
+#[case::no_object_of_stdin(&["--fix", "-"], "no Kubernetes object found in <stdin>")]
 fn flags_that_cannot_be_followed(#[case] flags: &[&str], #[case] expected: &str) {
     let directory = directory(&[("cart.yaml", BAD)]);
     let args: Vec<&str> = ["lint"]
@@ -366,7 +366,7 @@ fn a_baseline_hides_what_is_known_and_nothing_else() {
     assert!(stdout(&more).starts_with("more.yaml:22 "), "{}", stdout(&more));
     let gone = lint(&["--baseline", "known.yaml", "more.yaml"]);
     assert!(
-        stderr(&gone).contains("note: the baseline has 1 finding not found any more"),
+        stderr(&gone).contains("note: the baseline has 1 finding not found in the manifests"),
         "{}",
         stderr(&gone)
     );
@@ -501,7 +501,7 @@ fn stdin_cannot_be_fixed() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert_eq!(stderr(&output), "error: --fix changes files, and <stdin> is none\n");
+    assert_eq!(stderr(&output), "error: --fix changes files, but <stdin> is not a file\n");
 }
 
 #[test]
@@ -509,7 +509,7 @@ fn rules_are_listed_and_explained() {
     let directory = directory(&[("p.yaml", "rules: {close-wait-unset: ignore}\n")]);
     let list = run(directory.path(), &["lint", "--list-rules", "--policy", "p.yaml"]);
     assert!(
-        stdout(&list).starts_with("probe-matches-idle-timeout     reject  regular requests"),
+        stdout(&list).starts_with("probe-matches-idle-timeout     reject  probes or regular requests"),
         "{}",
         stdout(&list)
     );

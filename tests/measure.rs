@@ -202,7 +202,7 @@ async fn a_server_that_speaks_tls_is_named() {
     });
     let (code, report, _) = measure(&format!("http://{address}/"), &[]).await;
     assert_eq!(code, Some(2));
-    assert!(report["error"].as_str().unwrap().starts_with("the port speaks TLS"), "{report}");
+    assert!(report["error"].as_str().unwrap().starts_with("the port uses TLS"), "{report}");
 }
 
 #[tokio::test]
@@ -233,9 +233,9 @@ async fn http2_without_tls_is_measured() {
 }
 
 #[rstest]
-#[case::tls("https://127.0.0.1/", "is no URL that can be measured")]
-#[case::kind("job/web", "is none of pod, deployment, statefulset and daemonset")]
-#[case::annotate("http://127.0.0.1/", "--annotate writes to a workload")]
+#[case::tls("https://127.0.0.1/", "cannot measure the URL")]
+#[case::kind("job/web", "expected one of pod, deployment, statefulset, daemonset")]
+#[case::annotate("http://127.0.0.1/", "--annotate needs a workload")]
 #[tokio::test]
 async fn a_target_that_cannot_be_is_refused(#[case] target: &str, #[case] error: &str) {
     let flags: &[&str] = if error.starts_with("--annotate") { &["--annotate"] } else { &[] };

@@ -310,7 +310,8 @@ async fn install_as_printed_comes_up_and_check_is_content() {
         .filter(|check| check["result"] != "success")
         .collect();
     // There is no control plane of Linkerd, whose injector the order of webhooks is about.
-    let known = ["Linkerd's proxy injector is installed", "mutating webhook comes after Linkerd's injectors"];
+    let known =
+        ["Linkerd's proxy injector is installed", "mutating webhook is called after Linkerd's injectors"];
     let other = bad.iter().filter(|check| !known.iter().any(|known| check["description"] == *known));
     assert_eq!(other.count(), 0, "{bad:?}");
     assert!(told.success && report["success"] == true, "{report}");
@@ -494,7 +495,7 @@ async fn a_deployments_server_is_measured_and_annotated() {
     let facts = facts.to_str().unwrap();
     let asks = bed.linger(&["learn", "-n", "shop"]).await;
     assert!(
-        !asks.success && asks.stderr.contains("nothing was measured: there is no terminal to ask on"),
+        !asks.success && asks.stderr.contains("nothing was measured: stdin is not a terminal"),
         "{asks:?}"
     );
     let told = bed.linger(&["learn", "-n", "shop", "--yes", "--max", "5s", "--write-facts", facts]).await;
@@ -717,7 +718,7 @@ async fn diagnose_reads_the_proxies_of_a_workload() {
     let worst = all.stdout.lines().nth(1).unwrap();
     assert!(worst.contains("replayed pod/web-0"), "the worst comes first: {}", all.stdout);
     let nothing = bed.linger(&["diagnose", "deploy/none", "-n", "replayed"]).await;
-    assert!(!nothing.success && nothing.stderr.contains("there is none"), "{}", nothing.stderr);
+    assert!(!nothing.success && nothing.stderr.contains("it does not exist"), "{}", nothing.stderr);
     bed.kubectl(&["delete", "namespace", "replayed", "--wait=false"]).await;
 }
 

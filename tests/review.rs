@@ -208,8 +208,7 @@ async fn with_an_image_every_pod_gets_its_timeout() {
 #[tokio::test]
 async fn unprivileged_namespaces_get_a_warning_and_no_patch() {
     let hook = Hook::with_image("closeWait: {cni: true}\n");
-    let expected = "linkerd-linger: the namespace allows no privileged container to set the close-wait timeout: the \
-                    kernel's 60s stay";
+    let expected = "linkerd-linger: the namespace forbids the privileged container that sets the close-wait timeout: the kernel's 60s remain";
     for (name, review) in without_a_linkerd_that_can() {
         for webhook in WebhookKind::ALL {
             let admission = hook.enter(Endpoint::unprivileged(webhook, Mode::Warn), &review).await;
@@ -292,8 +291,8 @@ async fn every_patch_applies_helps_and_is_not_made_twice() {
 }
 
 #[rstest]
-#[case::not_json("hello", "the body is no AdmissionReview")]
-#[case::not_an_object("[]", "the body is no AdmissionReview")]
+#[case::not_json("hello", "the request body is not an AdmissionReview")]
+#[case::not_an_object("[]", "the request body is not an AdmissionReview")]
 #[case::another_kind(r#"{"apiVersion":"v1","kind":"Pod"}"#, "but \"Pod\" of \"v1\"")]
 #[case::an_old_version(r#"{"apiVersion":"admission.k8s.io/v1beta1","kind":"AdmissionReview"}"#, "v1beta1")]
 #[case::no_request(
@@ -346,7 +345,7 @@ async fn a_pod_that_we_cannot_read_is_admitted_with_a_warning(#[case] pointer: &
     *review.pointer_mut(pointer).unwrap() = value;
     let admission = Hook::with("").admit(WebhookKind::Mutating, Mode::Enforce, &review).await;
     assert!(admission.allowed);
-    assert_eq!(admission.warnings, ["linkerd-linger: cannot read this Pod, so it was not judged"]);
+    assert_eq!(admission.warnings, ["linkerd-linger: cannot parse this Pod, so it was admitted unchecked"]);
     assert_eq!(admission.audit, [("outcome".to_owned(), "unreadable".to_owned())]);
 }
 
@@ -420,7 +419,7 @@ async fn a_pod_may_exempt_itself_for_a_while() {
     let expired = Hook::with("").admit(WebhookKind::Mutating, Mode::Enforce, &review).await;
     assert!(!expired.allowed);
     let expired = Hook::with("").admit(WebhookKind::Mutating, Mode::Warn, &review).await;
-    let warning = "linkerd-linger: the exemption from probe-matches-idle-timeout ended on 2020-01-31";
+    let warning = "linkerd-linger: the exemption from probe-matches-idle-timeout expired on 2020-01-31";
     assert!(expired.warnings.iter().any(|told| told == warning), "{}", told(&expired));
 }
 

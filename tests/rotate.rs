@@ -278,7 +278,7 @@ async fn a_refusal_ends_it_and_says_of_what() {
         cluster.rotate(TODAY, Box::new(|method, _, _| (method == "POST").then_some(422))).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the API server refuses to write the Secret linkerd-linger-tls: 422 InternalError: no"
+        "the API server did not allow the request to write the Secret linkerd-linger-tls: 422 InternalError: no"
     );
 }
 
@@ -288,7 +288,9 @@ async fn configurations_that_do_not_come_end_it_at_the_deadline() {
     let started = Instant::now();
     let error = cluster.rotate(TODAY, nobody()).await.unwrap_err().to_string();
     assert!(
-        error.contains("gave up after 300s, when we could not find the MutatingWebhookConfiguration"),
+        error.contains(
+            "gave up after 300s; the last failed step was to find the MutatingWebhookConfiguration"
+        ),
         "{error}"
     );
     assert_eq!(started.elapsed().as_secs(), Duration::from_secs(300).as_secs());
@@ -346,7 +348,7 @@ async fn one_missing_configuration_is_reported_and_keeps_nothing_from_being_rene
     cluster.store().objects.remove(VALIDATING);
     let before = cluster.store().objects[SECRET]["data"]["tls.crt"].clone();
     let error = cluster.rotate(SignedDuration::from_hours(24 * 70), nobody()).await.unwrap_err().to_string();
-    assert!(error.contains("could not find the ValidatingWebhookConfiguration"), "{error}");
+    assert!(error.contains("the last failed step was to find the ValidatingWebhookConfiguration"), "{error}");
     assert_ne!(cluster.store().objects[SECRET]["data"]["tls.crt"], before);
 }
 
@@ -370,6 +372,6 @@ async fn an_authority_that_may_not_vouch_for_us_ends_it() {
         "metadata": {"name": "linkerd-linger-tls", "labels": {"linkerd.io/extension": "linger"}}});
     cluster.store().put(SECRET, secret);
     let error = cluster.rotate(TODAY, nobody()).await.unwrap_err().to_string();
-    assert!(error.contains("remove ca.key from it"), "{error}");
+    assert!(error.contains("remove ca.key from the Secret"), "{error}");
     assert!(!cluster.store().requests.iter().any(|request| request.starts_with("PUT")));
 }

@@ -207,7 +207,7 @@ async fn a_review_that_takes_too_long_admits_with_a_warning_before_the_client_gi
     assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
     let answer: serde_json::Value = serde_json::from_slice(&answered.body).unwrap();
     assert_eq!((&answer["response"]["uid"], &answer["response"]["allowed"]), (&"7d2f".into(), &true.into()));
-    let warning = "linkerd-linger: judging this object took too long, so it was not judged";
+    let warning = "linkerd-linger: the check of this object took too long, so it was admitted unchecked";
     assert_eq!(answer["response"]["warnings"], serde_json::json!([warning]));
     assert!(answered.metrics.contains("{door=\"mutate\",mode=\"enforce\",outcome=\"failed\"} 1\n"));
 }

@@ -256,8 +256,14 @@ async fn entries_of_conntrack_are_read_with_their_remaining_time() {
 #[tokio::test]
 async fn unreadable_namespaces_are_reported() {
     for (args, told) in [
-        (["--pid", "2147483646"], "error: cannot look at process 2147483646: No such file or directory"),
-        (["--netns", "/nowhere"], "error: cannot look at /nowhere: No such file or directory"),
+        (
+            ["--pid", "2147483646"],
+            "error: cannot read the network namespace of the process 2147483646: No such file or directory",
+        ),
+        (
+            ["--netns", "/nowhere"],
+            "error: cannot read the network namespace /nowhere: No such file or directory",
+        ),
     ] {
         let output = sockets(&args).await;
         let error = String::from_utf8(output.stderr).unwrap();

@@ -224,7 +224,7 @@ async fn a_slow_body_is_answered_with_408() {
     slow.send(b"{").await;
     let answer = slow.answer().await;
     assert_eq!(answer.status, 408);
-    assert_eq!(answer.body, "the body was not complete in time for an answer\n");
+    assert_eq!(answer.body, "the request body was not complete before the deadline\n");
     slow.cut().await;
     assert_eq!(metric(server.admin_addr(), "linger_refused_requests_total{reason=\"too_slow\"}").await, 1.0);
 }

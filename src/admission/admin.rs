@@ -48,9 +48,9 @@ impl Phase {
     /// The response body of `/readyz`.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Starting => "starting: the webhook port does not answer yet",
+            Self::Starting => "starting: the webhook port does not accept connections yet",
             Self::Serving => "ready",
-            Self::Stopping => "stopping: told to end, open requests are still answered",
+            Self::Stopping => "stopping: finishing open requests",
         }
     }
 }
@@ -108,7 +108,7 @@ async fn readyz(readiness: &Readiness, self_check: &SelfCheck) -> Response {
     };
     let text = match answers {
         Ok(()) => phase.as_str().to_owned(),
-        Err(problem) => format!("failing: the webhook port does not set up TLS: {problem}"),
+        Err(problem) => format!("failing: TLS handshake with the webhook port failed: {problem}"),
     };
     (status, format!("{text}\n")).into_response()
 }

@@ -68,31 +68,31 @@ impl MetricKind {
 
 const REVIEWS: Metric = Metric {
     name: "linger_reviews_total",
-    help: "Admission reviews answered",
+    help: "Answered admission reviews",
     kind: MetricKind::Counter,
     labels: &["door", "mode", "outcome"],
 };
 const FINDINGS: Metric = Metric {
     name: "linger_findings_total",
-    help: "Findings in reviewed objects, by what was done about them",
+    help: "Findings in reviewed objects, by action",
     kind: MetricKind::Counter,
     labels: &["rule", "action"],
 };
 const REVIEW_DURATION: Metric = Metric {
     name: "linger_review_duration_seconds",
-    help: "Time from a complete request body to its answer",
+    help: "Time from the complete request body to the response",
     kind: MetricKind::Histogram,
     labels: &[],
 };
 const REFUSED: Metric = Metric {
     name: "linger_refused_requests_total",
-    help: "Requests that were no admission review we could answer",
+    help: "Requests that were not a valid admission review",
     kind: MetricKind::Counter,
     labels: &["reason"],
 };
 const HANDSHAKES_FAILED: Metric = Metric {
     name: "linger_tls_handshake_failures_total",
-    help: "Connections that ended before TLS was set up, port checks included",
+    help: "Connections that ended before the TLS handshake completed, including port checks",
     kind: MetricKind::Counter,
     labels: &[],
 };
@@ -104,43 +104,44 @@ const CONNECTIONS: Metric = Metric {
 };
 const CERTIFICATE_NOT_AFTER: Metric = Metric {
     name: "linger_certificate_not_after_timestamp_seconds",
-    help: "When the certificate in use ends, in seconds since 1970",
+    help: "Expiry time of the certificate in use, in seconds since the Unix epoch",
     kind: MetricKind::Gauge,
     labels: &[],
 };
 const CERTIFICATE_RELOADS: Metric = Metric {
     name: "linger_certificate_reloads_total",
-    help: "Changes of the certificate files since the start; a failed one leaves the last good pair in use",
+    help: "Reloads of the certificate files since the start; after a failed reload, the last valid certificate \
+         stays in use",
     kind: MetricKind::Counter,
     labels: &["result"],
 };
 const POLICY_RELOADS: Metric = Metric {
     name: "linger_policy_reloads_total",
-    help: "Changes of the policy file since the start; a failed one leaves the last good policy in use",
+    help: "Reloads of the policy file since the start; after a failed reload, the last valid policy stays in use",
     kind: MetricKind::Counter,
     labels: &["result"],
 };
 const POLICY_VALID: Metric = Metric {
     name: "linger_policy_valid",
-    help: "1 if the policy in use is the one in the file, 0 if the file cannot be used",
+    help: "1 if the policy in use is the policy in the file, 0 if the file is not valid",
     kind: MetricKind::Gauge,
     labels: &[],
 };
 const FACTS_RELOADS: Metric = Metric {
     name: "linger_facts_reloads_total",
-    help: "Changes of the facts file since the start; a failed one leaves the last good facts in use",
+    help: "Reloads of the facts file since the start; after a failed reload, the last valid facts stay in use",
     kind: MetricKind::Counter,
     labels: &["result"],
 };
 const FACTS_VALID: Metric = Metric {
     name: "linger_facts_valid",
-    help: "1 if the facts in use are those in the file, 0 if the file cannot be used",
+    help: "1 if the facts in use are the facts in the file, 0 if the file is not valid",
     kind: MetricKind::Gauge,
     labels: &[],
 };
 const BUILD: Metric = Metric {
     name: "linger_build_info",
-    help: "The version that runs",
+    help: "The running version",
     kind: MetricKind::Info,
     labels: &["version"],
 };

@@ -176,10 +176,12 @@ pub struct Record {
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidReview {
     /// Not JSON, or not an AdmissionReview. serde's message could quote the object, so only the position is reported.
-    #[error("the body is no AdmissionReview: unreadable at line {} column {}", .0.line(), .0.column())]
+    #[error("the request body is not an AdmissionReview: parse error at line {} column {}", .0.line(), .0.column())]
     Json(serde_json::Error),
     /// Another kind or version.
-    #[error("the body is no AdmissionReview of admission.k8s.io/v1 but {kind:?} of {api_version:?}")]
+    #[error(
+        "the request body is not an AdmissionReview of admission.k8s.io/v1, but {kind:?} of {api_version:?}"
+    )]
     Version {
         /// `apiVersion`.
         api_version: String,
@@ -329,7 +331,7 @@ fn unreadable(body: &[u8]) -> Result<Reviewed, InvalidReview> {
         None => request.ignore(),
         Some(kind) => request.admit_with_warning(
             Outcome::Unreadable,
-            &format!("linkerd-linger: cannot read this {}, so it was not judged", kind.as_str()),
+            &format!("linkerd-linger: cannot parse this {}, so it was admitted unchecked", kind.as_str()),
         ),
     })
 }
@@ -349,10 +351,14 @@ impl ReviewFailure {
     const fn warning(self) -> &'static str {
         match self {
             Self::Panic => {
-                "linkerd-linger: an error of its own kept it from judging this object; its log says more"
+                "linkerd-linger: an internal error occurred, so this object was admitted unchecked; see the log of linkerd-linger"
             }
-            Self::Timeout => "linkerd-linger: judging this object took too long, so it was not judged",
-            Self::Memory => "linkerd-linger: too many long requests at once, so this object was not judged",
+            Self::Timeout => {
+                "linkerd-linger: the check of this object took too long, so it was admitted unchecked"
+            }
+            Self::Memory => {
+                "linkerd-linger: too many long requests are in memory, so this object was admitted unchecked"
+            }
         }
     }
 }
@@ -446,7 +452,7 @@ fn answer<'u>(
                     (answer.patch(&patch), if would_reject { Outcome::WouldReject } else { Outcome::Patched })
                 }
                 Err(error) => {
-                    let warning = format!("linkerd-linger: {error}; the pod is admitted without it");
+                    let warning = format!("linkerd-linger: {error}; the pod was admitted unchanged");
                     (answer.warn([warning]), Outcome::Failed)
                 }
             }

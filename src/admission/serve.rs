@@ -160,7 +160,7 @@ pub enum StartError {
     #[error(transparent)]
     Policy(#[from] PolicyFileError),
     /// The thread of the plain port cannot be started.
-    #[error("cannot start the thread of the plain port")]
+    #[error("cannot start the thread of the plain HTTP port")]
     Thread(#[source] io::Error),
 }
 
@@ -234,7 +234,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let (pair, credentials) = credentials(config.certificate, config.tls_min)?;
     let state =
         Arc::new(State::new(policy, Arc::clone(&metrics), config.review, timeouts.answer, stop.clone()));
-    report_certificate(&state, &credentials, "loaded the certificate pair");
+    report_certificate(&state, &credentials, "loaded the certificate and its key");
     let tls = RustlsConfig::from_config(credentials.tls);
 
     let (listener, addr) = listen(config.listen).await?;
@@ -423,7 +423,7 @@ impl Tasks {
             ended = &mut self.webhook => return Err(unexpected_end("webhook", ended)),
             ended = &mut self.admin => return Err(unexpected_end("plain", ended)),
         }
-        info!(delay = ?timeouts.shutdown_delay, "unready; serving on while endpoints notice");
+        info!(delay = ?timeouts.shutdown_delay, "not ready; still accepting connections until the endpoints are updated");
         sleep(timeouts.shutdown_delay).await;
         self.handle.0.graceful_shutdown(Some(timeouts.drain));
         info!(connections = self.handle.0.connection_count(), longest = ?timeouts.drain, "draining");
@@ -438,7 +438,7 @@ impl Tasks {
 
 fn unexpected_end(port: &str, ended: Result<io::Result<()>, tokio::task::JoinError>) -> io::Error {
     match ended {
-        Ok(Ok(())) => io::Error::other(format!("the {port} port ended without having been told to")),
+        Ok(Ok(())) => io::Error::other(format!("the {port} port stopped unexpectedly")),
         Ok(Err(error)) => error,
         Err(panic) => io::Error::other(panic),
     }

@@ -6,7 +6,7 @@ use std::{fmt::Write, time::Duration};
 
 /// An invalid duration.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{text:?} is no duration: {reason}; write it like 1h, 1m30s or 100ms")]
+#[error("{text:?} is not a duration: {reason}; write it like 1h, 1m30s or 100ms")]
 pub struct DurationError {
     /// The text.
     pub text: String,
@@ -30,7 +30,7 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
     }
     // kube's parser panics on `1h-5m` and on numbers that exceed u64.
     if text.chars().any(|char| !char.is_alphanumeric() && char != '.') {
-        return Err(fail("it has other characters than digits, a point and units"));
+        return Err(fail("it contains characters other than digits, a decimal point and units"));
     }
     if text.len() > 30 || text.split(|char: char| !char.is_ascii_digit()).any(|digits| digits.len() > 12) {
         return Err(fail("it is too long"));
@@ -101,10 +101,10 @@ mod tests {
     #[case("++1h", "it does not begin with a number")]
     #[case("+", "it is empty")]
     #[case("60", "it has no unit")]
-    #[case("1h-5m", "it has other characters than digits, a point and units")]
+    #[case("1h-5m", "it contains characters other than digits, a decimal point and units")]
     #[case("9999999999999h", "it is too long")]
     #[case("1e3s", "invalid unit")]
-    #[case("5 s", "it has other characters")]
+    #[case("5 s", "it contains characters other than")]
     #[case("infs", "it does not begin with a number")]
     #[case("h", "it does not begin with a number")]
     #[case("1d", "invalid unit")]

@@ -15,10 +15,10 @@ pub(crate) fn certificates<'a, 'b: 'a>(
 /// Describes a PEM error. The error's own message would print bytes of the file, which may belong to a key.
 pub(crate) fn problem_in_pem(error: &PemError) -> String {
     match error {
-        PemError::NoItemsFound => "there is none in PEM",
+        PemError::NoItemsFound => "it contains no PEM section",
         PemError::MissingSectionEnd { .. } => "a PEM section has no end line",
         PemError::IllegalSectionStart { .. } => "a PEM section has a bad start line",
-        PemError::Base64Decode(_) => "a PEM section is not base64",
+        PemError::Base64Decode(_) => "a PEM section is not valid base64",
         _ => "it is not PEM",
     }
     .to_owned()

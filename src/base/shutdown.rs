@@ -11,10 +11,10 @@ impl Signals {
     /// Cancels `stop` on the first signal. On the second signal exits with the exit code of a shell for that signal.
     pub async fn drive(mut self, stop: CancellationToken) {
         let first = self.next().await;
-        info!(signal = first.name, "stopping; a second signal stops at once");
+        info!(signal = first.name, "stopping; a second signal stops immediately");
         stop.cancel();
         let second = self.next().await;
-        warn!(signal = second.name, "stopped at once");
+        warn!(signal = second.name, "stopped immediately");
         std::process::exit(second.exit_code);
     }
 }

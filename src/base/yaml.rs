@@ -95,12 +95,12 @@ impl From<ScanError> for YamlError {
             | ErrorKind::TabInBlockIndentation
             | ErrorKind::TabInIndentation
             | ErrorKind::TabInPlainScalar
-            | ErrorKind::TabAtBlockScalarStart => Some("YAML is indented with spaces: replace the tab"),
+            | ErrorKind::TabAtBlockScalarStart => Some("indent YAML with spaces instead of tabs"),
             ErrorKind::SimpleKeyExpected | ErrorKind::InvalidSimpleKey | ErrorKind::MappingKeyNotAllowed => {
-                Some("a key ends with a colon and a space, and text that has those in it is quoted")
+                Some("end a key with a colon and a space; quote text that contains a colon and a space")
             }
             ErrorKind::InvalidIndentation | ErrorKind::ExpectedBlockMappingKey => {
-                Some("the keys of one map begin in the same column")
+                Some("start all keys of a map in the same column")
             }
             ErrorKind::UnknownAnchor => {
                 Some("an anchor must be defined before it is used, in the same document")
@@ -294,7 +294,7 @@ fn is_recursive(span: Span) -> YamlError {
         line: span.start.line(),
         column: span.start.col() + 1,
         message: "the anchor contains itself".to_owned(),
-        help: Some("refer to an anchor only after the value that it names has ended"),
+        help: Some("use the alias only after the end of the anchor's value"),
     }
 }
 
@@ -316,14 +316,14 @@ fn merged_maps(value: &Node) -> Result<Vec<&[Entry]>, YamlError> {
             })
             .collect()),
         Value::Scalar(_) | Value::Sequence(_) => {
-            Err(YamlError::at(value, "`<<` takes a map or a list of maps"))
+            Err(YamlError::at(value, "`<<` needs a map or a list of maps"))
         }
     }
 }
 
 fn key_name(key: &Node) -> Result<String, YamlError> {
     let Value::Scalar(scalar) = &key.value else {
-        return Err(YamlError::at(key, format!("the key of a map is {}, not a word", key.value.noun())));
+        return Err(YamlError::at(key, format!("the key of a map is {}, not a string", key.value.noun())));
     };
     match &scalar.kind {
         Kind::Bool(value) => Ok(value.to_string()),

@@ -36,7 +36,7 @@ const LONG_WARNING: usize = 256;
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// The CA certificate cannot be parsed.
-    #[error("cannot read the authority's certificate")]
+    #[error("cannot read the CA certificate")]
     Authority(#[source] rustls::pki_types::pem::Error),
     /// The name is invalid.
     #[error("cannot use the server name")]
@@ -48,16 +48,16 @@ pub enum CallError {
     #[error("cannot reach the webhook")]
     Connection(#[from] io::Error),
     /// The exchange failed.
-    #[error("the exchange with the webhook failed")]
+    #[error("the request to the webhook failed")]
     Http(#[from] hyper::Error),
     /// The request cannot be built.
-    #[error("cannot make the request")]
+    #[error("cannot create the request")]
     Request(#[from] hyper::http::Error),
     /// The webhook did not respond in time.
-    #[error("the webhook did not answer within {}s", TIMEOUT.as_secs())]
+    #[error("the webhook did not respond within {}s", TIMEOUT.as_secs())]
     Timeout,
     /// The API server does not accept the response.
-    #[error("the API server would not take the answer: {0}")]
+    #[error("the API server would not accept the response: {0}")]
     Refused(String),
 }
 
@@ -137,7 +137,7 @@ impl Webhook {
         connection.abort();
         let answer = answer.map_err(|error| match error.downcast::<LengthLimitError>() {
             Ok(limit) => CallError::Refused(limit.to_string()),
-            Err(error) => CallError::Refused(format!("it cannot be read: {error}")),
+            Err(error) => CallError::Refused(format!("it cannot be parsed: {error}")),
         })?;
         let answer = answer.to_bytes();
         if status != StatusCode::OK {
@@ -161,13 +161,13 @@ pub fn verify(kind: WebhookKind, uid: &str, answer: &[u8]) -> Result<Admission, 
     };
     let text = |pointer: &str| answer.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     if (text("/apiVersion"), text("/kind")) != ("admission.k8s.io/v1", "AdmissionReview") {
-        return refuse("it is no admission.k8s.io/v1 AdmissionReview".to_owned());
+        return refuse("it is not an AdmissionReview of admission.k8s.io/v1".to_owned());
     }
     if text("/response/uid") != uid {
         return refuse(format!("its uid is {:?}, not {uid:?}", text("/response/uid")));
     }
     let Some(allowed) = answer.pointer("/response/allowed").and_then(Value::as_bool) else {
-        return refuse("response.allowed is not there".to_owned());
+        return refuse("response.allowed is missing".to_owned());
     };
     let (patch, patch_type) = (answer.pointer("/response/patch"), answer.pointer("/response/patchType"));
     let patch = match (kind, patch, patch_type) {
@@ -175,7 +175,7 @@ pub fn verify(kind: WebhookKind, uid: &str, answer: &[u8]) -> Result<Admission, 
         (WebhookKind::Validating, _, _) => return refuse("a validating webhook must not patch".to_owned()),
         (WebhookKind::Mutating, Some(patch), Some(kind)) if kind == "JSONPatch" => decode(patch)?,
         (WebhookKind::Mutating, ..) => {
-            return refuse("patch and patchType: JSONPatch come together or not at all".to_owned());
+            return refuse("patch and patchType: JSONPatch must be used together".to_owned());
         }
     };
     Ok(Admission {
@@ -190,7 +190,7 @@ pub fn verify(kind: WebhookKind, uid: &str, answer: &[u8]) -> Result<Admission, 
 
 fn decode(patch: &Value) -> Result<Patch, CallError> {
     let refuse = |reason: String| CallError::Refused(format!("the patch {reason}"));
-    let text = patch.as_str().ok_or_else(|| refuse("is no string".to_owned()))?;
+    let text = patch.as_str().ok_or_else(|| refuse("is not a string".to_owned()))?;
     let bytes = STANDARD.decode(text).map_err(|error| refuse(format!("is not base64: {error}")))?;
     if bytes.is_empty() {
         return Err(refuse("is empty".to_owned()));
@@ -241,7 +241,7 @@ pub enum PatchedError {
     #[error("the patch does not apply")]
     Apply(#[from] json_patch::PatchError),
     /// A field has another type than in the Kubernetes API.
-    #[error("the patched object is no Pod")]
+    #[error("the patched object is not a Pod")]
     Decode(#[from] serde_json::Error),
     /// Pod validation fails.
     #[error("container {container}: cannot set `allowPrivilegeEscalation` to false and `privileged` to true")]
@@ -307,8 +307,8 @@ mod tests {
 
     #[rstest]
     #[case::other_uid(WebhookKind::Mutating, json!({"uid": "b", "allowed": true}), "its uid is")]
-    #[case::patch_without_type(WebhookKind::Mutating, json!({"uid": "a", "allowed": true, "patch": "W10="}), "come together")]
-    #[case::type_without_patch(WebhookKind::Mutating, json!({"uid": "a", "allowed": true, "patchType": "JSONPatch"}), "come together")]
+    #[case::patch_without_type(WebhookKind::Mutating, json!({"uid": "a", "allowed": true, "patch": "W10="}), "must be used together")]
+    #[case::type_without_patch(WebhookKind::Mutating, json!({"uid": "a", "allowed": true, "patchType": "JSONPatch"}), "must be used together")]
     #[case::empty_patch(WebhookKind::Mutating, json!({"uid": "a", "allowed": true, "patch": "", "patchType": "JSONPatch"}), "is empty")]
     #[case::validating_patch(WebhookKind::Validating, json!({"uid": "a", "allowed": true, "patch": "W10=", "patchType": "JSONPatch"}), "must not patch")]
     #[case::key_with_slash(WebhookKind::Mutating, json!({"uid": "a", "allowed": true, "auditAnnotations": {"a/b": "c"}}), "would be dropped")]

@@ -105,9 +105,9 @@ impl Cluster {
                 .map_err(|error| denied(&error, "portforward", namespace, &what))?;
             forwarder
                 .take_stream(port)
-                .ok_or_else(|| failed("the API server forwards another port".to_owned()))
+                .ok_or_else(|| failed("the API server forwarded a different port".to_owned()))
         };
-        let late = |_| failed(format!("no answer within {}s", super::RESPONSE_TIMEOUT.as_secs()));
+        let late = |_| failed(format!("no response within {}s", super::RESPONSE_TIMEOUT.as_secs()));
         timeout(super::RESPONSE_TIMEOUT, open).await.map_err(late)?
     }
 
@@ -136,7 +136,7 @@ impl Cluster {
         };
         let late = |_| ReadError::Failed {
             what: what.clone(),
-            why: format!("no answer within {}s", super::RESPONSE_TIMEOUT.as_secs()),
+            why: format!("no response within {}s", super::RESPONSE_TIMEOUT.as_secs()),
         };
         let stream = timeout(super::RESPONSE_TIMEOUT, pods.log_stream(pod, &params)).await.map_err(late)?;
         Ok(stream.map_err(|error| denied(&error, "log", namespace, &what))?.compat())

@@ -83,7 +83,7 @@ impl Cluster {
         let mut access = Vec::new();
         for (permission, answer) in reviews {
             let answer = answer.await.unwrap_or_else(|error| {
-                let what = format!("ask whether one may create {}", permission.resource);
+                let what = format!("read whether you can create {}", permission.resource);
                 Err(ReadError::Failed { what, why: error.to_string() })
             });
             access.push((permission, answer));

@@ -68,7 +68,7 @@ impl Default for Options {
             ha: false,
             tls: Tls::SelfSigned,
             image: format!("{}:{}", names::IMAGE_REPOSITORY, env!("CARGO_PKG_VERSION")),
-            policy: "# Nothing but the defaults: see docs/policy.md.\n".to_owned(),
+            policy: "# The default policy; see docs/policy.md for the fields.\n".to_owned(),
             facts: None,
             failure_policy: FailurePolicy::Ignore,
             network_policy: false,

@@ -34,38 +34,38 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List the servers that are known, by family
+    /// List the known servers by family
     List {
-        /// Only this family, such as python
+        /// List only this family, such as python
         #[arg(long)]
         family: Option<String>,
-        /// A policy whose servers count, too
+        /// A policy file with your own servers
         #[arg(long, value_name = "FILE")]
         policy: Option<PathBuf>,
-        /// The form of the output
+        /// The output format
         #[arg(short, long, value_enum, default_value_t = Format::Text)]
         output: Format,
     },
-    /// Show all that is known of a server: its signs, settings, defaults and sources
+    /// Show how a server is recognised, its settings, its defaults and their sources
     Show {
         /// The server's id
         id: String,
-        /// A policy whose servers count, too
+        /// A policy file with your own servers
         #[arg(long, value_name = "FILE")]
         policy: Option<PathBuf>,
-        /// The form of the output
+        /// The output format
         #[arg(short, long, value_enum, default_value_t = Format::Text)]
         output: Format,
     },
-    /// Check entries, and run cases against the catalog
+    /// Check catalog entries, and run test cases against the catalog
     ///
-    /// A case is a container and what is right about its server; docs/catalog.md documents the format. Exit codes: 0 all
-    /// cases pass, 1 some do not, 2 a file cannot be used.
+    /// A test case is a container and the expected result; docs/catalog.md documents the format. Exit codes: 0 if all
+    /// cases pass, 1 if a case fails, 2 if a file cannot be used.
     Test {
-        /// Files with cases; `-` reads standard input
+        /// Files with test cases; `-` reads stdin
         #[arg(value_name = "FILE")]
         cases: Vec<PathBuf>,
-        /// Files with entries that join the catalog, as a list or as the `servers` of a policy
+        /// Files with entries to add to the catalog, as a list or as `servers` of a policy
         #[arg(long, value_name = "FILE")]
         servers: Vec<PathBuf>,
     },
@@ -73,9 +73,9 @@ enum Command {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 enum Format {
-    /// For people
+    /// Text for people
     Text,
-    /// For programs
+    /// JSON for programs
     Json,
 }
 
@@ -112,7 +112,7 @@ fn list(family: Option<&str>, path: Option<&Path>, output: Format) -> anyhow::Re
     if let Some(family) = family.filter(|_| servers.is_empty()) {
         let mut known: Vec<_> = policy.catalog.servers().map(|server| server.family.as_str()).collect();
         known.dedup();
-        bail!("no family is named {family}; there are {}", known.join(", "));
+        bail!("unknown family {family}; expected one of {}", known.join(", "));
     }
     manifests::print(&match output {
         Format::Text => report::list(&servers),
@@ -126,7 +126,7 @@ fn show(id: &str, path: Option<&Path>, output: Format) -> anyhow::Result<ExitCod
     let Some(server) = policy.catalog.find(id) else {
         let ids = policy.catalog.servers().map(|server| server.id.as_str());
         let near = ids.max_by(|a, b| strsim::jaro(a, id).total_cmp(&strsim::jaro(b, id))).unwrap_or_default();
-        bail!("no server has the id {id}; did you mean {near}? `linkerd-linger catalog list` lists all");
+        bail!("unknown server id {id}; did you mean {near}? `linkerd-linger catalog list` lists all ids");
     };
     let server = ServerReport::of(server);
     manifests::print(&match output {
@@ -138,7 +138,7 @@ fn show(id: &str, path: Option<&Path>, output: Format) -> anyhow::Result<ExitCod
 
 fn test(paths: &[PathBuf], servers: &[PathBuf]) -> anyhow::Result<ExitCode> {
     if paths.is_empty() && servers.is_empty() {
-        bail!("nothing to test: name a file with cases, or --servers with entries");
+        bail!("nothing to test: give a file with cases, or --servers with entries");
     }
     let mut catalog = Catalog::builtin().clone();
     for path in servers {

@@ -19,7 +19,7 @@ use crate::{
     base::{duration, names, pem},
 };
 
-/// Make and renew the serving certificate
+/// Issue and rotate the serving certificate
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -28,25 +28,25 @@ pub struct Args {
 
 #[derive(Clone, Debug, Subcommand)]
 enum Command {
-    /// Make or renew the authority and the certificate of the installation in a cluster
+    /// Issue or rotate the CA and the serving certificate of the installation in a cluster
     ///
-    /// Needs a Secret and the two webhook configurations, and touches of them only what the certificate is about. Does
-    /// nothing when nothing is due.
+    /// Updates a Secret, and the caBundle fields of the two webhook configurations. Changes nothing if no certificate is
+    /// due for renewal.
     Rotate(RotateArgs),
-    /// Make a certificate in files, by an authority that can issue no other
+    /// Write a certificate to files, with a new CA whose key is discarded
     Issue(IssueArgs),
 }
 
 #[derive(Clone, Debug, clap::Args)]
 struct RotateArgs {
-    /// Longest time for all of it
+    /// How long the whole rotation may take
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration::parse)]
     timeout: Duration,
 }
 
 #[derive(Clone, Debug, clap::Args)]
 struct IssueArgs {
-    /// Directory for ca.crt, tls.crt and tls.key, none of which may be there yet
+    /// Directory for ca.crt, tls.crt and tls.key; these files must not exist yet
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 
@@ -54,7 +54,7 @@ struct IssueArgs {
     #[arg(long, value_name = "NAME")]
     name: Vec<String>,
 
-    /// For how many days
+    /// How many days the certificate is valid
     #[arg(long, value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u16).range(1..=3650))]
     days: u16,
 }
@@ -84,14 +84,15 @@ fn run_rotate(args: &RotateArgs) -> Result<ExitCode> {
         .context("cannot start the runtime")?;
     let timeouts = rotate::Timeouts { deadline: args.timeout, ..rotate::Timeouts::default() };
     let steps = runtime.block_on(async {
-        let mut config = Config::infer().await.context("cannot find out how to reach the API server")?;
+        let mut config =
+            Config::infer().await.context("cannot find the address and credentials of the API server")?;
         config.connect_timeout = Some(REQUEST);
         config.read_timeout = Some(REQUEST);
         config.write_timeout = Some(REQUEST);
         let client = Client::try_from(config).context("cannot set up a client of the API server")?;
         anyhow::Ok(rotate::rotate(client, Timestamp::now, timeouts).await?)
     })?;
-    tracing::info!(steps = steps.len(), "the certificates are as they should be");
+    tracing::info!(steps = steps.len(), "no certificate is due for renewal");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -100,7 +101,7 @@ fn run_issue(args: &IssueArgs) -> Result<ExitCode> {
     let names = if args.name.is_empty() { ours() } else { args.name.clone() };
     let lifetime = SignedDuration::from_hours(24 * i64::from(args.days));
     let (authority, leaf) = issue::leaf_and_authority(&names, lifetime, Timestamp::now())
-        .with_context(|| format!("cannot make a certificate for {}", names.join(", ")))?;
+        .with_context(|| format!("cannot issue a certificate for {}", names.join(", ")))?;
     fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
     let text = |certificate: &Certificate| pem::certificates([certificate.der()]);
     write(&args.out.join("ca.crt"), &text(&authority), 0o644)?;
@@ -108,7 +109,7 @@ fn run_issue(args: &IssueArgs) -> Result<ExitCode> {
     write(&args.out.join("tls.key"), &leaf.key, 0o600)?;
     let until = leaf.certificate.not_after();
     anstream::println!(
-        "ca.crt, tls.crt and tls.key in {} are for {}, until {until}",
+        "wrote ca.crt, tls.crt and tls.key to {} for {}, valid until {until}",
         args.out.display(),
         names.join(", ")
     );

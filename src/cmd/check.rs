@@ -28,19 +28,19 @@ const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 const EXAMPLES: &str = "\
 Examples:
-  # before installing
+  # before the installation
   linkerd linger check --pre
-  # after installing; waits until the webhook answers
+  # after the installation; waits until the webhook answers
   linkerd linger check
-  # and what the init containers of running pods set
+  # also check the init containers of running pods
   linkerd linger check --proxy --namespace shop
-  # as `linkerd check` calls it
+  # as `linkerd check` runs it
   linkerd linger check --wait=0s --output=json
 
 Exit codes:
-  0  all is well, or there are only warnings
+  0  no check failed; there may be warnings
   1  a check failed
-  2  the command line cannot be understood";
+  2  the command line is not valid";
 
 /// The flags of `check`.
 #[derive(Clone, Debug, clap::Args)]
@@ -51,7 +51,7 @@ pub struct Args {
           require_equals = true, default_value_t = false, default_missing_value = "true",
           hide_possible_values = true, hide_default_value = true)]
     pre: bool,
-    /// Also check what the init containers of injected pods set
+    /// Also check the close-wait timeouts that init containers of injected pods set
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1,
           require_equals = true, default_value_t = false, default_missing_value = "true",
           hide_possible_values = true, hide_default_value = true)]
@@ -59,10 +59,10 @@ pub struct Args {
     /// The namespace for --proxy [default: all]
     #[arg(short, long, value_name = "NAMESPACE")]
     namespace: Option<String>,
-    /// How to print
+    /// The output format
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Table)]
     output: Format,
-    /// How long to wait for what may still become well, such as a server that starts
+    /// How long to wait for checks that can still pass, such as a server that is starting
     #[arg(long, value_name = "DURATION", default_value = "5m0s", value_parser = duration::parse)]
     wait: Duration,
     #[command(flatten)]
@@ -75,9 +75,9 @@ enum Format {
     /// Every check
     #[value(alias = "basic")]
     Table,
-    /// For programs, and for `linkerd check`
+    /// JSON for programs, and for `linkerd check`
     Json,
-    /// Only what is not well
+    /// Only the checks that did not pass
     Short,
 }
 
@@ -88,7 +88,7 @@ enum Format {
 /// Returns an error if stdout is closed, or the flags contradict each other.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     // Both flags accept the value false, so clap cannot declare them as conflicting.
-    anyhow::ensure!(!(args.pre && args.proxy), "--pre and --proxy exclude each other");
+    anyhow::ensure!(!(args.pre && args.proxy), "--pre and --proxy cannot be used together");
     args.connection.log();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

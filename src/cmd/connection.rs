@@ -26,13 +26,13 @@ pub(crate) struct Connection {
     /// A group to impersonate; may be repeated
     #[arg(long = "as-group", value_name = "GROUP")]
     groups: Vec<String>,
-    /// Taken and not used: Linkerd passes it to extensions, and it is the address of a server that we do not ask
+    /// Ignored; the Linkerd CLI passes it to every extension
     #[arg(long, value_name = "ADDRESS")]
     api_addr: Option<String>,
     /// The namespace of Linkerd's control plane
     #[arg(short = 'L', long, value_name = "NAMESPACE", env = "LINKERD_NAMESPACE", default_value = "linkerd")]
     pub(crate) linkerd_namespace: String,
-    /// Tell on stderr what is asked of the API server
+    /// Log the requests to the API server on stderr
     #[arg(
         long,
         value_name = "BOOL",

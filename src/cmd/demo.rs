@@ -41,37 +41,37 @@ const EXAMPLES: [Example; 6] = [
         file: "examples/pods/1-patched.yaml",
         text: include_str!("../../examples/pods/1-patched.yaml"),
         mode: Mode::Enforce,
-        title: "nothing sets its close-wait timeout",
+        title: "nothing sets the pod's close-wait timeout",
     },
     Example {
         file: "examples/pods/2-rejected.yaml",
         text: include_str!("../../examples/pods/2-rejected.yaml"),
         mode: Mode::Enforce,
-        title: "its probe meets its server's idle timeout",
+        title: "a probe runs when the server closes the idle connection",
     },
     Example {
         file: "examples/pods/3-warned.yaml",
         text: include_str!("../../examples/pods/3-warned.yaml"),
         mode: Mode::Enforce,
-        title: "its server closes connections that the proxy still re-uses",
+        title: "the server closes idle connections before the proxy does",
     },
     Example {
         file: "examples/pods/4-audited.yaml",
         text: include_str!("../../examples/pods/4-audited.yaml"),
         mode: Mode::Audit,
-        title: "the same mistake in a namespace that only audits",
+        title: "the same mistake in a namespace in audit mode",
     },
     Example {
         file: "examples/pods/5-repaired.yaml",
         text: include_str!("../../examples/pods/5-repaired.yaml"),
         mode: Mode::Enforce,
-        title: "its linkerd-init would crash-loop",
+        title: "linkerd-init would crash-loop",
     },
     Example {
         file: "examples/pods/6-combined.yaml",
         text: include_str!("../../examples/pods/6-combined.yaml"),
         mode: Mode::Enforce,
-        title: "its linkerd-init of Linkerd 2.20 cannot set the timeout at all",
+        title: "linkerd-init of Linkerd 2.20 cannot set the timeout",
     },
 ];
 
@@ -89,10 +89,10 @@ pub fn run(_: &Args) -> Result<ExitCode> {
 async fn run_example() -> Result<()> {
     let config = Config { init_image: Some(INIT_IMAGE.to_owned()), ..Config::loopback() };
     let server = serve::start(config).await.context("cannot start the server")?;
-    let authority = server.authority().ok_or_else(|| anyhow!("the server has no authority of its own"))?;
+    let authority = server.authority().ok_or_else(|| anyhow!("the server has no CA"))?;
     let webhook = Webhook::new(server.addr(), SERVER_NAME, authority)?;
     anstream::println!(
-        "Serving on https://{} with a certificate made for this run; playing the API server (HTTP/1.1 over TLS).",
+        "Serving on https://{} with a temporary certificate. Sending requests like an API server (HTTP/1.1 over TLS).",
         server.addr()
     );
     for (number, example) in (1..).zip(&EXAMPLES) {
@@ -103,13 +103,13 @@ async fn run_example() -> Result<()> {
         anstream::print!("\n{output}");
     }
     server.stop();
-    server.wait().await.context("the server did not stop well")
+    server.wait().await.context("the server did not stop cleanly")
 }
 
 impl Example {
     async fn run_example(&self, webhook: &Webhook, number: usize) -> Result<String> {
         let manifests = manifest::read(self.file, self.text);
-        let document = manifests.documents.first().ok_or_else(|| anyhow!("it holds no object"))?;
+        let document = manifests.documents.first().ok_or_else(|| anyhow!("it contains no object"))?;
         let sent: Value = serde_json::from_str(document.json())?;
         let bold = Style::new().bold();
         let mut output = format!("{bold}{number}. {}: {}{bold:#}\n", self.file, self.title);

@@ -38,32 +38,32 @@ use crate::{
 
 const EXAMPLES: &str = "\
 Examples:
-  # what was saved
+  # saved logs and metrics
   kubectl logs deploy/web -c linkerd-proxy --timestamps | linkerd linger diagnose --logs -
   linkerd-linger diagnose --logs proxy.log --metrics metrics.txt --manifest web.yaml
-  # a workload of the cluster
+  # a workload in the cluster
   linkerd linger diagnose deploy/web -n shop --since 1h
   linkerd linger diagnose -A
 
 Exit codes:
   0  no request failed
   1  requests failed
-  2  nothing could be read, or the command line cannot be understood";
+  2  nothing could be read, or the command line is not valid";
 
 /// The flags of `diagnose`.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The workload whose proxies to look at: deploy/web, sts/db, ds/agent or pod/web-0
+    /// The workload to diagnose: deploy/web, sts/db, ds/agent or pod/web-0
     #[arg(conflicts_with_all = ["logs", "metrics", "manifest", "all_namespaces"])]
     target: Option<String>,
-    /// A log of a proxy, or - for stdin; may be repeated
+    /// The log of a proxy, or - for stdin; may be repeated
     ///
-    /// As `kubectl logs`, `stern` or the node's files have it: plain or JSON, with or without timestamps, prefixes and colours. Lines of
-    /// other programs are passed over.
+    /// Accepts the output of `kubectl logs` or `stern` and the node's log files: plain or JSON, with or without timestamps,
+    /// prefixes and colours. Lines of other programs are skipped.
     #[arg(long, value_name = "FILE")]
     logs: Vec<PathBuf>,
-    /// A page of a proxy's metrics; may be repeated
+    /// The metrics page of a proxy; may be repeated
     #[arg(long, value_name = "FILE")]
     metrics: Vec<PathBuf>,
     /// The manifest of the workload, for its servers' idle timeouts; may be repeated
@@ -72,22 +72,22 @@ pub struct Args {
     /// The namespace of the workload
     #[arg(short, long, value_name = "NAMESPACE", conflicts_with_all = ["logs", "metrics", "manifest"])]
     namespace: Option<String>,
-    /// Look at every injected workload, one line each, the worst first
+    /// Diagnose every injected workload, and print one line for each, the worst first
     #[arg(short = 'A', long, conflicts_with_all = ["logs", "metrics", "manifest", "namespace"])]
     all_namespaces: bool,
-    /// How far to look back in the logs
+    /// How far back to read the logs
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration::parse)]
     since: Duration,
-    /// Read the logs of the containers that ran before the last restart, too
+    /// Also read the logs of the containers before their last restart
     #[arg(long, conflicts_with = "logs")]
     previous: bool,
-    /// Measure the idle timeout of the servers of the workload, too
+    /// Also measure the idle timeouts of the workload's servers
     #[arg(long, requires = "target")]
     measure: bool,
-    /// Look for half-closed connections of the workload's pods, too
+    /// Also look for half-closed connections of the workload's pods
     #[arg(long, requires = "target")]
     sockets: bool,
-    /// The form of the output
+    /// The output format
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
     output: Format,
     #[command(flatten)]
@@ -97,9 +97,9 @@ pub struct Args {
 /// How to print.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 enum Format {
-    /// For people
+    /// Text for people
     Text,
-    /// For programs
+    /// JSON for programs
     Json,
 }
 
@@ -133,7 +133,7 @@ const fn code(failed: u64) -> ExitCode {
 fn files(args: &Args) -> anyhow::Result<Report> {
     ensure!(
         !args.logs.is_empty(),
-        "there is no log to read: give --logs FILE, or a workload such as deploy/web, or -A"
+        "there is no log to read: use --logs FILE, a workload such as deploy/web, or -A"
     );
     let mut log = Log::default();
     for path in &args.logs {
@@ -147,8 +147,8 @@ fn files(args: &Args) -> anyhow::Result<Report> {
         read.with_context(|| format!("cannot read {display_name}"))?;
         ensure!(
             log.lines() > before,
-            "{display_name}: no line of Linkerd's proxy is in it: it is empty, or the log of another container; `kubectl logs POD -c \
-             linkerd-proxy` prints the proxy's"
+            "{display_name}: it contains no line of Linkerd's proxy: it is empty, or the log of another container; \
+             `kubectl logs POD -c linkerd-proxy` prints the proxy's log"
         );
     }
     let mut metrics = Metrics::default();
@@ -288,7 +288,7 @@ fn specs(paths: &[PathBuf]) -> anyhow::Result<BTreeMap<u16, SpecPort>> {
             let namespace = object.namespace.as_deref().unwrap_or_default();
             spec::ports(&judge(&object, namespace, &context, &policy, today, Injection::Assumed), &mut ports);
         }
-        ensure!(pods > 0, "{display_name}: no object that runs pods is in it");
+        ensure!(pods > 0, "{display_name}: it contains no object that runs pods");
     }
     Ok(ports)
 }
@@ -326,7 +326,7 @@ async fn all(
     read_options: &ReadOptions,
 ) -> anyhow::Result<ExitCode> {
     let selections = Selection::all(cluster).await?;
-    ensure!(!selections.is_empty(), "there is no injected pod that runs");
+    ensure!(!selections.is_empty(), "there is no running injected pod");
     let many = selections.len();
     let progress = |done: usize| {
         if stderr().is_terminal() {

@@ -21,8 +21,8 @@ Examples:
   kubectl get deployment cart -o json | linkerd-linger explain --assume-injected -o json -
 
 Exit codes:
-  0  all of it was read
-  2  something could not be read, or there was nothing to explain";
+  0  everything was read
+  2  an input could not be read, or there was nothing to explain";
 
 /// The flags of `explain`.
 #[derive(Debug, clap::Args)]
@@ -30,7 +30,7 @@ Exit codes:
 pub struct Args {
     #[command(flatten)]
     inputs: Inputs,
-    /// How to print
+    /// The output format
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
     output: Format,
 }
@@ -38,9 +38,9 @@ pub struct Args {
 /// How to print.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 enum Format {
-    /// For people
+    /// Text for people
     Text,
-    /// For programs
+    /// JSON for programs
     Json,
 }
 

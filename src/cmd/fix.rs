@@ -69,7 +69,7 @@ impl Fixes {
         let document = &collection.document;
         let path = PathBuf::from(document.file());
         if !path.is_file() {
-            bail!("--fix changes files, and {} is none", document.file());
+            bail!("--fix changes files, but {} is not a file", document.file());
         }
         let (accepted, fixed) = accept(loaded, document.json(), wanted);
         if accepted.is_empty() {
@@ -79,7 +79,10 @@ impl Fixes {
             let text =
                 fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
             if text.trim_start_matches(BYTE_ORDER_MARK) != document.text() {
-                bail!("{} changed while it was read: nothing was written, run it again", path.display());
+                bail!(
+                    "{} changed while it was read: nothing was written; run the command again",
+                    path.display()
+                );
             }
             self.files.insert(path.clone(), (text.clone(), text));
         }

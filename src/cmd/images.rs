@@ -21,11 +21,11 @@ use crate::{
 /// Where to read what the images of pods run.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ImageArgs {
-    /// Read the configs of images from their registries, or from an OCI layout or a `docker save` archive
+    /// Read image configs from the registries, or from an OCI layout or a `docker save` archive
     ///
-    /// ENTRYPOINT, CMD and ENV of an image show which server a container runs where its manifest does not. Without a
-    /// PATH, registries are asked, with the credentials of `docker login`. May be repeated: registries are then asked
-    /// for the images that no archive has.
+    /// ENTRYPOINT, CMD and ENV of an image show which server a container runs if its manifest does not. Without a PATH,
+    /// image configs are read from the registries, with the credentials of `docker login`. May be repeated: with and
+    /// without a PATH, images that no archive contains are read from their registries.
     #[arg(
         long,
         value_name = "PATH",
@@ -36,16 +36,16 @@ pub(crate) struct ImageArgs {
         help_heading = HEADING
     )]
     images: Vec<Source>,
-    /// The image to read where there is one for each platform
+    /// The platform to read from a multi-platform image
     #[arg(long, value_name = "OS/ARCH", default_value = "linux/amd64", help_heading = HEADING)]
     platform: Platform,
-    /// Read the images of a registry from another host; may be repeated
+    /// Read the images of a registry from a mirror; may be repeated
     #[arg(long, value_name = "REGISTRY=HOST", requires = "images", value_parser = mirror, help_heading = HEADING)]
     registry_mirror: Vec<(String, String)>,
-    /// Ask this registry over plain HTTP: one on this machine; may be repeated
+    /// Connect to this registry over plain HTTP, for a registry on this machine; may be repeated
     #[arg(long, value_name = "HOST", requires = "images", value_parser = host, help_heading = HEADING)]
     insecure_registry: Vec<String>,
-    /// The longest wait for the answer to one request
+    /// How long to wait for the response to one request
     #[arg(
         long,
         value_name = "DURATION",
@@ -71,7 +71,7 @@ fn source(text: &str) -> Result<Source, String> {
 
 fn wait(text: &str) -> Result<Duration, String> {
     let wait = duration::parse(text).map_err(|error| error.to_string())?;
-    if wait.is_zero() { Err("no registry answers within 0s; write it like 10s".to_owned()) } else { Ok(wait) }
+    if wait.is_zero() { Err("the timeout cannot be 0s; write it like 10s".to_owned()) } else { Ok(wait) }
 }
 
 /// A host with an optional port, as in the name of an image before the first slash.
@@ -81,7 +81,9 @@ fn host(text: &str) -> Result<String, String> {
     if !name.is_empty() && name.chars().all(is_name) && port.parse::<u16>().is_ok() {
         Ok(text.to_owned())
     } else {
-        Err(format!("{text:?} is no host; write it like localhost:5000, without http:// and without a path"))
+        Err(format!(
+            "{text:?} is not a host; write it like localhost:5000, without http:// and without a path"
+        ))
     }
 }
 
@@ -95,7 +97,7 @@ fn mirror(text: &str) -> Result<(String, String), String> {
     if path.chars().all(is_path) {
         Ok((registry.to_owned(), mirror.to_owned()))
     } else {
-        Err(format!("{path:?} is no path of a repository; {help}"))
+        Err(format!("{path:?} is not a repository path; {help}"))
     }
 }
 
@@ -110,7 +112,8 @@ impl ImageArgs {
         if !images.absent.is_empty() {
             let names = images::listed(&images.absent);
             anstream::eprintln!(
-                "note: the archives of --images do not have {names}; --images asks registries too"
+                "note: the archives of --images do not contain {names}; add --images without a PATH to read from \
+                 the registries, too"
             );
         }
         Ok(images)

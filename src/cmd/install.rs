@@ -21,7 +21,7 @@ use crate::{
     judgement::close_wait,
 };
 
-/// Print what to install in a cluster
+/// Print the manifests that install linkerd-linger in a cluster
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -29,53 +29,54 @@ pub struct Args {
     #[arg(long, value_enum, value_name = "MODE", default_value_t = DefaultMode::Off)]
     default_mode: DefaultMode,
 
-    /// Run three replicas, spread over hosts and zones, with the priority of cluster components
+    /// Run three replicas, spread over hosts and zones, with the priority class system-cluster-critical
     #[arg(long)]
     ha: bool,
 
-    /// Who makes the serving certificate
+    /// The source of the serving certificate
     #[arg(long, value_enum, value_name = "SOURCE", default_value_t = TlsSource::SelfSigned)]
     tls: TlsSource,
 
-    /// Certificates of the authorities to trust, in PEM; with --tls byo
+    /// CA certificates to trust, in PEM; for --tls byo
     #[arg(long, value_name = "FILE", required_if_eq("tls", "byo"))]
     ca_bundle: Option<PathBuf>,
 
-    /// Image of the webhook [default: the one of this version]
+    /// Image of the webhook [default: the image of this version]
     #[arg(long, value_name = "IMAGE", value_parser = close_wait::read_image)]
     image: Option<String>,
 
-    /// Policy file to install [default: one without any setting]
+    /// Policy file to install [default: an empty policy]
     #[arg(long, value_name = "FILE")]
     set_policy: Option<PathBuf>,
 
-    /// File to install with what was measured of servers (see `measure`)
+    /// Facts file to install, with measured idle timeouts (see `measure`)
     #[arg(long, value_name = "FILE")]
     facts: Option<PathBuf>,
 
-    /// What becomes of objects in enforcing namespaces while no server answers; elsewhere they are always admitted.
-    /// Install with Ignore first: until the first server answers, Fail refuses every pod there
+    /// What the API server does with objects in enforcing namespaces while no webhook server answers: Ignore admits them, Fail
+    /// rejects them. In other namespaces, they are always admitted. Install with Ignore first: with Fail, all are
+    /// rejected until the first webhook server answers
     #[arg(long, value_enum, value_name = "POLICY", ignore_case = true, default_value_t = FailurePolicy::Ignore)]
     failure_policy: FailurePolicy,
 
-    /// Restrict the traffic of the server's pods to its two ports
+    /// Install a NetworkPolicy that allows only traffic to the server's two ports
     #[arg(long, conflicts_with = "host_network")]
     network_policy: bool,
 
-    /// Also run a pod on each node that exposes metrics about half-closed connections, in a namespace of its own; it sees
-    /// every process of its node
+    /// Also install a DaemonSet that exports metrics about half-closed connections, in its own namespace; its pods see
+    /// every process of their node
     #[arg(long)]
     sockets: bool,
 
     /// Run the server on the network of its nodes, for API servers that cannot reach pods
     ///
-    /// At most one replica runs on a node, and a rollout replaces one after the other, so there must be a node for each
-    /// replica. The namespace allows privileged pods, as Pod Security requires. Probes and metrics are served on 127.0.0.1
-    /// only, unless --pod-monitor is given.
+    /// At most one replica runs on a node, and a rollout replaces one replica at a time, so there must be a node for each
+    /// replica. The namespace allows privileged pods, because Pod Security forbids host networking otherwise. Probes and
+    /// metrics are served only on 127.0.0.1, unless --pod-monitor is given.
     #[arg(long)]
     host_network: bool,
 
-    /// Port of the webhook on its pods, such as one that a firewall between API server and nodes lets through
+    /// Port of the webhook on its pods; a firewall between API server and nodes must allow it
     #[arg(long, value_name = "PORT", value_parser = port(), default_value_t = Options::default().webhook_port)]
     webhook_port: u16,
 
@@ -83,29 +84,29 @@ pub struct Args {
     #[arg(long, value_name = "PORT", value_parser = port(), default_value_t = Options::default().admin_port)]
     admin_port: u16,
 
-    /// Secret in our namespaces that nodes need to pull the image; may be repeated
+    /// Image pull secret in the namespaces of linkerd-linger; may be repeated
     ///
-    /// It does not help where the server adds an init container with that image to a user's pod: the kubelet looks for the
-    /// Secret in the pod's own namespace, and the pod waits with ErrImagePull if it cannot pull. Make the image pullable
-    /// without a Secret (credentials of the nodes, a registry mirror), or create the Secret in those namespaces and add it
-    /// to their ServiceAccounts. See docs/helm.md#private-registries.
+    /// It is not used for the init container that the webhook adds to your pods: the kubelet looks for the Secret in the
+    /// pod's own namespace, and the pod does not start (ErrImagePull) if the image cannot be pulled. Make the image
+    /// pullable without a Secret (node credentials, a registry mirror), or create the Secret in those namespaces and add
+    /// it to their ServiceAccounts. See docs/helm.md#private-registries.
     #[arg(long, value_name = "NAME", value_parser = install::read_secret_name)]
     image_pull_secret: Vec<String>,
 
-    /// Label of the nodes that may run the server; may be repeated. Nodes must run Linux in any case
+    /// Node label that the server's pods require; may be repeated. The nodes must also run Linux
     #[arg(long, value_name = "KEY=VALUE", value_parser = install::read_label)]
     node_selector: Vec<(String, String)>,
 
-    /// Taint that the server tolerates, as `kubectl taint` writes it; may be repeated. Without a value or an effect, all
-    /// values or effects are tolerated
+    /// Taint that the server tolerates, as in `kubectl taint`; may be repeated. Without a value, all values are tolerated;
+    /// without an effect, all effects
     #[arg(long, value_name = "KEY[=VALUE][:EFFECT]", value_parser = Toleration::read)]
     toleration: Vec<Toleration>,
 
-    /// Also print PodMonitors, which tell the Prometheus Operator where the metrics are; its CRDs must be installed
+    /// Also print PodMonitors for the Prometheus Operator, whose CRDs must be installed
     #[arg(long)]
     pod_monitor: bool,
 
-    /// Label of the PodMonitors that a Prometheus selects; may be repeated
+    /// Label of the PodMonitors, for Prometheus instances that select by label; may be repeated
     #[arg(long, value_name = "KEY=VALUE", requires = "pod_monitor", value_parser = install::read_label)]
     pod_monitor_label: Vec<(String, String)>,
 }
@@ -123,19 +124,19 @@ Examples:
   kubectl label namespace shop linkerd-linger.io/mode=enforce
 
 Exit codes:
-  0  printed
-  2  a file or an option cannot be used";
+  0  the manifests were printed
+  2  a file or a flag cannot be used";
 
 /// The mode of namespaces without the label.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 enum DefaultMode {
-    /// They are left alone
+    /// Pods are not reviewed
     Off,
-    /// Nothing that users see; logs and metrics only
+    /// Findings are only logged and counted; nothing is patched, warned about or rejected
     Audit,
-    /// Pods are patched, what would be refused is admitted with a warning
+    /// Pods are patched; rejections become warnings
     Warn,
-    /// Pods are patched, and what a rule rejects is refused
+    /// Pods are patched, and findings that a rule rejects are refused
     Enforce,
 }
 
@@ -153,11 +154,11 @@ impl DefaultMode {
 /// Who makes the serving certificate.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 enum TlsSource {
-    /// Linger itself, in a Job now and in a CronJob every day
+    /// linkerd-linger, in a Job after the installation and in a daily CronJob
     SelfSigned,
     /// cert-manager, which must be installed with its cainjector
     CertManager,
-    /// You, in a Secret that the manifests do not hold
+    /// You, in a Secret that you create
     Byo,
 }
 
@@ -185,13 +186,14 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 fn options(args: &Args) -> Result<Options> {
     let tls = match (args.tls, &args.ca_bundle) {
         (TlsSource::Byo, Some(path)) => Tls::Byo { ca_bundle: ca_bundle(path)? },
-        (TlsSource::Byo, None) | (_, Some(_)) => bail!("--tls byo and --ca-bundle go together"),
+        (TlsSource::Byo, None) | (_, Some(_)) => bail!("--tls byo and --ca-bundle must be used together"),
         (TlsSource::SelfSigned, None) => Tls::SelfSigned,
         (TlsSource::CertManager, None) => Tls::CertManager,
     };
     if args.webhook_port == args.admin_port {
         bail!(
-            "--webhook-port and --admin-port are both {}, but the server listens at two ports: choose another for one",
+            "--webhook-port and --admin-port are both {}, but the server listens on two ports: choose another \
+             port for one of them",
             args.admin_port
         );
     }
@@ -223,7 +225,7 @@ fn by_key(flag: &str, labels: &[(String, String)]) -> Result<BTreeMap<String, St
     let mut found = BTreeMap::new();
     for (key, value) in labels {
         if let Some(other) = found.insert(key.clone(), value.clone()) {
-            bail!("{flag} gives {key} two values, {other:?} and {value:?}: a node or an object has one");
+            bail!("{flag} gives {key} two values, {other:?} and {value:?}: remove one of them");
         }
     }
     Ok(found)
@@ -249,6 +251,6 @@ fn ca_bundle(path: &Path) -> Result<String> {
     let certificates = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
     match certificates {
         Ok(certificates) if !certificates.is_empty() => Ok(crate::base::pem::certificates(&certificates)),
-        Ok(_) | Err(_) => bail!("cannot find a certificate in PEM in {}", path.display()),
+        Ok(_) | Err(_) => bail!("{} contains no certificate in PEM", path.display()),
     }
 }

@@ -60,9 +60,9 @@ Examples:
   linkerd linger install --facts facts.yaml | kubectl apply -f -
 
 Exit codes:
-  0  every server is known now, certain or likely
-  1  some are still unknown
-  2  nothing could be measured, or the command line cannot be understood";
+  0  the idle timeout of every server is now certain or likely
+  1  some idle timeouts are still unknown
+  2  nothing could be measured, or the command line is not valid";
 
 /// The flags of `learn`.
 #[derive(Clone, Debug, clap::Args)]
@@ -74,19 +74,19 @@ pub struct Args {
     /// The workloads of every namespace
     #[arg(short = 'A', long)]
     all_namespaces: bool,
-    /// Measure without asking first
+    /// Measure without a confirmation prompt
     #[arg(short, long)]
     yes: bool,
-    /// How long to wait for a close
+    /// How long to wait for the server to close a connection
     #[arg(long, value_name = "DURATION", default_value = "130s", value_parser = duration::parse)]
     max: Duration,
-    /// Read the configs of images, and measure nothing
+    /// Only read the image configs, without measuring
     #[arg(long)]
     images_only: bool,
-    /// Facts that are known already; servers that they answer for are not measured again
+    /// A facts file; the servers in it are not measured again
     #[arg(long, value_name = "FILE")]
     facts: Option<PathBuf>,
-    /// Add the facts to this file, and print none
+    /// Add the facts to this file instead of printing them
     #[arg(long, value_name = "FILE")]
     write_facts: Option<PathBuf>,
     #[command(flatten)]
@@ -260,14 +260,17 @@ fn agree(args: &Args, unknown: &[ServerKey]) -> anyhow::Result<()> {
         return Ok(());
     }
     anstream::eprintln!(
-        "to measure, with {CONNECTIONS} connections and one GET on each, for at most {}:",
+        "will measure these servers, with {CONNECTIONS} connections and one GET on each, for at most {}:",
         duration::format(args.max)
     );
     for servers_to_measure in unknown {
         anstream::eprintln!("  {}", servers_to_measure.describe());
     }
     if !stdin().is_terminal() || !stderr().is_terminal() {
-        bail!("nothing was measured: there is no terminal to ask on; --yes agrees");
+        bail!(
+            "nothing was measured: stdin is not a terminal, so the prompt cannot be answered; use --yes to \
+             measure without a prompt"
+        );
     }
     anstream::eprint!("measure {}? [y/N] ", count(unknown.len(), "server"));
     let mut answer = String::new();

@@ -40,9 +40,9 @@ Examples:
   linkerd-linger lint --baseline known.yaml .
 
 Exit codes:
-  0  nothing found that fails the run
-  1  an object would be rejected; with --fail-on warning, also a warning
-  2  something could not be read, or there was nothing to lint";
+  0  no finding fails the run
+  1  an object would be rejected; with --fail-on warning, also if there is a warning
+  2  an input could not be read, or there was nothing to lint";
 
 /// The flags of `lint`.
 #[derive(Debug, clap::Args)]
@@ -50,40 +50,40 @@ Exit codes:
 pub struct Args {
     #[command(flatten)]
     inputs: Inputs,
-    /// How to print: text, json, sarif, junit or github; may be repeated
+    /// The output format: text, json, sarif, junit or github; may be repeated
     ///
-    /// FORMAT=FILE writes to a file, all of it or nothing. One output goes to stdout. `github` prints workflow commands, which
+    /// FORMAT=FILE writes to a file atomically. Only one output can go to stdout. `github` prints workflow commands, which
     /// GitHub Actions shows as annotations.
     #[arg(short, long, value_name = "FORMAT[=FILE]", default_value = "text", value_parser = output)]
     output: Vec<Output>,
-    /// What makes the exit code 1
+    /// When to exit with code 1
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = FailOn::Reject)]
     fail_on: FailOn,
     /// Do not report the findings in this file
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
-    /// Write the findings to a file for --baseline, and end with exit code 0
+    /// Write the findings to a file for --baseline, and exit with code 0
     #[arg(long, value_name = "FILE", conflicts_with = "baseline")]
     write_baseline: Option<PathBuf>,
-    /// Change files so that findings go away: the value of a server's flag, or the period of a probe
+    /// Fix findings in the files, by changing a server's flag or the period of a probe
     ///
-    /// Each change is judged before it is made, and touches no other character of the file. What cannot be fixed is reported as
-    /// ever. What kustomize or Helm renders is not changed: --no-render reads its sources as they are.
+    /// Each change is checked before it is made, and leaves the rest of the file as it is. Findings that cannot be fixed
+    /// are still reported. Output of kustomize or Helm is not changed; use --no-render to read and fix the source files.
     #[arg(long, conflicts_with = "write_baseline")]
     fix: bool,
-    /// Print what --fix would change, and change nothing
+    /// Print what --fix would change, without changing files
     #[arg(long, conflicts_with = "write_baseline")]
     diff: bool,
-    /// List the rules, with what the policy does about each, and end
+    /// List the rules with the policy's action for each, and exit
     #[arg(long)]
     list_rules: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 enum FailOn {
-    /// An object that would be rejected
+    /// If an object would be rejected
     Reject,
-    /// That, or a warning
+    /// If an object would be rejected, or has a warning
     Warning,
 }
 
@@ -119,13 +119,13 @@ impl Format {
 
 fn output(text: &str) -> Result<Output, String> {
     let (name, file) = match text.split_once('=') {
-        Some((_, "")) => return Err("the name of the file is missing after the =".to_owned()),
+        Some((_, "")) => return Err("the file name after the = is missing".to_owned()),
         Some((name, file)) => (name, Some(PathBuf::from(file))),
         None => (text, None),
     };
     let format = Format::ALL.into_iter().find(|format| format.as_str() == name);
     let known = Format::ALL.map(Format::as_str).join(", ");
-    let format = format.ok_or_else(|| format!("no format is named {name:?}; there are {known}"))?;
+    let format = format.ok_or_else(|| format!("unknown format {name:?}; expected one of {known}"))?;
     Ok(Output { format, file })
 }
 
@@ -152,7 +152,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         if gone > 0 {
             let gone = count(gone, "finding");
             anstream::eprintln!(
-                "note: the baseline has {gone} not found any more: write it anew with --write-baseline"
+                "note: the baseline has {gone} not found in the manifests; update it with --write-baseline"
             );
         }
     }
@@ -192,7 +192,7 @@ fn report_to_user(fixes: &Fixes, verb: &str) {
     }
     if fixes.rendered > 0 {
         anstream::eprintln!(
-            "note: not fixed: {} in what kustomize or Helm rendered; --no-render reads the sources",
+            "note: not fixed: {} in output of kustomize or Helm; use --no-render to read the source files",
             count(fixes.rendered, "finding")
         );
     }
@@ -204,9 +204,9 @@ fn check_outputs(outputs: &[Output]) -> anyhow::Result<()> {
     for Output { format, file } in outputs {
         if !places.insert(file) {
             match file {
-                Some(file) => bail!("two outputs go to {}: give each a file of its own", file.display()),
+                Some(file) => bail!("two outputs go to {}: give each its own file", file.display()),
                 None => bail!(
-                    "two outputs go to stdout: give one a file, such as --output {0}=lint.{0}",
+                    "two outputs go to stdout: write one to a file, such as --output {0}=lint.{0}",
                     format.as_str()
                 ),
             }
@@ -253,7 +253,7 @@ fn write_baseline(path: &Path, report: &Report) -> anyhow::Result<ExitCode> {
     if !report.errors.is_empty() {
         manifests::print_errors(report);
         let errors = count(report.errors.len(), "error");
-        bail!("{} was not written: {errors} while reading", path.display());
+        bail!("{} was not written: {errors} while reading the manifests", path.display());
     }
     let baseline = Baseline::of(report);
     write::atomically(path, &baseline.text()?)?;

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 /// The flags of `man`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// The directory to write to, such as ~/.local/share/man/man1
+    /// The directory for the pages, such as ~/.local/share/man/man1
     #[arg(value_name = "DIR")]
     directory: PathBuf,
 }
@@ -19,8 +19,9 @@ pub struct Args {
 /// Returns an error if the directory cannot be created, or a page cannot be written.
 pub fn run(args: &Args, command: clap::Command) -> anyhow::Result<ExitCode> {
     let directory = args.directory.display();
-    fs::create_dir_all(&args.directory).with_context(|| format!("cannot make {directory}"))?;
+    fs::create_dir_all(&args.directory)
+        .with_context(|| format!("cannot create the directory {directory}"))?;
     clap_mangen::generate_to(command, &args.directory)
-        .with_context(|| format!("cannot write the pages to {directory}"))?;
+        .with_context(|| format!("cannot write the man pages to {directory}"))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -40,38 +40,37 @@ use crate::{
     workload::{self, object::Object},
 };
 
-/// What to read, and how to show what comes of it.
 #[derive(Args, Debug)]
 pub(crate) struct Inputs {
     /// Files, directories, or - for stdin
     ///
-    /// YAML with any number of documents, or JSON: one object, several, or one per line. Of a directory, every *.yaml,
-    /// *.yml and *.json below it, except in hidden directories; links are followed. A directory with a kustomization.yaml is
-    /// built by `kustomize` or `kubectl kustomize`, and one with a Chart.yaml is rendered by `helm template`, if the program is
-    /// on the PATH; kustomize may fetch remote bases. Other YAML in a directory is skipped and counted. Without a PATH, stdin is
-    /// read if it is a pipe.
+    /// A file holds YAML with any number of documents, or JSON: one object, several, or one per line. In a directory, every
+    /// *.yaml, *.yml and *.json file below it is read, except in hidden directories; symbolic links are followed. A
+    /// directory with a kustomization.yaml is built with `kustomize` or `kubectl kustomize`, and one with a Chart.yaml is
+    /// rendered with `helm template`, if the program is on the PATH. kustomize may fetch remote bases. YAML files that are
+    /// not Kubernetes objects are skipped and counted. Without a PATH argument, stdin is read if it is a pipe.
     #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
-    /// The policy file: actions per rule, exemptions, servers of your own [default: the built-in policy]
+    /// The policy file: actions per rule, exemptions, your own servers [default: the built-in policy]
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// The file with what was measured of servers (see `measure`)
+    /// The facts file with measured idle timeouts (see `measure`)
     #[arg(long, value_name = "FILE")]
     facts: Option<PathBuf>,
-    /// The image that the webhook is given for its own init container
+    /// The image of the init container that the webhook adds
     ///
-    /// Without it, pods that need such a container get a warning, as they would from a webhook without it.
+    /// Without it, pods that need this init container get a warning, as from a webhook without `--init-image`.
     #[arg(long, value_name = "IMAGE", value_parser = close_wait::read_image)]
     init_image: Option<String>,
-    /// Judge every pod as if it were in the mesh
+    /// Judge every pod as if it were injected
     ///
-    /// For manifests that do not say so themselves, where the annotation is on a namespace that is not among them.
+    /// Use it if the annotation linkerd.io/inject is on a namespace that is not in the input.
     #[arg(long)]
     assume_injected: bool,
-    /// Read the files of a directory as they are: do not run kustomize or helm
+    /// Read the files of a directory as they are, without kustomize or helm
     #[arg(long)]
     no_render: bool,
-    /// The longest wait for kustomize or helm to render one directory
+    /// How long kustomize or helm may take to render one directory
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration::parse)]
     render_timeout: Duration,
     #[command(flatten)]
@@ -105,7 +104,7 @@ impl Inputs {
                 0 => String::new(),
                 number => format!("; skipped {} that are not Kubernetes objects", count(number, "document")),
             };
-            bail!("no Kubernetes object in {}{others}", self.names());
+            bail!("no Kubernetes object found in {}{others}", self.names());
         }
         let documents = || read.documents.iter().map(|collected| &collected.document);
         let images = self.images.read(documents())?;

@@ -47,9 +47,9 @@ Examples:
   linkerd-linger measure http://127.0.0.1:8080/
 
 Exit codes:
-  0  measured, and the spec does not say otherwise
-  1  measured, and the spec says otherwise
-  2  nothing could be measured, or the command line cannot be understood";
+  0  measured; no measurement contradicts the pod spec
+  1  measured; a measurement contradicts the pod spec
+  2  nothing could be measured, or the command line is not valid";
 
 /// The flags of `measure`.
 #[derive(Clone, Debug, clap::Args)]
@@ -60,13 +60,13 @@ pub struct Args {
     /// The namespace of the workload
     #[arg(short, long, value_name = "NAMESPACE")]
     namespace: Option<String>,
-    /// The port to measure [default: those that the httpGet probes ask]
+    /// The port to measure [default: the ports of the httpGet probes]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
-    /// The path to ask for [default: that of the probe, else /]
+    /// The path to request [default: the path of the probe, or /]
     #[arg(long, value_name = "PATH", value_parser = path)]
     path: Option<String>,
-    /// How long to wait for a close
+    /// How long to wait for the server to close a connection
     #[arg(long, value_name = "DURATION", default_value = "130s", value_parser = duration::parse)]
     max: Duration,
     /// How many connections to open, at most 8
@@ -75,13 +75,13 @@ pub struct Args {
     /// The protocol to speak
     #[arg(long, value_enum, value_name = "PROTOCOL", default_value_t = Protocols::Http1)]
     protocol: Protocols,
-    /// Write the annotation to the workload's pod template, whose pods are then created again
+    /// Write the annotation to the workload's pod template, which starts a rollout
     #[arg(long)]
     annotate: bool,
-    /// Add what was measured to this file, which `serve`, `lint` and `explain` take as --facts
+    /// Add the measured timeouts to this facts file, for --facts of `serve`, `lint` and `explain`
     #[arg(long, value_name = "FILE")]
     write_facts: Option<PathBuf>,
-    /// How to print
+    /// The output format
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
     output: Format,
     #[command(flatten)]
@@ -98,23 +98,23 @@ enum Protocols {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 enum Format {
-    /// For people
+    /// Text for people
     Text,
-    /// For programs
+    /// JSON for programs
     Json,
 }
 
 fn path(text: &str) -> Result<String, String> {
     match text.parse::<Uri>() {
         Ok(uri) if text.starts_with('/') && uri.authority().is_none() => Ok(text.to_owned()),
-        Ok(_) | Err(_) => Err("it is no path of a URL: write it like /healthz".to_owned()),
+        Ok(_) | Err(_) => Err("it is not a URL path; write it like /healthz".to_owned()),
     }
 }
 
 fn connections(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(number @ 1..=MAX_CONNECTIONS) => Ok(number),
-        Ok(_) | Err(_) => Err(format!("it is no number from 1 to {MAX_CONNECTIONS}")),
+        Ok(_) | Err(_) => Err(format!("it is not a number from 1 to {MAX_CONNECTIONS}")),
     }
 }
 
@@ -158,18 +158,14 @@ async fn measure(args: &Args) -> anyhow::Result<Vec<Measurement>> {
 
 async fn measure_target(args: &Args, settings: &Settings) -> anyhow::Result<Vec<Measurement>> {
     if args.target.contains("://") {
-        ensure!(!args.annotate, "--annotate writes to a workload: give one, such as deploy/web");
-        ensure!(
-            args.write_facts.is_none(),
-            "--write-facts is about a workload: give one, such as deploy/web"
-        );
+        ensure!(!args.annotate, "--annotate needs a workload such as deploy/web, not a URL");
+        ensure!(args.write_facts.is_none(), "--write-facts needs a workload such as deploy/web, not a URL");
         return Ok(vec![measure_url(args, settings).await?]);
     }
     let workload = Workload::parse(&args.target).map_err(anyhow::Error::msg)?;
     ensure!(
         !args.annotate || workload.kind.is_some(),
-        "--annotate writes to a pod template: an annotation of a pod is lost when it is created again; give its workload, \
-         such as deploy/web"
+        "--annotate needs a workload such as deploy/web: an annotation on a pod is lost when the pod is replaced"
     );
     let cluster = args.connection.connect().await?;
     let namespace = args.namespace.clone().unwrap_or_else(|| cluster.default_namespace().to_owned());
@@ -197,8 +193,8 @@ async fn measure_url(args: &Args, settings: &Settings) -> anyhow::Result<Measure
     let uri: Uri = args.target.parse().with_context(|| format!("cannot read the URL {:?}", args.target))?;
     let Some(authority) = uri.authority().filter(|_| uri.scheme_str() == Some("http")) else {
         bail!(
-            "{:?} is no URL that can be measured: give http://HOST[:PORT]/PATH. TLS is not measured, since the proxy passes \
-             it on as it is",
+            "cannot measure the URL {:?}: write it like http://HOST[:PORT]/PATH. TLS is not measured, because \
+             the proxy forwards it as TCP",
             args.target
         );
     };
@@ -218,7 +214,7 @@ async fn progress(connections: usize, max: Duration, ended: Arc<AtomicUsize>) {
     loop {
         tick.tick().await;
         anstream::eprint!(
-            "\r\x1b[Kwaiting for {}s of at most {}: {} of {connections} connections ended",
+            "\r\x1b[Kwaited {}s of at most {}: the server closed {} of {connections} connections",
             since.elapsed().as_secs(),
             duration::format(max),
             ended.load(Ordering::Relaxed),
@@ -245,8 +241,8 @@ async fn annotate(
         let other = values.iter().find(|(name, other)| name == container && other != value);
         if let Some((_, other)) = other {
             bail!(
-                "nothing was annotated: the ports of the container {container} have different timeouts ({value}, {other}), \
-                 and the annotation has one for each container; choose a port with --port"
+                "nothing was annotated: the ports of the container {container} have different timeouts ({value}, \
+                 {other}), but the annotation sets one per container; choose a port with --port"
             );
         }
     }
@@ -267,7 +263,10 @@ async fn annotate(
     let path = kind.path(namespace, &workload.name);
     for dry_run in [true, false] {
         cluster.apply(&path, &part, MANAGER, dry_run).await.with_context(|| {
-            format!("cannot annotate {}; the line is {IDLE_TIMEOUT}: {value}", workload.display_name())
+            format!(
+                "cannot annotate {}; to set the annotation by hand, use {IDLE_TIMEOUT}: {value}",
+                workload.display_name()
+            )
         })?;
     }
     anstream::eprintln!("annotated {} in {namespace}: {IDLE_TIMEOUT}: {value}", workload.display_name());

@@ -15,7 +15,7 @@ use crate::{
 /// The flags of `schema`.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Args {
-    /// What it describes
+    /// The file or output to describe
     #[arg(value_enum)]
     name: Name,
 }
@@ -23,15 +23,15 @@ pub struct Args {
 /// What has a schema.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum Name {
-    /// The file of --policy
+    /// The policy file of --policy
     Policy,
-    /// The file of --facts
+    /// The facts file of --facts
     Facts,
-    /// The file of --baseline
+    /// The baseline file of --baseline
     Baseline,
-    /// What `explain -o json` and `lint -o json` print
+    /// The output of `explain -o json` and `lint -o json`
     Report,
-    /// What `diagnose -o json` prints
+    /// The output of `diagnose -o json`
     Diagnose,
 }
 

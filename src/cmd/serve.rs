@@ -20,32 +20,32 @@ use crate::{
     judgement::close_wait,
 };
 
-/// Answer admission reviews of an API server.
+/// Run the webhook server, which answers admission reviews.
 #[derive(Clone, Debug, clap::Args)]
 #[command(group = ArgGroup::new("certificate").args(["tls_cert", "self_signed"]).required(true))]
 pub struct Args {
-    /// Address of the webhook port, which speaks HTTPS. [::] is every address of IPv6 and IPv4.
+    /// Address of the HTTPS port for admission reviews. [::] means every IPv6 and IPv4 address.
     #[arg(long, value_name = "ADDRESS", default_value = "[::]:8443")]
     listen: SocketAddr,
 
-    /// Address of the plain port with /livez, /readyz and /metrics.
+    /// Address of the plain HTTP port for /livez, /readyz and /metrics.
     #[arg(long, value_name = "ADDRESS", default_value = "[::]:9990")]
     admin_listen: SocketAddr,
 
-    /// Policy file; it is read again when it changes. Without one, the default policy holds.
+    /// Policy file; it is reloaded when it changes. Without it, the default policy applies.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
 
-    /// File with what was measured of servers (see `measure`); it is read again when it changes.
+    /// Facts file with measured idle timeouts (see `measure`); it is reloaded when it changes.
     #[arg(long, value_name = "FILE")]
     facts: Option<PathBuf>,
 
-    /// Image of the init container that is added to pods whose linkerd-init cannot set the close-wait timeout: this
-    /// program's own. Without one, such pods get a warning.
+    /// Image of the init container that is added to pods whose linkerd-init cannot set the close-wait timeout. Use the
+    /// image of this program. Without it, such pods get a warning.
     #[arg(long, value_name = "IMAGE", value_parser = close_wait::read_image)]
     init_image: Option<String>,
 
-    /// Certificate chain in PEM, the server's first; it is read again when it changes.
+    /// Certificate chain in PEM, with the serving certificate first; it is reloaded when it changes.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
 
@@ -53,39 +53,39 @@ pub struct Args {
     #[arg(long, value_name = "FILE", requires = "tls_cert", conflicts_with = "self_signed")]
     tls_key: Option<PathBuf>,
 
-    /// Make an authority and a certificate for localhost in memory, to try things out.
+    /// Create a CA and a certificate for localhost in memory, for testing.
     #[arg(long)]
     self_signed: bool,
 
-    /// One more DNS name or IP address in the self-signed certificate; may be repeated.
+    /// Additional DNS name or IP address in the self-signed certificate; may be repeated.
     #[arg(long, value_name = "NAME", requires = "self_signed", conflicts_with = "tls_cert")]
     self_signed_name: Vec<String>,
 
-    /// Answer only clients with a certificate by an authority in this file; it is read again when it changes.
+    /// Accept only clients with a certificate from a CA in this file; it is reloaded when it changes.
     #[arg(long, value_name = "FILE", requires = "tls_cert", conflicts_with = "self_signed")]
     client_ca: Option<PathBuf>,
 
-    /// Of those, answer only clients with this common name, DNS name or URI; may be repeated.
+    /// With --client-ca, accept only clients with this common name, DNS name or URI; may be repeated.
     #[arg(long, value_name = "NAME", requires = "client_ca")]
     client_name: Vec<String>,
 
-    /// Oldest TLS version to speak: 1.2 or 1.3.
+    /// Minimum TLS version: 1.2 or 1.3.
     #[arg(long, value_name = "VERSION", default_value = TlsVersion::default().as_str())]
     tls_min: TlsVersion,
 
-    /// How long to serve on after SIGTERM, while endpoints notice that this pod is going.
+    /// How long to accept connections after SIGTERM, until the endpoints no longer list this pod.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     shutdown_delay: Duration,
 
-    /// Longest wait for open requests after that.
+    /// How long to wait for open requests after that.
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = duration)]
     drain: Duration,
 
-    /// How to print the log, which goes to standard error.
+    /// Format of the log, which is written to stderr.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
 
-    /// What to log: off, error, warn, info, debug or trace, also by module: info,linkerd_linger=debug.
+    /// Log level: off, error, warn, info, debug or trace; also per module, such as info,linkerd_linger=debug.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log_level: Targets,
 }
@@ -101,7 +101,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     // pod.
     std::panic::set_hook(Box::new(|panic| {
         let at = panic.location().map(ToString::to_string);
-        error!(at, "a bug of ours: please report it");
+        error!(at, "a bug in linkerd-linger: please report it");
     }));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -114,12 +114,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(config: serve::Config) -> anyhow::Result<()> {
-    let signals = Signals::catch().context("cannot catch SIGTERM and SIGINT")?;
+    let signals = Signals::catch().context("cannot install the handlers for SIGTERM and SIGINT")?;
     let running = serve::start(config).await?;
     let signals = tokio::spawn(signals.drive(running.stop_token()));
     let ended = running.wait().await;
     signals.abort();
-    ended.context("the server ended by itself")
+    ended.context("the server stopped without a signal")
 }
 
 fn config(args: Args) -> serve::Config {

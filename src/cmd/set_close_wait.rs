@@ -28,10 +28,7 @@ pub struct Args {
 ///
 /// Returns an error if the timeout cannot be set, or this is not Linux.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::ensure!(
-        cfg!(target_os = "linux"),
-        "set-close-wait is for Linux only: it writes {SYSCTL_FILE}, which no other system has"
-    );
+    anyhow::ensure!(cfg!(target_os = "linux"), "set-close-wait works only on Linux: it writes {SYSCTL_FILE}");
     let before = set(Path::new(SYSCTL_FILE), args.seconds)?;
     anstream::println!("{SYSCTL_FILE}: {} (was {before})", args.seconds);
     Ok(ExitCode::SUCCESS)
@@ -50,7 +47,7 @@ pub enum SetError {
         error: io::Error,
     },
     /// The kernel took the number, and has another one.
-    #[error("wrote {wrote} to {}, and read back {found:?}; another program sets it, too", path.display())]
+    #[error("wrote {wrote} to {}, but read back {found:?}; another program may also set it", path.display())]
     Other {
         /// The file.
         path: PathBuf,
@@ -86,14 +83,14 @@ fn help_for(error: &io::Error) -> &'static str {
         ErrorKind::ReadOnlyFilesystem => {
             "/proc/sys is writable only in a container with securityContext.privileged: true"
         }
-        ErrorKind::PermissionDenied => "it takes uid 0: set securityContext.runAsUser: 0",
+        ErrorKind::PermissionDenied => "it needs uid 0: set securityContext.runAsUser: 0",
         ErrorKind::NotFound => {
             "the kernel module nf_conntrack is not loaded on this node: run modprobe nf_conntrack there"
         }
         ErrorKind::InvalidInput => {
-            "the kernel takes at most INT_MAX / HZ seconds: 2147483 where HZ is 1000, more where it is less"
+            "the kernel accepts at most INT_MAX / HZ seconds, which is 2147483 if HZ is 1000"
         }
-        _ => "it takes uid 0, securityContext.privileged: true and the kernel module nf_conntrack",
+        _ => "it needs uid 0, securityContext.privileged: true and the kernel module nf_conntrack",
     }
 }
 
@@ -121,7 +118,7 @@ mod tests {
     fn a_different_value_after_the_write_is_an_error() {
         let file = file("60 and more\n");
         let error = set(file.path(), 3600).unwrap_err().to_string();
-        assert!(error.starts_with("wrote 3600 to ") && error.contains("and read back \"3600"), "{error}");
+        assert!(error.starts_with("wrote 3600 to ") && error.contains("but read back \"3600"), "{error}");
     }
 
     #[test]

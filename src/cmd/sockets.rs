@@ -37,8 +37,8 @@ Examples:
 
 Exit codes:
   0  read
-  1  --fail-on: so many connections are half-closed
-  2  nothing could be read, or the command line cannot be understood";
+  1  the limit of --fail-on is reached
+  2  nothing could be read, or the command line is not valid";
 
 /// The flags of `sockets`.
 #[derive(Debug, clap::Args)]
@@ -56,34 +56,34 @@ pub struct Args {
     /// Read the pods of every namespace
     #[arg(short = 'A', long, conflicts_with_all = ["here", "namespace"])]
     all_namespaces: bool,
-    /// Where nothing else can read a pod, add an ephemeral container to it, which stays in its spec
+    /// If a pod cannot be read otherwise, add an ephemeral container to it, which stays in its spec
     #[arg(long, conflicts_with = "here")]
     debug_container: bool,
-    /// The image of that container [default: the one of this version]
+    /// The image of the ephemeral container [default: the image of this version]
     #[arg(long, value_name = "IMAGE", value_parser = close_wait::read_image, requires = "debug_container")]
     image: Option<String>,
     /// Read the network namespace of this process
     #[arg(long, group = "here")]
     pid: Option<i32>,
-    /// Read the network namespace of this file
+    /// Read the network namespace that this file refers to
     #[arg(long, value_name = "FILE", group = "here")]
     netns: Option<PathBuf>,
     /// Read every network namespace of this node
     #[arg(long, group = "here")]
     node: bool,
-    /// With --node, only that of the pod with this UID; may be repeated
+    /// With --node, read only the network namespace of the pod with this UID; may be repeated
     #[arg(long, value_name = "UID", requires = "node")]
     pod_uid: Vec<String>,
-    /// With --node, serve the metrics of the node's pods over HTTP at this address until SIGTERM
+    /// With --node, serve the metrics of the node's pods over HTTP on this address until SIGTERM
     #[arg(long, value_name = "ADDRESS", requires = "node", conflicts_with_all = ["pod_uid", "watch", "fail_on"])]
     listen: Option<SocketAddr>,
-    /// The form of the output
+    /// The output format
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
-    /// Read again after each such time, and show ages; Ctrl-C ends it
+    /// Read again at this interval, and show the age of each connection; stop with Ctrl-C
     #[arg(long, value_name = "DURATION", value_parser = pause)]
     watch: Option<Duration>,
-    /// End with exit code 1 if so many connections or more are half-closed
+    /// Exit with code 1 if at least this many connections are half-closed
     #[arg(long, value_name = "half-closed=N", value_parser = threshold)]
     fail_on: Option<usize>,
     #[command(flatten)]
@@ -92,23 +92,23 @@ pub struct Args {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 enum Format {
-    /// For people
+    /// A table for people
     Table,
-    /// For programs
+    /// JSON for programs
     Json,
-    /// Metrics in Prometheus' text format
+    /// Metrics in the Prometheus text format
     Prometheus,
 }
 
 fn pause(text: &str) -> Result<Duration, String> {
     let pause = duration::parse(text).map_err(|error| error.to_string())?;
-    if pause.is_zero() { Err("there is no pause of 0s".to_owned()) } else { Ok(pause) }
+    if pause.is_zero() { Err("the interval cannot be 0s".to_owned()) } else { Ok(pause) }
 }
 
 fn threshold(text: &str) -> Result<usize, String> {
     let number = text.strip_prefix("half-closed=").ok_or("write it like half-closed=10")?;
     match number.parse() {
-        Ok(0) | Err(_) => Err(format!("{number:?} is no number of connections from 1 on")),
+        Ok(0) | Err(_) => Err(format!("{number:?} is not a number of connections of at least 1")),
         Ok(number) => Ok(number),
     }
 }
@@ -131,7 +131,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         return repeat(args, |show| show(runtime.block_on(read_pods(args, &cluster))?));
     }
     if args.debug_container {
-        bail!("--debug-container is for pods: name one, or give -n NAMESPACE, -l LABELS or -A");
+        bail!("--debug-container works only for pods: name a pod, or give -n NAMESPACE, -l LABELS or -A");
     }
     if let Some(address) = args.listen {
         return listen(address);
@@ -205,7 +205,9 @@ async fn read_pods(args: &Args, cluster: &Cluster) -> anyhow::Result<Report<'sta
         let kind =
             if args.selector.is_some() { "running pod with these labels" } else { "running injected pod" };
         match &selection.namespace {
-            Some(name) => bail!("there is no {kind} in the namespace {name}; -n chooses another, -A all"),
+            Some(name) => bail!(
+                "there is no {kind} in the namespace {name}; choose another namespace with -n, or all with -A"
+            ),
             None => bail!("there is no {kind}"),
         }
     }
@@ -219,12 +221,17 @@ fn read_here(args: &Args, show: &mut dyn FnMut(Report<'_>) -> anyhow::Result<boo
 
     let (mut targets, hidden) = match (args.pid, &args.netns, args.node) {
         (Some(pid), ..) => {
-            let target = Target::of_process(pid).with_context(|| format!("cannot look at process {pid}"))?;
+            let target = Target::of_process(pid)
+                .with_context(|| format!("cannot read the network namespace of the process {pid}"))?;
             (vec![target], 0)
         }
-        (None, Some(path), _) => {
-            (vec![Target::at(path).with_context(|| format!("cannot look at {}", path.display()))?], 0)
-        }
+        (None, Some(path), _) => (
+            vec![
+                Target::at(path)
+                    .with_context(|| format!("cannot read the network namespace {}", path.display()))?,
+            ],
+            0,
+        ),
         (None, None, true) => kernel::of_node().context("cannot read /proc")?,
         (None, None, false) => (vec![Target::own().context("cannot read /proc/self/ns/net")?], 0),
     };
@@ -247,19 +254,18 @@ fn listen(address: SocketAddr) -> anyhow::Result<ExitCode> {
         .build()
         .context("cannot start the runtime")?;
     runtime.block_on(async {
-        let signals = Signals::catch().context("cannot catch SIGTERM and SIGINT")?;
+        let signals = Signals::catch().context("cannot install the handlers for SIGTERM and SIGINT")?;
         let stop = tokio_util::sync::CancellationToken::new();
         tokio::spawn(signals.drive(stop.clone()));
         let (listener, address) = serve::listen(address).await?;
         anstream::eprintln!("serving metrics at http://{address}/metrics");
-        exporter::serve(listener, stop).await.context("the server ended by itself")
+        exporter::serve(listener, stop).await.context("the server stopped without a signal")
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
 #[cfg(not(target_os = "linux"))]
-const ELSEWHERE: &str = "only Linux has network namespaces and conntrack: give -n NAMESPACE, a pod, -l LABELS or -A to \
-                         read pods through the API server";
+const ELSEWHERE: &str = "network namespaces and conntrack exist only on Linux: give -n NAMESPACE, a pod, -l LABELS or -A to read pods through the API server";
 
 /// Returns the error for other systems than Linux.
 #[cfg(not(target_os = "linux"))]

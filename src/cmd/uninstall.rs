@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use crate::cluster::install;
 
-/// Print what to remove from a cluster
+/// Print the objects to delete when you remove linkerd-linger from a cluster
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {}

@@ -11,7 +11,7 @@ use crate::base::{duration, shutdown::Signals};
 /// How long.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Args {
-    /// When to end
+    /// How long to run
     #[arg(value_parser = duration::parse)]
     duration: Duration,
 }
@@ -27,7 +27,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         .build()
         .context("cannot start the runtime")?;
     runtime.block_on(async {
-        let signals = Signals::catch().context("cannot catch SIGTERM and SIGINT")?;
+        let signals = Signals::catch().context("cannot install the handlers for SIGTERM and SIGINT")?;
         let stop = CancellationToken::new();
         tokio::spawn(signals.drive(stop.clone()));
         // The timeout is the normal end.

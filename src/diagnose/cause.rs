@@ -260,16 +260,17 @@ impl Case<'_> {
         if share.is_some_and(|(least, _)| least > BROKEN) {
             if unspecific {
                 evidence.push(
-                    "nearly all requests fail, which no race does: the app ends them at once, or it does not speak HTTP"
+                    "nearly all requests fail, unlike in a race: the app closes each connection immediately, or \
+                     it does not speak HTTP"
                         .to_owned(),
                 );
                 return undetermined(evidence);
             }
-            evidence.push("nearly all requests fail, which no race does".to_owned());
+            evidence.push("nearly all requests fail, unlike in a race".to_owned());
             return Decision { cause: Cause::AppEndedRequest, certain: false, evidence };
         }
         if share.is_none() && is_regular(failures) {
-            evidence.push("they fail in a rhythm, as if every request did".to_owned());
+            evidence.push("they fail at regular intervals, as if every request failed".to_owned());
             return undetermined(evidence);
         }
         if let Some(spec) = self.spec {
@@ -280,7 +281,7 @@ impl Case<'_> {
                 }
                 Closes::After { from, certain, .. } if from > spec.pool && known => {
                     evidence.push(format!(
-                        "{} keeps idle connections for {}, longer than the proxy does ({})",
+                        "{} keeps idle connections for {}, longer than the proxy ({})",
                         spec.server,
                         duration::format(from),
                         duration::format(spec.pool)
@@ -302,7 +303,7 @@ impl Case<'_> {
                 let mut race = race(evidence.clone());
                 race.evidence.push(gap.to_string());
                 race.evidence.push(format!(
-                    "so the server seems to close idle connections after {}",
+                    "so the server likely closes idle connections after {}",
                     seconds(i64::midpoint(gap.from, gap.to))
                 ));
                 if let Some(text) = self.matches_spec(gap) {
@@ -317,7 +318,11 @@ impl Case<'_> {
                 }
             }
             if known && gap.of >= PATTERN && gap.same * 5 < gap.of * 2 {
-                evidence.push("they come after pauses of different length, a race after one".to_owned());
+                evidence.push(
+                    "they occur after pauses of different length; a race occurs after pauses of the \
+                     same length"
+                        .to_owned(),
+                );
                 return undetermined(evidence);
             }
         }
@@ -325,7 +330,7 @@ impl Case<'_> {
             Some(_) if known && is_rare => return race(evidence),
             None if known => return race(evidence),
             Some(_) if known => {
-                evidence.push("that is more than a race does".to_owned());
+                evidence.push("that is more than in a race".to_owned());
                 return undetermined(evidence);
             }
             _ => {}
@@ -333,7 +338,7 @@ impl Case<'_> {
         let written = failures.iter().filter(|failure| failure.kind == Kind::WriteFailed).count();
         if written * 2 >= failures.len() {
             evidence.push(format!(
-                "in {written} of {} the connection was gone before the request was sent",
+                "in {written} of {}, the connection was closed before the request was sent",
                 failures.len()
             ));
             return race(evidence);
@@ -349,7 +354,7 @@ impl Case<'_> {
         let middle = i64::midpoint(gap.from, gap.to);
         (micros(from) - 2 * SAME_GAP..=micros(to).saturating_add(2 * SAME_GAP)).contains(&middle).then(|| {
             format!(
-                "{} closes idle connections after {} ({}), and the proxy keeps them for {}",
+                "{} closes idle connections after {} ({}), but the proxy keeps them for {}",
                 spec.server,
                 duration::format(from),
                 spec.evidence,
@@ -385,11 +390,15 @@ impl Case<'_> {
             .flatten();
         match bounds {
             Some((from, u64::MAX)) => {
-                format!("{count} failed more than {from} ms after the request, by the metrics")
+                format!("{count} failed more than {from} ms after the request, according to the metrics")
             }
-            Some((0, to)) => format!("{count} failed within {to} ms of the request, by the metrics"),
-            Some((from, to)) => format!("{count} failed {from} to {to} ms after the request, by the metrics"),
-            None => format!("{count} failed, and nothing says how long they took"),
+            Some((0, to)) => {
+                format!("{count} failed within {to} ms of the request, according to the metrics")
+            }
+            Some((from, to)) => {
+                format!("{count} failed {from} to {to} ms after the request, according to the metrics")
+            }
+            None => format!("{count} failed; their duration is not known"),
         }
     }
 
@@ -400,12 +409,12 @@ impl Case<'_> {
             Cause::ConnectionRefused => evidence.push(if certain {
                 "the kernel refused the connection".to_owned()
             } else {
-                "the connection could not be opened, and it failed with a 502".to_owned()
+                "the proxy could not open a connection, and returned a 502".to_owned()
             }),
             Cause::ConnectTimeout => {
                 evidence.push("the app did not accept the connection in time".to_owned())
             }
-            Cause::NotHttp => evidence.push("what the app answered is not HTTP".to_owned()),
+            Cause::NotHttp => evidence.push("the app's response is not HTTP".to_owned()),
             Cause::IdleTimeoutRace | Cause::AppEndedRequest | Cause::Undetermined => {}
         }
         if let Some(share) = self.requests().filter(|requests| *requests > 0) {
@@ -430,10 +439,10 @@ impl Case<'_> {
         let kubelet = failures.iter().filter(|failure| failure.from_kubelet).count();
         let meshed = failures.iter().filter(|failure| failure.meshed).count();
         if kubelet > 0 {
-            evidence.push(format!("{kubelet} of them are kubelet's probes"));
+            evidence.push(format!("{kubelet} of them are probes of the kubelet"));
         }
         if meshed > 0 {
-            evidence.push(format!("{meshed} of them are of meshed clients"));
+            evidence.push(format!("{meshed} of them are from meshed clients"));
         }
         Finding {
             cause: decision.cause,
@@ -455,21 +464,20 @@ impl Case<'_> {
         match cause {
             Cause::IdleTimeoutRace => self.end_of_race(),
             Cause::AppEndedRequest => {
-                "the app ends requests that it has read: look in its log and at its restarts for crashes, worker timeouts and \
-                 limits of requests a worker"
+                "the app aborts requests that it has read: check its log and its restarts for crashes, worker timeouts and limits of requests per worker"
                     .to_owned()
             }
             Cause::ConnectionRefused => {
-                "nothing listens at this port of the address that the proxy connects to: compare the port with the app's, and \
-                 let the app listen on 0.0.0.0 or [::], not on a single address"
+                "nothing listens on this port of the address that the proxy connects to: check that the app \
+                 listens on this port, and on 0.0.0.0 or [::] instead of a single address"
                     .to_owned()
             }
             Cause::ConnectTimeout => {
                 "the app accepts connections too slowly: raise its backlog (listen queue) or its number of workers".to_owned()
             }
             Cause::NotHttp => {
-                "the port speaks another protocol: mark it with config.linkerd.io/opaque-ports, and probe it with tcpSocket or \
-                 exec"
+                "the port uses another protocol: add it to config.linkerd.io/opaque-ports, and probe it with \
+                 tcpSocket or exec"
                     .to_owned()
             }
             Cause::Other(named) => format!("see {}", named.page()),
@@ -483,18 +491,19 @@ impl Case<'_> {
         }
         match (self.key.0, self.spec) {
             (Direction::Inbound, Some(spec)) => format!(
-                "raise {} above {}, for which the proxy keeps idle connections, or ask in another period",
+                "raise {} above {} (how long the proxy keeps idle connections), or change the period of the requests",
                 spec.setting,
                 duration::format(spec.pool)
             ),
             (Direction::Inbound, None) => {
-                "raise the server's idle timeout (keep-alive) above the 3s for which the proxy keeps idle connections (longer \
-                 before Linkerd 2.11.5 and 2.12.1), or ask in another period; --manifest tells what sets it"
+                "raise the server's idle timeout (keep-alive) above the 3s for which the proxy keeps idle \
+                 connections (longer before Linkerd 2.11.5 and 2.12.1), or change the period of the requests; \
+                 --manifest shows which setting to change"
                     .to_owned()
             }
             (Direction::Outbound, _) => {
-                "the server that is called closes idle connections when the proxy re-uses them: raise that server's idle timeout, \
-                 mesh it, or let the app retry; diagnose that workload"
+                "the called server closes idle connections when the proxy re-uses them: raise that server's idle \
+                 timeout, mesh it, or retry in the app; run diagnose on that workload"
                     .to_owned()
             }
         }
@@ -505,26 +514,26 @@ impl Case<'_> {
         let timed = failures.iter().any(|failure| failure.duration.is_some());
         let mut ways = Vec::new();
         if self.logs.without_sources {
-            ways.push("set config.linkerd.io/proxy-log-format: plain, since JSON logs leave out what kind of error it was");
+            ways.push("set config.linkerd.io/proxy-log-format: plain, because JSON logs do not contain the kind of error");
         }
         if self.counted.is_none() {
-            ways.push("give the proxy's metrics with --metrics");
+            ways.push("add the proxy's metrics with --metrics");
         }
         if !timed && self.key.0 == Direction::Inbound {
             ways.push(
-                "set config.linkerd.io/access-log: json on the pods, which logs how long each request took",
+                "set config.linkerd.io/access-log: json on the pods, to log the duration of each request",
             );
         }
         if self.spec.is_none() && self.key.0 == Direction::Inbound {
-            ways.push("give the workload with --manifest");
+            ways.push("add the workload with --manifest");
         }
         if self.key.0 == Direction::Outbound {
-            ways.push("diagnose the workload that is called");
+            ways.push("run diagnose on the called workload");
         }
         if ways.is_empty() {
-            ways.push("look in the app's log at these times");
+            ways.push("check the app's log at these times");
         }
-        format!("to tell: {}", ways.join("; "))
+        format!("to find the cause: {}", ways.join("; "))
     }
 
     fn clients(&self) -> Vec<(String, u64)> {
@@ -555,11 +564,11 @@ fn not_kept(kind: Kind, count: u64, alike: &[Cause]) -> Finding {
         statuses: BTreeMap::new(),
         times: None,
         period: None,
-        evidence: vec![format!("{count} more than are looked at one by one")],
+        evidence: vec![format!("{count} more failures, which were not analysed one by one")],
         help: match cause {
             Cause::Other(named) => format!("see {}", Named::page(named)),
             _ if !alike.is_empty() => String::new(),
-            _ => "to tell more: give a shorter log".to_owned(),
+            _ => "to analyse all failures: use a shorter log".to_owned(),
         },
     }
 }

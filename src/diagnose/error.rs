@@ -72,9 +72,9 @@ macro_rules! named {
 }
 
 named! {
-    FailFast "fail-fast" "The proxy had no endpoint that was ready, and failed the request at once."
+    FailFast "fail-fast" "The proxy had no ready endpoint, and failed the request immediately."
         "https://linkerd.io/2/common-errors/failfast/",
-    LoadShed "load-shedding" "The proxy's queue was full, and it refused the request."
+    LoadShed "load-shedding" "The proxy's queue was full, so the proxy rejected the request."
         "https://linkerd.io/2/common-errors/http-503-504/",
     Unauthorized "unauthorized" "A policy of the server does not authorize this client."
         "https://linkerd.io/2/features/server-policy/",
@@ -86,21 +86,21 @@ named! {
         "https://linkerd.io/2/features/server-policy/",
     InjectedFailure "configured-failure" "A route is configured to fail this request."
         "https://linkerd.io/2/features/httproute/",
-    Loop "loop" "The request would have come back to the same proxy."
+    Loop "loop" "The request would have looped back to the same proxy."
         "https://linkerd.io/2/common-errors/",
-    ResponseTimeout "response-timeout" "The answer did not come within the timeout of the route."
+    ResponseTimeout "response-timeout" "The response did not arrive within the timeout of the route."
         "https://linkerd.io/2/features/retries-and-timeouts/",
-    Detect "protocol-detection" "The proxy could not tell the protocol in time."
+    Detect "protocol-detection" "The proxy could not detect the protocol in time."
         "https://linkerd.io/2/common-errors/protocol-detection/",
     Tls "tls" "TLS between the proxies failed."
         "https://linkerd.io/2/features/automatic-mtls/",
-    Unreachable "unreachable" "The network has no way to the server."
+    Unreachable "unreachable" "The network has no route to the server."
         "https://linkerd.io/2/common-errors/http-502/",
-    Http2 "http2" "The HTTP/2 connection or stream was ended."
+    Http2 "http2" "The HTTP/2 connection or stream was closed."
         "https://linkerd.io/2/common-errors/http-502/",
-    Io "i/o" "The connection ended with an error of the kernel."
+    Io "i/o" "The connection failed with a kernel error."
         "https://linkerd.io/2/common-errors/http-502/",
-    Unnamed "other" "The proxy names an error that is not known here."
+    Unnamed "other" "The proxy reports an unknown error."
         "https://linkerd.io/2/common-errors/",
 }
 

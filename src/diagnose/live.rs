@@ -229,7 +229,7 @@ pub fn table(reports: &[Report]) -> String {
         );
         [report.failed().to_string(), requests, workload, port, cause]
     };
-    let head = ["FAILED", "REQUESTS", "WORKLOAD", "PORT", "MOST FAILED FOR"].map(str::to_owned);
+    let head = ["FAILED", "REQUESTS", "WORKLOAD", "PORT", "MAIN CAUSE"].map(str::to_owned);
     let rows: Vec<[String; 5]> = std::iter::once(head).chain(reports.iter().map(row)).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; 5] = std::array::from_fn(width);
@@ -253,26 +253,26 @@ pub fn notes(ports: &[PortDiagnosis], logs: &Logs) -> Vec<String> {
     let mut notes = Vec::new();
     if raced {
         notes.push(
-            "an idle-timeout race is no matter of conntrack: the close-wait timeout does not end it"
+            "the close-wait timeout does not prevent an idle-timeout race, because conntrack is not involved"
                 .to_owned(),
         );
     }
     if failed == 0 {
         notes.push(
-            "responses that are lost on half-closed connections leave no line in the log: `linkerd linger sockets` finds such \
-             connections. A longer close-wait timeout helps opaque TCP alone: the proxy itself ends an HTTP request whose client \
-             half-closes"
+            "lost responses on half-closed connections are not logged: find such connections with `linkerd \
+             linger sockets`. A longer close-wait timeout helps only opaque TCP: the proxy aborts an HTTP \
+             request if its client half-closes"
                 .to_owned(),
         );
     }
     if logs.unplaced > 0 {
         notes.push(format!(
-            "{} of failures do not tell their port, and are not counted",
+            "{} of failures do not contain the port, and are not counted",
             count(usize::try_from(logs.unplaced).unwrap_or(usize::MAX), "line")
         ));
     }
     if logs.admin > 0 {
-        notes.push("requests to the proxy's own admin port that failed are not counted".to_owned());
+        notes.push("failed requests to the proxy's own admin port are not counted".to_owned());
     }
     notes
 }
@@ -383,7 +383,7 @@ async fn read_log(
     loop {
         let read = match timeout(SILENCE, stream.read(&mut buffer)).await {
             Ok(read) => read.map_err(|error| failed(error.to_string())),
-            Err(_) => Err(failed(format!("nothing came for {}s", SILENCE.as_secs()))),
+            Err(_) => Err(failed(format!("no data arrived for {}s", SILENCE.as_secs()))),
         };
         match read {
             Ok(0) => break,
@@ -395,7 +395,7 @@ async fn read_log(
         }
         if started.elapsed() > LOG_TIMEOUT {
             log.end();
-            return Err(failed(format!("its end did not come within {}s", LOG_TIMEOUT.as_secs())));
+            return Err(failed(format!("it did not end within {}s", LOG_TIMEOUT.as_secs())));
         }
     }
     log.end();
@@ -418,12 +418,12 @@ async fn page(cluster: &Cluster, namespace: &str, pod: &str, port: u16) -> Read<
             .map_err(|error| failed(error.to_string()))?;
         let answer = sender.send_request(request).await.map_err(|error| failed(describe(&error)))?;
         if !answer.status().is_success() {
-            return Err(failed(format!("the answer is {}", answer.status())));
+            return Err(failed(format!("the response is {}", answer.status())));
         }
         let body = Limited::new(answer.into_body(), MAX_PAGE_LEN);
         let body = body.collect().await.map_err(|error| failed(error.to_string()))?;
         Ok(String::from_utf8_lossy(&body.to_bytes()).into_owned())
     };
-    let late = |_| failed(format!("no answer within {}s", METRICS_TIMEOUT.as_secs()));
+    let late = |_| failed(format!("no response within {}s", METRICS_TIMEOUT.as_secs()));
     timeout(METRICS_TIMEOUT, ask).await.map_err(late)?
 }

@@ -112,8 +112,8 @@ pub struct Metrics {
 /// A page that is not the proxy's.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
-    "no metrics of Linkerd's proxy are in it, of {lines} lines: give the page of the proxy's admin port, such as `linkerd \
-     diagnostics proxy-metrics` prints it, or http://POD:4191/metrics"
+    "none of its {lines} lines is a metric of Linkerd's proxy: use the output of `linkerd diagnostics \
+     proxy-metrics`, or of http://POD:4191/metrics"
 )]
 pub struct NoMetrics {
     /// How many lines it has.

@@ -56,7 +56,7 @@ impl fmt::Display for Gap {
         let middle = i64::midpoint(self.from, self.to);
         write!(
             f,
-            "{} of {} came {} after the answer before, give or take {}",
+            "{} of {} occurred {} after the previous response, plus or minus {}",
             self.same,
             self.of,
             seconds(middle),

@@ -16,18 +16,18 @@ use crate::{
     lint::report::Seconds,
 };
 
-/// What was found in some logs, or in those of a workload.
+/// The result for log files, or for a workload.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// The workload; `None` where files were read.
+    /// The workload; missing if files were read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workload: Option<String>,
-    /// By port and direction.
+    /// The results by port and direction.
     pub ports: Vec<PortReport>,
     /// What was read.
     pub read: Read,
-    /// What else is worth to know, in sentences.
+    /// Additional remarks, in sentences.
     pub notes: Vec<String>,
 }
 
@@ -40,13 +40,13 @@ pub fn schema() -> Schema {
 #[derive(Clone, Debug, Default, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Read {
-    /// Lines of proxies.
+    /// Lines of Linkerd's proxies.
     pub lines: u64,
     /// Lines of their access logs.
     pub access_log_lines: u64,
-    /// Lines that are not a proxy's.
+    /// Lines of other programs.
     pub other_lines: u64,
-    /// Lines of failures that do not tell the port, because they are cut off.
+    /// Failures without a port, because the line is cut off.
     pub incomplete_lines: u64,
 }
 
@@ -58,16 +58,16 @@ pub struct PortReport {
     pub port: u16,
     /// `inbound` or `outbound`.
     pub direction: Direction,
-    /// How many requests there were; `null` where no source tells.
+    /// The number of requests; `null` if it is not known.
     pub requests: Option<u64>,
-    /// What failed, by cause.
+    /// The failures by cause.
     pub failures: Vec<FailureReport>,
     /// The addresses that most of the failed requests came from.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub clients: Vec<ClientReport>,
 }
 
-/// Who sent requests that failed.
+/// A client with failed requests.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClientReport {
@@ -85,20 +85,20 @@ pub struct FailureReport {
     pub cause: Cause,
     /// How many requests failed.
     pub count: u64,
-    /// `certain`, `likely`, or `null` where the cause is undetermined.
+    /// `certain`, `likely`, or `null` if the cause is undetermined.
     pub certainty: Option<&'static str>,
-    /// How many failed with each status, where it is known.
+    /// How many failed with each status, if it is known.
     pub statuses: BTreeMap<u16, u64>,
     /// When the first failed: the time of day, or `+SECONDSs` since the start of the proxy.
     pub first: Option<String>,
     /// When the last failed.
     pub last: Option<String>,
-    /// The time between failures, if it is always the same or a multiple of it.
+    /// The interval of the failures, if they occur at multiples of one interval.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub period_seconds: Option<Seconds>,
-    /// How we know.
+    /// The evidence.
     pub evidence: String,
-    /// What ends it, or what would tell the cause.
+    /// How to fix it, or how to find the cause.
     pub help: String,
 }
 
@@ -190,9 +190,8 @@ impl FailureReport {
         }
         writeln!(out, "  {}{certainty}: {}", self.cause.as_str(), counts.join(", "))?;
         if let (Some(first), Some(last)) = (&self.first, &self.last) {
-            let period = self
-                .period_seconds
-                .map(|period| format!(", a multiple of {} apart", duration::format(period.0)));
+            let period =
+                self.period_seconds.map(|period| format!(", at multiples of {}", duration::format(period.0)));
             writeln!(out, "    when:   {first} to {last}{}", period.unwrap_or_default())?;
         }
         if !self.evidence.is_empty() {

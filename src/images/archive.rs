@@ -47,13 +47,13 @@ pub(super) enum ArchiveError {
     NoImages,
     #[error("its {DOCKER_LIST} is not valid: {0}")]
     List(serde_json::Error),
-    #[error("{name} has {bytes} bytes; at most {longest} are read")]
+    #[error("{name} has {bytes} bytes; the limit is {longest} bytes")]
     TooLong { name: String, bytes: u64, longest: usize },
-    #[error("{0} is not in it")]
+    #[error("it does not contain {0}")]
     Missing(String),
-    #[error("{0} is no sha256 digest")]
+    #[error("{0} is not a sha256 digest")]
     Digest(String),
-    #[error("{0} is not what its digest says")]
+    #[error("the digest of {0} does not match its content")]
     Changed(String),
     #[error(transparent)]
     Manifest(#[from] ManifestError),
@@ -429,7 +429,7 @@ mod tests {
     fn a_config_that_is_too_long_is_refused() {
         let config = ("ab.json".to_owned(), vec![b' '; image_config::MAX_LEN + 1]);
         let (_directory, path) = write_tar(&[config, docker("ab.json", "cart:3")]);
-        assert_eq!(find(&path, "cart:3"), "! ab.json has 1048577 bytes; at most 1048576 are read");
+        assert_eq!(find(&path, "cart:3"), "! ab.json has 1048577 bytes; the limit is 1048576 bytes");
     }
 
     #[test]
@@ -455,10 +455,10 @@ mod tests {
         let list = docker(config, "cart:3");
         let (directory, path) = write_directory(std::slice::from_ref(&list));
         fs::write(directory.path().join("secret.json"), r#"{"config": {"Cmd": ["secret"]}}"#).unwrap();
-        assert_eq!(find(&path, "cart:3"), format!("! {config} is not in it"));
+        assert_eq!(find(&path, "cart:3"), format!("! it does not contain {config}"));
         let (directory, path) = write_tar(&[list]);
         fs::write(directory.path().join("secret.json"), r#"{"config": {"Cmd": ["secret"]}}"#).unwrap();
-        assert_eq!(find(&path, "cart:3"), format!("! {config} is not in it"));
+        assert_eq!(find(&path, "cart:3"), format!("! it does not contain {config}"));
     }
 
     #[test]
@@ -466,7 +466,7 @@ mod tests {
         let top = json!({"manifests": [{"digest": "sha256:../../index.json",
             "annotations": {"io.containerd.image.name": "docker.io/library/cart:3"}}]});
         let (_directory, path) = write_directory(&[(OCI_INDEX.to_owned(), top.to_string().into_bytes())]);
-        assert_eq!(find(&path, "cart:3"), "! sha256:../../index.json is no sha256 digest");
+        assert_eq!(find(&path, "cart:3"), "! sha256:../../index.json is not a sha256 digest");
     }
 
     #[test]
@@ -474,7 +474,7 @@ mod tests {
         let mut files = layout(&json!({"io.containerd.image.name": "docker.io/library/cart:3"}));
         files[0].1 = br#"{"config": {"Cmd": ["other"]}}"#.to_vec();
         let (_directory, path) = write_tar(&files);
-        assert!(find(&path, "cart:3").ends_with(" is not what its digest says"));
+        assert!(find(&path, "cart:3").ends_with(" does not match its content"));
     }
 
     #[rstest]

@@ -148,7 +148,7 @@ impl Entry {
         }
         let decoded = STANDARD.decode(self.auth.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         let Some(decoded) = decoded else {
-            return StoredCredential::Unusable(format!("auths[{key:?}].auth is not base64 of user:password"));
+            return StoredCredential::Unusable(format!("auths[{key:?}].auth is not user:password in base64"));
         };
         let (user, password) = match decoded.split_once(':') {
             Some((user, password)) => (user.to_owned(), password.trim_end_matches('\0').to_owned()),
@@ -164,7 +164,7 @@ fn basic(user: String, password: String) -> StoredCredential {
         "" if password.is_empty() => StoredCredential::Nothing,
         // Identity tokens need an OAuth 2 POST request, which oci-client does not support.
         "" | TOKEN_USER => StoredCredential::Unusable(
-            "an identity token without a user name is stored; log in with a user name and a password"
+            "it contains an identity token without a user name; log in with a user name and a password"
                 .to_owned(),
         ),
         _ => StoredCredential::Here(RegistryAuth::Basic(user, password)),
@@ -175,7 +175,7 @@ fn basic(user: String, password: String) -> StoredCredential {
 async fn ask(name: &str, key: &str, longest: Duration) -> Result<StoredCredential, String> {
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     if name.is_empty() || !name.bytes().all(is_name) {
-        return Err(format!("{name:?} is no name of a helper"));
+        return Err(format!("{name:?} is not a valid helper name"));
     }
     let mut command = Command::new(format!("docker-credential-{name}"));
     command.arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
@@ -193,7 +193,9 @@ async fn ask(name: &str, key: &str, longest: Duration) -> Result<StoredCredentia
     };
     let (status, output) = match timeout(longest, run).await {
         Err(_) => return Err(format!("did not answer within {}s", longest.as_secs())),
-        Ok(Err(error)) if error.kind() == ErrorKind::NotFound => return Err("it is not in PATH".to_owned()),
+        Ok(Err(error)) if error.kind() == ErrorKind::NotFound => {
+            return Err("it is not on the PATH".to_owned());
+        }
         Ok(Err(error)) => return Err(format!("cannot run it: {error}")),
         Ok(Ok(ended)) => ended,
     };
@@ -262,10 +264,10 @@ mod tests {
     }
 
     #[rstest]
-    #[case::not_base64(json!({"auth": "?"}), "auths[\"example.com\"].auth is not base64 of user:password")]
+    #[case::not_base64(json!({"auth": "?"}), "auths[\"example.com\"].auth is not user:password in base64")]
     #[case::refresh_token(
         json!({"identitytoken": "t"}),
-        "an identity token without a user name is stored; log in with a user name and a password"
+        "it contains an identity token without a user name; log in with a user name and a password"
     )]
     fn unusable_credentials_are_reported(#[case] entry: serde_json::Value, #[case] message: &str) {
         let config = json!({"auths": {"example.com": entry}});
@@ -274,11 +276,11 @@ mod tests {
 
     #[tokio::test]
     async fn the_name_of_a_helper_is_no_path() {
-        let message = "\"../x\" is no name of a helper";
+        let message = "\"../x\" is not a valid helper name";
         assert_eq!(ask("../x", "example.com", HELPER_TIMEOUT).await.unwrap_err(), message);
         assert_eq!(
             ask("none-of-this", "example.com", HELPER_TIMEOUT).await.unwrap_err(),
-            "it is not in PATH"
+            "it is not on the PATH"
         );
     }
 

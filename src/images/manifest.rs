@@ -65,15 +65,15 @@ pub(super) enum Manifest {
 pub(super) enum ManifestError {
     #[error("its manifest is not valid: {0}")]
     Invalid(serde_json::Error),
-    #[error("its manifest has schema 1, which registries no longer produce")]
+    #[error("its manifest has schema version 1, which is not supported")]
     Schema1,
-    #[error("it is no container image: its config has the type {0}")]
+    #[error("it is not a container image: its config has the type {0}")]
     NoImage(String),
-    #[error("its manifest names no config and no platforms")]
+    #[error("its manifest contains neither a config nor platforms")]
     Empty,
     #[error("it has no image for {wanted}; it has {}", found.join(", "))]
     NoPlatform { wanted: Platform, found: Vec<String> },
-    #[error("the image config has {0} bytes; at most {longest} are read", longest = image_config::MAX_LEN)]
+    #[error("the image config has {0} bytes; the limit is {longest} bytes", longest = image_config::MAX_LEN)]
     LongConfig(u64),
     #[error("its indexes are nested more than {MAX_DEPTH} levels deep")]
     TooDeep,
@@ -185,18 +185,15 @@ mod tests {
     }
 
     #[rstest]
-    #[case::schema_1(
-        r#"{"schemaVersion": 1}"#,
-        "its manifest has schema 1, which registries no longer produce"
-    )]
-    #[case::empty("{}", "its manifest names no config and no platforms")]
+    #[case::schema_1(r#"{"schemaVersion": 1}"#, "its manifest has schema version 1, which is not supported")]
+    #[case::empty("{}", "its manifest contains neither a config nor platforms")]
     #[case::chart(
         r#"{"config": {"mediaType": "application/vnd.cncf.helm.config.v1+json", "digest": "d"}}"#,
-        "it is no container image: its config has the type application/vnd.cncf.helm.config.v1+json"
+        "it is not a container image: its config has the type application/vnd.cncf.helm.config.v1+json"
     )]
     #[case::long(
         r#"{"config": {"digest": "d", "size": 1048577}}"#,
-        "the image config has 1048577 bytes; at most 1048576 are read"
+        "the image config has 1048577 bytes; the limit is 1048576 bytes"
     )]
     fn other_manifests_are_refused(#[case] json: &str, #[case] message: &str) {
         assert_eq!(parse(json.as_bytes()).unwrap_err().to_string(), message);

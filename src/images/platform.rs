@@ -15,7 +15,7 @@ pub struct Platform {
 
 /// An invalid platform.
 #[derive(Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{0:?} is no platform; write it like linux/amd64 or linux/arm/v7")]
+#[error("{0:?} is not a platform; write it like linux/amd64 or linux/arm/v7")]
 pub struct PlatformError(String);
 
 impl FromStr for Platform {
@@ -64,7 +64,7 @@ mod tests {
     #[case::too_many("linux/arm/v7/x")]
     #[case::upper_case("Linux/amd64")]
     fn other_texts_are_refused(#[case] text: &str) {
-        let message = format!("{text:?} is no platform; write it like linux/amd64 or linux/arm/v7");
+        let message = format!("{text:?} is not a platform; write it like linux/amd64 or linux/arm/v7");
         assert_eq!(text.parse::<Platform>().unwrap_err().to_string(), message);
     }
 }

@@ -149,7 +149,7 @@ impl Registries {
     fn clients(&self, host: &str) -> Result<Clients, HostError> {
         let failed = |why: String| {
             HostError {
-            why: format!("cannot prepare to ask it: {why}"),
+            why: format!("cannot create a client for it: {why}"),
             help: "check the CA certificates of the system and of certs.d, or read an archive with --images=PATH"
                 .to_owned(),
         }
@@ -162,7 +162,7 @@ impl Registries {
             let invalid = |error: reqwest::Error| failed(format!("{at}: {}", errors::cause(&error)));
             let certificates = reqwest::Certificate::from_pem_bundle(&authority.pem).map_err(invalid)?;
             if certificates.is_empty() {
-                return Err(failed(format!("{at} has no certificate in PEM")));
+                return Err(failed(format!("{at} contains no certificate in PEM")));
             }
             http = http.tls_certs_merge(certificates);
             for certificate in pem::parse_many(&authority.pem).unwrap_or_default() {
@@ -219,21 +219,21 @@ impl Registries {
             waited += wait;
             if waited > MAX_WAIT {
                 return Err(host_failure(HostError::new(format!(
-                    "it limits its clients (429 Too Many Requests) and asks to wait {}; at most {} are waited",
+                    "it limits requests (429 Too Many Requests) and asks to wait {}; the limit is {}",
                     format(wait),
                     format(MAX_WAIT)
                 ))));
             }
             sleep(wait).await;
         }
-        let why = format!("it still limits its clients (429 Too Many Requests) after {}", format(waited));
+        let why = format!("it still limits requests (429 Too Many Requests) after {}", format(waited));
         Err(host_failure(HostError::new(why)))
     }
 
     /// The reference for the registry, or for its mirror.
     fn reference(&self, image: &str) -> Result<Reference, Failure> {
         let reference = Reference::try_from(image).map_err(|error| Failure::Image {
-            message: format!("it is no name of an image: {error}"),
+            message: format!("it is not an image name: {error}"),
             help: "write it like registry.example.com/shop/cart:3".to_owned(),
         })?;
         let Some(mirror) = self.mirrors.get(reference.registry()) else { return Ok(reference) };
@@ -309,7 +309,7 @@ impl Session<'_> {
         }
         let limit = self.registries.timeout;
         timeout(limit, request).await.unwrap_or_else(|_| {
-            Err(RequestError::host_failure(format!("it did not answer within {}", format(limit))))
+            Err(RequestError::host_failure(format!("it did not respond within {}", format(limit))))
         })
     }
 
@@ -457,7 +457,7 @@ impl AsyncWrite for BoundedBuffer {
     fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.0.len() + bytes.len() > image_config::MAX_LEN {
             let message =
-                format!("the image config has more than {} bytes, and is not read", image_config::MAX_LEN);
+                format!("the image config has more than {} bytes, which is the limit", image_config::MAX_LEN);
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::FileTooLarge, message)));
         }
         self.0.extend_from_slice(bytes);
@@ -503,6 +503,6 @@ mod tests {
         let mut config = BoundedBuffer(Vec::new());
         config.write_all(&vec![0; image_config::MAX_LEN]).await.unwrap();
         let error = config.write_all(&[0]).await.unwrap_err();
-        assert_eq!(error.to_string(), "the image config has more than 1048576 bytes, and is not read");
+        assert_eq!(error.to_string(), "the image config has more than 1048576 bytes, which is the limit");
     }
 }

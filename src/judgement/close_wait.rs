@@ -29,11 +29,9 @@ use crate::{
 };
 
 /// What a longer timeout helps, as measured with Linkerd's proxy (`docs/sockets.md`).
-pub const HELPS: &str = "the timeout helps opaque TCP that is half-closed and silent for longer than the timeout, and prevents port conflicts; \
-     no timeout helps HTTP/1";
+pub const HELPS: &str = "a longer timeout helps opaque TCP connections that are half-closed and silent, and prevents port conflicts; it does not help HTTP/1";
 /// What no timeout helps, and the workaround: the proxy ends an HTTP/1 request at once when its client half-closes.
-pub const NOT_HTTP: &str = "no timeout helps HTTP/1, where the proxy ends a request whose client half-closes: mark the port opaque, or keep \
-     the client's side open";
+pub const NOT_HTTP: &str = "this does not help HTTP/1, where the proxy aborts a request if its client half-closes: mark the port opaque, or keep the client's side open";
 
 /// What the plan does about the close-wait timeout of a pod.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -101,7 +99,7 @@ impl Method {
     /// Describes a pod that sets the timeout with this method.
     pub fn describe(self, seconds: u32) -> String {
         match self {
-            Self::ProxyInit => format!("linkerd-init sets {seconds}s by itself"),
+            Self::ProxyInit => format!("linkerd-init sets {seconds}s"),
             Self::InitContainer => {
                 format!(
                     "the init container {INIT_CONTAINER} sets {seconds}s before any container opens connections"
@@ -215,21 +213,23 @@ fn working_flag(pod: &Pod<'_>, init: &ProxyInit<'_>) -> Result<Option<u32>, Stri
     if init.combined {
         let image = &init.container.image;
         return Err(format!(
-            "linkerd-init runs from {image}, which has no sysctl: its {FLAG} crash-loops it"
+            "linkerd-init runs from {image}, which has no sysctl program: {FLAG} makes it crash-loop"
         ));
     }
     let seconds = set.map_err(|flag| {
         if init.has_valid_flags() {
-            format!("{flag} is not within the {MIN_SECONDS}s to {MAX_SECONDS}s that work")
+            format!("{flag} is out of range: use {MIN_SECONDS}s to {MAX_SECONDS}s")
         } else {
-            format!("linkerd-init fails at {flag}")
+            format!("linkerd-init cannot parse {flag}")
         }
     })?;
     let lacks = init.missing_fields(pod);
     match seconds {
         Some(seconds) if !lacks.is_empty() => {
             let fields = lacks.join(", ");
-            Err(format!("linkerd-init is told to set {seconds}s, and fails for want of {fields}"))
+            Err(format!(
+                "linkerd-init should set {seconds}s, but its securityContext has wrong values for {fields}"
+            ))
         }
         seconds => Ok(seconds),
     }
@@ -271,13 +271,13 @@ fn plan_injected(survey: &Survey<'_, '_>, pod: &Pod<'_>, policy: &CloseWaitPolic
 fn wanted(survey: &Survey<'_, '_>, policy: &CloseWaitPolicy) -> Result<(u32, String), String> {
     match (survey.annotations.close_wait, policy.timeout) {
         (Some((CloseWait::Seconds(seconds), key)), _) => Ok((seconds, format!("annotation {key}"))),
-        (Some((CloseWait::Off, key)), _) => Err(format!("switched off by the annotation {key}")),
+        (Some((CloseWait::Off, key)), _) => Err(format!("turned off by annotation {key}")),
         (None, Some(timeout)) => {
             // The policy parser keeps the timeout within the range.
             let seconds = u32::try_from(timeout.as_secs()).unwrap_or(MAX_SECONDS);
-            Ok((seconds, format!("policy, closeWait.timeout {}", duration::format(timeout))))
+            Ok((seconds, format!("the policy (closeWait.timeout: {})", duration::format(timeout))))
         }
-        (None, None) => Err("switched off by the policy, closeWait.timeout off".to_owned()),
+        (None, None) => Err("turned off by the policy (closeWait.timeout: off)".to_owned()),
     }
 }
 
@@ -331,7 +331,7 @@ impl Planner<'_> {
         let init = self.init.filter(|init| !init.combined)?;
         let why = init.untrusted_reason(self.pod, &self.policy.images)?;
         let container = proxy_init::NAME;
-        Some((Obstacle::Untrusted { container }, format!("{container} gets no privilege from us: {why}")))
+        Some((Obstacle::Untrusted { container }, format!("{container} is not made privileged: {why}")))
     }
 
     fn own_init_method(&self) -> Result<Method, (Obstacle, String)> {
@@ -339,10 +339,7 @@ impl Planner<'_> {
             (None, _) => Err((Obstacle::NoImage, self.linkerd_obstacle())),
             (Some(_), OwnInit::Foreign(why)) => {
                 let container = INIT_CONTAINER;
-                Err((
-                    Obstacle::Untrusted { container },
-                    format!("{container} gets no privilege from us: {why}"),
-                ))
+                Err((Obstacle::Untrusted { container }, format!("{container} is not made privileged: {why}")))
             }
             (Some(_), OwnInit::Absent | OwnInit::OwnContainer(_)) => Ok(Method::InitContainer),
         }
@@ -353,14 +350,15 @@ impl Planner<'_> {
         match (&self.current, self.init) {
             (CurrentState::Fails(why), _) => why.clone(),
             (CurrentState::Sets(..) | CurrentState::Unset, Some(init)) if init.combined => format!(
-                "linkerd-init runs from {} (2.20 and newer), which has no sysctl: its flag would crash-loop it",
+                "linkerd-init runs from {} (2.20 and newer), which has no sysctl program: the flag would make it \
+                 crash-loop",
                 init.container.image
             ),
             (CurrentState::Sets(..) | CurrentState::Unset, Some(_)) => {
                 match (self.policy.via, self.untrusted_reason()) {
                     (Via::Auto, Some((_, why))) => why,
                     (Via::Auto, None) => {
-                        format!("{INIT_CONTAINER} is there already, and does not work as it is")
+                        format!("{INIT_CONTAINER} exists already, but does not work")
                     }
                     (Via::InitContainer | Via::ProxyInit | Via::PodSysctl, _) => {
                         format!("closeWait.via is {}", self.policy.via.as_str())
@@ -368,7 +366,8 @@ impl Planner<'_> {
                 }
             }
             (CurrentState::Sets(..) | CurrentState::Unset, None) => {
-                "meshed through linkerd-cni, which cannot set it: the pod keeps the kernel's 60s".to_owned()
+                "the pod uses linkerd-cni, which cannot set the timeout, so the kernel's 60s remain"
+                    .to_owned()
             }
         }
     }
@@ -398,17 +397,17 @@ impl Planner<'_> {
             (CurrentState::Fails(why), method) => {
                 let then = match (stays, method) {
                     (true, Method::ProxyInit) => String::new(),
-                    (true, Method::InitContainer | Method::PodSysctl) => format!("; the {seconds}s stay"),
-                    (false, _) => format!("; instead {seconds}s, wanted by {from}"),
+                    (true, Method::InitContainer | Method::PodSysctl) => format!("; {seconds}s is kept"),
+                    (false, _) => format!("; it is replaced by {seconds}s, requested by {from}"),
                 };
                 (PlanAction::Repair, RuleId::CloseWaitBroken, why.clone() + &then)
             }
             (CurrentState::Sets(..) | CurrentState::Unset, Method::InitContainer) => {
-                let why = format!("{}; wanted by {from}", self.linkerd_obstacle());
+                let why = format!("{}; requested by {from}", self.linkerd_obstacle());
                 (PlanAction::InitContainer, RuleId::CloseWaitUnset, why)
             }
             (CurrentState::Sets(..) | CurrentState::Unset, Method::ProxyInit | Method::PodSysctl) => {
-                (PlanAction::Patch, RuleId::CloseWaitUnset, format!("wanted by {from}"))
+                (PlanAction::Patch, RuleId::CloseWaitUnset, format!("requested by {from}"))
             }
         };
         Plan {

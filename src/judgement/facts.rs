@@ -130,7 +130,10 @@ impl ServerFact {
         let certainty = if same {
             Certainty::Certain
         } else {
-            Certainty::Likely(format!("the image was {} then, and is {image} now", self.image))
+            Certainty::Likely(format!(
+                "the image was {} during the measurement, but is {image} now",
+                self.image
+            ))
         };
         let evidence = Evidence::measured(format!("measured on {} ({})", self.date, self.source), certainty);
         match self.behaviour {

@@ -63,17 +63,14 @@ impl Mistakes {
     pub(super) fn map<'n>(&mut self, field: &Field<'n>) -> Option<Section<'n>> {
         let Value::Mapping(entries) = &field.node.value else {
             let path = if field.path.is_empty() { "the file" } else { &field.path };
-            self.add(
-                field.line,
-                format!("{path}: expected a map of fields, found {}", field.node.value.noun()),
-            );
+            self.add(field.line, format!("{path}: expected a map, found {}", field.node.value.noun()));
             return None;
         };
         let section = Section { path: field.path.clone(), line: field.line, entries };
         for entry in entries {
             if let Some(earlier) = entry.earlier {
                 let path = section.path_of(&entry.key);
-                self.add(entry.line, format!("{path}: given before, on line {earlier}; keep one of them"));
+                self.add(entry.line, format!("{path}: already set on line {earlier}; keep one of them"));
             }
         }
         Some(section)
@@ -102,7 +99,7 @@ impl Mistakes {
                 None
             }
             Value::Sequence(_) | Value::Mapping(_) => {
-                self.at(field, format!("expected a word, found {}", field.node.value.noun()));
+                self.at(field, format!("expected a string, found {}", field.node.value.noun()));
                 None
             }
         }
@@ -113,7 +110,7 @@ impl Mistakes {
         match &field.node.value {
             Value::Scalar(Scalar { text, .. }) => Some(text),
             Value::Sequence(_) | Value::Mapping(_) => {
-                self.at(field, format!("expected a text, found {}", field.node.value.noun()));
+                self.at(field, format!("expected a string, found {}", field.node.value.noun()));
                 None
             }
         }
@@ -181,7 +178,7 @@ pub(super) fn file<T: Default>(
         }
     }
     if let Some(second) = roots.get(1) {
-        mistakes.add(second.line, format!("a second document; a {what} file has one"));
+        mistakes.add(second.line, format!("a second document; a {what} file must have only one"));
     }
     let found = roots.first().map(|root| {
         let whole = Field { path: String::new(), line: root.line, node: root };
@@ -204,7 +201,7 @@ pub(crate) fn unknown_name(noun: &str, word: &str, known: &[&str]) -> String {
     let near = |name: &str| strsim::jaro_winkler(&word.to_lowercase(), &name.to_lowercase());
     let nearest = known.iter().copied().max_by(|a, b| near(a).total_cmp(&near(b)));
     match nearest.filter(|name| near(name) >= 0.85) {
-        Some(name) => format!("no {noun} is named {word:?}; did you mean {name}?"),
-        None => format!("no {noun} is named {word:?}; there are {}", known.join(", ")),
+        Some(name) => format!("unknown {noun} {word:?}; did you mean {name}?"),
+        None => format!("unknown {noun} {word:?}; expected one of {}", known.join(", ")),
     }
 }

@@ -131,7 +131,7 @@ impl FromStr for Action {
 
 /// A name that is not in a closed set.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("no {noun} is named {name:?}; there are {known}")]
+#[error("unknown {noun} {name:?}; expected one of {known}")]
 pub struct UnknownName {
     /// The kind of name.
     pub noun: &'static str,
@@ -201,6 +201,6 @@ mod tests {
             assert_eq!(action.as_str().parse(), Ok(action));
         }
         let error = "probe".parse::<RuleId>().unwrap_err().to_string();
-        assert!(error.starts_with("no rule is named \"probe\"; there are probe-matches-idle-timeout, "));
+        assert!(error.starts_with("unknown rule \"probe\"; expected one of probe-matches-idle-timeout, "));
     }
 }

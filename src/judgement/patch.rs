@@ -21,13 +21,13 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum PatchError {
     /// An operation does not apply.
-    #[error("the patch does not apply to the object that was sent")]
+    #[error("the patch does not apply to the object in the request")]
     Apply(#[source] json_patch::PatchError),
     /// The patched parts cannot be parsed.
     #[error("the patched object cannot be read back")]
     Read(#[source] serde_json::Error),
     /// The patch applies, but the pod would still not set the timeout.
-    #[error("the patch does not help: {0}")]
+    #[error("the patch has no effect: {0}")]
     Useless(String),
 }
 
@@ -42,7 +42,8 @@ pub fn render(pod: &Pod<'_>, edits: &[Edit]) -> Result<Patch, PatchError> {
     json_patch::patch(&mut touched, &patch).map_err(PatchError::Apply)?;
     let json = touched.to_string();
     let object = Object::read(&json).map_err(PatchError::Read)?;
-    let object = object.ok_or_else(|| PatchError::Useless("the pod is gone".to_owned()))?;
+    let object =
+        object.ok_or_else(|| PatchError::Useless("the patched object has no pod spec".to_owned()))?;
     match close_wait::current(&object.pod, None) {
         CurrentState::Sets(..) => Ok(patch),
         CurrentState::Unset => Err(PatchError::Useless("nothing sets the timeout".to_owned())),

@@ -152,7 +152,7 @@ fn or_declare(evidence: &Evidence) -> String {
     match &evidence.origin {
         Origin::SetBy { .. } | Origin::Measured { .. } if evidence.certainty.is_certain() => String::new(),
         Origin::SetBy { .. } | Origin::DefaultOf { .. } | Origin::Measured { .. } => {
-            format!(", or set annotation {IDLE_TIMEOUT} if the timeout is another")
+            format!(", or set the annotation {IDLE_TIMEOUT} if the timeout is different")
         }
     }
 }

@@ -149,19 +149,17 @@ impl fmt::Display for NotPooled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotMeshed => "the pod has no Linkerd proxy",
-            Self::SkippedPort => "the port is skipped: it passes the proxy by",
-            Self::NotRedirected => "only other ports are redirected to the proxy",
+            Self::SkippedPort => "the port is skipped: its connections bypass the proxy",
+            Self::NotRedirected => "the port is not redirected to the proxy",
             Self::OpaquePort => {
-                "the port is opaque: the proxy forwards it as TCP, one connection for each of kubelet's"
+                "the port is opaque: the proxy forwards each connection as TCP and re-uses none"
             }
             Self::Exec => "an exec probe runs inside the container",
-            Self::TcpSocket => "a tcpSocket probe only connects, and the proxy answers that itself",
-            Self::Https => {
-                "scheme HTTPS: the proxy forwards TLS as TCP, one connection for each of kubelet's"
-            }
-            Self::OtherHost => "it asks another host than the pod",
-            Self::UnknownPort => "the name of its port is none of the container's",
-            Self::UnknownHandler => "its handler is none that we know",
+            Self::TcpSocket => "a tcpSocket probe only connects, and the proxy accepts the connection",
+            Self::Https => "scheme HTTPS: the proxy forwards each TLS connection as TCP and re-uses none",
+            Self::OtherHost => "the probe sets a host other than the pod",
+            Self::UnknownPort => "the container has no port with the probe's port name",
+            Self::UnknownHandler => "the probe's handler is not known",
         })
     }
 }

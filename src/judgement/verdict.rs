@@ -182,7 +182,7 @@ fn own_exemption(
 ) -> Result<Option<AnnotationExemption>, String> {
     let Some(text) = object.pod.annotations.get(annotations::EXEMPT) else { return Ok(None) };
     if !policy.annotation_exemptions {
-        return Err(format!("{} does not count: the policy forbids it", annotations::EXEMPT));
+        return Err(format!("{} is ignored: the policy forbids it", annotations::EXEMPT));
     }
     match AnnotationExemption::parse(text) {
         Ok(own) if own.until < today => Err(expired_remark(&own.rules.to_string(), own.until)),
@@ -193,5 +193,5 @@ fn own_exemption(
 }
 
 fn expired_remark(rules: &str, until: Date) -> String {
-    format!("the exemption from {rules} ended on {until}")
+    format!("the exemption from {rules} expired on {until}")
 }

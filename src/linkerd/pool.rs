@@ -65,14 +65,14 @@ pub enum PoolFrom {
 impl fmt::Display for PoolFrom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Env(name) => write!(f, "{name} of the proxy"),
-            Self::Annotation(key) => write!(f, "annotation {key}"),
+            Self::Env(name) => write!(f, "set by {name}"),
+            Self::Annotation(key) => write!(f, "set by annotation {key}"),
             Self::DefaultOf(version) => write!(f, "default of Linkerd {version}"),
             Self::DefaultCap(name) => write!(f, "default of {name}"),
-            Self::Assumed(why) => write!(f, "default since 2.11.5 and 2.12.1, assumed: {why}"),
-            Self::Unread(why) => write!(f, "usual one, assumed: {why}"),
+            Self::Assumed(why) => write!(f, "default since Linkerd 2.11.5 and 2.12.1; {why}"),
+            Self::Unread(why) => write!(f, "assumed default; {why}"),
             Self::Bad { name, value } => {
-                write!(f, "usual one, assumed: with {name} {value:?} the proxy does not start")
+                write!(f, "assumed default; the proxy does not start with {name} {value:?}")
             }
         }
     }
@@ -157,9 +157,9 @@ impl<V: Fn(&str) -> Option<Result<String, String>>> PoolInputs<'_, V> {
             (None, Some(line)) => line.to_string(),
             (None, None) => {
                 let why = if self.version_text.is_empty() {
-                    "the pod spec does not show the proxy's version".to_owned()
+                    "the pod spec does not show the proxy version".to_owned()
                 } else {
-                    format!("version {:?} is not one of Linkerd's", self.version_text)
+                    format!("{:?} is not a Linkerd version", self.version_text)
                 };
                 return PoolIdle { timeout: DEFAULT, from: PoolFrom::Assumed(why) };
             }
@@ -169,7 +169,9 @@ impl<V: Fn(&str) -> Option<Result<String, String>>> PoolInputs<'_, V> {
             Some(true) => (DEFAULT, PoolFrom::DefaultOf(known)),
             Some(false) if is_2_9_0 => (DEFAULT_OF_2_9_0, PoolFrom::DefaultOf(known)),
             Some(false) => (DEFAULT_BEFORE_22_9_1, PoolFrom::DefaultOf(known)),
-            None => (DEFAULT, PoolFrom::Assumed(format!("{known} does not name its patch release"))),
+            None => {
+                (DEFAULT, PoolFrom::Assumed(format!("version {known} does not include the patch number")))
+            }
         };
         PoolIdle { timeout, from }
     }
@@ -256,11 +258,11 @@ mod tests {
     #[rstest]
     #[case::placeholder(
         "test-inject-proxy-version",
-        "version \"test-inject-proxy-version\" is not one of Linkerd's"
+        "\"test-inject-proxy-version\" is not a Linkerd version"
     )]
-    #[case::none("", "the pod spec does not show the proxy's version")]
+    #[case::none("", "the pod spec does not show the proxy version")]
     fn an_unknown_version_is_assumed_to_be_current(#[case] version: &str, #[case] why: &str) {
-        let expected = format!("default since 2.11.5 and 2.12.1, assumed: {why}");
+        let expected = format!("default since Linkerd 2.11.5 and 2.12.1; {why}");
         assert_eq!(pool(&[], version), (3_000, expected));
     }
 
@@ -289,7 +291,7 @@ mod tests {
         "2.11",
         Line::exactly(11),
         3_000,
-        "default since 2.11.5 and 2.12.1, assumed: 2.11 does not name its patch release"
+        "default since Linkerd 2.11.5 and 2.12.1; version 2.11 does not include the patch number"
     )]
     #[case::new("2.16-2.17", Line::between(16, 17), 3_000, "default of Linkerd 2.16-2.17")]
     #[case::newest("2.20+", Line::since(20), 3_000, "default of Linkerd 2.20+")]
@@ -306,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_line_without_a_patch_is_taken_for_a_new_one() {
-        let from = "default since 2.11.5 and 2.12.1, assumed: 2.12 does not name its patch release";
+        let from = "default since Linkerd 2.11.5 and 2.12.1; version 2.12 does not include the patch number";
         assert_eq!(pool(&[], "version-2.12"), (3_000, from.to_owned()));
     }
 
@@ -323,7 +325,7 @@ mod tests {
     #[case::empty("")]
     #[case::fraction("1.5s")]
     fn a_bad_value_stops_the_proxy(#[case] value: &'static str) {
-        let from = format!("usual one, assumed: with {POOL_IDLE_TIMEOUT} {value:?} the proxy does not start");
+        let from = format!("assumed default; the proxy does not start with {POOL_IDLE_TIMEOUT} {value:?}");
         assert_eq!(pool(&[(POOL_IDLE_TIMEOUT, value)], "stable-2.14.10"), (3_000, from));
     }
 
@@ -332,7 +334,7 @@ mod tests {
         let env = [(POOL_IDLE_TIMEOUT, Ok("1s")), (POOL_IDLE_TIMEOUT, Err("it comes from ConfigMap pool"))];
         let pool = inputs(&env, None, "stable-2.14.10", None);
         let actual = (pool.timeout.as_secs(), pool.from.to_string());
-        assert_eq!(actual, (3, "usual one, assumed: it comes from ConfigMap pool".to_owned()));
+        assert_eq!(actual, (3, "assumed default; it comes from ConfigMap pool".to_owned()));
     }
 
     #[rstest]
@@ -340,14 +342,14 @@ mod tests {
         Some("1500ms"),
         None,
         1,
-        "annotation config.linkerd.io/proxy-inbound-discovery-cache-unused-timeout"
+        "set by annotation config.linkerd.io/proxy-inbound-discovery-cache-unused-timeout"
     )]
     #[case::higher(Some("5s"), None, 3, "default of Linkerd 2.14.10")]
     #[case::the_variable_wins(
         Some("1s"),
         Some("2s"),
         2,
-        "LINKERD2_PROXY_INBOUND_DISCOVERY_IDLE_TIMEOUT of the proxy"
+        "set by LINKERD2_PROXY_INBOUND_DISCOVERY_IDLE_TIMEOUT"
     )]
     #[case::unreadable(Some("soon"), None, 3, "default of Linkerd 2.14.10")]
     fn an_unused_client_goes_with_its_pool(

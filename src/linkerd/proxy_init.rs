@@ -151,41 +151,50 @@ impl<'p> ProxyInit<'p> {
         let container = self.container;
         let repository = ImageRef::of(&container.image).repository;
         if !images.iter().any(|allowed| allowed == repository) {
-            return Some(format!("its image {repository} is not one of the policy's closeWait.images"));
+            return Some(format!("its image {repository} is not in closeWait.images of the policy"));
         }
         if let Some(command) = container.command.first() {
             return Some(format!("it overrides the image's command with {command:?}"));
         }
         if let Some(argument) = unexpected_argument(container) {
-            return Some(format!("the injector does not write its argument {argument:?}"));
+            return Some(format!("it has the argument {argument:?}, which the injector does not set"));
         }
         if let Some(name) = container.env.first().map(|var| &var.name) {
-            return Some(format!("the injector does not write its variable {name}"));
+            return Some(format!("it has the variable {name}, which the injector does not set"));
         }
         if !container.env_from.is_empty() {
-            return Some("the injector does not write its envFrom".to_owned());
+            return Some("it has envFrom, which the injector does not set".to_owned());
         }
         if container.working_dir.as_deref().is_some_and(|directory| !directory.is_empty()) {
-            return Some("the injector does not write its workingDir".to_owned());
+            return Some("it has workingDir, which the injector does not set".to_owned());
         }
         if let Some(field) = container.unusual.first() {
-            return Some(format!("the injector does not write its {field}"));
+            return Some(format!("it has {field}, which the injector does not set"));
         }
         if container.restart_always {
-            return Some("the injector does not write its restartPolicy".to_owned());
+            return Some("it has restartPolicy, which the injector does not set".to_owned());
         }
         let unmasked = context(container.security_context).remove("procMount");
         if unmasked.is_some_and(|mount| !mount.is_null() && mount != "Default") {
-            return Some("the injector does not write its procMount".to_owned());
+            return Some("it has procMount, which the injector does not set".to_owned());
         }
         if container.mounts.len() > INJECTED_MOUNTS {
-            return Some(format!("the injector does not give it {} mounts", container.mounts.len()));
+            return Some(format!(
+                "it has {} volume mounts, more than the injector adds",
+                container.mounts.len()
+            ));
         }
         let unexpected = container.mounts.iter().find(|mount| !is_injected_mount(pod, mount))?;
         Some(if unexpected.is_plain {
-            format!("the injector does not mount {} at {}", unexpected.name, unexpected.mount_path)
+            format!(
+                "it mounts {} at {}, which the injector does not do",
+                unexpected.name, unexpected.mount_path
+            )
         } else {
-            format!("the injector does not mount {} with a subPath or mountPropagation", unexpected.name)
+            format!(
+                "it mounts {} with a subPath or mountPropagation, which the injector does not do",
+                unexpected.name
+            )
         })
     }
 }

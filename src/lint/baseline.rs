@@ -47,7 +47,7 @@ struct Entry {
     name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     container: Option<String>,
-    /// How many there are.
+    /// The number of findings.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     count: usize,
 }
@@ -68,7 +68,7 @@ pub enum BaselineError {
     Form(#[from] serde_saphyr::Error),
     /// It is of another version.
     #[error(
-        "its version is {0}, and this program reads version {VERSION}: write it anew with --write-baseline"
+        "its version is {0}, but this program reads version {VERSION}: recreate it with --write-baseline"
     )]
     Version(u32),
     /// It names a rule that does not exist.
@@ -77,8 +77,8 @@ pub enum BaselineError {
 }
 
 const HEAD: &str = "\
-# The findings that `linkerd-linger lint --baseline` does not report. Remove entries as they are fixed;
-# `linkerd-linger lint --write-baseline` writes the file anew.
+# Findings that `linkerd-linger lint --baseline` does not report. Remove entries when they are fixed;
+# `linkerd-linger lint --write-baseline` recreates the file.
 ";
 
 /// The JSON Schema of a baseline file.

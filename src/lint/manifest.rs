@@ -335,7 +335,7 @@ impl Manifests {
                 file: whole.file().to_owned(),
                 line: whole.line(),
                 column: None,
-                message: format!("lists within lists, more than {MAX_LISTS} deep"),
+                message: format!("lists are nested more than {MAX_LISTS} levels deep"),
                 help: None,
                 looks_like: LooksLike::Manifest,
             });

@@ -33,25 +33,25 @@ use crate::{
 pub struct Report {
     /// The objects that run pods, in the order in which they were read.
     pub objects: Vec<ObjectReport>,
-    /// What could not be read.
+    /// The inputs that could not be read.
     pub errors: Vec<ErrorReport>,
-    /// What is wrong with comments that suppress findings.
+    /// Errors in comments that suppress findings.
     pub warnings: Vec<ErrorReport>,
-    /// What was passed over.
+    /// The skipped documents, files and directories.
     pub skipped: Skipped,
 }
 
-/// What was read, or found, and not linted.
+/// Documents, files and directories that were not linted.
 #[derive(Clone, Debug, Default, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Skipped {
-    /// How many documents are no objects of Kubernetes.
+    /// The number of documents that are not Kubernetes objects.
     pub documents: usize,
-    /// The files of patches that no kustomization was built with.
+    /// Files with patches that no built kustomization uses.
     pub patches: Vec<String>,
-    /// The files of templates that nothing rendered.
+    /// Files with templates that were not rendered.
     pub templates: Vec<String>,
-    /// The directories that kustomize or Helm should have rendered, and did not.
+    /// Directories that kustomize or Helm could not render.
     pub not_rendered: Vec<NotRendered>,
 }
 
@@ -61,26 +61,26 @@ pub struct Skipped {
 pub struct NotRendered {
     /// Its kustomization.yaml or Chart.yaml.
     pub file: String,
-    /// Why.
+    /// The reason.
     pub why: String,
 }
 
-/// What is to be said of one object.
+/// The report on one object.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectReport {
     /// `kind`.
     pub kind: String,
-    /// The namespace; empty when unknown.
+    /// The namespace; empty if it is not known.
     pub namespace: String,
-    /// The name for messages.
+    /// The name that messages show.
     pub name: String,
-    /// The file that it comes from, as given.
+    /// The file that contains the object, as given.
     pub file: Option<String>,
-    /// The line in that file.
+    /// The line of the object in that file.
     pub line: Option<usize>,
-    /// The kustomization.yaml or Chart.yaml that it was rendered from; `file` then names the command, and `line` is one of
-    /// its output.
+    /// The kustomization.yaml or Chart.yaml of a rendered object; `file` is then the command, and `line` a line of its
+    /// output.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rendered_from: Option<String>,
     /// The proxy.
@@ -91,11 +91,11 @@ pub struct ObjectReport {
     pub probes: Vec<ProbeReport>,
     /// The close-wait timeout.
     pub close_wait: CloseWaitReport,
-    /// What the rules found.
+    /// The findings.
     pub findings: Vec<FindingReport>,
-    /// What is to be said besides: exemptions that are over or not allowed.
+    /// Remarks about exemptions that have expired or are not allowed.
     pub remarks: Vec<String>,
-    /// What follows.
+    /// The verdict.
     #[schemars(schema_with = "decision_names")]
     #[serde(serialize_with = "decision_name")]
     pub verdict: Decision,
@@ -108,18 +108,18 @@ pub struct ObjectReport {
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MeshReport {
-    /// Whether there is one.
+    /// Whether the pod has a proxy.
     pub state: MeshState,
-    /// How we know.
+    /// The evidence.
     pub why: String,
-    /// The line of Linkerd.
+    /// The Linkerd version, such as 2.14.
     pub line: Option<String>,
     /// How long the proxy keeps idle connections to the server.
     #[serde(rename = "poolIdleTimeoutSeconds")]
     pub pool_idle_timeout: Option<Seconds>,
-    /// How we know.
+    /// The evidence.
     pub pool_idle_timeout_from: String,
-    /// The CNI plugin sets up the network in place of proxy-init.
+    /// Whether linkerd-cni sets up the network instead of linkerd-init.
     pub cni: bool,
 }
 
@@ -156,7 +156,7 @@ pub struct ContainerReport {
     pub server: String,
     /// What the server does with idle connections.
     pub idle: IdleReport,
-    /// The same for ports where it is another.
+    /// The ports with a different idle timeout.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<PortReport>,
 }
@@ -177,13 +177,13 @@ pub struct PortReport {
 pub struct IdleReport {
     /// The kind.
     pub kind: IdleKind,
-    /// How sure it is: `certain` or `likely`; `None` where it is unknown.
+    /// The certainty: `certain` or `likely`; missing if the timeout is unknown.
     pub certainty: Option<&'static str>,
     /// The configured timeout, if it has one.
     pub seconds: Option<Seconds>,
     /// The earliest and the latest close.
     pub window_seconds: Option<[Seconds; 2]>,
-    /// How we know, or why we do not.
+    /// The evidence, or why the timeout is unknown.
     pub evidence: String,
 }
 
@@ -191,13 +191,13 @@ pub struct IdleReport {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, JsonSchema, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum IdleKind {
-    /// It closes them after a while.
+    /// The server closes idle connections after a timeout.
     ClosesAfter,
-    /// It keeps none.
+    /// The server closes each connection after a response.
     ClosesEachResponse,
-    /// It keeps them.
+    /// The server never closes idle connections.
     NeverCloses,
-    /// We do not know.
+    /// The idle timeout is not known.
     Unknown,
 }
 
@@ -232,16 +232,16 @@ pub struct ProbeReport {
     pub handler: &'static str,
     /// The port's number, where it is known.
     pub port: Option<u16>,
-    /// How often.
+    /// The period.
     #[serde(rename = "periodSeconds")]
     pub period: Seconds,
-    /// It passes through the proxy.
+    /// Whether it passes through the proxy.
     pub proxied: bool,
-    /// Why, or why not.
+    /// The reason.
     pub why: String,
 }
 
-/// What is planned for the close-wait timeout.
+/// The plan for the close-wait timeout.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CloseWaitReport {
@@ -251,7 +251,7 @@ pub struct CloseWaitReport {
     pub action: PlanAction,
     /// The timeout that results.
     pub seconds: Option<Seconds>,
-    /// Why.
+    /// The reason.
     pub why: String,
 }
 
@@ -263,27 +263,27 @@ pub struct FindingReport {
     #[schemars(schema_with = "rule_names")]
     #[serde(serialize_with = "rule_name")]
     pub rule: RuleId,
-    /// What is done about it, exemptions and all.
+    /// The action, after exemptions.
     #[schemars(schema_with = "action_names")]
     #[serde(serialize_with = "action_name")]
     pub action: Action,
-    /// The reason of the exemption that keeps anything from being done.
+    /// The reason of the exemption that applies.
     pub exempt: Option<String>,
-    /// Whether it can do harm with this pod's proxy as it is set up now.
+    /// Whether requests can fail with the current proxy settings.
     pub reachable: bool,
-    /// How sure it is: `certain` or `likely`.
+    /// The certainty: `certain` or `likely`.
     pub certainty: &'static str,
-    /// The container, unless it is about the whole pod.
+    /// The container; missing if the finding is about the whole pod.
     pub container: Option<String>,
     /// The place and the fact.
     pub message: String,
-    /// The reason: how we know, and whether it can do harm now.
+    /// The reason: the evidence, and whether requests can fail now.
     pub note: String,
-    /// The way out.
+    /// How to fix it.
     pub help: String,
-    /// The lines that it is about, most telling first.
+    /// The lines of the finding, the most important first.
     pub lines: Vec<LineReport>,
-    /// What keeps `lint` from reporting it. The webhook does not see that.
+    /// Why `lint` does not report it. The webhook ignores this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suppressed: Option<Suppression>,
 }
@@ -295,7 +295,7 @@ impl FindingReport {
     }
 }
 
-/// What keeps `lint` from reporting a finding.
+/// Why `lint` does not report a finding.
 #[derive(Clone, Debug, Eq, PartialEq, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Suppression {
@@ -317,19 +317,19 @@ pub struct LineReport {
     pub text: String,
 }
 
-/// Something that could not be read.
+/// An input that could not be read.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ErrorReport {
     /// The file, as given.
     pub file: String,
-    /// The line, where there is one.
+    /// The line, if it is known.
     pub line: Option<usize>,
-    /// The column, where it is known.
+    /// The column, if it is known.
     pub column: Option<usize>,
     /// What is wrong.
     pub message: String,
-    /// The way out.
+    /// How to fix it.
     pub help: Option<String>,
 }
 
@@ -340,7 +340,7 @@ impl From<ManifestError> for ErrorReport {
     }
 }
 
-/// A duration that JSON has in seconds: whole ones without a point.
+/// A duration in seconds. Whole seconds have no decimal point.
 #[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq)]
 #[schemars(with = "f64")]
 pub struct Seconds(pub Duration);

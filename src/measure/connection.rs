@@ -96,7 +96,7 @@ pub enum MeasureError {
     #[error("cannot connect: {0}")]
     Connect(String),
     /// The server uses TLS.
-    #[error("the port speaks TLS, which the proxy passes on as it is: it re-uses no connection there")]
+    #[error("the port uses TLS, which the proxy forwards as TCP without re-using connections")]
     Tls,
     /// The response is not HTTP.
     #[error("the port does not answer in {protocol}: {why}", protocol = .0.as_str(), why = .1)]

@@ -31,13 +31,13 @@ impl HalfClose {
     /// A description.
     pub const fn describe(self) -> &'static str {
         match self {
-            Self::AnswersAndCloses => "answers and closes",
+            Self::AnswersAndCloses => "responds and closes",
             Self::AnswersAndStaysOpen => {
-                "answers, and leaves its side open: each such client leaves a half-closed connection behind"
+                "responds, but does not close its side: each client that half-closes leaves a half-closed connection"
             }
-            Self::ClosesWithoutAnswer => "closes without an answer",
+            Self::ClosesWithoutAnswer => "closes without a response",
             Self::StaysOpenWithoutAnswer => {
-                "neither answers nor closes: each such client leaves a half-closed connection behind"
+                "neither responds nor closes: each client that half-closes leaves a half-closed connection"
             }
         }
     }

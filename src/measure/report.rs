@@ -174,7 +174,7 @@ impl Measurement {
         }
         if let Some(known) = &self.known {
             let differs = self.agrees() == Some(false);
-            let verdict = if differs { ": the measurement says otherwise" } else { "" };
+            let verdict = if differs { ": the measurement differs" } else { "" };
             let _ = writeln!(text, "  spec        {}{verdict}", spec(known));
         }
         if let Some(value) = self.annotation() {
@@ -195,7 +195,7 @@ fn spec(idle: &Idle) -> String {
                 format!("closes idle connections after {from} to {to}")
             }
         }
-        Idle::ClosesEachResponse(_) => "closes the connection with each response".to_owned(),
+        Idle::ClosesEachResponse(_) => "closes the connection after each response".to_owned(),
         Idle::NeverCloses(_) => "never closes idle connections".to_owned(),
         Idle::Unknown(why) => return format!("unknown: {why}"),
     };
@@ -270,8 +270,8 @@ mod tests {
             "deploy/web (HTTP/1.1, 2 connections)\n\
              \x20 measured    closes idle connections after 65.0s\n\
              \x20 response    200, Keep-Alive: timeout=5\n\
-             \x20 half-close  answers and closes\n\
-             \x20 spec        certain: closes idle connections after 5s (--keep-alive 5 at /spec): the measurement says otherwise\n\
+             \x20 half-close  responds and closes\n\
+             \x20 spec        certain: closes idle connections after 5s (--keep-alive 5 at /spec): the measurement differs\n\
              \x20 annotation  linkerd-linger.io/idle-timeout: 65s\n"
         );
     }
@@ -281,10 +281,7 @@ mod tests {
         let mut failed = measured(&[], None);
         failed.samples = vec![Err(MeasureError::Tls)];
         let text = failed.text();
-        assert!(
-            text.contains("  error       the port speaks TLS, which the proxy passes on as it is"),
-            "{text}"
-        );
+        assert!(text.contains("  error       the port uses TLS, which the proxy forwards as TCP"), "{text}");
         assert_eq!(serde_json::to_value(failed.report()).unwrap()["kind"], "error");
     }
 }

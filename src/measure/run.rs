@@ -56,7 +56,7 @@ pub async fn url(host: &str, port: u16, authority: &str, path: String, settings:
         let connect = timeout(CONNECT, TcpStream::connect((host, port)));
         match connect.await {
             Ok(stream) => stream.map_err(|error| MeasureError::Connect(error.to_string())),
-            Err(_) => Err(MeasureError::Connect(format!("no answer within {}s", CONNECT.as_secs()))),
+            Err(_) => Err(MeasureError::Connect(format!("no response within {}s", CONNECT.as_secs()))),
         }
     };
     let samples = samples(settings, &request_options, &open).await;

@@ -66,10 +66,10 @@ impl Behaviour {
             Self::ClosesAfter { earliest, latest } => {
                 format!("closes idle connections after {} to {}", tenths(earliest), tenths(latest))
             }
-            Self::ClosesEachResponse => "closes the connection with each response".to_owned(),
-            Self::StillOpen(max) => format!("had closed no idle connection after {}", tenths(max)),
+            Self::ClosesEachResponse => "closes the connection after each response".to_owned(),
+            Self::StillOpen(max) => format!("closed no idle connection within {}", tenths(max)),
             Self::Differs { earliest, watched } => format!(
-                "closes some idle connections, the first after {}, and had not closed others after {}",
+                "closes some idle connections, the first after {}, and did not close others within {}",
                 tenths(earliest),
                 tenths(watched)
             ),
@@ -114,10 +114,10 @@ mod tests {
     #[case::alike(&[after(65_004), after(65_031)], "closes idle connections after 65.0s", Some("65s"))]
     #[case::a_window(&[after(10_020), after(10_940)], "closes idle connections after 10.0s to 10.9s", Some("10s"))]
     #[case::a_part_of_a_second(&[after(2_502)], "closes idle connections after 2.5s", Some("2.5s"))]
-    #[case::each(&[End::WithResponse, End::WithResponse], "closes the connection with each response", None)]
-    #[case::open(&[OPEN, OPEN], "had closed no idle connection after 130.0s", None)]
+    #[case::each(&[End::WithResponse, End::WithResponse], "closes the connection after each response", None)]
+    #[case::open(&[OPEN, OPEN], "closed no idle connection within 130.0s", None)]
     #[case::both(&[after(5_000), OPEN],
-        "closes some idle connections, the first after 5.0s, and had not closed others after 130.0s", None)]
+        "closes some idle connections, the first after 5.0s, and did not close others within 130.0s", None)]
     fn words(#[case] ends: &[End], #[case] expected: &str, #[case] annotation: Option<&str>) {
         let samples: Vec<_> =
             ends.iter().map(|end| Ok(Sample { status: 200, announced: None, end: *end })).collect();

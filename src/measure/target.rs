@@ -83,11 +83,15 @@ impl Workload {
             "deploy" | "deployment" | "deployments" | "deployment.apps" => Some(WorkloadKind::Deployment),
             "sts" | "statefulset" | "statefulsets" | "statefulset.apps" => Some(WorkloadKind::StatefulSet),
             "ds" | "daemonset" | "daemonsets" | "daemonset.apps" => Some(WorkloadKind::DaemonSet),
-            _ => return Err(format!("{kind:?} is none of pod, deployment, statefulset and daemonset")),
+            _ => {
+                return Err(format!(
+                    "unknown kind {kind:?}; expected one of pod, deployment, statefulset, daemonset"
+                ));
+            }
         };
         if name.is_empty() || name.contains('/') {
             return Err(format!(
-                "{text:?} is no name: write it like deploy/web, pod/web-0 or http://127.0.0.1:8080/"
+                "{text:?} is not a workload or URL: write it like deploy/web, pod/web-0 or http://127.0.0.1:8080/"
             ));
         }
         Ok(Self { kind, name: name.to_owned() })
@@ -154,9 +158,7 @@ pub async fn servers(
     let pod: Pod = serde_json::from_str(json.get()).map_err(|error| failed(error.to_string()))?;
     let mut servers = endpoints(&pod, port, path);
     if servers.is_empty() {
-        return Err(failed(
-            "it has no httpGet probe over HTTP whose port could be asked: give --port".to_owned(),
-        ));
+        return Err(failed("it has no HTTP probe (httpGet) that names a port: give --port".to_owned()));
     }
     let object = Object::read_as(Kind::Pod, json.get()).map_err(|error| failed(error.to_string()))?;
     // The annotation is ignored; otherwise it would be compared with itself.
@@ -185,7 +187,7 @@ async fn pod_of(cluster: &Cluster, namespace: &str, workload: &Workload) -> Read
 pub async fn pods_of(cluster: &Cluster, namespace: &str, workload: &Workload) -> Read<Vec<Box<RawValue>>> {
     let path = format!("/api/v1/namespaces/{namespace}/pods");
     let what = format!("get {} in the namespace {namespace}", workload.display_name());
-    let missing = || ReadError::Failed { what: what.clone(), why: "there is none".to_owned() };
+    let missing = || ReadError::Failed { what: what.clone(), why: "it does not exist".to_owned() };
     let Some(kind) = workload.kind else {
         let pod: Option<Box<RawValue>> = cluster.get(&format!("{path}/{}", workload.name), &what).await?;
         return Ok(vec![pod.ok_or_else(missing)?]);
@@ -295,8 +297,11 @@ mod tests {
     #[case::long("StatefulSet/db", Ok((Some(WorkloadKind::StatefulSet), "db")))]
     #[case::pod("pod/web-0", Ok((None, "web-0")))]
     #[case::bare("web-0", Ok((None, "web-0")))]
-    #[case::other("job/web", Err("\"job\" is none of pod, deployment, statefulset and daemonset"))]
-    #[case::empty("deploy/", Err("\"deploy/\" is no name"))]
+    #[case::other(
+        "job/web",
+        Err("unknown kind \"job\"; expected one of pod, deployment, statefulset, daemonset")
+    )]
+    #[case::empty("deploy/", Err("\"deploy/\" is not a workload or URL"))]
     fn targets(#[case] text: &str, #[case] expected: Result<(Option<WorkloadKind>, &str), &str>) {
         match (Workload::parse(text), expected) {
             (Ok(found), Ok((kind, name))) => assert_eq!((found.kind, found.name.as_str()), (kind, name)),

@@ -153,11 +153,11 @@ pub(super) fn unwrap(mut launch: Launch) -> Result<Launch, String> {
                 }
                 return Ok(launch);
             }
-            Some(inner) if inner.is_empty() => return Err(format!("{program} is given no command to run")),
+            Some(inner) if inner.is_empty() => return Err(format!("{program} has no command to run")),
             Some(inner) => launch.words = inner,
         }
     }
-    Err("the command is wrapped too deeply".to_owned())
+    Err("the command has too many nested wrappers".to_owned())
 }
 
 /// Programs that support `--env-file` for the program that they run.
@@ -195,11 +195,11 @@ fn script(launch: &mut Launch) -> Result<Vec<Word>, String> {
             }
             None => {
                 let name = basename(text);
-                return Err(format!("the script {name} is in the image, where we cannot read it"));
+                return Err(format!("the script {name} is in the image and cannot be read"));
             }
         }
     }
-    Err("a shell runs, and we do not see what it starts".to_owned())
+    Err("a shell runs, but the program that it starts is not known".to_owned())
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ impl Recognition<'_> {
     pub(super) fn named_alike(&self) -> Option<String> {
         let repository = self.only_name.as_deref()?;
         let name = self.product.map_or(&self.server.name, |product| &product.name);
-        Some(format!("only the name of image {} says that it runs {name}", shorten(repository)))
+        Some(format!("only the image name {} suggests that it runs {name}", shorten(repository)))
     }
 }
 
@@ -68,7 +68,7 @@ pub(super) enum Recognised<'c> {
 }
 
 /// The help text for unknown answers.
-pub(super) const HELP: &str = "set it with annotation linkerd-linger.io/idle-timeout";
+pub(super) const HELP: &str = "set the annotation linkerd-linger.io/idle-timeout";
 
 /// The signs for a catalog entry.
 #[derive(Clone, Copy, Debug)]
@@ -124,7 +124,7 @@ pub(super) fn recognise<'c>(
     let image = Image { repository: image.qualified(), tag };
     let mut candidates = Candidates { catalog, list: Vec::new() };
     if launch.alternatives.iter().any(|words| candidates.knows(&Program::read(words))) {
-        let why = "the shell script has a server that may or may not be reached";
+        let why = "the shell script may or may not reach the command that starts a server";
         return Recognised::Nothing(format!("{why}; {HELP}"));
     }
     if !launch.is_unread {
@@ -326,7 +326,7 @@ impl<'c> Candidates<'c> {
             return nothing();
         };
         if let Some(other) = second.and_then(|second| self.server(second)) {
-            return Recognised::Nothing(format!("it may be {} or {}; {HELP}", server.id, other.id));
+            return Recognised::Nothing(format!("it can be {} or {}; {HELP}", server.id, other.id));
         }
         if best.0 == 0 && !(server.command_is_enough && candidate.command.is_some()) {
             return Recognised::Hint(server, hint(candidate, server));
@@ -368,15 +368,15 @@ fn hint(candidate: Candidate, server: &Server) -> String {
         Candidate { .. } => "only a setting",
     };
     let doubt = server.doubt.as_deref().map_or_else(String::new, |doubt| format!(" ({doubt})"));
-    format!("{sign} hints at {}{doubt}; {HELP}", server.id)
+    format!("{sign} suggests {}{doubt}; {HELP}", server.id)
 }
 
 /// Why no server is recognised. With `args` alone, an unknown image decides which program runs.
 fn nothing(image: &Image<'_>, program: &Program, names_program: bool) -> String {
     let what = match program.name.as_ref().filter(|_| names_program) {
-        Some(name) => format!("{} is no server that we know", shorten(basename(name))),
+        Some(name) => format!("{} is not a server in the catalog", shorten(basename(name))),
         None if image.repository.is_empty() => "nothing shows which server runs".to_owned(),
-        None => format!("image {} is no server that we know", shorten(&image.repository)),
+        None => format!("image {} is not a server in the catalog", shorten(&image.repository)),
     };
     format!("{what}; {HELP}")
 }

@@ -50,7 +50,7 @@ pub(super) fn resolve(reader: &Reader<'_, '_>) -> Answer {
                 (Idle::Unknown(_), _) => return one,
                 (Idle::ClosesAfter(one, _), Idle::ClosesAfter(main, _)) if one == main => {}
                 _ => {
-                    let fact = format!("each port of {} has an idle timeout of its own", server.id);
+                    let fact = format!("the ports of {} have different idle timeouts", server.id);
                     return Answer::unknown(&fact);
                 }
             }
@@ -61,7 +61,7 @@ pub(super) fn resolve(reader: &Reader<'_, '_>) -> Answer {
         && !product.ports.is_empty()
         && !product.ports.contains(&port)
     {
-        return Answer::unknown(&format!("we know no idle timeout of port {port} of {}", product.name));
+        return Answer::unknown(&format!("the idle timeout of port {port} of {} is not known", product.name));
     }
     match reader.listener_of(port) {
         ListenerOf::Main => of_main(reader),
@@ -89,7 +89,7 @@ struct Resolver<'a, 'c> {
 }
 
 /// Why a file that was found only by its name may not be the right one.
-const BY_WORKING_DIRECTORY: &str = "the image's working directory decides whether this file is read";
+const BY_WORKING_DIRECTORY: &str = "whether this file is read depends on the image's working directory";
 
 /// Builds a sentence about an unknown fact, with its help.
 fn why(fact: &str) -> String {
@@ -154,9 +154,9 @@ impl Resolver<'_, '_> {
                 let named = values.iter().find(|(known, _)| *known == value).map(|(_, mode)| mode);
                 let mode = named.or(otherwise.as_ref());
                 mode.map(|mode| Some(mode.as_str()))
-                    .ok_or_else(|| why(&format!("we do not know what {} does with {text}", self.server.id)))
+                    .ok_or_else(|| why(&format!("it is not known what {} does with {text}", self.server.id)))
             }
-            Effect::File => Err(why(&format!("{text}: that file may choose how {} works", self.server.id))),
+            Effect::File => Err(why(&format!("{text}: the file may set the mode of {}", self.server.id))),
             Effect::Unknown(fact) | Effect::Part(fact) => Err(why(&format!("{text}: {fact}"))),
             Effect::Idle { .. } | Effect::Nothing | Effect::Names => Ok(None),
         }
@@ -220,7 +220,7 @@ impl Resolver<'_, '_> {
             }
             Some(Parsed::Negative) | None => {
                 let text = shorten(&text);
-                Err(why(&format!("{} does not read {text} as {}", self.server.id, format.as_str())))
+                Err(why(&format!("{} cannot parse {text} as {}", self.server.id, format.as_str())))
             }
         }
     }
@@ -242,7 +242,7 @@ impl Resolver<'_, '_> {
             Outcome::Unset => Step::Next,
             Outcome::Unknown => {
                 let text = shorten(set_value.text);
-                return Err(why(&format!("we do not know what {} does with {text}", self.server.id)));
+                return Err(why(&format!("it is not known what {} does with {text}", self.server.id)));
             }
         })
     }
@@ -293,7 +293,7 @@ impl Resolver<'_, '_> {
 
     fn default(&self, defaults: &[&IdleDefault], mode: Option<&str>) -> Result<Answer, String> {
         let Some(first) = defaults.first() else {
-            return Err(why(&format!("we know no default of this release of {}", self.server.id)));
+            return Err(why(&format!("the default of this release of {} is not known", self.server.id)));
         };
         let same = defaults
             .iter()
@@ -372,7 +372,7 @@ impl Resolver<'_, '_> {
         let mut words: Vec<String> = defaults.iter().map(|default| words(default.outcome)).collect();
         words.dedup();
         let words = words.join(" or ").replace(" or after ", " or ");
-        format!("{} closes idle connections {words} by version", self.server.id)
+        format!("{} closes idle connections {words}, depending on the version", self.server.id)
     }
 
     /// The name of the server in the evidence: `node-http 20.11`, `gunicorn (gthread)`.
@@ -473,6 +473,6 @@ fn words(outcome: Outcome) -> String {
         Outcome::After { from, .. } => format!("after {} s", from.as_secs()),
         Outcome::Never => "never".to_owned(),
         Outcome::EachResponse => "after each response".to_owned(),
-        Outcome::Default | Outcome::Unset | Outcome::Unknown => "at a time we do not know".to_owned(),
+        Outcome::Default | Outcome::Unset | Outcome::Unknown => "after an unknown time".to_owned(),
     }
 }

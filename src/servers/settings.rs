@@ -80,7 +80,7 @@ impl<'a, 'c> Reader<'a, 'c> {
     /// Code or files outside of the input that may set the timeout.
     pub(super) fn hidden(&self) -> Option<String> {
         let look_alike =
-            self.look_alike().map(|name| format!("{name} may set the idle timeout in the app's own way"));
+            self.look_alike().map(|name| format!("{name} may set the idle timeout in an app-specific way"));
         self.recognition.hidden.clone().or(look_alike)
     }
 
@@ -146,10 +146,10 @@ impl<'a, 'c> Reader<'a, 'c> {
             Err(_) => vec![word.into_owned()],
             Ok(text) => match shlex::split(text) {
                 Some(parts) if parts.len() > MAX_WORDS => {
-                    vec![Word::unknown(format!("{name} is too long to follow"), at())]
+                    vec![Word::unknown(format!("{name} is too long to parse"), at())]
                 }
                 Some(parts) => parts.iter().map(|part| Word::text(part, at())).collect(),
-                None => vec![Word::unknown(format!("{name} has an open quote"), at())],
+                None => vec![Word::unknown(format!("{name} has a quote that is not closed"), at())],
             },
         })
     }

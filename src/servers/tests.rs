@@ -89,7 +89,7 @@ const CART: &str = "registry.example.com/shop/cart:3";
 #[case::gunicorn_odd(
     CART,
     "gunicorn -k gevent --keep-alive x a:b",
-    "gunicorn unknown: gunicorn does not read --keep-alive x as seconds"
+    "gunicorn unknown: gunicorn cannot parse --keep-alive x as seconds"
 )]
 #[case::gunicorn_no_value(
     CART,
@@ -105,7 +105,7 @@ const CART: &str = "registry.example.com/shop/cart:3";
 #[case::gunicorn_own_worker(
     CART,
     "gunicorn -k my.Worker a:b",
-    "gunicorn unknown: we do not know what gunicorn does with -k my.Worker"
+    "gunicorn unknown: it is not known what gunicorn does with -k my.Worker"
 )]
 #[case::gunicorn_file(
     CART,
@@ -158,19 +158,19 @@ const CART: &str = "registry.example.com/shop/cart:3";
 #[case::node_future(
     "node:30",
     "node server.js",
-    "node-http unknown: we know no default of this release of node-http"
+    "node-http unknown: the default of this release of node-http is not known"
 )]
 #[case::node_open("node:20", "node server.js", "node-http 5s..6s")]
 #[case::node_alone(CART, "node server.js", "node-http 5s..6s")]
 #[case::node_npm(
     "node:20.11",
     "npm run start:prod",
-    "node-http unknown: npm run runs a script of package.json, which may set the idle timeout"
+    "node-http unknown: npm run runs a script from package.json, which may set the idle timeout"
 )]
 #[case::node_npm_start(
     "node:20.11",
     "npm start",
-    "node-http unknown: npm start runs a script of package.json, which may set the idle timeout"
+    "node-http unknown: npm start runs a script from package.json, which may set the idle timeout"
 )]
 #[case::node_process_file(
     "node:20.11",
@@ -185,7 +185,7 @@ const CART: &str = "registry.example.com/shop/cart:3";
 #[case::node_own_flag(
     "node:20.11",
     "node server.js --keep-alive-timeout 65000",
-    "node-http unknown: --keep-alive-timeout may set the idle timeout in the app's own way"
+    "node-http unknown: --keep-alive-timeout may set the idle timeout in an app-specific way"
 )]
 #[case::mirror("mirror.example.com/dockerhub/library/nginx:1.27", "", "nginx 65s")]
 #[case::another_nginx("registry.example.com/team/nginx:1.27", "", "nginx 65s..75s")]
@@ -193,7 +193,7 @@ const CART: &str = "registry.example.com/shop/cart:3";
 #[case::vllm_module(CART, "python3 -m vllm.entrypoints.openai.api_server --model m", "vllm 5s")]
 #[case::conda(CART, "conda run -n web uvicorn a:b", "uvicorn 5s")]
 #[case::node_loader("node:20.11", "node --require dd-trace/init server.js", "node-http 5s")]
-#[case::node_eval("node:20.11", "node -e 0", "- unknown: node is no server that we know")]
+#[case::node_eval("node:20.11", "node -e 0", "- unknown: node is not a server in the catalog")]
 #[case::node_shell("node:20.11", "sh -c 'npx tsc && node dist/main'", "node-http 5s")]
 #[case::next_start("node:20.11", "npx next start --keepAliveTimeout 70000", "nextjs 70s")]
 #[case::next_start_buffer("node:22.9", "next start --keepAliveTimeout=70000", "nextjs 70s (71s..71s)")]
@@ -210,7 +210,7 @@ const CART: &str = "registry.example.com/shop/cart:3";
     "nginx unknown: -c /x.conf: a file of the image may set the idle timeout"
 )]
 #[case::nginx_elsewhere(CART, "nginx", "nginx 65s..75s")]
-#[case::nginx_other("nginx", "/app/foo", "- unknown: foo is no server that we know")]
+#[case::nginx_other("nginx", "/app/foo", "- unknown: foo is not a server in the catalog")]
 #[case::httpd("httpd:2.4", "", "apache-httpd 5s")]
 #[case::httpd_directive("httpd:2.4", "httpd -DFOREGROUND -c 'KeepAliveTimeout 15'", "apache-httpd 15s")]
 #[case::httpd_other_directive("httpd:2.4", "httpd -DFOREGROUND -c 'KeepAlive On'", "apache-httpd 5s")]
@@ -228,7 +228,7 @@ const CART: &str = "registry.example.com/shop/cart:3";
 #[case::haproxy(
     "haproxy:3",
     "",
-    "haproxy unknown: haproxy has no default: timeout http-keep-alive, http-request or client in haproxy.cfg decides"
+    "haproxy unknown: haproxy has no default: timeout http-keep-alive, http-request or client in haproxy.cfg sets it"
 )]
 #[case::envoy("envoyproxy/envoy:v1.31", "", "envoy 3600s")]
 #[case::envoy_file(
@@ -240,12 +240,12 @@ const CART: &str = "registry.example.com/shop/cart:3";
 #[case::traefik_flag(
     "traefik:v3.1",
     "traefik --entrypoints.a.transport.respondingtimeouts.idletimeout=42",
-    "traefik unknown: each port of traefik has an idle timeout of its own"
+    "traefik unknown: the ports of traefik have different idle timeouts"
 )]
 #[case::traefik_zero(
     "traefik:v1.7",
     "traefik --respondingTimeouts.idleTimeout=0s",
-    "traefik unknown: we do not know what traefik does with --respondingTimeouts.idleTimeout=0s"
+    "traefik unknown: it is not known what traefik does with --respondingTimeouts.idleTimeout=0s"
 )]
 #[case::caddy("caddy:2.8", "", "caddy 300s")]
 #[case::caddy_old("caddy:2.2", "", "caddy never")]
@@ -256,7 +256,7 @@ const CART: &str = "registry.example.com/shop/cart:3";
 #[case::caddy_elsewhere(
     CART,
     "caddy run",
-    "caddy unknown: caddy runs with the Caddyfile of an image that we do not know"
+    "caddy unknown: caddy runs with the Caddyfile of an unknown image"
 )]
 // others
 #[case::prometheus("prom/prometheus:v2.53.0", "", "prometheus 300s")]
@@ -282,7 +282,7 @@ const CART: &str = "registry.example.com/shop/cart:3";
 #[case::tomcat_elsewhere(
     CART,
     "catalina.sh run",
-    "tomcat unknown: tomcat runs with the server.xml of an image that we do not know"
+    "tomcat unknown: tomcat runs with the server.xml of an unknown image"
 )]
 #[case::jetty("jetty:12", "", "jetty 30s")]
 #[case::jetty_argument(CART, "java -jar /jetty/start.jar jetty.http.idleTimeout=60000", "jetty 60s")]
@@ -298,7 +298,7 @@ const CART: &str = "registry.example.com/shop/cart:3";
     "dotnet App.dll --Kestrel:Limits:KeepAliveTimeout=00:01:00",
     "kestrel unknown: --Kestrel:Limits:KeepAliveTimeout=00:01:00: Kestrel reads it only if the app binds that section"
 )]
-#[case::kestrel_alone(CART, "dotnet App.dll", "kestrel unknown: only the command hints at kestrel")]
+#[case::kestrel_alone(CART, "dotnet App.dll", "kestrel unknown: only the command suggests kestrel")]
 #[case::spring_flag(
     CART,
     "java -jar a.jar --server.tomcat.keep-alive-timeout=20s",
@@ -330,10 +330,10 @@ const CART: &str = "registry.example.com/shop/cart:3";
     "spring-boot-undertow 60s..60.05s"
 )]
 #[case::spring_netty(CART, "java -jar a.jar --server.netty.idle-timeout=1m", "spring-boot-netty 60s")]
-#[case::java(CART, "java -jar app.jar", "- unknown: java is no server that we know")]
-#[case::report("python:3", "python -m report", "- unknown: python is no server that we know")]
+#[case::java(CART, "java -jar app.jar", "- unknown: java is not a server in the catalog")]
+#[case::report("python:3", "python -m report", "- unknown: python is not a server in the catalog")]
 #[case::pipe(CART, "sh -c 'uvicorn a:b | tee x'", "- unknown: the shell script has a pipe")]
-#[case::nothing(CART, "", "- unknown: image registry.example.com/shop/cart is no server that we know")]
+#[case::nothing(CART, "", "- unknown: image registry.example.com/shop/cart is not a server in the catalog")]
 fn commands(#[case] image: &str, #[case] line: &str, #[case] said: &str) {
     assert_eq!(run(image, line), said);
 }
@@ -348,10 +348,10 @@ fn env(pairs: &[(&str, &str)]) -> Value {
 #[case::empty_env_is_unset("uvicorn a:b", &[("UVICORN_TIMEOUT_KEEP_ALIVE", "")], "uvicorn 5s")]
 #[case::shell_sets_env("sh -c 'UVICORN_TIMEOUT_KEEP_ALIVE=7 uvicorn a:b'", &[], "uvicorn 7s")]
 #[case::fastapi_reads_no_env("fastapi run", &[("UVICORN_TIMEOUT_KEEP_ALIVE", "75")], "fastapi-cli 5s")]
-#[case::not_the_cli("python main.py", &[("UVICORN_TIMEOUT_KEEP_ALIVE", "75")], "- unknown: python is no server that we know")]
+#[case::not_the_cli("python main.py", &[("UVICORN_TIMEOUT_KEEP_ALIVE", "75")], "- unknown: python is not a server in the catalog")]
 #[case::argument_env("gunicorn a:b", &[("GUNICORN_CMD_ARGS", "-k gevent --keep-alive '7'")], "gunicorn 7s")]
 #[case::flag_beats_argument_env("gunicorn --keep-alive 9 a:b", &[("GUNICORN_CMD_ARGS", "-k gevent --keep-alive 7")], "gunicorn 9s")]
-#[case::broken_argument_env("gunicorn a:b", &[("GUNICORN_CMD_ARGS", "-k 'x")], "gunicorn unknown: GUNICORN_CMD_ARGS has an open quote")]
+#[case::broken_argument_env("gunicorn a:b", &[("GUNICORN_CMD_ARGS", "-k 'x")], "gunicorn unknown: GUNICORN_CMD_ARGS has a quote that is not closed")]
 #[case::kubelet("gunicorn -k gevent --keep-alive $(KEEP) a:b", &[("KEEP", "8")], "gunicorn 8s")]
 #[case::spring_env("java -jar app.jar", &[("SERVER_TOMCAT_KEEP_ALIVE_TIMEOUT", "20s")], "spring-boot-tomcat 20s..21s")]
 #[case::spring_env_canonical("java -jar app.jar", &[("SERVER_TOMCAT_KEEPALIVETIMEOUT", "20000")], "spring-boot-tomcat 20s..21s")]
@@ -367,9 +367,9 @@ fn env(pairs: &[(&str, &str)]) -> Value {
 #[case::spring_json_broken("java -jar a.jar", &[("SERVER_TOMCAT_BASEDIR", "x"), ("SPRING_APPLICATION_JSON", "{")], "spring-boot-tomcat unknown: SPRING_APPLICATION_JSON is not JSON")]
 #[case::spring_java_options("java -jar a.jar", &[("SERVER_TOMCAT_BASEDIR", "x"), ("JAVA_TOOL_OPTIONS", "-Xmx1g -Dserver.tomcat.keep-alive-timeout=8s")], "spring-boot-tomcat 8s..9s")]
 #[case::spring_location("java -jar a.jar", &[("SERVER_TOMCAT_BASEDIR", "x"), ("SPRING_CONFIG_LOCATION", "/c")], "spring-boot-tomcat unknown: spring.config.location=/c: files of the image may set it")]
-#[case::spring_two("java -jar a.jar", &[("SERVER_TOMCAT_A", "x"), ("SERVER_JETTY_A", "x")], "- unknown: it may be spring-boot-tomcat or spring-boot-jetty")]
-#[case::spring_not_java("/app/foo", &[("SERVER_TOMCAT_A", "x")], "- unknown: foo is no server that we know")]
-#[case::spring_no_command("", &[("SERVER_TOMCAT_A", "x")], "spring-boot-tomcat unknown: only a setting hints at spring-boot-tomcat")]
+#[case::spring_two("java -jar a.jar", &[("SERVER_TOMCAT_A", "x"), ("SERVER_JETTY_A", "x")], "- unknown: it can be spring-boot-tomcat or spring-boot-jetty")]
+#[case::spring_not_java("/app/foo", &[("SERVER_TOMCAT_A", "x")], "- unknown: foo is not a server in the catalog")]
+#[case::spring_no_command("", &[("SERVER_TOMCAT_A", "x")], "spring-boot-tomcat unknown: only a setting suggests spring-boot-tomcat")]
 #[case::quarkus_env("java -jar quarkus-run.jar", &[("QUARKUS_HTTP_IDLE_TIMEOUT", "5M")], "quarkus 300s")]
 #[case::next_standalone("node server.js", &[("NEXT_TELEMETRY_DISABLED", "1"), ("KEEP_ALIVE_TIMEOUT", "70000")], "nextjs 70s..71s")]
 #[case::next_standalone_zero("node server.js", &[("NEXT_TELEMETRY_DISABLED", "1"), ("KEEP_ALIVE_TIMEOUT", "0")], "nextjs 5s..6s")]
@@ -386,19 +386,19 @@ fn variables(#[case] line: &str, #[case] pairs: &[(&str, &str)], #[case] said: &
 #[rstest]
 #[case::args_are_flags(json!({"image": "prom/prometheus", "args": ["--web.read-timeout=1m"]}), "prometheus 60s")]
 #[case::args_are_a_command(json!({"image": "nginx", "args": ["nginx", "-g", "daemon off;"]}), "nginx 65s")]
-#[case::args_are_another_command(json!({"image": "nginx", "args": ["/app/foo"]}), "- unknown: foo is no server that we know")]
+#[case::args_are_another_command(json!({"image": "nginx", "args": ["/app/foo"]}), "- unknown: foo is not a server in the catalog")]
 #[case::args_of_an_unknown_image(json!({"image": CART, "args": ["gunicorn", "-k", "gevent", "a:b"]}), "gunicorn 2s")]
 #[case::flags_of_an_unknown_image(
     json!({"image": CART, "args": ["--port", "80"]}),
-    "- unknown: image registry.example.com/shop/cart is no server that we know")]
+    "- unknown: image registry.example.com/shop/cart is not a server in the catalog")]
 #[case::args_after_the_entrypoint(json!({"image": "node:20.11", "args": ["server.js"]}), "node-http 5s")]
 #[case::jetty_args(json!({"image": "jetty:12", "args": ["jetty.http.idleTimeout=9000"]}), "jetty 9s")]
 #[case::node_image_alone(
     json!({"image": "node:20.11"}),
-    "node-http unknown: only the image hints at node-http (the version of Node.js is not known)")]
+    "node-http unknown: only the image suggests node-http (the version of Node.js is not known)")]
 #[case::node_env(
     json!({"image": "node:20.11", "args": ["server.js"], "env": [{"name": "KEEP_ALIVE_TIMEOUT", "value": "9"}]}),
-    "node-http unknown: KEEP_ALIVE_TIMEOUT may set the idle timeout in the app's own way")]
+    "node-http unknown: KEEP_ALIVE_TIMEOUT may set the idle timeout in an app-specific way")]
 #[case::node_secret_is_no_doubt(
     json!({"image": "node:20.11", "args": ["server.js"], "envFrom": [{"secretRef": {"name": "s"}}]}), "node-http 5s")]
 #[case::java_options_unseen(

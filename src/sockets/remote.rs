@@ -181,7 +181,7 @@ pub async fn targets(cluster: &Cluster, selection: &Selection) -> Read<Vec<Targe
         let what = format!("get the pod {name}{place}");
         let failed = |why: &str| ReadError::Failed { what: what.clone(), why: why.to_owned() };
         let pod: Option<Pod> = cluster.get(&format!("{path}/{name}"), &what).await?;
-        let pod = pod.ok_or_else(|| failed("there is no such pod"))?;
+        let pod = pod.ok_or_else(|| failed("the pod does not exist"))?;
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Unknown");
         if phase != RUNNING {
             return Err(failed(&format!("it is not running: its phase is {phase}")));
@@ -283,8 +283,7 @@ fn unreachable(pods: &[String]) -> Option<String> {
     let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
     (!pods.is_empty()).then(|| {
         format!(
-            "{} cannot be read ({}{more}): no container there runs the image of linkerd-linger, and no pod of \
-             `linkerd-linger install --sockets` runs on their nodes; install it, or add --debug-container",
+            "{} cannot be read ({}{more}): they have no container with the linkerd-linger image, and no pod of `linkerd-linger install --sockets` runs on their nodes; install with --sockets, or add --debug-container",
             count(pods.len(), "pod"),
             first.join(", ")
         )
@@ -361,7 +360,7 @@ fn command(flags: &[String]) -> Vec<String> {
 fn parse(output: &[u8], place: &str) -> Read<Report<'static>> {
     serde_json::from_slice(output).map_err(|error| ReadError::Failed {
         what: format!("read the report of {place}"),
-        why: format!("{error}; is its linkerd-linger as new as this one?"),
+        why: format!("{error}; check that its linkerd-linger has the same version as this one"),
     })
 }
 
@@ -393,7 +392,7 @@ async fn debug_container(cluster: &Cluster, target: &Target, image: &str) -> Rea
     let deadline = Instant::now() + START;
     loop {
         let pod: Option<Pod> = cluster.get(&path, &what).await?;
-        let pod = pod.ok_or_else(|| failed("the pod is gone".to_owned()))?;
+        let pod = pod.ok_or_else(|| failed("the pod no longer exists".to_owned()))?;
         let statuses = pod.status.and_then(|status| status.ephemeral_container_statuses).unwrap_or_default();
         let state = statuses.into_iter().find(|status| status.name == name).and_then(|status| status.state);
         let state = state.unwrap_or_default();

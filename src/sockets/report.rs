@@ -116,12 +116,12 @@ pub fn table(report: &Report<'_>) -> String {
         );
         let tracked = match (namespace.conntrack_close_wait, namespace.first_forgotten_in_seconds) {
             (Some(1), Some(first)) => {
-                format!(", 1 entry of conntrack in CLOSE_WAIT, forgotten in {first}s")
+                format!(", 1 conntrack entry in CLOSE_WAIT, which expires in {first}s")
             }
             (Some(count), Some(first)) => {
-                format!(", {count} entries of conntrack in CLOSE_WAIT, the first is forgotten in {first}s")
+                format!(", {count} conntrack entries in CLOSE_WAIT, the first expires in {first}s")
             }
-            (Some(_), None) => ", no entry of conntrack in CLOSE_WAIT".to_owned(),
+            (Some(_), None) => ", no conntrack entry in CLOSE_WAIT".to_owned(),
             (None, _) => String::new(),
         };
         let _ = writeln!(text, "  {timeout}{tracked}");
@@ -168,7 +168,7 @@ fn rows(text: &mut String, sockets: &[SocketReport<'_>]) {
     if sockets.is_empty() {
         return;
     }
-    let head = ["STATE", "SIDE", "PROCESS", "LOCAL", "REMOTE", "AGE", "FORGOTTEN IN"].map(str::to_owned);
+    let head = ["STATE", "SIDE", "PROCESS", "LOCAL", "REMOTE", "AGE", "EXPIRES IN"].map(str::to_owned);
     let seconds =
         |seconds: Option<u64>| seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds}s"));
     let row = |socket: &SocketReport<'_>| {
@@ -230,21 +230,21 @@ pub fn prometheus(report: &Report<'_>) -> String {
             half_closed.push(format!("{{{},state=\"{state}\",side=\"{side}\"}} {count}", label(namespace)));
         }
     }
-    family("linger_sockets_half_closed", "TCP connections one of whose ends has closed.", half_closed);
+    family("linger_sockets_half_closed", "TCP connections that one end has closed.", half_closed);
     let tracked = pods.iter().filter_map(|namespace| {
         Some(format!("{{{}}} {}", label(namespace), namespace.conntrack_close_wait?))
     });
-    family("linger_conntrack_close_wait", "Entries of conntrack in CLOSE_WAIT.", tracked.collect());
+    family("linger_conntrack_close_wait", "Conntrack entries in CLOSE_WAIT.", tracked.collect());
     let entries = pods
         .iter()
         .filter_map(|namespace| Some(format!("{{{}}} {}", label(namespace), namespace.conntrack_entries?)));
-    family("linger_conntrack_entries", "Entries of conntrack in any state.", entries.collect());
+    family("linger_conntrack_entries", "Conntrack entries in any state.", entries.collect());
     let limits = pods
         .iter()
         .filter_map(|namespace| Some(format!("{{{}}} {}", label(namespace), namespace.conntrack_max?)));
     family(
         "linger_conntrack_entries_limit",
-        "How many entries conntrack takes in the network namespace.",
+        "Maximum number of conntrack entries in the network namespace.",
         limits.collect(),
     );
     let timeouts = pods.iter().filter_map(|namespace| {
@@ -252,7 +252,7 @@ pub fn prometheus(report: &Report<'_>) -> String {
     });
     family(
         "linger_close_wait_timeout_seconds",
-        "How long conntrack remembers a silent half-closed connection.",
+        "Conntrack timeout for a silent half-closed connection.",
         timeouts.collect(),
     );
     text
@@ -353,7 +353,7 @@ pub(super) mod tests {
         (it.conntrack_close_wait, it.first_forgotten_in_seconds) = (Some(1), Some(9));
         let text = table(&Report { namespaces: vec![it], errors: Vec::new() });
         assert!(
-            text.contains("timeout 60s, 1 entry of conntrack in CLOSE_WAIT, forgotten in 9s\n"),
+            text.contains("timeout 60s, 1 conntrack entry in CLOSE_WAIT, which expires in 9s\n"),
             "{text}"
         );
     }

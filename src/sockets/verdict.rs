@@ -37,7 +37,7 @@ fn verdicts(namespace: &NamespaceReport<'_>) -> Vec<String> {
     let waiting = namespace.sockets.iter().filter(is_waiting).count();
     if waiting > 0 {
         verdicts.push(format!(
-            "{} {} closed here and not by the other end, which is outside of this namespace (FIN_WAIT2)",
+            "{} {} closed here but not by the peer, which is outside of this network namespace (FIN_WAIT2)",
             count(waiting, "connection"),
             if waiting == 1 { "is" } else { "are" }
         ));
@@ -51,17 +51,18 @@ fn close_wait_verdict(sockets: &[&SocketReport<'_>], timeout: Option<u32>) -> St
     let age = age.map_or_else(String::new, |age| format!(" for up to {age}s"));
     let process_name = sockets.first().map_or_else(String::new, |socket| process_name(socket));
     let fact = format!(
-        "{process_name} has left {} half-closed{age}: the other end has closed",
+        "{process_name} has left {} half-closed{age}: the peer has closed its side",
         count(sockets.len(), "connection")
     );
     let forgotten = match timeout {
-        Some(seconds) => format!("conntrack forgets a silent one after {seconds}s"),
-        None => "how long conntrack remembers them is not known".to_owned(),
+        Some(seconds) => format!("conntrack drops a silent one after {seconds}s"),
+        None => "the conntrack timeout is not known".to_owned(),
     };
-    const FIX_PROCESS: &str = "no timeout helps HTTP/1, or a process that never closes: mend the process";
+    const FIX_PROCESS: &str =
+        "a timeout does not help HTTP/1, or a process that never closes connections: fix the process";
     let advice = match timeout {
         Some(seconds) if u64::from(seconds) < CLOSE_WAIT_TIMEOUT.as_secs() => format!(
-            "on an opaque port an answer that comes later is lost. Set the timeout to {}s, as linkerd-linger does at \
+            "on an opaque port, a later response is lost. Set the timeout to {}s, as linkerd-linger does at \
              admission; {FIX_PROCESS}",
             CLOSE_WAIT_TIMEOUT.as_secs()
         ),
@@ -78,8 +79,8 @@ fn process_name(socket: &SocketReport<'_>) -> String {
         (Side::Proxy, _, Some(pid)) => format!("the proxy (PID {pid})"),
         (Side::Proxy, ..) => "the proxy".to_owned(),
         (_, Some(name), Some(pid)) => format!("app {name} (PID {pid}){container}"),
-        (Side::App, ..) => format!("an app of uid {} whose process cannot be seen", socket.uid),
-        (Side::Unknown, ..) => "no process that can be seen".to_owned(),
+        (Side::App, ..) => format!("an app with uid {} (process not visible)", socket.uid),
+        (Side::Unknown, ..) => "no visible process".to_owned(),
     }
 }
 
@@ -100,11 +101,10 @@ mod tests {
         ];
         assert_eq!(
             verdicts_of(sockets, 60),
-            [
-                "app web (PID 7) has left 2 connections half-closed: the other end has closed; conntrack forgets a silent one \
-              after 60s; on an opaque port an answer that comes later is lost. Set the timeout to 3600s, as linkerd-linger \
-              does at admission; no timeout helps HTTP/1, or a process that never closes: mend the process"
-            ]
+            ["app web (PID 7) has left 2 connections half-closed: the peer has closed its side; conntrack \
+                 drops a silent one after 60s; on an opaque port, a later response is lost. Set the timeout to \
+                 3600s, as linkerd-linger does at admission; a timeout does not help HTTP/1, or a process that \
+                 never closes connections: fix the process"]
         );
     }
 
@@ -125,7 +125,7 @@ mod tests {
         let verdicts_of = verdicts_of(vec![app, proxy], 60);
         assert!(verdicts_of[0].starts_with("the proxy has left 1 connection"), "{verdicts_of:?}");
         assert!(
-            verdicts_of[1].starts_with("an app of uid 1000 whose process cannot be seen has left"),
+            verdicts_of[1].starts_with("an app with uid 1000 (process not visible) has left"),
             "{verdicts_of:?}"
         );
     }
@@ -144,9 +144,8 @@ mod tests {
         let sockets = vec![socket(State::FinWait2, Side::Unknown, "10.0.0.1:1000", "10.0.0.2:80", None)];
         assert_eq!(
             verdicts_of(sockets, 60),
-            [
-                "1 connection is closed here and not by the other end, which is outside of this namespace (FIN_WAIT2)"
-            ]
+            ["1 connection is closed here but not by the peer, which is outside of this network namespace \
+                 (FIN_WAIT2)"]
         );
     }
 

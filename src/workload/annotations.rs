@@ -89,7 +89,7 @@ impl Annotations {
                 TRAFFIC_PERIOD => periods(value).map(|periods| read.traffic_periods = periods),
                 EXEMPT => Ok(()),
                 other if other.starts_with(PREFIX) => Err((
-                    "no such annotation".to_owned(),
+                    "unknown annotation".to_owned(),
                     format!("use one of {}", ALL.map(|known| &known[PREFIX.len()..]).join(", ")),
                 )),
                 _ => Ok(()),
@@ -125,26 +125,29 @@ fn idle_timeouts(text: &str, pod: &Pod<'_>) -> Read<BTreeMap<Option<String>, Idl
             && !known.contains(name)
         {
             let names = pod.running_containers().map(|c| &*c.name).collect::<Vec<_>>().join(", ");
-            return Err((format!("no container is named {name:?}"), format!("the pod has {names}")));
+            return Err((
+                format!("there is no container {name:?}"),
+                format!("the pod's containers are {names}"),
+            ));
         }
         let name = name.map(str::to_owned);
         if read.contains_key(&name) {
             let twice = name.map_or_else(|| "all containers".to_owned(), |name| format!("container {name}"));
-            return Err((format!("it speaks of {twice} twice"), "say it once".to_owned()));
+            return Err((format!("it sets {twice} twice"), "set it once".to_owned()));
         }
         let idle = match value {
             "none" => IdleTimeout::None,
             _ => match duration::parse(value) {
                 Ok(timeout) if timeout.is_zero() => {
                     return Err((
-                        format!("{value:?} is no time"),
+                        format!("the timeout cannot be {value:?}"),
                         "use none for a server that never closes idle connections".to_owned(),
                     ));
                 }
                 Ok(timeout) => IdleTimeout::After(timeout),
                 Err(error) => {
                     return Err((
-                        format!("{value:?} is no duration: {}", error.reason),
+                        format!("{value:?} is not a duration: {}", error.reason),
                         "use a duration such as 10s, or none, or one per container: web=10s,admin=none"
                             .to_owned(),
                     ));
@@ -162,10 +165,10 @@ fn close_wait(text: &str) -> Read<CloseWait> {
         return Ok(CloseWait::Off);
     }
     let timeout = duration::parse(text)
-        .map_err(|error| (format!("{text:?} is no duration: {}", error.reason), help.clone()))?;
-    seconds(timeout)
-        .map(CloseWait::Seconds)
-        .ok_or_else(|| (format!("{text} is not within what proxy-init and the kernel take"), help))
+        .map_err(|error| (format!("{text:?} is not a duration: {}", error.reason), help.clone()))?;
+    seconds(timeout).map(CloseWait::Seconds).ok_or_else(|| {
+        (format!("{text} is outside of the range that proxy-init and the kernel accept"), help)
+    })
 }
 
 /// Rounds to whole seconds as Linkerd does; `None` outside of the valid range.
@@ -184,9 +187,9 @@ fn periods(text: &str) -> Read<Vec<Duration>> {
     let mut periods = Vec::new();
     for item in text.split(',').map(str::trim) {
         let period = duration::parse(item)
-            .map_err(|error| (format!("{item:?} is no duration: {}", error.reason), help()))?;
+            .map_err(|error| (format!("{item:?} is not a duration: {}", error.reason), help()))?;
         if period.is_zero() {
-            return Err((format!("{item:?} is no period"), help()));
+            return Err((format!("the period cannot be {item:?}"), help()));
         }
         if periods.contains(&period) {
             continue;
@@ -194,7 +197,7 @@ fn periods(text: &str) -> Read<Vec<Duration>> {
         if periods.len() == MAX_PERIODS {
             return Err((
                 format!("it has more than {MAX_PERIODS} periods"),
-                "name the shortest ones".to_owned(),
+                "list only the shortest ones".to_owned(),
             ));
         }
         periods.push(period);
@@ -255,20 +258,20 @@ mod tests {
     }
 
     #[rstest]
-    #[case::no_unit(IDLE_TIMEOUT, "10", "\"10\" is no duration")]
-    #[case::unknown_container(IDLE_TIMEOUT, "db=10s", "no container is named \"db\"")]
-    #[case::twice(IDLE_TIMEOUT, "10s,5s", "it speaks of all containers twice")]
-    #[case::zero(IDLE_TIMEOUT, "0s", "\"0s\" is no time")]
-    #[case::below_a_second(CLOSE_WAIT_TIMEOUT, "500ms", "500ms is not within")]
-    #[case::beyond_the_kernel(CLOSE_WAIT_TIMEOUT, "2147484s", "2147484s is not within")]
-    #[case::negative(CLOSE_WAIT_TIMEOUT, "-1h", "\"-1h\" is no duration")]
-    #[case::empty_item(TRAFFIC_PERIOD, "30s,", "\"\" is no duration")]
+    #[case::no_unit(IDLE_TIMEOUT, "10", "\"10\" is not a duration")]
+    #[case::unknown_container(IDLE_TIMEOUT, "db=10s", "there is no container \"db\"")]
+    #[case::twice(IDLE_TIMEOUT, "10s,5s", "it sets all containers twice")]
+    #[case::zero(IDLE_TIMEOUT, "0s", "the timeout cannot be \"0s\"")]
+    #[case::below_a_second(CLOSE_WAIT_TIMEOUT, "500ms", "500ms is outside of the range")]
+    #[case::beyond_the_kernel(CLOSE_WAIT_TIMEOUT, "2147484s", "2147484s is outside of the range")]
+    #[case::negative(CLOSE_WAIT_TIMEOUT, "-1h", "\"-1h\" is not a duration")]
+    #[case::empty_item(TRAFFIC_PERIOD, "30s,", "\"\" is not a duration")]
     #[case::too_many_periods(
         TRAFFIC_PERIOD,
         "1s,2s,3s,4s,5s,6s,7s,8s,9s,10s,11s,12s,13s,14s,15s,16s,17s",
         "it has more than 16 periods"
     )]
-    #[case::unknown_key("linkerd-linger.io/idle", "10s", "no such annotation")]
+    #[case::unknown_key("linkerd-linger.io/idle", "10s", "unknown annotation")]
     fn mistakes_are_reported(#[case] key: &'static str, #[case] value: &'static str, #[case] message: &str) {
         let mistakes = read(key, value).mistakes;
         assert_eq!(mistakes.len(), 1);

@@ -143,7 +143,7 @@ impl Environment {
     fn set_exhausted(&mut self) {
         self.variables.clear();
         self.image.clear();
-        self.unread = vec![(String::new(), "more text than we follow".to_owned())];
+        self.unread = vec![(String::new(), "too much text to evaluate".to_owned())];
     }
 
     fn resolve(&self, variable: &EnvVar<'_>, at: Place, namespace: &str, context: &Context) -> Option<Word> {
@@ -306,7 +306,7 @@ fn may_come_from_kubelet(name: &str) -> bool {
 }
 
 /// Why a command line is not interpreted.
-pub(crate) const TOO_LONG: &str = "the command line is too long to follow";
+pub(crate) const TOO_LONG: &str = "the command line is too long to parse";
 
 /// The variables of a container as kubelet sets them: the value of a name, or why it is unknown; `None` if it is not
 /// set.

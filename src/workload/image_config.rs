@@ -33,7 +33,7 @@ pub struct ImageConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum ImageConfigError {
     /// It is longer than [`MAX_LEN`].
-    #[error("the image config has {0} bytes; at most {MAX_LEN} are read")]
+    #[error("the image config has {0} bytes; the limit is {MAX_LEN} bytes")]
     TooLong(usize),
     /// It is not a JSON image config.
     #[error("the image config is not valid")]
@@ -174,7 +174,7 @@ mod tests {
     #[rstest]
     #[case::no_json(b"not JSON".to_vec(), "the image config is not valid")]
     #[case::other_type(br#"{"config": {"Cmd": "nginx"}}"#.to_vec(), "the image config is not valid")]
-    #[case::too_long(vec![b' '; MAX_LEN + 1], "the image config has 1048577 bytes; at most 1048576 are read")]
+    #[case::too_long(vec![b' '; MAX_LEN + 1], "the image config has 1048577 bytes; the limit is 1048576 bytes")]
     fn invalid_configs_are_refused(#[case] json: Vec<u8>, #[case] message: &str) {
         assert_eq!(ImageConfig::parse(&json).unwrap_err().to_string(), message);
     }

@@ -98,7 +98,8 @@ impl Word {
             };
             length += piece.len();
             if length > MAX_LEN || word.pieces.len() > MAX_PIECES {
-                word.pieces = vec![Piece::Unknown("a word is too long to start a program with".to_owned())];
+                word.pieces =
+                    vec![Piece::Unknown("an argument is too long to start a program with".to_owned())];
                 return word;
             }
             match (piece, word.pieces.last_mut()) {

@@ -12,10 +12,10 @@ compares them.
 {{- fail "networkPolicy does not apply to pods on the host network: set hostNetwork or networkPolicy to false" -}}
 {{- end -}}
 {{- if eq (int .Values.webhookPort) (int .Values.adminPort) -}}
-{{- fail (printf "webhookPort and adminPort are both %d, but the server listens at two ports: choose another for one" (int .Values.adminPort)) -}}
+{{- fail (printf "webhookPort and adminPort are both %d, but the server listens on two ports: choose another port for one of them" (int .Values.adminPort)) -}}
 {{- end -}}
 {{- if ne (eq .Values.tls.source "byo") (ne .Values.tls.caBundle "") -}}
-{{- fail "tls.source byo and tls.caBundle go together: set both, or neither" -}}
+{{- fail "tls.source byo and tls.caBundle must be used together: set both, or neither" -}}
 {{- end -}}
 {{- end -}}
 

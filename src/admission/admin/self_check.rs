@@ -69,7 +69,7 @@ impl SelfCheck {
         }
         let result = match timeout(DEADLINE, self.connect()).await {
             Ok(result) => result,
-            Err(_) => Err(format!("no TLS after {DEADLINE:?}")),
+            Err(_) => Err(format!("no TLS handshake within {DEADLINE:?}")),
         };
         *cached = Some((Instant::now(), result.clone()));
         result
@@ -173,7 +173,7 @@ mod tests {
     async fn a_silent_port_is_not_ready_after_the_deadline() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let self_check = SelfCheck::new(listener.local_addr().unwrap()).unwrap();
-        assert_eq!(self_check.check().await, Err("no TLS after 2s".to_owned()));
+        assert_eq!(self_check.check().await, Err("no TLS handshake within 2s".to_owned()));
     }
 
     #[test]

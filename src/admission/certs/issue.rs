@@ -19,20 +19,21 @@ use crate::base::names;
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
     /// The Secret holds no CA with its key.
-    #[error("there is no authority with its key")]
+    #[error("there is no CA certificate with its key")]
     NoAuthority,
     /// A key or a certificate could not be created.
-    #[error("cannot make a certificate")]
+    #[error("cannot create a certificate")]
     Make(#[from] rcgen::Error),
     /// The constraints of the CA forbid the serving certificate.
     #[error(
-        "the authority of the Secret {} cannot vouch for {}: remove ca.key from it, and a new authority takes over",
+        "the name constraints of the CA in the Secret {} do not allow {}: remove ca.key from the Secret to \
+         create a new CA",
         names::CERTIFICATE_SECRET,
         names::SERVICE_NAMES[0]
     )]
     UnfitAuthority,
     /// The new certificate could not be parsed.
-    #[error("cannot read the certificate that was made")]
+    #[error("cannot read the new certificate")]
     Unreadable,
 }
 

@@ -128,10 +128,10 @@ pub fn verify<'a>(
         let _ = roots.add(authority.der.clone());
     }
     if roots.is_empty() {
-        return Err(general("no authority is valid now"));
+        return Err(general("no CA certificate is valid now"));
     }
     let (leaf, rest) = chain.split_first().ok_or_else(|| general("there is no certificate"))?;
-    let server = ServerName::try_from(name).map_err(|_| general("it is no name of a server"))?;
+    let server = ServerName::try_from(name).map_err(|_| general("it is not a valid server name"))?;
     let rest: Vec<_> = rest.iter().map(|certificate| certificate.der.clone()).collect();
     let since = SystemTime::from(now).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::new(ring::default_provider()))

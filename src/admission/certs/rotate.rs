@@ -55,7 +55,7 @@ impl Default for Timeouts {
 #[derive(Debug, thiserror::Error)]
 pub enum RotateError {
     /// The API server refuses a request.
-    #[error("the API server refuses to {what}: {why}")]
+    #[error("the API server did not allow the request to {what}: {why}")]
     Refused {
         /// The operation.
         what: String,
@@ -63,7 +63,7 @@ pub enum RotateError {
         why: String,
     },
     /// The deadline passed.
-    #[error("gave up after {after:?}, when we could not {what}")]
+    #[error("gave up after {after:?}; the last failed step was to {what}")]
     Deadline {
         /// The length of the deadline.
         after: Duration,
@@ -72,8 +72,9 @@ pub enum RotateError {
     },
     /// The Secret was not created by this command.
     #[error(
-        "the Secret {namespace}/{secret} was not made by `certs rotate` ({why}), so it stays as it is: if its maker \
-         keeps it, end these runs with `kubectl -n {namespace} delete cronjob {keeper}`, or else delete the Secret",
+        "the Secret {namespace}/{secret} was not created by `certs rotate` ({why}), so it is not changed: if \
+         another program manages it, delete the CronJob with `kubectl -n {namespace} delete cronjob {keeper}`; \
+         otherwise delete the Secret",
         namespace = names::NAMESPACE,
         secret = names::CERTIFICATE_SECRET,
         keeper = names::CERTIFICATE_CRON_JOB
@@ -129,9 +130,8 @@ impl Run {
             match &step {
                 Step::Done => return Ok(()),
                 Step::AwaitPropagation(rest) => {
-                    "wait until every API server knows the new authority"
-                        .clone_into(&mut self.current_operation);
-                    info!(?rest, "waiting until every API server knows the new authority");
+                    "wait until every API server trusts the new CA".clone_into(&mut self.current_operation);
+                    info!(?rest, "waiting until every API server trusts the new CA");
                     sleep(*rest).await;
                 }
                 Step::AwaitConfiguration(configuration) => {
@@ -153,7 +153,8 @@ impl Run {
                     let (configuration, bundle) = (*configuration, bundle.clone());
                     self.current_operation = format!("patch the {}", configuration.configuration());
                     let written = self.cluster.publish(configuration, &observation, &bundle).await;
-                    self.record(written, step, "published the authorities").await?;
+                    self.record(written, step, "wrote the CA certificates to the webhook configurations")
+                        .await?;
                 }
             }
         }
@@ -197,7 +198,7 @@ impl Run {
                 why: short_message(&error),
             });
         }
-        warn!(error = short_message(&error), "could not {}; trying again", self.current_operation);
+        warn!(error = short_message(&error), "could not {}; retrying", self.current_operation);
         self.current_operation = format!("{} ({})", self.current_operation, short_message(&error));
         sleep(self.timeouts.retry).await;
         Ok(())

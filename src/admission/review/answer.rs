@@ -81,7 +81,7 @@ impl<'u> Answer<'u> {
 
     /// Adds the patch, base64-encoded as the API requires.
     pub(super) fn patch(mut self, patch: &Patch) -> Self {
-        let json = serde_json::to_vec(patch).expect("a list of strings and JSON values always prints");
+        let json = serde_json::to_vec(patch).expect("a list of strings and JSON values is always valid JSON");
         self.patch = Some(STANDARD.encode(json));
         self.patch_type = Some("JSONPatch");
         self
@@ -89,6 +89,6 @@ impl<'u> Answer<'u> {
 
     pub(super) fn render(&self) -> Vec<u8> {
         let review = Review { api_version: "admission.k8s.io/v1", kind: "AdmissionReview", response: self };
-        serde_json::to_vec(&review).expect("strings, numbers and booleans always print")
+        serde_json::to_vec(&review).expect("strings, numbers and booleans are always valid JSON")
     }
 }

@@ -60,7 +60,10 @@ pub(super) fn denial<'f>(findings: impl Iterator<Item = &'f Finding>) -> String 
     // The note says why a match that looks harmless is rejected.
     let fact = |finding: &Finding| match finding.reachable {
         true => finding.message.clone(),
-        false => format!("{}. Refused because the policy rejects what can fail later, too", finding.message),
+        false => format!(
+            "{}. Rejected because the policy also rejects findings that can fail only later",
+            finding.message
+        ),
     };
     let whole =
         |finding: &Finding| format!("{} ({}). To fix: {}.", fact(finding), finding.note, finding.help);

@@ -116,7 +116,7 @@ impl Bodies {
 /// Returns the next bytes of a body, or `None` at its end.
 async fn next(body: &mut Limited<body::Body>, deadline: Instant) -> Result<Option<Bytes>, HttpError> {
     let late = |_| {
-        let message = "the body was not complete in time for an answer".to_owned();
+        let message = "the request body was not complete before the deadline".to_owned();
         HttpError { reason: Refusal::TooSlow, message }
     };
     match timeout_at(deadline, body.frame()).await.map_err(late)? {
@@ -136,7 +136,7 @@ async fn reserve(
     match timeout_at(deadline, Arc::clone(budget).acquire_many_owned(permits)).await {
         Ok(Ok(permit)) => Ok(permit),
         Ok(Err(_)) | Err(_) => {
-            let message = "there is no memory for the body beside those of other requests".to_owned();
+            let message = "too many request bodies are in memory; retry later".to_owned();
             Err(HttpError { reason: Refusal::Overloaded, message })
         }
     }
@@ -150,7 +150,7 @@ async fn skip(mut body: Limited<body::Body>, deadline: Instant) {
 fn too_large() -> HttpError {
     HttpError {
         reason: Refusal::TooLarge,
-        message: format!("the body is longer than {MAX_BODY_BYTES} bytes"),
+        message: format!("the request body is longer than {MAX_BODY_BYTES} bytes"),
     }
 }
 

@@ -110,7 +110,7 @@ pub enum CredentialsError {
         source: io::Error,
     },
     /// The files changed each time they were read.
-    #[error("{} changed each time it was read", path.display())]
+    #[error("{} kept changing while it was read", path.display())]
     Changing {
         /// The file.
         path: PathBuf,
@@ -140,7 +140,7 @@ pub enum CredentialsError {
         chain: PathBuf,
     },
     /// The CA certificates of the clients cannot be used.
-    #[error("cannot use the client authorities in {}: {problem}", path.display())]
+    #[error("cannot use the client CA certificates in {}: {problem}", path.display())]
     Clients {
         /// The file.
         path: PathBuf,
@@ -148,7 +148,7 @@ pub enum CredentialsError {
         problem: String,
     },
     /// A certificate could not be created.
-    #[error("cannot make a self-signed certificate")]
+    #[error("cannot create a self-signed certificate")]
     Make(#[from] issue::IssueError),
     /// TLS cannot be set up with the pair.
     #[error("cannot set up TLS")]
@@ -298,7 +298,7 @@ fn kind_of_key(certificate: &CertificateDer<'_>) -> String {
             format!("its certificate is for an RSA key of {} bits", key.key_size())
         }
         Ok(Ok(PublicKey::EC(key))) => format!("its certificate is for an EC key of {} bits", key.key_size()),
-        _ => "it is of a kind that cannot be used".to_owned(),
+        _ => "its type is not supported".to_owned(),
     }
 }
 
@@ -306,8 +306,8 @@ fn kind_of_key(certificate: &CertificateDer<'_>) -> String {
 fn problem_in_certificate(certificate: &CertificateDer<'_>, error: &Error) -> String {
     match X509Certificate::from_der(certificate) {
         Ok((_, parsed)) if parsed.version() != X509Version::V3 => {
-            "it is of X.509 version 1, which holds no names; sign one with a subjectAltName (with `openssl x509 -req`, \
-             by -extfile)"
+            "it has X.509 version 1, which has no subjectAltName; sign a new one with a subjectAltName (`openssl \
+             x509 -req` needs -extfile)"
                 .to_owned()
         }
         Ok(_) | Err(_) => error.to_string(),
@@ -322,8 +322,8 @@ fn problem_in_key(text: &[u8], error: &pem::Error) -> String {
             || (line.starts_with(b"Proc-Type:") && line.trim_ascii_end().ends_with(b"ENCRYPTED"))
     };
     if text.split(|byte| *byte == b'\n').any(is_encrypted) {
-        return "it is encrypted, and nobody is there to give a passphrase; decrypt it with `openssl pkey -in OLD -out \
-                NEW`"
+        return "it is encrypted, and the server cannot ask for a passphrase; decrypt it with `openssl pkey -in \
+             OLD -out NEW`"
             .to_owned();
     }
     problem_in_pem(error)

@@ -86,7 +86,9 @@ impl PairOnDisk {
         }
         let problem = || {
             let (from, to) = (new.not_before(), new.not_after());
-            format!("the new certificate is valid from {from} to {to}, and the one in use is valid now")
+            format!(
+                "the new certificate is valid only from {from} to {to}, but the certificate in use is valid now"
+            )
         };
         changed.then(|| Err(problem()))
     }
@@ -157,11 +159,11 @@ impl Reloader {
         let result = match current {
             Ok(credentials) => {
                 self.tls.reload_from_config(Arc::clone(&credentials.tls));
-                report_certificate(&self.state, &credentials, "took the new certificate pair");
+                report_certificate(&self.state, &credentials, "loaded the new certificate and its key");
                 Reload::Ok
             }
             Err(problem) => {
-                warn!(error = %problem, "kept the last good certificate pair");
+                warn!(error = %problem, "kept the last valid certificate and key");
                 Reload::Failed
             }
         };
@@ -173,11 +175,11 @@ impl Reloader {
         let result = match current {
             Ok(policy) => {
                 self.state.replace_policy(policy);
-                info!("took the new policy");
+                info!("loaded the new policy");
                 Reload::Ok
             }
             Err(problem) => {
-                warn!(error = %problem, "kept the last good policy");
+                warn!(error = %problem, "kept the last valid policy");
                 Reload::Failed
             }
         };
@@ -189,11 +191,11 @@ impl Reloader {
         let result = match current {
             Ok(facts) => {
                 self.state.replace_facts(facts);
-                info!("took the new facts");
+                info!("loaded the new facts");
                 Reload::Ok
             }
             Err(problem) => {
-                warn!(error = %problem, "kept the last good facts");
+                warn!(error = %problem, "kept the last valid facts");
                 Reload::Failed
             }
         };
@@ -213,7 +215,7 @@ where
     let mut source = slot.take()?;
     let task = spawn_blocking(move || {
         let current = catch_unwind(AssertUnwindSafe(|| poll(&mut source)));
-        (source, current.unwrap_or_else(|_| Some(Err("we panicked on it".to_owned()))))
+        (source, current.unwrap_or_else(|_| Some(Err("a panic occurred while reading it".to_owned()))))
     });
     // The only remaining error is that the runtime is shutting down.
     let (source, current) = task.await.ok()?;

@@ -126,8 +126,8 @@ pub fn router(state: Arc<State>) -> Router {
         }
     };
     router
-        .fallback(fallback(Refusal::Path, "there is no such path"))
-        .method_not_allowed_fallback(fallback(Refusal::Method, "reviews come by POST"))
+        .fallback(fallback(Refusal::Path, "unknown path"))
+        .method_not_allowed_fallback(fallback(Refusal::Method, "use POST for admission reviews"))
 }
 
 async fn handle(state: Arc<State>, endpoint: Endpoint, request: Request) -> Response {

@@ -22,7 +22,7 @@ fn a_broken_document_does_not_hide_the_next() {
 #[test]
 fn tabs_are_named() {
     let error = error("a:\n\tb: 1\n");
-    assert_eq!((error.line, error.help), (2, Some("YAML is indented with spaces: replace the tab")));
+    assert_eq!((error.line, error.help), (2, Some("indent YAML with spaces instead of tabs")));
 }
 
 #[test]
@@ -43,6 +43,6 @@ fn depth_is_bounded_even_through_anchors() {
 
 #[test]
 fn keys_that_json_does_not_have_are_refused() {
-    assert_eq!(error("{a: b}: c\n").message, "the key of a map is a map, not a word");
-    assert_eq!(error("<<: 3\n").message, "`<<` takes a map or a list of maps");
+    assert_eq!(error("{a: b}: c\n").message, "the key of a map is a map, not a string");
+    assert_eq!(error("<<: 3\n").message, "`<<` needs a map or a list of maps");
 }

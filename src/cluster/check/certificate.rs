@@ -58,7 +58,10 @@ pub(super) fn checks(snapshot: &Snapshot, now: Timestamp) -> Vec<CheckResult> {
     }
     let trust = match (&chain, problems.is_empty()) {
         (Err(outcome), true) => outcome.clone(),
-        _ => Outcome::fail_about("calls to these fail, and the failurePolicy decides", &problems),
+        _ => Outcome::fail_about(
+            "the API server cannot call these webhooks, so their failurePolicy applies",
+            &problems,
+        ),
     };
     let mut results = vec![CheckResult::of(CheckId::CaBundle, trust)];
     results.extend(lifetime(chain.as_deref().unwrap_or_default(), &authorities, now));
@@ -67,33 +70,30 @@ pub(super) fn checks(snapshot: &Snapshot, now: Timestamp) -> Vec<CheckResult> {
 
 fn chain(secret: &Secret) -> Result<Vec<Certificate>, String> {
     let place = format!("{CHAIN} of the Secret {}", names::CERTIFICATE_SECRET);
-    let bytes = secret
-        .data
-        .as_ref()
-        .and_then(|data| data.get(CHAIN))
-        .ok_or_else(|| format!("there is no {place}"))?;
+    let bytes =
+        secret.data.as_ref().and_then(|data| data.get(CHAIN)).ok_or_else(|| format!("{place} is missing"))?;
     // The server refuses a chain with an unreadable certificate.
     match Certificate::read_chain(&bytes.0) {
-        Some(chain) if chain.is_empty() => Err(format!("{place} holds no certificate in PEM")),
+        Some(chain) if chain.is_empty() => Err(format!("{place} contains no certificate in PEM")),
         Some(chain) => Ok(chain),
-        None => Err(format!("{place} holds a certificate that cannot be read")),
+        None => Err(format!("{place} contains a certificate that cannot be read")),
     }
 }
 
 fn authorities_of(bundle: &[u8]) -> Result<Vec<Certificate>, String> {
     if bundle.is_empty() {
-        return Err("it has no caBundle, so the API server trusts only public authorities".to_owned());
+        return Err("it has no caBundle, so the API server trusts only public CAs".to_owned());
     }
     let authorities = Certificate::read_all(bundle);
     if authorities.is_empty() {
-        return Err("its caBundle holds no certificate in PEM".to_owned());
+        return Err("its caBundle contains no certificate in PEM".to_owned());
     }
     Ok(authorities)
 }
 
 fn verify(roots: &[Certificate], chain: &[Certificate], name: &str, now: Timestamp) -> Result<(), String> {
     if !roots.iter().any(|root| root.is_valid(now)) {
-        return Err("none of the authorities in its caBundle is valid now".to_owned());
+        return Err("no CA in its caBundle is valid now".to_owned());
     }
     match certs::verify(roots, chain, name, now) {
         Ok(()) => Ok(()),
@@ -106,7 +106,7 @@ fn message(error: &CertificateError, name: &str) -> String {
     match error {
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             format!(
-                "no authority in its caBundle has signed the chain in the Secret {}",
+                "no CA in its caBundle has signed the certificate chain in the Secret {}",
                 names::CERTIFICATE_SECRET
             )
         }
@@ -114,12 +114,12 @@ fn message(error: &CertificateError, name: &str) -> String {
             format!("the serving certificate is not for {name}")
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "the serving certificate has ended".to_owned()
+            "the serving certificate has expired".to_owned()
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             "the serving certificate is not valid yet".to_owned()
         }
-        other => format!("the chain is not valid: {other}"),
+        other => format!("the certificate chain is not valid: {other}"),
     }
 }
 
@@ -132,7 +132,7 @@ fn lifetime(chain: &[Certificate], authorities: &[Certificate], now: Timestamp) 
         (what, certificate)
     });
     let authority = authorities.iter().max_by_key(|authority| authority.not_after());
-    let lives: Vec<_> = lives.chain(authority.map(|it| ("the authority in caBundle", it))).collect();
+    let lives: Vec<_> = lives.chain(authority.map(|it| ("the CA in caBundle", it))).collect();
     let (first, ends_first) = lives.iter().min_by_key(|(_, certificate)| certificate.not_after())?;
     let texts = |holds: &dyn Fn(&Certificate) -> bool| -> Vec<_> {
         let held = lives.iter().filter(|(_, certificate)| holds(certificate));
@@ -141,11 +141,17 @@ fn lifetime(chain: &[Certificate], authorities: &[Certificate], now: Timestamp) 
     let over = texts(&|certificate| !certificate.is_valid(now));
     let late = texts(&|certificate| certificate.remaining_fraction(now) < LAST_PART);
     Some(if !over.is_empty() {
-        CheckResult::of(id, Outcome::fail_about("API servers trust none of these", &over))
+        CheckResult::of(
+            id,
+            Outcome::fail_about(
+                "these certificates are not valid now, so API servers do not trust them",
+                &over,
+            ),
+        )
     } else if !late.is_empty() {
-        CheckResult::of(id, Outcome::warn_about("these should have been renewed by now", &late))
+        CheckResult::of(id, Outcome::warn_about("these certificates are due for renewal", &late))
     } else {
-        CheckResult::good(id, format!("{} ({first} ends on {})", id.description(), ends_first.not_after()))
+        CheckResult::good(id, format!("{} ({first} expires on {})", id.description(), ends_first.not_after()))
     })
 }
 
@@ -153,6 +159,6 @@ fn end(what: &str, certificate: &Certificate, now: Timestamp) -> String {
     if certificate.is_not_yet_valid(now) {
         return format!("{what} is not valid yet");
     }
-    let word = if certificate.is_valid(now) { "ends" } else { "ended" };
+    let word = if certificate.is_valid(now) { "expires" } else { "expired" };
     format!("{what} {word} on {}", certificate.not_after())
 }

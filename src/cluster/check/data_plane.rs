@@ -206,10 +206,11 @@ fn values(pods: &[PodSummary]) -> Vec<CheckResult> {
         *values.entry(seconds).or_default().entry(&pod.owner).or_default() += 1;
     }
     if namespaces.is_empty() {
-        return vec![CheckResult::good(id, format!("{}: there are no such pods", id.description()))];
+        return vec![CheckResult::good(id, format!("{}: there are none", id.description()))];
     }
     let describe = |(seconds, owners): (&Option<u32>, &Owners<'_>)| {
-        let value = seconds.map_or_else(|| "the kernel's own".to_owned(), |seconds| format!("{seconds}s"));
+        let value =
+            seconds.map_or_else(|| "the kernel's default".to_owned(), |seconds| format!("{seconds}s"));
         let owners: Vec<_> = owners
             .iter()
             .map(|(owner, number)| format!("{}/{} ({})", owner.kind, owner.name, count(*number, "pod")))
@@ -229,7 +230,8 @@ fn values(pods: &[PodSummary]) -> Vec<CheckResult> {
 fn kernel_timeouts(pods: &[PodSummary], kernels: Option<&Kernels>) -> CheckResult {
     let id = CheckId::CloseWaitKernel;
     let Some(kernels) = kernels else {
-        let how = "not read: `linkerd-linger install --sockets` makes them readable, `sockets --debug-container` reads one pod";
+        let how = "not read: install with `linkerd-linger install --sockets`, or read one pod with `sockets \
+             --debug-container`";
         return CheckResult::good(id, format!("{} ({how})", id.description()));
     };
     let mut values: BTreeMap<u32, usize> = BTreeMap::new();
@@ -240,7 +242,7 @@ fn kernel_timeouts(pods: &[PodSummary], kernels: Option<&Kernels>) -> CheckResul
         match pod.close_wait {
             CurrentState::Sets(_, set) if set != *seconds => {
                 wrong.push(format!(
-                    "{}/{}: {seconds}s, and not the {set}s that its init container sets",
+                    "{}/{}: {seconds}s instead of the {set}s that its init container sets",
                     pod.namespace, pod.name
                 ));
             }
@@ -257,7 +259,7 @@ fn kernel_timeouts(pods: &[PodSummary], kernels: Option<&Kernels>) -> CheckResul
     let outcome = if wrong.is_empty() && !kernels.errors.is_empty() {
         Outcome::warn_about("these could not be read", &kernels.errors)
     } else {
-        Outcome::warn_about("these have another value than their pods say", &wrong)
+        Outcome::warn_about("the kernel's value differs from the init container's", &wrong)
     };
     let mut result = CheckResult::of(id, outcome);
     if !values.is_empty() {
@@ -278,14 +280,14 @@ fn conntrack_entries(pods: &[PodSummary], kernels: &Kernels) -> CheckResult {
         let timeout = kernels.timeouts.get(&pod.uid).filter(|_| *close_wait > 0);
         let rate = timeout.map(|seconds| {
             let rate = *close_wait as f64 / f64::from(*seconds);
-            format!(": {rate:.2} connections a second stay half-closed for {seconds}s")
+            format!(": {rate:.2} connections per second stay half-closed for {seconds}s")
         });
         let rate = rate.unwrap_or_default();
         format!("{}/{} {close_wait} in CLOSE_WAIT, {all}{limit} in all{rate}", pod.namespace, pod.name)
     };
     let near: Vec<_> = counted.iter().filter(|(_, entries)| entries.is_nearly_full()).map(describe).collect();
-    let headline =
-        "at their limit, the kernel drops new connections of these; set a shorter closeWait.timeout";
+    let headline = "the kernel drops new connections of these pods at their conntrack limit; set a shorter \
+         closeWait.timeout";
     let mut result = CheckResult::of(id, Outcome::warn_about(headline, &near));
     if let Some(most) = counted.first() {
         result.description = format!("{}: most in {}", id.description(), describe(most));
@@ -302,7 +304,7 @@ fn failing_pods(pods: &[PodSummary]) -> CheckResult {
         .iter()
         .map(|(place, (number, why))| format!("{} ({}): {why}", place.shown(), count(*number, "pod")))
         .collect();
-    CheckResult::of(CheckId::CloseWaitFails, Outcome::fail_about("these do not start", &items))
+    CheckResult::of(CheckId::CloseWaitFails, Outcome::fail_about("these pods do not start", &items))
 }
 
 fn restarts(pods: &[&PodSummary]) -> CheckResult {
@@ -310,7 +312,10 @@ fn restarts(pods: &[&PodSummary]) -> CheckResult {
     let items: Vec<_> = items.iter().map(|(place, (number, _))| place.restart(*number)).collect();
     CheckResult::of(
         CheckId::Restarts,
-        Outcome::warn_about("these run without what the webhook adds, until they are created again", &items),
+        Outcome::warn_about(
+            "these pods were created before the webhook, so they are not patched until they are re-created",
+            &items,
+        ),
     )
 }
 
@@ -323,7 +328,7 @@ fn probe_races(pods: &[&PodSummary]) -> CheckResult {
     CheckResult::of(
         CheckId::ProbeRaces,
         Outcome::warn_about(
-            "these run, and would be rejected or warned of when they are created again",
+            "these pods would be rejected or cause a warning when they are re-created",
             &items,
         ),
     )
@@ -348,7 +353,7 @@ impl Place<'_> {
             "deployment" | "statefulset" | "daemonset" => {
                 format!("kubectl rollout restart -n {} {kind}/{name}  # {pods}", self.namespace)
             }
-            _ => format!("{} ({pods}): to be created again by its owner", self.shown()),
+            _ => format!("{} ({pods}): re-create them through their owner", self.shown()),
         }
     }
 }

@@ -85,7 +85,7 @@ pub fn dry_runs(snapshot: &Snapshot, today: Date) -> (Vec<DryRun>, Vec<CheckResu
             }
             (Err(why), _) => Err(CheckResult::of(id, Outcome::Warning(format!("not checked: {why}")))),
             (_, Err(_)) => {
-                let why = "not checked: the policy cannot be used, so what to expect is not known";
+                let why = "not checked: the policy cannot be used, so the expected result is not known";
                 Err(CheckResult::of(id, Outcome::Warning(why.to_owned())))
             }
         };
@@ -105,7 +105,7 @@ fn target_namespace(snapshot: &Snapshot) -> Result<(String, Mode), String> {
         .filter(|it| it.mode != Mode::Audit && !it.terminating)
         .collect();
     if candidates.is_empty() {
-        return Err("no namespace is in the mode enforce or warn".to_owned());
+        return Err("no namespace is in enforce or warn mode".to_owned());
     }
     // If only our label forbids privileged containers, pods can be created, and nothing is patched.
     [None, Some(Unprivileged::Label)]
@@ -113,7 +113,7 @@ fn target_namespace(snapshot: &Snapshot) -> Result<(String, Mode), String> {
         .flat_map(|unprivileged| [Mode::Enforce, Mode::Warn].map(|mode| (unprivileged, mode)))
         .find_map(|(reason, mode)| candidates.iter().find(|it| it.mode == mode && it.unprivileged == reason))
         .map(|it| (it.name.to_owned(), it.mode))
-        .ok_or_else(|| "Pod Security refuses linkerd-init in every namespace that opts in".to_owned())
+        .ok_or_else(|| "Pod Security rejects linkerd-init in every namespace that opts in".to_owned())
 }
 
 fn dry_run(
@@ -137,10 +137,10 @@ fn dry_run(
             match judgement.plan.seconds.filter(|_| patched) {
                 Some(seconds) => Expected::SetsTimeout(seconds),
                 None if judgement.survey.unprivileged.is_some() => return skip(&judgement.plan.why),
-                None => return skip(&format!("by the policy: {}", judgement.plan.why)),
+                None => return skip(&format!("because of the policy: {}", judgement.plan.why)),
             }
         }
-        _ if !judgement.verdict.rejects() => return skip("by the policy"),
+        _ if !judgement.verdict.rejects() => return skip("because of the policy"),
         _ if mode == Mode::Enforce => Expected::Refused,
         _ => Expected::Warned,
     };
@@ -202,8 +202,8 @@ pub fn result(dry_run: &DryRun, answer: &Answer, without_patch: Option<&Answer>)
         (Answer::Refused(message), Some(unpatched)) if admitted_by_others(unpatched) => {
             let (namespace, who) = (&dry_run.namespace, rejecting_plugin(message));
             let why = format!(
-                "in {namespace} {who} refuses a pod that the webhook has patched, and admits it unpatched: {message}; \
-                 label the namespace {PRIVILEGED_LABEL}={NEVER}, or have {who} admit the patch"
+                "in {namespace}, {who} rejects the pod only if linkerd-linger has patched it: {message}; label \
+                 the namespace {PRIVILEGED_LABEL}={NEVER}, or configure {who} to admit the patch"
             );
             CheckResult::of(CheckId::PatchAdmitted, Outcome::Error(why))
         }
@@ -246,29 +246,34 @@ fn result_of(dry_run: &DryRun, answer: &Answer) -> CheckResult {
     match (answer, &dry_run.expected) {
         (Answer::NotSent(error), _) => CheckResult::unread(id, error),
         (Answer::Refused(message), Expected::Refused) if is_denied_by_us(message) => {
-            good("refused, as it must be")
+            good("rejected, as expected")
         }
         (Answer::Refused(message), _) if names_our_webhook(message) => {
-            fails(format!("the API server says in {namespace}: {message}"))
+            fails(format!("the API server's response in {namespace}: {message}"))
         }
         (Answer::Refused(message), _) => {
-            let why = format!("not checked: something else refuses the pod in {namespace}: {message}");
+            let why =
+                format!("not checked: another admission check rejects the pod in {namespace}: {message}");
             CheckResult::of(id, Outcome::Warning(why))
         }
         (Answer::Admitted { pod, .. }, Expected::SetsTimeout(wanted)) => {
             match Object::read_as(Kind::Pod, pod) {
-                Err(error) => fails(format!("what came back in {namespace} cannot be read: {error}")),
+                Err(error) => fails(format!(
+                    "the pod that the API server returned in {namespace} cannot be read: {error}"
+                )),
                 Ok(object) => match close_wait::current(&object.pod, None) {
                     CurrentState::Sets(method, seconds) if seconds == *wanted => {
                         good(&method.describe(seconds))
                     }
                     CurrentState::Sets(method, seconds) => {
-                        fails(format!("in {namespace} {}; expected are {wanted}s", method.describe(seconds)))
+                        fails(format!("in {namespace} {}; expected {wanted}s", method.describe(seconds)))
                     }
                     CurrentState::Unset => {
-                        fails(not_called_message(namespace, "came back without the patch"))
+                        fails(not_called_message(namespace, "was admitted without the patch"))
                     }
-                    CurrentState::Fails(why) => fails(format!("in {namespace} it would not start: {why}")),
+                    CurrentState::Fails(why) => {
+                        fails(format!("in {namespace} the pod would not start: {why}"))
+                    }
                 },
             }
         }
@@ -278,14 +283,16 @@ fn result_of(dry_run: &DryRun, answer: &Answer) -> CheckResult {
         {
             fails(not_called_message(namespace, "was admitted without a warning"))
         }
-        (Answer::Admitted { .. }, Expected::Warned) => good("admitted with a warning, as its mode is warn"),
+        (Answer::Admitted { .. }, Expected::Warned) => {
+            good("admitted with a warning, because the mode is warn")
+        }
     }
 }
 
 fn not_called_message(namespace: &str, what: &str) -> String {
     format!(
-        "in {namespace} it {what}: the API server did not call the webhook, or could not and the failurePolicy let \
-         the pod pass"
+        "in {namespace} the pod {what}: the API server did not call the webhook, or could not reach it and the \
+         failurePolicy admitted the pod"
     )
 }
 

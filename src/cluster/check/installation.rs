@@ -34,8 +34,8 @@ pub(super) fn injector(snapshot: &Snapshot) -> CheckResult {
         Ok(None) => CheckResult::of(
             id,
             Outcome::Warning(
-                "there is no Deployment linkerd-proxy-injector in Linkerd's namespace; is it another one \
-                 (--linkerd-namespace)?"
+                "there is no Deployment linkerd-proxy-injector in Linkerd's namespace; if Linkerd is in another \
+                 namespace, set --linkerd-namespace"
                     .to_owned(),
             ),
         ),
@@ -72,10 +72,10 @@ fn namespace(snapshot: &Snapshot) -> Vec<CheckResult> {
     let outcome = match label {
         Some((_, value)) if value == names::EXTENSION => Outcome::Good,
         Some((_, value)) => Outcome::Error(format!(
-            "{} is {value:?}: `linkerd check` looks for an extension of that name",
+            "{} is {value:?}, so `linkerd check` looks for an extension with that name",
             names::EXTENSION_LABEL
         )),
-        None => Outcome::Error("it is missing: `linkerd check` does not know of this extension".to_owned()),
+        None => Outcome::Error("it is missing, so `linkerd check` does not find this extension".to_owned()),
     };
     let exists = CheckResult::of(CheckId::Namespace, Outcome::Good);
     vec![exists, CheckResult::of(CheckId::ExtensionLabel, outcome)]
@@ -101,14 +101,17 @@ fn server(snapshot: &Snapshot) -> CheckResult {
     match (ready, seen) {
         (0, _) => CheckResult::of(
             id,
-            Outcome::Error(format!("{text}: no pod is patched or rejected; see why with {}", describe())),
+            Outcome::Error(format!(
+                "{text}: no pod is patched or rejected; find the reason with {}",
+                describe()
+            )),
         ),
-        (_, false) => CheckResult::of(id, Outcome::Error("its last change is not rolled out yet".to_owned())),
+        (_, false) => CheckResult::of(id, Outcome::Error("its rollout has not started yet".to_owned())),
         // With maxUnavailable 0 the old pods stay until the new ones are ready, so all can be available although none
         // is new.
         _ if updated < wanted => {
             let why = format!(
-                "its last change is not rolled out: {updated} of {wanted} pods have it; see why with {}",
+                "its rollout is not complete: {updated} of {wanted} pods are updated; find the reason with {}",
                 describe()
             );
             CheckResult::of(id, Outcome::Error(why))
@@ -127,17 +130,21 @@ fn policy(snapshot: &Snapshot, today: Date) -> CheckResult {
     match &snapshot.policy {
         Err(error) => return CheckResult::unread(id, error),
         Ok(None) => {
-            return CheckResult::good(id, format!("{} (there is none: the default holds)", id.description()));
+            return CheckResult::good(
+                id,
+                format!("{} (there is none, so the default policy applies)", id.description()),
+            );
         }
         Ok(Some(_)) => {}
     }
     let outcome = match snapshot.policy_in_force() {
-        Ok(policy) => {
-            Outcome::warn_about("these exemptions can go", &idle_exemptions(snapshot, &policy, today))
-        }
+        Ok(policy) => Outcome::warn_about(
+            "these exemptions have no effect; remove them",
+            &idle_exemptions(snapshot, &policy, today),
+        ),
         Err(errors) => {
             let mistakes: Vec<_> = errors.iter().map(ToString::to_string).collect();
-            Outcome::fail_about("the server keeps the last one that could be read", &mistakes)
+            Outcome::fail_about("the server keeps using the last valid policy", &mistakes)
         }
     };
     CheckResult::of(id, outcome)
@@ -150,14 +157,14 @@ fn idle_exemptions(snapshot: &Snapshot, policy: &Policy, today: Date) -> Vec<Str
     });
     let idle = |exemption: &Exemption| {
         if exemption.until < today {
-            return Some(format!("it ended on {}", exemption.until));
+            return Some(format!("it expired on {}", exemption.until));
         }
         let (pattern, names) = (exemption.namespace.as_ref()?, names.as_ref()?);
-        (!names.iter().any(|name| pattern.matches(name))).then(|| "no namespace fits it".to_owned())
+        (!names.iter().any(|name| pattern.matches(name))).then(|| "no namespace matches it".to_owned())
     };
     let describe = |exemption: &Exemption| {
         let why = idle(exemption)?;
-        Some(format!("line {}: {why} (its reason was: {})", exemption.line, exemption.reason))
+        Some(format!("line {}: {why} (reason: {})", exemption.line, exemption.reason))
     };
     policy.exemptions.iter().filter_map(describe).collect()
 }
@@ -176,17 +183,17 @@ fn configurations(snapshot: &Snapshot) -> CheckResult {
         let kind = webhook.configuration();
         let of_webhook: Vec<_> = entries.iter().filter(|entry| entry.webhook == webhook).collect();
         if of_webhook.is_empty() {
-            missing.push(format!("{kind} {} is not there", names::WEBHOOK_CONFIGURATION));
+            missing.push(format!("{kind} {} does not exist", names::WEBHOOK_CONFIGURATION));
             continue;
         }
         let lacks = |mode: &Mode| !of_webhook.iter().any(|entry| entry.mode() == Some(*mode));
         for mode in Mode::ALL.into_iter().filter(lacks) {
             missing.push(format!(
-                "{kind} {} has no entry for {}",
+                "{kind} {} has no webhook for {}",
                 of_webhook[0].configuration,
                 mode.as_str()
             ));
         }
     }
-    CheckResult::of(id, Outcome::fail_about("API servers do not call us", &missing))
+    CheckResult::of(id, Outcome::fail_about("the API server does not call the webhook", &missing))
 }

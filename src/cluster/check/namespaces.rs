@@ -78,27 +78,33 @@ fn labels(all: &[Namespace], opted_in: &[OptedIn<'_>]) -> CheckResult {
             }
         }
         if metadata.annotations.iter().flatten().any(|(key, _)| key == names::MODE_LABEL) {
-            problems.push(format!("{name}: {} is an annotation; only a label counts", names::MODE_LABEL));
+            problems.push(format!(
+                "{name}: {} is an annotation, which has no effect; use a label",
+                names::MODE_LABEL
+            ));
         }
     }
     CheckResult::of(
         CheckId::ModeLabels,
-        Outcome::warn_about("these namespaces ask for something that does not happen", &problems),
+        Outcome::warn_about(
+            "these namespaces have a linkerd-linger label or annotation without effect",
+            &problems,
+        ),
     )
 }
 
 fn label_problem(key: &str, value: &str, opted_in: Option<&OptedIn<'_>>) -> Option<String> {
     if key == PRIVILEGED_LABEL {
         return match opted_in {
-            _ if value != NEVER => Some(format!("{key} is {value:?}; the only value is {NEVER}")),
+            _ if value != NEVER => Some(format!("{key} is {value:?}; the only valid value is {NEVER}")),
             Some(namespace) if namespace.label_is_ignored => Some(format!(
-                "{key} is {NEVER}, but the webhook configurations do not know it: apply the manifests again"
+                "{key} is {NEVER}, but the webhook configurations are older than this label: apply the manifests again"
             )),
             Some(_) | None => None,
         };
     }
     if key != names::MODE_LABEL {
-        return Some(format!("no label is named {key}; use {} or {PRIVILEGED_LABEL}", names::MODE_LABEL));
+        return Some(format!("unknown label {key}; use {} or {PRIVILEGED_LABEL}", names::MODE_LABEL));
     }
     let known: Vec<_> = Mode::ALL.into_iter().map(Mode::as_str).chain([names::MODE_OFF]).collect();
     if !known.contains(&value) {
@@ -107,17 +113,19 @@ fn label_problem(key: &str, value: &str, opted_in: Option<&OptedIn<'_>>) -> Opti
             .filter(|word| strsim::damerau_levenshtein(word, &value.to_lowercase()) <= MAX_EDIT_DISTANCE)
             .map(|word| format!("; did you mean {word}?"));
         let known = known.join(", ");
-        return Some(format!("{key} is {value:?}, which is none of {known}{}", near.unwrap_or_default()));
+        return Some(format!("{key} is {value:?}; the valid values are {known}{}", near.unwrap_or_default()));
     }
     (value != names::MODE_OFF && opted_in.is_none())
-        .then(|| format!("{key} is {value}, but the webhooks leave this namespace out"))
+        .then(|| format!("{key} is {value}, but the webhook configurations exclude this namespace"))
 }
 
 fn modes(opted_in: &[OptedIn<'_>]) -> CheckResult {
     let id = CheckId::OptedIn;
     if opted_in.is_empty() {
-        let why =
-            format!("none does: nothing is patched or rejected; label one with {}=warn", names::MODE_LABEL);
+        let why = format!(
+            "no namespace opts in, so nothing is patched or rejected; label one with {}=warn",
+            names::MODE_LABEL
+        );
         return CheckResult::of(id, Outcome::Warning(why));
     }
     let counts: Vec<_> = Mode::ALL
@@ -141,8 +149,8 @@ fn pod_security(opted_in: &[OptedIn<'_>]) -> CheckResult {
         Outcome::Good
     } else {
         Outcome::Warning(listed(
-            "these refuse privileged containers, by Pod Security or by the label linkerd-linger.io/privileged: nothing \
-             privileged is added there, so pods keep their kernel's close-wait timeout",
+            "Pod Security or the label linkerd-linger.io/privileged forbids privileged containers in these \
+             namespaces, so their pods keep the kernel's close-wait timeout",
             &names,
         ))
     };

@@ -26,12 +26,11 @@ fn order(all: &[MutatingWebhookConfiguration], ours: &str) -> CheckResult {
     let id = CheckId::Order;
     let of_linkerd: Vec<_> = all.iter().filter(|it| is_of_linkerd(it)).map(name).collect();
     if of_linkerd.is_empty() {
-        let why =
-            "no configuration of Linkerd's injector is there: nothing is injected, and nothing to patch";
+        let why = "there is no webhook configuration of Linkerd's injector, so no pod is injected or patched";
         return CheckResult::of(id, Outcome::Warning(why.to_owned()));
     }
     let late: Vec<_> = of_linkerd.iter().filter(|name| **name > ours).map(ToString::to_string).collect();
-    let headline = format!("{ours} is called before these, so their containers are not there yet");
+    let headline = format!("{ours} is called before these, so the pod is not injected yet");
     CheckResult::of(id, Outcome::fail_about(&headline, &late))
 }
 
@@ -52,7 +51,7 @@ fn reinvocation(snapshot: &Snapshot, all: &[MutatingWebhookConfiguration], ours:
         return CheckResult::good(id, id.description());
     }
     let headline = format!(
-        "reinvocationPolicy of {} is not IfNeeded, and these come later and may change pods",
+        "reinvocationPolicy of {} is not IfNeeded, but these webhooks are called later and may change pods",
         never.join(", ")
     );
     CheckResult::of(id, Outcome::warn_about(&headline, &later))

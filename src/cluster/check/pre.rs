@@ -63,11 +63,12 @@ pub fn version(major: &str, minor: &str, git: &str) -> CheckResult {
         }
         (Some(_), Some(_)) => CheckResult::of(
             id,
-            Outcome::Error(format!("it is {git}; needed is v1.{MIN_MINOR_VERSION} or newer")),
+            Outcome::Error(format!("it is {git}; linkerd-linger needs v1.{MIN_MINOR_VERSION} or newer")),
         ),
         _ => {
-            let why =
-                format!("its version {git:?} cannot be read; needed is v1.{MIN_MINOR_VERSION} or newer");
+            let why = format!(
+                "its version {git:?} cannot be parsed; linkerd-linger needs v1.{MIN_MINOR_VERSION} or newer"
+            );
             CheckResult::of(id, Outcome::Warning(why))
         }
     }
@@ -117,5 +118,5 @@ fn fresh(snapshot: &Snapshot) -> CheckResult {
         .map(|entry| format!("webhook configuration {}", entry.configuration))
         .collect();
     found.extend(configurations);
-    CheckResult::of(id, Outcome::fail_about("these are there already", &found))
+    CheckResult::of(id, Outcome::fail_about("these objects exist already", &found))
 }

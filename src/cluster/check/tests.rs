@@ -193,7 +193,7 @@ fn all_is_well_in_a_healthy_cluster() {
     assert_eq!(told(CheckId::OptedIn), "namespaces opt in (2 namespaces: 1 enforce, 1 warn)");
     assert_eq!(
         told(CheckId::Lifetime),
-        "certificates are not near their end (the serving certificate ends on 2026-08-01T00:00:00Z)"
+        "certificates do not expire soon (the serving certificate expires on 2026-08-01T00:00:00Z)"
     );
 }
 
@@ -221,11 +221,11 @@ fn ours(snapshot: &mut Snapshot) -> &mut MutatingWebhookConfiguration {
 #[case::no_deployment(|it: &mut Snapshot| it.server = Ok(None), CheckId::Server, "error", "no Deployment")]
 #[case::exemption_over(
     |it: &mut Snapshot| it.policy = Ok(Some(exemption("namespace: shop", "2026-05-31"))),
-    CheckId::Policy, "warning", "* line 2: it ended on 2026-05-31 (its reason was: moving)"
+    CheckId::Policy, "warning", "* line 2: it expired on 2026-05-31 (reason: moving)"
 )]
 #[case::exemption_of_nothing(
     |it: &mut Snapshot| it.policy = Ok(Some(exemption("namespace: gone-*", "2026-06-01"))),
-    CheckId::Policy, "warning", "* line 2: no namespace fits it"
+    CheckId::Policy, "warning", "* line 2: no namespace matches it"
 )]
 #[case::exemption_in_use(
     |it: &mut Snapshot| it.policy = Ok(Some(exemption("namespace: sh*", "2026-06-01"))),
@@ -244,24 +244,24 @@ fn ours(snapshot: &mut Snapshot) -> &mut MutatingWebhookConfiguration {
         let server = it.server.as_mut().unwrap().as_mut().unwrap();
         server.status.as_mut().unwrap().updated_replicas = Some(1);
     },
-    CheckId::Server, "error", "not rolled out: 1 of 2 pods have it"
+    CheckId::Server, "error", "its rollout is not complete: 1 of 2 pods are updated"
 )]
 #[case::rollout_not_seen(
     |it: &mut Snapshot| it.server.as_mut().unwrap().as_mut().unwrap().metadata.generation = Some(2),
-    CheckId::Server, "error", "not rolled out yet"
+    CheckId::Server, "error", "its rollout has not started yet"
 )]
 #[case::bad_policy(|it: &mut Snapshot| it.policy = Ok(Some("reject: never".into())), CheckId::Policy, "error", "line 1: reject")]
 #[case::no_validating(
     |it: &mut Snapshot| it.validating = Ok(vec![]),
-    CheckId::Configurations, "error", "ValidatingWebhookConfiguration zz-linkerd-linger-webhook-config is not there"
+    CheckId::Configurations, "error", "ValidatingWebhookConfiguration zz-linkerd-linger-webhook-config does not exist"
 )]
 #[case::a_mode_is_missing(
     |it: &mut Snapshot| { ours(it).webhooks.as_mut().unwrap().remove(0); },
-    CheckId::Configurations, "error", "has no entry for enforce"
+    CheckId::Configurations, "error", "has no webhook for enforce"
 )]
 #[case::called_too_early(
     |it: &mut Snapshot| ours(it).metadata.name = Some("linger".into()),
-    CheckId::Order, "error", "linger is called before these, so their containers are not there yet:\n\t* linkerd-proxy"
+    CheckId::Order, "error", "linger is called before these, so the pod is not injected yet:\n\t* linkerd-proxy"
 )]
 #[case::bytes_count_not_letters(
     |it: &mut Snapshot| ours(it).metadata.name = Some("Zz-linger".into()),
@@ -273,14 +273,14 @@ fn ours(snapshot: &mut Snapshot) -> &mut MutatingWebhookConfiguration {
 )]
 #[case::nothing_injects(
     |it: &mut Snapshot| { it.mutating.as_mut().unwrap().pop(); },
-    CheckId::Order, "warning", "nothing is injected"
+    CheckId::Order, "warning", "no pod is injected"
 )]
 #[case::later_webhook_and_never_again(
     |it: &mut Snapshot| {
         ours(it).webhooks.as_mut().unwrap()[0].reinvocation_policy = None;
         it.mutating.as_mut().unwrap().push(other("zzz-late", "late.example.com"));
     },
-    CheckId::Reinvocation, "warning", "enforce.mutate.linkerd-linger.io is not IfNeeded, and these come later"
+    CheckId::Reinvocation, "warning", "enforce.mutate.linkerd-linger.io is not IfNeeded, but these webhooks are called later"
 )]
 #[case::later_webhook_and_again(
     |it: &mut Snapshot| it.mutating.as_mut().unwrap().push(other("zzz-late", "late.example.com")),
@@ -295,16 +295,16 @@ fn ours(snapshot: &mut Snapshot) -> &mut MutatingWebhookConfiguration {
 )]
 #[case::typo_in_the_mode(
     |it: &mut Snapshot| it.namespaces.as_mut().unwrap().push(labelled("till", "Enforced")),
-    CheckId::ModeLabels, "warning", "till: linkerd-linger.io/mode is \"Enforced\", which is none of enforce, warn, \
+    CheckId::ModeLabels, "warning", "till: linkerd-linger.io/mode is \"Enforced\"; the valid values are enforce, warn, \
                                      audit, off; did you mean enforce?"
 )]
 #[case::word_like_no_mode(
     |it: &mut Snapshot| it.namespaces.as_mut().unwrap().push(labelled("till", "disabled")),
-    CheckId::ModeLabels, "warning", "which is none of enforce, warn, audit, off"
+    CheckId::ModeLabels, "warning", "the valid values are enforce, warn, audit, off"
 )]
 #[case::typo_in_the_key(
     |it: &mut Snapshot| it.namespaces.as_mut().unwrap().push(namespace("till", json!({"linkerd-linger.io/mod": "warn"}), json!({}))),
-    CheckId::ModeLabels, "warning", "no label is named linkerd-linger.io/mod"
+    CheckId::ModeLabels, "warning", "unknown label linkerd-linger.io/mod"
 )]
 #[case::annotation(
     |it: &mut Snapshot| it.namespaces.as_mut().unwrap().push(namespace("till", json!({}), json!({"linkerd-linger.io/mode": "warn"}))),
@@ -312,11 +312,11 @@ fn ours(snapshot: &mut Snapshot) -> &mut MutatingWebhookConfiguration {
 )]
 #[case::left_out(
     |it: &mut Snapshot| it.namespaces.as_mut().unwrap()[1] = labelled("kube-system", "enforce"),
-    CheckId::ModeLabels, "warning", "the webhooks leave this namespace out"
+    CheckId::ModeLabels, "warning", "the webhook configurations exclude this namespace"
 )]
 #[case::nobody(
     |it: &mut Snapshot| it.namespaces.as_mut().unwrap().truncate(2),
-    CheckId::OptedIn, "warning", "none does"
+    CheckId::OptedIn, "warning", "no namespace opts in"
 )]
 #[case::baseline(
     |it: &mut Snapshot| it.namespaces.as_mut().unwrap()[2] = namespace(
@@ -340,7 +340,7 @@ fn ours(snapshot: &mut Snapshot) -> &mut MutatingWebhookConfiguration {
 )]
 #[case::privileged_by_another_word(
     |it: &mut Snapshot| never_privileged(it, "false"),
-    CheckId::ModeLabels, "warning", "linkerd-linger.io/privileged is \"false\"; the only value is never"
+    CheckId::ModeLabels, "warning", "linkerd-linger.io/privileged is \"false\"; the only valid value is never"
 )]
 #[case::never_privileged_before_the_webhooks_knew_it(
     |it: &mut Snapshot| it.namespaces.as_mut().unwrap()[2] = namespace(
@@ -348,7 +348,7 @@ fn ours(snapshot: &mut Snapshot) -> &mut MutatingWebhookConfiguration {
         json!({"linkerd-linger.io/mode": "enforce", "linkerd-linger.io/privileged": "never"}),
         json!({}),
     ),
-    CheckId::ModeLabels, "warning", "the webhook configurations do not know it: apply the manifests again"
+    CheckId::ModeLabels, "warning", "the webhook configurations are older than this label: apply the manifests again"
 )]
 fn each_problem_is_reported(
     #[case] change: Change,

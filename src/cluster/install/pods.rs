@@ -65,10 +65,10 @@ pub enum ReadError {
     #[error("{0:?} is not a label value: expected up to 63 letters, digits, `-`, `_` or `.`")]
     Value(String),
     /// The effect does not exist.
-    #[error("{0:?} is not the effect of a taint: expected NoSchedule, PreferNoSchedule or NoExecute")]
+    #[error("{0:?} is not a taint effect: expected NoSchedule, PreferNoSchedule or NoExecute")]
     Effect(String),
     /// The name is not a valid object name.
-    #[error("{0:?} is not the name of a Secret: expected lower-case letters, digits, `-` and `.`")]
+    #[error("{0:?} is not a Secret name: expected lower-case letters, digits, `-` and `.`")]
     Name(String),
 }
 

@@ -56,7 +56,7 @@ impl Collected {
         let stdin = [PathBuf::from("-")];
         let paths = match paths {
             [] if io::stdin().is_terminal() => {
-                bail!("nothing to read: give files, directories, or - and something on stdin; see --help");
+                bail!("nothing to read: give files, directories, or - with input on stdin; see --help");
             }
             [] => &stdin,
             paths => paths,

@@ -147,7 +147,8 @@ async fn output(words: &[&str], limit: Duration) -> Result<String, String> {
         let stderr: String = without_frame(stderr).chars().take(MAX_REASON_LEN).collect();
         return Err(format!("because {program} failed: {stderr}"));
     }
-    String::from_utf8(output.stdout).map_err(|_| format!("because {program} printed no UTF-8"))
+    String::from_utf8(output.stdout)
+        .map_err(|_| format!("because {program} printed output that is not UTF-8"))
 }
 
 /// An error without the decoration of the program: kubectl logs some errors in quotes, after a timestamp and a process

@@ -50,7 +50,7 @@ pub(super) fn no_such_image() -> RequestError {
 
 /// The registry returns an unexpected status.
 pub(super) fn unexpected(status: u16) -> RequestError {
-    RequestError::image(format!("its registry answered with status {status}"), "try again later")
+    RequestError::image(format!("its registry returned status {status}"), "try again later")
 }
 
 /// Finds a TLS error in an error; `source` does not return the inner error of an `io::Error`.
@@ -64,23 +64,23 @@ fn of_tls<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
 pub(super) fn of_send(error: &reqwest::Error, host: &str) -> RequestError {
     if let Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) = of_tls(error) {
         return RequestError::Host(HostError {
-            why: "its certificate is signed by an authority that this machine does not trust".to_owned(),
+            why: "its certificate is signed by a CA that this machine does not trust".to_owned(),
             help: format!(
-                "put the certificate of the authority into /etc/docker/certs.d/{host}/ca.crt or ~/.docker/certs.d/{host}/ca.crt, \
-                 or name a file that has it by SSL_CERT_FILE"
+                "put the CA certificate into /etc/docker/certs.d/{host}/ca.crt or \
+                 ~/.docker/certs.d/{host}/ca.crt, or into a file that SSL_CERT_FILE names"
             ),
         });
     }
     if error.is_timeout() {
         return RequestError::host_failure(if error.is_connect() {
-            "no connection was made in time"
+            "the connection timed out"
         } else {
-            "it did not answer in time"
+            "it did not respond in time"
         });
     }
     if error.is_redirect() {
         return RequestError::image(
-            format!("its registry redirects wrongly: {}", cause(error)),
+            format!("its registry returned an invalid redirect: {}", cause(error)),
             "check the registry",
         );
     }
@@ -104,21 +104,19 @@ pub(super) fn of_client(error: OciDistributionError, host: &str, unusable: Optio
         OciDistributionError::ServerError { code, .. } => of_status(code, unusable),
         OciDistributionError::RegistryError { envelope, .. } => match envelope.errors.first() {
             Some(first) => of_code(&first.code, &first.message, unusable),
-            None => RequestError::image(
-                "its registry answered with an error that has no text",
-                "check the registry",
-            ),
+            None => {
+                RequestError::image("its registry returned an error without a message", "check the registry")
+            }
         },
         OciDistributionError::IoError(error) if error.kind() == std::io::ErrorKind::FileTooLarge => {
             RequestError::image(error.to_string(), "check the name of the image")
         }
         OciDistributionError::DigestError(_) => RequestError::image(
-            format!("its registry sent another content than the digest says: {}", cause(&error)),
+            format!("its registry sent content that does not match the digest: {}", cause(&error)),
             "check the registry or the mirror",
         ),
         other => {
-            let message =
-                format!("its registry gave an answer that is not valid: {}", printable(&other.to_string()));
+            let message = format!("its registry sent an invalid response: {}", printable(&other.to_string()));
             RequestError::image(message, "check the registry")
         }
     }
@@ -143,7 +141,7 @@ fn of_code(code: &OciErrorCode, message: &str, unusable: Option<&str>) -> Reques
         | OciErrorCode::BlobUnknown
         | OciErrorCode::NotFound => no_such_image(),
         _ => RequestError::image(
-            format!("its registry answered with an error: {}", printable(message)),
+            format!("its registry returned an error: {}", printable(message)),
             "check the registry",
         ),
     }

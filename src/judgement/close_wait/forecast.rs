@@ -36,8 +36,8 @@ impl Forecast {
         let what = match (method, action) {
             (Ok(_), PlanAction::Keep) => why.clone(),
             (Ok(Method::ProxyInit), _) => format!("linkerd-init is patched to set {seconds_text}"),
-            (Ok(Method::InitContainer), _) => format!("an init container is added that sets {seconds_text}"),
-            (Ok(Method::PodSysctl), _) => format!("a sysctl is added that sets {seconds_text}"),
+            (Ok(Method::InitContainer), _) => format!("an init container that sets {seconds_text} is added"),
+            (Ok(Method::PodSysctl), _) => format!("a sysctl that sets {seconds_text} is added"),
             (Err(Obstacle::NotWanted), _) => "nothing is done: closeWait.cni is false".to_owned(),
             (Err(Obstacle::NoImage), _) => "a warning: the webhook has no --init-image".to_owned(),
             (Err(Obstacle::OnlyProxyInit), _) => "a warning: closeWait.via is proxy-init".to_owned(),
@@ -61,7 +61,7 @@ pub(super) fn forecast(survey: &Survey<'_, '_>, policy: &CloseWaitPolicy) -> Pla
         Some(reason @ Unprivileged::PodSecurity) => {
             let why = reason.why();
             format!(
-                "{why}, which refuses linkerd-init itself (NET_ADMIN and NET_RAW), so the pod needs linkerd-cni; "
+                "{why}, which rejects linkerd-init (NET_ADMIN and NET_RAW), so the pod needs linkerd-cni; "
             )
         }
         Some(Unprivileged::Label | Unprivileged::PodSecurityOrLabel) | None => String::new(),

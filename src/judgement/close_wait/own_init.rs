@@ -55,10 +55,10 @@ pub(super) fn find<'p>(pod: &'p Pod<'p>, image: Option<&str>) -> OwnInit<'p> {
         _ => return OwnInit::Foreign(format!("it does not run {COMMAND}")),
     };
     if container.list != ContainerList::Init || container.restart_always {
-        return OwnInit::Foreign("it is no init container that ends".to_owned());
+        return OwnInit::Foreign("it is not an init container that completes".to_owned());
     }
     if image.is_some_and(|image| ImageRef::of(image).repository != repository) {
-        return OwnInit::Foreign(format!("its image {repository} is not the one of --init-image"));
+        return OwnInit::Foreign(format!("its image {repository} is not the image of --init-image"));
     }
     if let Some(command) = container.command.first() {
         return OwnInit::Foreign(format!("it overrides the image's command with {command:?}"));
@@ -131,7 +131,9 @@ pub fn read_image(text: &str) -> Result<String, String> {
         return Err("write it like registry.example.com/linkerd-linger:1.2.3".to_owned());
     }
     if let Some(prefix) = linkerd::sidecar_image_prefix(text) {
-        return Err(format!("Linkerd's injector would take a container of {prefix}... for its own"));
+        return Err(format!(
+            "Linkerd's injector would treat a container with an image of {prefix}... as its own"
+        ));
     }
     Ok(text.to_owned())
 }

@@ -165,7 +165,9 @@ fn two_fields_do_the_work(#[case] context: Value, #[case] lacks: Option<&str>) {
                 assert_eq!(plan.rule, Some(RuleId::CloseWaitUntrusted), "{}", plan.why);
             }
             Some(field) => {
-                let why = format!("linkerd-init is told to set 600s, and fails for want of {field}");
+                let why = format!(
+                    "linkerd-init should set 600s, but its securityContext has wrong values for {field}"
+                );
                 assert_eq!((plan.action, plan.seconds, plan.why), (PlanAction::Repair, Some(600), why));
                 after(&before, &policy("", false));
             }
@@ -212,13 +214,13 @@ fn the_seconds_that_somebody_chose_stay(
 #[case::mirrored(
     separate("mirror/proxy-init", &[], false),
     "",
-    "linkerd-init gets no privilege from us: its image mirror/proxy-init is not one of the policy's closeWait.images; \
-     wanted by policy, closeWait.timeout 1h"
+    "linkerd-init is not made privileged: its image mirror/proxy-init is not in closeWait.images of the policy; \
+     requested by the policy (closeWait.timeout: 1h)"
 )]
 #[case::asked_for(
     linkerds(&[], false),
     "via: init-container",
-    "closeWait.via is init-container; wanted by policy, closeWait.timeout 1h"
+    "closeWait.via is init-container; requested by the policy (closeWait.timeout: 1h)"
 )]
 fn why_our_container_comes(#[case] init: Value, #[case] close_wait: &str, #[case] why: &str) {
     let policy = policy(&format!("closeWait: {{{close_wait}}}\n"), true);

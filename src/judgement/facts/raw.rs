@@ -44,7 +44,7 @@ fn read(mistakes: &mut Mistakes, whole: &Field<'_>) -> Facts {
             if let Some(word) = mistakes.word(&field)
                 && word != VERSION
             {
-                mistakes.at(&field, format!("{word:?} is no version that we read; there is {VERSION}"));
+                mistakes.at(&field, format!("{word:?} is not supported; use {VERSION}"));
             }
         }
     }
@@ -89,7 +89,7 @@ fn read_date(mistakes: &mut Mistakes, section: &Section<'_>) -> Option<Date> {
     let word = mistakes.word(&field)?;
     let day = date(word);
     if day.is_none() {
-        mistakes.at(&field, format!("{word:?} is no date; write it like 2027-01-31"));
+        mistakes.at(&field, format!("{word:?} is not a date; write it like 2027-01-31"));
     }
     day
 }
@@ -109,7 +109,7 @@ fn read_server(mistakes: &mut Mistakes, item: &Field<'_>) -> Option<ServerFact> 
         let word = mistakes.word(&field)?;
         let port = word.parse().ok().filter(|port| *port > 0);
         if port.is_none() {
-            mistakes.at(&field, format!("{word:?} is no port; write a number from 1 to 65535"));
+            mistakes.at(&field, format!("{word:?} is not a port; use a number from 1 to 65535"));
         }
         port
     });
@@ -147,7 +147,7 @@ fn read_behaviour(mistakes: &mut Mistakes, section: &Section<'_>) -> Option<Beha
             [time] if times.len() == 1 => found.push(Behaviour::ClosesAfter(time, time)),
             [from, to] if times.len() == 2 && from <= to => found.push(Behaviour::ClosesAfter(from, to)),
             _ if read.len() == times.len() => {
-                mistakes.at(&field, "expected one duration, or the earliest and the latest one");
+                mistakes.at(&field, "expected one duration, or a list of the earliest and the latest one");
             }
             _ => {}
         }
@@ -168,7 +168,7 @@ fn read_behaviour(mistakes: &mut Mistakes, section: &Section<'_>) -> Option<Beha
     }
     mistakes.add(
         section.line,
-        format!("{}: give one of closesAfter, closesEachResponse and openAfter", section.path),
+        format!("{}: give exactly one of closesAfter, closesEachResponse and openAfter", section.path),
     );
     None
 }

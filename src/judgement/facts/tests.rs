@@ -74,7 +74,8 @@ fn a_fact_about_another_image_is_likely() {
     let idle =
         known("Deployment", |spec| spec["containers"][0]["image"] = "registry.example.com/web:2".into());
     let evidence = idle.evidence().unwrap();
-    let why = "the image was registry.example.com/web:1.2 then, and is registry.example.com/web:2 now";
+    let why = "the image was registry.example.com/web:1.2 during the measurement, but is \
+         registry.example.com/web:2 now";
     assert_eq!(evidence.certainty, Certainty::Likely(why.to_owned()));
     let by_digest = |spec: &mut serde_json::Value| spec["containers"][0]["image"] = "web@sha256:00".into();
     assert!(known("Deployment", by_digest).evidence().unwrap().certainty.is_certain());
@@ -190,14 +191,15 @@ other: 1
     assert_eq!(
         shown,
         [
-            "line 1: version: \"2\" is no version that we read; there is 1",
-            "line 4: servers[0].kind: no kind is named \"Job\"; there are Deployment, StatefulSet, DaemonSet, Pod",
-            "line 7: servers[0].port: \"0\" is no port; write a number from 1 to 65535",
-            "line 9: servers[0].closesAfter: expected one duration, or the earliest and the latest one",
-            "line 11: servers[0].date: \"soon\" is no date; write it like 2027-01-31",
+            "line 1: version: \"2\" is not supported; use 1",
+            "line 4: servers[0].kind: unknown kind \"Job\"; expected one of Deployment, StatefulSet, DaemonSet, Pod",
+            "line 7: servers[0].port: \"0\" is not a port; use a number from 1 to 65535",
+            "line 9: servers[0].closesAfter: expected one duration, or a list of the earliest and the latest one",
+            "line 11: servers[0].date: \"soon\" is not a date; write it like 2027-01-31",
             "line 12: servers[1].namespace: it is missing",
-            "line 17: servers[1].openAfter: \"130\" is no duration: it has no unit; write it like 1h, 1m30s or 100ms",
-            "line 21: no field is named \"other\"; there are version, servers, images",
+            "line 17: servers[1].openAfter: \"130\" is not a duration: it has no unit; write it like 1h, 1m30s \
+             or 100ms",
+            "line 21: unknown field \"other\"; expected one of version, servers, images",
         ]
     );
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{Behaviour, Facts, ImageFact, ServerFact};
 use crate::base::duration;
 
-/// What was measured of servers, and what the configs of images say.
+/// Measured idle timeouts of servers, and fields of image configs.
 #[derive(JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields, title = "Facts of linkerd-linger")]
 struct File<'f> {
@@ -19,7 +19,7 @@ struct File<'f> {
     images: Vec<Image<'f>>,
 }
 
-/// What the config of an image says.
+/// Fields of an image config.
 #[derive(JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 #[serde(rename_all = "camelCase")]
@@ -54,7 +54,7 @@ impl<'f> From<&'f ImageFact> for Image<'f> {
     }
 }
 
-/// What was measured of a server: one of `closesAfter`, `closesEachResponse` and `openAfter`.
+/// The measurement of a server: exactly one of `closesAfter`, `closesEachResponse` and `openAfter`.
 #[derive(JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 #[serde(rename_all = "camelCase")]

@@ -26,7 +26,8 @@ pub struct AnnotationError {
 
 impl AnnotationError {
     /// How to write the value.
-    pub const HELP: &'static str = "write it like: probe-matches-idle-timeout; until=2027-01-31; reason=why";
+    pub const HELP: &'static str =
+        "write it like: probe-matches-idle-timeout; until=2027-01-31; reason=REASON";
 }
 
 impl AnnotationExemption {
@@ -45,7 +46,7 @@ impl AnnotationExemption {
             match key.trim() {
                 "until" if until.is_none() => {
                     until = Some(fields::date(text.trim()).ok_or_else(|| {
-                        fail(format!("until={} is no date of the form 2027-01-31", text.trim()))
+                        fail(format!("until={} is not a date such as 2027-01-31", text.trim()))
                     })?);
                     rest = after;
                 }
@@ -59,13 +60,13 @@ impl AnnotationExemption {
                 }
                 known @ ("until" | "reason") => return Err(fail(format!("{known} is given twice"))),
                 "" => rest = after,
-                other => return Err(fail(format!("{other:?} is neither until nor reason"))),
+                other => return Err(fail(format!("unknown key {other:?}; expected until or reason"))),
             }
         }
         let until =
-            until.ok_or_else(|| fail("there is no until=, the last day on which it counts".into()))?;
+            until.ok_or_else(|| fail("until= is missing; it sets the last day of the exemption".into()))?;
         let reason = reason.filter(|reason| !reason.is_empty());
-        let reason = reason.ok_or_else(|| fail("there is no reason=".into()))?;
+        let reason = reason.ok_or_else(|| fail("reason= is missing".into()))?;
         Ok(Self { rules, reason, until })
     }
 }
@@ -127,19 +128,19 @@ mod tests {
 
     #[rstest]
     #[case("", "it names no rule")]
-    #[case("close-wait-unset", "there is no until=, the last day on which it counts")]
-    #[case("close-wait-unset; until=2027-01-31", "there is no reason=")]
-    #[case("close-wait-unset; until=2027-01-31; reason= ", "there is no reason=")]
-    #[case("close-wait-unset; until=tomorrow; reason=x", "until=tomorrow is no date of the form 2027-01-31")]
+    #[case("close-wait-unset", "until= is missing; it sets the last day of the exemption")]
+    #[case("close-wait-unset; until=2027-01-31", "reason= is missing")]
+    #[case("close-wait-unset; until=2027-01-31; reason= ", "reason= is missing")]
+    #[case("close-wait-unset; until=tomorrow; reason=x", "until=tomorrow is not a date such as 2027-01-31")]
     #[case(
         "close-wait-unset; until=2027-02-30; reason=x",
-        "until=2027-02-30 is no date of the form 2027-01-31"
+        "until=2027-02-30 is not a date such as 2027-01-31"
     )]
-    #[case("close-wait-unset; till=2027-01-31", "\"till\" is neither until nor reason")]
+    #[case("close-wait-unset; till=2027-01-31", "unknown key \"till\"; expected until or reason")]
     #[case("close-wait-unset; until=2027-01-31; until=2027-01-31", "until is given twice")]
     #[case(
         "close-wait-unst; until=2027-01-31; reason=x",
-        "no rule is named \"close-wait-unst\"; did you mean close-wait-unset?"
+        "unknown rule \"close-wait-unst\"; did you mean close-wait-unset?"
     )]
     fn refuses(#[case] value: &str, #[case] reason: &str) {
         assert_eq!(AnnotationExemption::parse(value).unwrap_err().reason, reason);

@@ -111,7 +111,7 @@ fn read_reject(mistakes: &mut Mistakes, field: &Field<'_>, policy: &mut Policy) 
         };
         if twice {
             mistakes
-                .at(item, format!("{word} contradicts a value before it; give one of {}", known.join(", ")));
+                .at(item, format!("{word} contradicts an earlier value; use one of {}", known.join(", ")));
         }
     }
     policy.reject = when.unwrap_or_default();
@@ -131,7 +131,7 @@ fn read_close_wait(mistakes: &mut Mistakes, field: &Field<'_>, close_wait: &mut 
             } else if timeout.subsec_nanos() > 0 {
                 mistakes.at(
                     &field,
-                    format!("{word} is not a number of whole seconds, which is all the kernel takes"),
+                    format!("{word} is not a whole number of seconds, which the kernel requires"),
                 );
             } else {
                 close_wait.timeout = Some(timeout);
@@ -165,9 +165,9 @@ const fn seconds(seconds: u32) -> Duration {
 fn not_a_repository(image: &str) -> Option<&'static str> {
     let last = image.rsplit('/').next().unwrap_or_default();
     if image.contains("://") {
-        Some("has a scheme; write the repository alone, like registry.example.com/linkerd/proxy-init")
+        Some("has a scheme; write only the repository, like registry.example.com/linkerd/proxy-init")
     } else if image.contains('@') || last.contains(':') {
-        Some("has a tag or a digest; write the repository alone, it stands for all of them")
+        Some("has a tag or a digest; write only the repository, which matches all of them")
     } else if last.is_empty() || image.contains(char::is_whitespace) || image.contains('*') {
         Some("is not a repository like registry.example.com/linkerd/proxy-init")
     } else {
@@ -191,7 +191,7 @@ fn read_rules(mistakes: &mut Mistakes, field: &Field<'_>) -> BTreeMap<RuleId, Ac
         };
         match mistakes.parse_one_of(&field, "action", &Action::ALL, Action::as_str) {
             Some(Action::Patch) if !rule.can_patch() => {
-                mistakes.at(&field, "this rule knows no patch; use reject, warn or ignore");
+                mistakes.at(&field, "this rule has no patch; use reject, warn or ignore");
             }
             Some(action) => {
                 rules.insert(rule, action);
@@ -218,7 +218,7 @@ fn read_exemption(mistakes: &mut Mistakes, field: &Field<'_>) -> Option<Exemptio
     let reason = match section.get("reason") {
         Some(reason) => mistakes.word(&reason).map(str::to_owned),
         None => {
-            mistakes.at(field, "reason is missing; say why, for whoever reads this next");
+            mistakes.at(field, "reason is missing; explain why the exemption is needed");
             None
         }
     };
@@ -227,12 +227,12 @@ fn read_exemption(mistakes: &mut Mistakes, field: &Field<'_>) -> Option<Exemptio
             let word = mistakes.word(&until)?;
             let date = read::date(word);
             if date.is_none() {
-                mistakes.at(&until, format!("{word:?} is no date of the form 2027-01-31"));
+                mistakes.at(&until, format!("{word:?} is not a date such as 2027-01-31"));
             }
             date
         }
         None => {
-            mistakes.at(field, "until is missing; give the last day on which it counts, like 2027-01-31");
+            mistakes.at(field, "until is missing; give the last day of the exemption, such as 2027-01-31");
             None
         }
     };
@@ -249,7 +249,7 @@ fn read_pattern(mistakes: &mut Mistakes, section: &Section<'_>, name: &str) -> O
     let word = mistakes.word(&field)?;
     let pattern = Pattern::read(word);
     if pattern.is_none() {
-        mistakes.at(&field, format!("{word:?} is not a name, nor one whose end is an asterisk"));
+        mistakes.at(&field, format!("{word:?} is neither a name nor a prefix that ends with an asterisk"));
     }
     pattern
 }
@@ -271,7 +271,7 @@ fn read_rule_set(mistakes: &mut Mistakes, section: &Section<'_>) -> RuleSet {
     let mut rules = Vec::new();
     let items = mistakes.list(&field);
     if items.is_empty() && matches!(field.node.value, yaml::Value::Sequence(_)) {
-        mistakes.at(&field, "it is empty; leave it out to mean every rule");
+        mistakes.at(&field, "it is empty; omit it to exempt from every rule");
     }
     for item in items {
         rules.extend(mistakes.parse_one_of(&item, "rule", &RuleId::ALL, RuleId::as_str));
@@ -326,7 +326,7 @@ impl<'de> Visitor<'de> for Nth {
     type Value = Option<Spanned<RawServer>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a map of fields")
+        f.write_str("a map")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {

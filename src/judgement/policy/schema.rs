@@ -15,24 +15,24 @@ use crate::{
     servers::RawServer,
 };
 
-/// What follows from findings, and what the webhook does about the close-wait timeout.
+/// The actions for findings, and how the webhook sets the close-wait timeout.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields, title = "Policy of linkerd-linger")]
 struct PolicyFile {
     close_wait: Option<CloseWait>,
-    /// How far from a server's idle timeout a connection may still be closed, such as 100ms.
+    /// How far a close may be from the server's idle timeout, such as 100ms.
     tolerance: Option<Duration>,
-    /// Which findings are rejected: a word, or one on what can fail now and one on how sure that is.
+    /// Which findings are rejected: one word, or one about whether it can fail now and one about the certainty.
     reject: Option<Reject>,
-    /// Where findings are rejected.
+    /// On which objects findings are rejected.
     reject_at: Option<RejectPlace>,
-    /// Judge workloads as if they were in the mesh.
+    /// Judge workloads as if they were injected.
     assume_injected: Option<bool>,
-    /// What follows from a finding of each rule.
+    /// The action for findings of each rule.
     rules: Option<Actions>,
-    /// Servers of your own, as in the catalog.
+    /// Your own servers, in the format of the catalog.
     servers: Option<Vec<RawServer>>,
-    /// Findings that are known, for a while.
+    /// Temporary exemptions of known findings.
     exemptions: Option<Vec<Exemption>>,
     annotations: Option<Annotations>,
 }
@@ -43,11 +43,11 @@ struct PolicyFile {
 struct CloseWait {
     /// The timeout in whole seconds, or off.
     timeout: Option<DurationOrOff>,
-    /// What sets it.
+    /// The container or field that sets the timeout.
     via: Option<ViaName>,
-    /// Whether pods of the CNI plugin get the init container, too.
+    /// Whether pods that use linkerd-cni also get the init container.
     cni: Option<bool>,
-    /// Repositories of linkerd-init's image beside Linkerd's own.
+    /// Repositories of mirrors of linkerd-init's image.
     images: Option<Vec<String>>,
 }
 
@@ -55,23 +55,23 @@ struct CloseWait {
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 struct Exemption {
-    /// A namespace, or the beginning of one and an asterisk.
+    /// A namespace, or a prefix that ends with an asterisk.
     namespace: Option<String>,
     /// A workload such as Deployment/web or web-*.
     owner: Option<String>,
-    /// A service account, or the beginning of one and an asterisk.
+    /// A service account, or a prefix that ends with an asterisk.
     service_account: Option<String>,
-    /// The rules; without it, all of them.
+    /// The rules; all rules if it is missing.
     #[schemars(length(min = 1))]
     rules: Option<Vec<RuleName>>,
-    /// Why, for whoever reads this next.
+    /// Why the exemption is needed.
     reason: String,
-    /// The last day on which it counts.
+    /// The last day of the exemption.
     #[schemars(regex(pattern = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"))]
     until: String,
 }
 
-/// What pods may say of themselves.
+/// Which annotations of pods are allowed.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct Annotations {

@@ -83,40 +83,40 @@ annotations: {exempt: maybe}
 tolerance: 1s
 ";
     let expected = "\
-line 1: no field is named \"closewait\"; did you mean closeWait?
+line 1: unknown field \"closewait\"; did you mean closeWait?
 line 3: closeWait.timeout: 0s is not between 1s and 2147483s; or write off
-line 4: closeWait.via: no value is named \"sysctl\"; did you mean pod-sysctl?
-line 5: closeWait.cni: no value is named \"allow\"; there are true, false
-line 7: closeWait.images[0]: \"docker.io/linkerd/proxy-init:v2\" has a tag or a digest; write the repository alone, it stands for all of them
-line 8: closeWait.images[1]: \"https://x/y\" has a scheme; write the repository alone, like registry.example.com/linkerd/proxy-init
-line 10: reject: no value is named \"sometimes\"; there are always, reachable, certain, likely
-line 11: rejectAt: no value is named \"workload\"; did you mean workloads?
-line 13: rules: no rule is named \"probe-matches-idle-timout\"; did you mean probe-matches-idle-timeout?
-line 14: rules.probe-matches-idle-timeout: this rule knows no patch; use reject, warn or ignore
-line 15: rules.close-wait-unset: no action is named \"stop\"; there are ignore, warn, patch, reject
+line 4: closeWait.via: unknown value \"sysctl\"; did you mean pod-sysctl?
+line 5: closeWait.cni: unknown value \"allow\"; expected one of true, false
+line 7: closeWait.images[0]: \"docker.io/linkerd/proxy-init:v2\" has a tag or a digest; write only the repository, which matches all of them
+line 8: closeWait.images[1]: \"https://x/y\" has a scheme; write only the repository, like registry.example.com/linkerd/proxy-init
+line 10: reject: unknown value \"sometimes\"; expected one of always, reachable, certain, likely
+line 11: rejectAt: unknown value \"workload\"; did you mean workloads?
+line 13: rules: unknown rule \"probe-matches-idle-timout\"; did you mean probe-matches-idle-timeout?
+line 14: rules.probe-matches-idle-timeout: this rule has no patch; use reject, warn or ignore
+line 15: rules.close-wait-unset: unknown action \"stop\"; expected one of ignore, warn, patch, reject
 line 17: exemptions[0]: it would exempt everything; give at least one of namespace, owner and serviceAccount
-line 17: exemptions[0]: until is missing; give the last day on which it counts, like 2027-01-31
+line 17: exemptions[0]: until is missing; give the last day of the exemption, such as 2027-01-31
 line 19: exemptions[1].owner: \"a/b/c\" is neither like Deployment/web nor like web-*
-line 20: exemptions[1].rules[0]: no rule is named \"close-wait-unst\"; did you mean close-wait-unset?
+line 20: exemptions[1].rules[0]: unknown rule \"close-wait-unst\"; did you mean close-wait-unset?
 line 21: exemptions[1].reason: it is empty
-line 22: exemptions[1].until: \"31.1.2027\" is no date of the form 2027-01-31
-line 23: exemptions[2].namespace: expected a word, found a list
-line 23: exemptions[2]: reason is missing; say why, for whoever reads this next
-line 23: exemptions[2]: until is missing; give the last day on which it counts, like 2027-01-31
-line 24: exemptions[2]: no field is named \"because\"; there are namespace, owner, serviceAccount, rules, reason, until
-line 25: annotations.exempt: no value is named \"maybe\"; there are allow, forbid
-line 26: tolerance: given before, on line 9; keep one of them";
+line 22: exemptions[1].until: \"31.1.2027\" is not a date such as 2027-01-31
+line 23: exemptions[2].namespace: expected a string, found a list
+line 23: exemptions[2]: reason is missing; explain why the exemption is needed
+line 23: exemptions[2]: until is missing; give the last day of the exemption, such as 2027-01-31
+line 24: exemptions[2]: unknown field \"because\"; expected one of namespace, owner, serviceAccount, rules, reason, until
+line 25: annotations.exempt: unknown value \"maybe\"; expected one of allow, forbid
+line 26: tolerance: already set on line 9; keep one of them";
     assert_eq!(mistakes(text).join("\n"), expected);
 }
 
 #[rstest]
 #[case(
     "tolerance: -5s",
-    "line 1: tolerance: \"-5s\" is no duration: it is negative; write it like 1h, 1m30s or 100ms"
+    "line 1: tolerance: \"-5s\" is not a duration: it is negative; write it like 1h, 1m30s or 100ms"
 )]
 #[case(
     "tolerance: 5",
-    "line 1: tolerance: \"5\" is no duration: it has no unit; write it like 1h, 1m30s or 100ms"
+    "line 1: tolerance: \"5\" is not a duration: it has no unit; write it like 1h, 1m30s or 100ms"
 )]
 #[case(
     "closeWait: {timeout: 2147484s}",
@@ -124,14 +124,18 @@ line 26: tolerance: given before, on line 9; keep one of them";
 )]
 #[case(
     "closeWait: {timeout: 1.5s}",
-    "line 1: closeWait.timeout: 1.5s is not a number of whole seconds, which is all the kernel takes"
+    "line 1: closeWait.timeout: 1.5s is not a whole number of seconds, which the kernel requires"
 )]
-#[case("- a", "line 1: the file: expected a map of fields, found a list")]
-#[case("rules: [a]", "line 1: rules: expected a map of fields, found a list")]
-#[case("reject: always\n---\nreject: always\n", "line 3: a second document; a policy file has one")]
+#[case("- a", "line 1: the file: expected a map, found a list")]
+#[case("rules: [a]", "line 1: rules: expected a map, found a list")]
+#[case(
+    "reject: always\n---\nreject: always\n",
+    "line 3: a second document; a policy file must have only one"
+)]
 #[case(
     "a:\n\tb: 1",
-    "line 2: tabs disallowed within this context (block indentation) at column 2; YAML is indented with spaces: replace the tab"
+    "line 2: tabs disallowed within this context (block indentation) at column 2; indent YAML with spaces \
+     instead of tabs"
 )]
 fn mistakes_say_what_and_where(#[case] text: &str, #[case] message: &str) {
     assert_eq!(mistakes(text), [message]);

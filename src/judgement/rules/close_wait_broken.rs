@@ -8,7 +8,7 @@ use crate::judgement::{
 
 pub(super) const RULE: Rule = Rule {
     id: RuleId::CloseWaitBroken,
-    help: "linkerd-init is told to set the close-wait timeout without what that needs, and crash-loops",
+    help: "linkerd-init cannot set the close-wait timeout in its arguments, and crash-loops",
     check,
 };
 
@@ -23,9 +23,9 @@ fn texts(input: &RuleInput<'_>) -> (String, String) {
         !init.combined && init.has_valid_flags() && init.missing_fields(input.survey.pod).is_empty()
     });
     let message = if runs {
-        "linkerd-init is told to set a close-wait timeout that is out of range"
+        "the close-wait timeout in linkerd-init's arguments is out of range"
     } else {
-        "linkerd-init cannot set the close-wait timeout as it is told to, and crash-loops"
+        "linkerd-init cannot set the close-wait timeout in its arguments, and crash-loops"
     };
     let otherwise = match input.plan.method {
         Ok(Method::ProxyInit) | Err(_) => {
@@ -33,7 +33,8 @@ fn texts(input: &RuleInput<'_>) -> (String, String) {
             format!("set on linkerd-init: {}", sets.join(", "))
         }
         Ok(Method::InitContainer | Method::PodSysctl) => {
-            "unset proxyInit.closeWaitTimeoutSecs of Linkerd, and let the webhook set the timeout".to_owned()
+            "remove proxyInit.closeWaitTimeoutSecs from Linkerd's values, and let the webhook set the timeout"
+                .to_owned()
         }
     };
     (message.to_owned(), format!("let the webhook repair the pod, or {otherwise}"))

@@ -12,8 +12,8 @@ use crate::{
 
 pub(super) const RULE: Rule = Rule {
     id: RuleId::CloseWaitUnset,
-    help: "nothing raises the 60s after which the kernel forgets a half-closed connection that is silent: opaque TCP loses \
-           the answer",
+    help: "nothing raises the kernel's close-wait timeout of 60s: opaque TCP connections that are half-closed \
+         and silent for longer are lost",
     check,
 };
 
@@ -25,15 +25,15 @@ fn texts(input: &RuleInput<'_>) -> (String, String) {
     let seconds = input.plan.seconds.unwrap_or_default();
     let (message, otherwise) = match input.plan.method {
         Ok(Method::ProxyInit) | Err(_) => (
-            "linkerd-init leaves the kernel's 60s: opaque TCP that is half-closed and silent for longer is lost",
-            format!("give linkerd-init {FLAG} {seconds} and make it privileged and root"),
+            "linkerd-init keeps the kernel's 60s: opaque TCP connections half-closed and silent for longer are lost",
+            format!("add {FLAG} {seconds} to linkerd-init, and run it privileged and as root"),
         ),
         Ok(Method::InitContainer) => (
-            "nothing sets the close-wait timeout: opaque TCP that is half-closed and silent for 60s is lost",
-            format!("put the init container {INIT_CONTAINER} before all others"),
+            "nothing sets the close-wait timeout: opaque TCP connections half-closed and silent for 60s are lost",
+            format!("add the init container {INIT_CONTAINER} before all others"),
         ),
         Ok(Method::PodSysctl) => (
-            "nothing sets the close-wait timeout: opaque TCP that is half-closed and silent for 60s is lost",
+            "nothing sets the close-wait timeout: opaque TCP connections half-closed and silent for 60s are lost",
             format!(
                 "set net.netfilter.nf_conntrack_tcp_timeout_close_wait to {seconds} in the pod's sysctls"
             ),

@@ -12,7 +12,7 @@ use crate::{
 
 pub(super) const RULE: Rule = Rule {
     id: RuleId::CloseWaitUnsupported,
-    help: "Linkerd cannot set the close-wait timeout of this pod, and nothing else is allowed to",
+    help: "Linkerd cannot set the pod's close-wait timeout, and no alternative is allowed",
     check,
 };
 
@@ -25,25 +25,25 @@ fn texts(input: &RuleInput<'_>) -> (String, String) {
     let cni = input.survey.mesh.proxy().is_some_and(|proxy| proxy.cni);
     let linkerd = match &input.survey.proxy_init {
         Some(init) if init.combined && init.effective_seconds() != Ok(None) => {
-            format!("{FLAG} crash-loops linkerd-init 2.20+")
+            format!("linkerd-init 2.20+ crash-loops with {FLAG}")
         }
         Some(init) if init.combined => {
             "linkerd-init of Linkerd 2.20+ cannot set the close-wait timeout".to_owned()
         }
         None if cni => "linkerd-cni cannot set the close-wait timeout".to_owned(),
-        Some(_) | None => "linkerd-init may not set the close-wait timeout".to_owned(),
+        Some(_) | None => "linkerd-init is not allowed to set the close-wait timeout".to_owned(),
     };
     let (message, help) = match input.plan.method {
         Err(Obstacle::NoImage) => (
             format!("{linkerd}, and the webhook has no --init-image"),
-            "give the webhook --init-image, so that an init container of its own sets it",
+            "start the webhook with --init-image, so that it adds an init container that sets the timeout",
         ),
         Err(Obstacle::OnlyProxyInit) => (
             format!("{linkerd}, and closeWait.via allows nothing else"),
             "set closeWait.via of the policy to auto, or proxyInit.closeWaitTimeoutSecs of Linkerd to 0",
         ),
         Err(Obstacle::Unprivileged) => (
-            "the namespace allows no privileged container to set the close-wait timeout: the kernel's 60s stay"
+            "the namespace forbids the privileged container that sets the close-wait timeout: the kernel's 60s remain"
                 .to_owned(),
             match input.survey.unprivileged {
                 Some(Unprivileged::Label) => {

@@ -11,7 +11,7 @@ use crate::{
 
 pub(super) const RULE: Rule = Rule {
     id: RuleId::CloseWaitUntrusted,
-    help: "linkerd-init is not as Linkerd's injector writes it, or linger-close-wait not ours: it gets no privilege",
+    help: "linkerd-init or linger-close-wait has unexpected fields, so it is not made privileged",
     check,
 };
 
@@ -22,14 +22,15 @@ fn check(input: &RuleInput<'_>) -> Vec<Finding> {
 fn texts(input: &RuleInput<'_>) -> (String, String) {
     let (message, help) = match input.plan.method {
         Err(Obstacle::Untrusted { container: INIT_CONTAINER }) => (
-            format!("{INIT_CONTAINER} is not our container: it is not made privileged, the kernel's 60s stay"),
-            "give that container another name",
+            format!(
+                "{INIT_CONTAINER} is not the webhook's container, so it is not made privileged: the kernel's 60s remain"
+            ),
+            "rename that container",
         ),
         _ => (
-            "linkerd-init is not as Linkerd's injector writes it: it is not made privileged, the kernel's 60s stay"
+            "linkerd-init differs from the injector's, so it is not made privileged: the kernel's 60s remain"
                 .to_owned(),
-            "if the image mirrors Linkerd's, add its repository to the policy's closeWait.images; else let Linkerd \
-             inject the container",
+            "if the image is a mirror of Linkerd's, add its repository to closeWait.images of the policy; otherwise let Linkerd inject the container",
         ),
     };
     (message, help.to_owned())

@@ -15,7 +15,7 @@ use crate::{
 
 pub(super) const RULE: Rule = Rule {
     id: RuleId::IdleTimeoutBelowProxyPool,
-    help: "the server closes idle connections that the proxy still re-uses, so any request can meet the close",
+    help: "the server closes idle connections before the proxy does, so any request can fail",
     check,
 };
 
@@ -43,11 +43,11 @@ fn check(input: &RuleInput<'_>) -> Vec<Finding> {
             container: Some(app.container.name.to_string()),
             at: vec![input.survey.pod.container_pointer(app.container, [])],
             message: format!(
-                "{}: {}; the proxy re-uses them up to {kept}",
+                "{}: {}; the proxy re-uses them for up to {kept}",
                 app.container.name,
                 closes(app, window, how)
             ),
-            note: format!("{}; the pool's timeout is the {}", evidence(how), proxy.pool.from),
+            note: format!("{}; the proxy's pool timeout: {}", evidence(how), proxy.pool.from),
             help: format!(
                 "raise {} above {kept}, or set {} of linkerd-proxy below {}{}",
                 app.idle_timeout_name(answer),

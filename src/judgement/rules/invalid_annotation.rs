@@ -12,7 +12,7 @@ use crate::{
 
 pub(super) const RULE: Rule = Rule {
     id: RuleId::InvalidAnnotation,
-    help: "an annotation of linkerd-linger cannot be read, so it does not count",
+    help: "a linkerd-linger annotation is not valid, so it is ignored",
     check,
 };
 
@@ -35,7 +35,7 @@ fn finding(input: &RuleInput<'_>, mistake: Mistake) -> Finding {
         container: None,
         at: vec![input.survey.pod.annotation_pointer(&mistake.key)],
         message: format!("{}: {}", mistake.key, mistake.message),
-        note: "the annotation does not count".to_owned(),
+        note: "the annotation is ignored".to_owned(),
         help: mistake.help,
         edits: Vec::new(),
     }

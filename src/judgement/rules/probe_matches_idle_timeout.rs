@@ -23,7 +23,7 @@ use crate::{
 
 pub(super) const RULE: Rule = Rule {
     id: RuleId::ProbeMatchesIdleTimeout,
-    help: "regular requests come at the moment at which the server closes the idle connection",
+    help: "probes or regular requests arrive at the moment when the server closes the idle connection",
     check,
 };
 
@@ -146,7 +146,7 @@ impl Server<'_> {
         }
         for period in &self.input.survey.annotations.traffic_periods {
             if self.input.meets(*period, self.window) {
-                let fact = format!("the declared traffic comes every {}", seconds(*period));
+                let fact = format!("the declared traffic has a period of {}", seconds(*period));
                 findings.push(self.finding(&fact, &[], Transport::Http1, *period));
             }
         }
@@ -192,14 +192,14 @@ impl Server<'_> {
         let kept = seconds(pool.timeout);
         match transport {
             Transport::Http2 => {
-                "can fail now: the proxy re-uses the HTTP/2 connection as long as it is open".to_owned()
+                "can fail now: the proxy re-uses the HTTP/2 connection while it is open".to_owned()
             }
             _ if self.reachable(transport, idle) => {
                 format!("can fail now: the proxy re-uses idle connections for up to {kept} ({})", pool.from)
             }
             _ => format!(
                 "cannot fail with the current proxy settings: the proxy closes idle connections after {kept} ({}); \
-                 can fail once that is raised to {} or more",
+                 can fail if that timeout is raised to {} or more",
                 pool.from,
                 seconds(self.window.from)
             ),
@@ -218,7 +218,7 @@ impl Server<'_> {
         }
         let tolerance = self.input.tolerance;
         ways.push(format!(
-            "choose a period outside {} to {}",
+            "choose a period below {} or above {}",
             seconds(self.window.from.saturating_sub(tolerance)),
             seconds(self.window.to + tolerance)
         ));

@@ -153,9 +153,9 @@ impl Document {
         let looks_like = self.looks_like(line);
         let help = match looks_like {
             LooksLike::Patch => BUILD_FIRST,
-            LooksLike::Template => "replace its variables first, or pipe what the rendering program prints",
+            LooksLike::Template => "replace its variables first, or pipe the output of the rendering program",
             LooksLike::Manifest | LooksLike::Other => {
-                "the API server would refuse it too: give the field the type that it expects"
+                "the API server would reject it, too: use the type that the field expects"
             }
         };
         ManifestError {

@@ -65,8 +65,8 @@ impl Writer {
             Kind::Text => self.string(&scalar.text),
             Kind::Infinite => {
                 return Err(YamlError {
-                    help: Some("quote it if it is meant as text"),
-                    ..YamlError::at(node, format!("{} is a number that JSON cannot hold", scalar.text))
+                    help: Some("quote it if it is a string"),
+                    ..YamlError::at(node, format!("{} is a number that JSON cannot represent", scalar.text))
                 });
             }
         }

@@ -172,7 +172,7 @@ fn a_broken_document_does_not_hide_the_others() {
     assert_eq!((manifests.documents.len(), manifests.others), (2, 1));
     let places: Vec<_> = manifests.errors.iter().map(|error| error.line).collect();
     assert_eq!(places, [14, 18]);
-    assert_eq!(manifests.errors[1].help.as_deref(), Some("YAML is indented with spaces: replace the tab"));
+    assert_eq!(manifests.errors[1].help.as_deref(), Some("indent YAML with spaces instead of tabs"));
     assert_eq!(manifests.documents[1].line(), 23);
 }
 
@@ -283,7 +283,7 @@ proptest! {
 #[test]
 fn nesting_does_not_overflow_the_stack() {
     let lists = r#"{"kind":"List","items":["#.repeat(10_000) + &"]}".repeat(10_000);
-    assert_eq!(read("l.json", &lists).errors[0].message, "lists within lists, more than 8 deep");
+    assert_eq!(read("l.json", &lists).errors[0].message, "lists are nested more than 8 levels deep");
     let deep =
         format!(r#"{{"apiVersion":"v1","kind":"Pod","spec":{}1{}}}"#, "[".repeat(2_000), "]".repeat(2_000));
     assert!(one(&deep).object().is_err());

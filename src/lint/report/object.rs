@@ -111,7 +111,7 @@ fn probe(used: &ProbeUse<'_>, survey: &Survey<'_, '_>) -> ProbeReport {
     let why = match (used.transport, survey.mesh.proxy()) {
         (Transport::Not(why), _) => why.to_string(),
         (Transport::Http2, _) => {
-            "over the proxy's HTTP/2 connection, which it re-uses as long as it is open".to_owned()
+            "over the proxy's HTTP/2 connection, which it re-uses while it is open".to_owned()
         }
         (Transport::Http1, Some(proxy)) => {
             let kept = crate::base::duration::format(proxy.pool.timeout);

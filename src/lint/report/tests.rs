@@ -203,7 +203,7 @@ fn of_many_findings_those_that_are_identical_are_told_once() {
 fn a_clean_run_says_so_in_one_line() {
     let lint = |objects| text::lint(&Report { objects, ..Report::default() }, &Styles::plain());
     assert_eq!(lint(vec![quiet("a")]), "1 object, nothing found\n");
-    assert_eq!(lint(vec![]), "no object here runs pods\n");
+    assert_eq!(lint(vec![]), "no object runs pods\n");
 }
 
 #[test]

@@ -32,15 +32,15 @@ pub(super) fn servers(
                 .chars()
                 .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_'))
         {
-            mistakes.add(id, format!("id {:?} is not made of a-z, 0-9, dashes and underscores", id.value));
+            mistakes.add(id, format!("id {:?} may contain only a-z, 0-9, dashes and underscores", id.value));
         }
         if !before.insert(id.value.clone()) {
-            mistakes.add(id, format!("id {} is there twice", id.value));
+            mistakes.add(id, format!("id {} is used twice", id.value));
         }
         if let Some(general) = refines {
             let there = ids.contains(&general.value) || known.iter().any(|server| server.id == general.value);
             if !there {
-                mistakes.add(general, format!("refines {}, which is not there", general.value));
+                mistakes.add(general, format!("refines {}, which does not exist", general.value));
             }
         }
         servers.push(mistakes.server(family, raw));
@@ -160,7 +160,7 @@ impl Mistakes {
         };
         let signs = self.signs(&signs, Strength::Reliable, Some(at));
         if signs.is_empty() {
-            self.add(product, format!("nothing tells how {} is recognised", raw.name));
+            self.add(product, format!("{} needs at least one sign by which it is recognised", raw.name));
         }
         signs
     }
@@ -176,7 +176,10 @@ impl Mistakes {
             Some(_) | None => None,
         });
         let Some(tag) = tag.collect::<Option<Vec<_>>>() else {
-            self.add(spanned, format!("{:?}: after an image come +word or -word of its tag", spanned.value));
+            self.add(
+                spanned,
+                format!("{:?}: after the image, only +word or -word of its tag may follow", spanned.value),
+            );
             return None;
         };
         let (kind, text) = match text.strip_prefix("*/") {
@@ -184,18 +187,24 @@ impl Mistakes {
             Some(_) | None => (kind, text),
         };
         if kind == SignKind::Image && !text.split('/').next().is_some_and(|host| host.contains(['.', ':'])) {
-            self.add(spanned, format!("image {text} does not name its registry"));
+            self.add(spanned, format!("image {text} needs its registry"));
         }
         if kind == SignKind::Flag && !text.starts_with("--") {
-            self.add(spanned, format!("flag {text} is written with two dashes here"));
+            self.add(spanned, format!("flag {text} needs two dashes here"));
         }
         let (text, prefix) = text.strip_suffix('*').map_or((text, false), |text| (text, true));
         if text.is_empty() || text.contains('*') {
-            self.add(spanned, format!("{:?} is no sign: an asterisk may only end it", spanned.value));
+            self.add(
+                spanned,
+                format!("{:?} is not a valid sign: an asterisk is allowed only at the end", spanned.value),
+            );
             return None;
         }
         if kind == SignKind::Setting && strength == Strength::Reliable && prefix {
-            self.add(spanned, format!("setting {text}* can only be a hint: many programs may read it"));
+            self.add(
+                spanned,
+                format!("setting {text}* can only be a hint, because many programs may read it"),
+            );
         }
         Some(Sign { kind, text: text.to_owned(), prefix, strength, tag, product: None })
     }
@@ -215,7 +224,7 @@ impl Mistakes {
     fn known(&mut self, found: Vec<Spanned<String>>, names: &Names) -> Vec<String> {
         for name in &found {
             if !names.modes.contains(&name.value) {
-                self.add(name, format!("no mode is named {}", name.value));
+                self.add(name, format!("there is no mode {}", name.value));
             }
         }
         found.into_iter().map(|name| name.value).collect()
@@ -225,7 +234,7 @@ impl Mistakes {
         let Some(format) = FileFormat::find(&raw.value.format.value) else {
             let known = FileFormat::ALL.map(FileFormat::as_str).join(", ");
             let found = &raw.value.format;
-            self.add(found, format!("no file format is named {}; there are {known}", found.value));
+            self.add(found, format!("unknown file format {}; expected one of {known}", found.value));
             return None;
         };
         let named_by = self.naming(raw.value.named_by, names);

@@ -126,7 +126,7 @@ impl Setting {
         let effect = match &self.effect {
             Effect::Idle { format, .. } => format!("idle timeout as {}", format.as_str()),
             Effect::File => "names a file that may set it".to_owned(),
-            Effect::Unknown(why) | Effect::Part(why) => format!("makes it unknown: {why}"),
+            Effect::Unknown(why) | Effect::Part(why) => format!("makes the timeout unknown: {why}"),
             Effect::Mode { .. } => "chooses a mode".to_owned(),
             Effect::Nothing => "does not set it".to_owned(),
             Effect::Names => "names it".to_owned(),

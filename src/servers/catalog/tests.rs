@@ -29,33 +29,33 @@ fn the_builtin_catalog_parses() {
 #[case::no_grade(
     "certain: it has no other setting, ",
     "",
-    "line 12: closes: 5s has no grade: either certain or likely, with the reason as a sentence"
+    "line 12: closes: 5s has no grade; add certain or likely, with the reason"
 )]
 #[case::two_grades(
     "certain: it",
     "likely: code may, certain: it",
-    "line 12: closes: 5s has no grade: either certain or likely, with the reason as a sentence"
+    "line 12: closes: 5s has no grade; add certain or likely, with the reason"
 )]
 #[case::empty_grade(
     "certain: it has no other setting",
     "certain: ' '",
-    "line 12: closes: 5s has no grade: either certain or likely, with the reason as a sentence"
+    "line 12: closes: 5s has no grade; add certain or likely, with the reason"
 )]
-#[case::odd_window("closes: 5s", "closes: 7s..5s", "line 12: \"7s..5s\" is no window, such as 65s..75s")]
+#[case::odd_window("closes: 5s", "closes: 7s..5s", "line 12: \"7s..5s\" is not a window such as 65s..75s")]
 #[case::source_empty("source: mill.c", "source: ' '", "line 12: closes: 5s has no source")]
-#[case::unknown_without_why("closes: 5s", "closes: unknown", "line 12: a default that is not known says why")]
-#[case::odd_default("closes: 5s", "closes: unset", "line 12: closes: unset is no default")]
-#[case::odd_duration("closes: 5s", "closes: soon", "line 12: \"soon\" is no duration, such as 5s or 1m30s")]
-#[case::odd_late("late: 1s", "late: 1", "line 12: \"1\" is no duration, such as 5s or 1m30s")]
+#[case::unknown_without_why("closes: 5s", "closes: unknown", "line 12: a default of unknown needs why")]
+#[case::odd_default("closes: 5s", "closes: unset", "line 12: closes: unset is not a valid default")]
+#[case::odd_duration("closes: 5s", "closes: soon", "line 12: \"soon\" is not a duration such as 5s or 1m30s")]
+#[case::odd_late("late: 1s", "late: 1", "line 12: \"1\" is not a duration such as 5s or 1m30s")]
 #[case::odd_obeys(
     "late: 1s",
     "obeys: me",
-    "line 12: \"me\" is nothing that a default obeys: all, special or nothing"
+    "line 12: unknown value \"me\" of obeys; expected one of all, special, nothing"
 )]
-#[case::odd_mode("[slow, fast]", "[slow, quick]", "line 12: no mode is named quick")]
-#[case::odd_versions("'>=2'", "'2'", "line 10: \"2\" is no range of versions, such as >=2.5 <3 || >=4")]
-#[case::odd_special("'0': never", "'0': soon", "line 10: \"soon\" is no duration, such as 5s or 1m30s")]
-#[case::no_format("format: seconds, ", "", "line 10: a setting of the idle timeout needs its format")]
+#[case::odd_mode("[slow, fast]", "[slow, quick]", "line 12: there is no mode quick")]
+#[case::odd_versions("'>=2'", "'2'", "line 10: \"2\" is not a version range such as >=2.5 <3 || >=4")]
+#[case::odd_special("'0': never", "'0': soon", "line 10: \"soon\" is not a duration such as 5s or 1m30s")]
+#[case::no_format("format: seconds, ", "", "line 10: a setting of the idle timeout needs a format")]
 #[case::no_place(
     "flag: [--idle], ",
     "",
@@ -66,46 +66,54 @@ fn the_builtin_catalog_parses() {
     "env: [A], format: s",
     "line 10: a setting needs exactly one of flag, argument, env, property, spring, mount, subcommand, file"
 )]
-#[case::odd_flag("--idle", "idle", "line 10: a flag starts with a dash or a slash, and its brackets close")]
+#[case::odd_flag(
+    "--idle",
+    "idle",
+    "line 10: a flag must start with a dash or a slash, and its brackets must be closed"
+)]
 #[case::open_bracket(
     "[--idle]",
     "['--id[le']",
-    "line 10: a flag starts with a dash or a slash, and its brackets close"
+    "line 10: a flag must start with a dash or a slash, and its brackets must be closed"
 )]
 #[case::odd_sets(
     "format: s",
     "sets: off, format: s",
-    "line 10: \"off\" is nothing that a setting sets: idle, file, doubt, part or nothing"
+    "line 10: unknown value \"off\" of sets; expected one of idle, file, doubt, part, nothing"
 )]
 #[case::doubt_without_why(
     "format: s",
     "sets: doubt, format: s",
-    "line 10: a setting that sets doubt says why"
+    "line 10: a setting with sets: doubt needs why"
 )]
 #[case::gap_of_one_value(
     "[--idle]",
     "[--idle.<port>]",
-    "line 10: a name with a <gap> is that of one of several: it sets part"
+    "line 10: a name with a <gap> stands for one of several settings, so it needs sets: part"
 )]
 #[case::choice_of_nothing(", values: {fast: fast}", "", "line 8: a choice of mode needs values or otherwise")]
 #[case::odd_sign(
     "commands: [mill]",
     "commands: [m*ll]",
-    "line 4: \"m*ll\" is no sign: an asterisk may only end it"
+    "line 4: \"m*ll\" is not a valid sign: an asterisk is allowed only at the end"
 )]
-#[case::no_registry("commands: [mill]", "images: [mill]", "line 4: image mill does not name its registry")]
+#[case::no_registry("commands: [mill]", "images: [mill]", "line 4: image mill needs its registry")]
 #[case::odd_tag(
     "commands: [mill]",
     "images: [a.b/c d]",
-    "line 4: \"a.b/c d\": after an image come +word or -word of its tag"
+    "line 4: \"a.b/c d\": after the image, only +word or -word of its tag may follow"
 )]
 #[case::reliable_setting(
     "commands: [mill]",
     "settings: [MILL_*]",
-    "line 4: setting MILL_* can only be a hint: many programs may read it"
+    "line 4: setting MILL_* can only be a hint, because many programs may read it"
 )]
-#[case::odd_id("id: mill", "id: Mill", "line 1: id \"Mill\" is not made of a-z, 0-9, dashes and underscores")]
-#[case::refines_nothing("name: Mill", "refines: x\n  name: Mill", "line 2: refines x, which is not there")]
+#[case::odd_id(
+    "id: mill",
+    "id: Mill",
+    "line 1: id \"Mill\" may contain only a-z, 0-9, dashes and underscores"
+)]
+#[case::refines_nothing("name: Mill", "refines: x\n  name: Mill", "line 2: refines x, which does not exist")]
 #[case::not_yaml("name: Mill", "name: [", "")]
 fn mistakes(#[case] good: &str, #[case] bad: &str, #[case] message: &str) {
     assert!(Catalog::parse(GOOD).is_ok(), "{:?}", Catalog::parse(GOOD).err());
@@ -118,7 +126,7 @@ fn mistakes(#[case] good: &str, #[case] bad: &str, #[case] message: &str) {
 #[case::unknown_format(
     "format: seconds",
     "format: eons",
-    "line 10: no format is named eons; there are seconds, "
+    "line 10: unknown format eons; expected one of seconds, "
 )]
 #[case::unknown_field("name: Mill", "title: Mill", "line 2: ")]
 #[case::missing_field("  name: Mill\n", "", "line 10: missing field `name`")]
@@ -144,7 +152,7 @@ fn no_default_at_all_is_a_mistake() {
 #[test]
 fn an_id_is_there_once() {
     let errors = Catalog::parse(&format!("{GOOD}{GOOD}")).unwrap_err();
-    assert_eq!(errors[0].to_string(), "line 13: id mill is there twice");
+    assert_eq!(errors[0].to_string(), "line 13: id mill is used twice");
 }
 
 #[test]

@@ -125,7 +125,7 @@ pub(super) fn foreground(
     }
     match last {
         None if ends_in_compound => Err(CONDITION.to_owned()),
-        None => Err("the shell script leaves nothing in the foreground".to_owned()),
+        None => Err("the shell script runs nothing in the foreground".to_owned()),
         Some((_, Some(why), _)) => Err(format!("the shell script has {why}")),
         Some((run, None, at)) => {
             let writes = shell.writes;
@@ -141,7 +141,7 @@ pub(super) fn foreground(
 }
 
 const CONDITION: &str = "the shell script has a loop or a condition";
-const MAYBE_OVER: &str = "the shell script has an exec that may or may not be reached";
+const MAYBE_OVER: &str = "the shell script may or may not reach an exec";
 
 /// Commands joined by `&&`, `||` and `|`.
 struct List<'t> {
@@ -248,7 +248,7 @@ impl Shell<'_> {
             return;
         };
         match first.known() {
-            Err(_) => self.environment.doubt("a command of the shell script that we do not see"),
+            Err(_) => self.environment.doubt("a command of the shell script that is not known"),
             Ok("." | "source") if !run.is_harmless() => {
                 self.environment.doubt("a file that the shell script reads");
             }
@@ -306,7 +306,7 @@ impl Shell<'_> {
             self.uncertain.extend(run.sets.iter().map(|(name, _)| name.clone()).chain(run.names.clone()));
         }
         if run.unseen {
-            self.environment.doubt("an export of the shell script that we do not see");
+            self.environment.doubt("an export of the shell script that is not known");
         }
     }
 
@@ -543,7 +543,7 @@ fn fields(parts: &[Part], shell: &Shell<'_>, at: &Place) -> Vec<Word> {
         for piece in pieces(part, shell.environment) {
             match piece {
                 Piece::Text(_) if splits && shell.own_separators => {
-                    let why = "the shell script sets IFS, so that words end elsewhere";
+                    let why = "the shell script sets IFS, which changes how words are split";
                     field.get_or_insert_default().push(Piece::Unknown(why.to_owned()));
                 }
                 Piece::Text(text) if splits => {

@@ -48,9 +48,9 @@ fn run(command: &[&str], env: &serde_json::Value) -> String {
 #[case::entrypoint(&["docker-entrypoint.sh", "nginx", "-g", "daemon off;"], "nginx -g <daemon off;>")]
 #[case::npm_start_stays(&["npm", "start"], "npm start")]
 #[case::poetry_install_stays(&["poetry", "install"], "poetry install")]
-#[case::wrapper_of_nothing(&["tini", "--"], "! tini is given no command to run")]
-#[case::script_file(&["sh", "/app/start.sh"], "! the script start.sh is in the image, where we cannot read it")]
-#[case::shell_alone(&["bash"], "! a shell runs, and we do not see what it starts")]
+#[case::wrapper_of_nothing(&["tini", "--"], "! tini has no command to run")]
+#[case::script_file(&["sh", "/app/start.sh"], "! the script start.sh is in the image and cannot be read")]
+#[case::shell_alone(&["bash"], "! a shell runs, but the program that it starts is not known")]
 fn wrappers(#[case] command: &[&str], #[case] words: &str) {
     assert_eq!(run(command, &json!([])), words);
 }
@@ -64,8 +64,8 @@ fn wrappers(#[case] command: &[&str], #[case] words: &str) {
 #[case::last_one_stays("uvicorn app:app; sleep 9", "sleep 9")]
 #[case::earlier_or("migrate || true; exec uvicorn app:app", "uvicorn app:app")]
 #[case::redirected("exec uvicorn app:app > /dev/stdout 2>&1", "uvicorn app:app")]
-#[case::only_background("uvicorn app:app &", "! the shell script leaves nothing in the foreground")]
-#[case::empty("", "! the shell script leaves nothing in the foreground")]
+#[case::only_background("uvicorn app:app &", "! the shell script runs nothing in the foreground")]
+#[case::empty("", "! the shell script runs nothing in the foreground")]
 #[case::or("uvicorn app:app || sleep 9", "! the shell script has commands joined by ||")]
 #[case::pipe("uvicorn app:app | tee log", "! the shell script has a pipe")]
 #[case::condition("if true; then uvicorn; fi", "! the shell script has a loop or a condition")]
@@ -74,7 +74,7 @@ fn wrappers(#[case] command: &[&str], #[case] words: &str) {
 #[case::asks_first("if [ -z \"$X\" ]; then echo no; exit 1; fi\nuvicorn a:b", "uvicorn a:b")]
 #[case::exec_in_a_condition(
     "if [ -n \"$X\" ]; then exec uvicorn; fi; gunicorn",
-    "! the shell script has an exec that may or may not be reached"
+    "! the shell script may or may not reach an exec"
 )]
 #[case::nested("for f in a b; do if [ -f $f ]; then cat $f; fi; done; uvicorn", "uvicorn")]
 #[case::loop_at_the_end(
@@ -89,8 +89,8 @@ fn wrappers(#[case] command: &[&str], #[case] words: &str) {
 #[case::subshell("(uvicorn)", "! the shell script has a subshell or a function")]
 #[case::function("f() { uvicorn; }; f", "! the shell script has a subshell or a function")]
 #[case::here_document("cat <<E\nE", "! the shell script has a here-document")]
-#[case::open_quote("uvicorn 'app", "! the shell script has a quote or bracket that does not close")]
-#[case::open_substitution("uvicorn $(app", "! the shell script has a quote or bracket that does not close")]
+#[case::open_quote("uvicorn 'app", "! the shell script has a quote or bracket that is not closed")]
+#[case::open_substitution("uvicorn $(app", "! the shell script has a quote or bracket that is not closed")]
 #[case::single_quotes("run 'a $B \"c\"' d", "run <a $B \"c\"> d")]
 #[case::double_quotes(r#"run "a \"b\" \x" "" c"#, r#"run <a "b" \x> <> c"#)]
 #[case::backslash(r"run a\ b", "run <a b>")]

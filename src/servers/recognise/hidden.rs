@@ -32,7 +32,9 @@ pub(super) fn runner(name: &str, arguments: &[Word]) -> Option<String> {
     if PACKAGE_RUNNERS.contains(&name)
         && !(name == "bun" && is_script(words.last().copied().unwrap_or_default()))
     {
-        return Some(format!("{name} {first} runs a script of package.json, which may set the idle timeout"));
+        return Some(format!(
+            "{name} {first} runs a script from package.json, which may set the idle timeout"
+        ));
     }
     let file = if first == "start" { words.get(1).copied().unwrap_or_default() } else { first };
     let is_process_file = basename(file).contains(".config.")
@@ -42,10 +44,10 @@ pub(super) fn runner(name: &str, arguments: &[Word]) -> Option<String> {
     }
     match name {
         "foreman" | "honcho" | "overmind" | "hivemind" => {
-            Some(format!("{name} runs what its Procfile says, which may set the idle timeout"))
+            Some(format!("{name} runs the commands of its Procfile, which may set the idle timeout"))
         }
         "make" | "task" | "just" => {
-            Some(format!("{name} runs what its file says, which may set the idle timeout"))
+            Some(format!("{name} runs the commands of its file, which may set the idle timeout"))
         }
         _ => None,
     }

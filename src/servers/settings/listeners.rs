@@ -72,7 +72,7 @@ impl<'c> Reader<'_, 'c> {
                     return match port(&value) {
                         Some(port) => Ok(vec![port]),
                         None if value.trim().is_empty() => Ok(Vec::new()),
-                        None => Err(format!("{text} has no port that we can read")),
+                        None => Err(format!("{text} has no readable port")),
                     };
                 }
             }

@@ -20,7 +20,7 @@ use crate::servers::Catalog;
 #[case::property_of_a_start_script("mill --keep -Dmill.idle=7s", "mill 7s")]
 #[case::script_and_argument("python manage.py grind --keep", "mill 60s")]
 #[case::behind_an_option("wheel --app x turn --keep", "mill 60s")]
-#[case::not_the_first_argument("wheel x turn", "- unknown: wheel is no server that we know")]
+#[case::not_the_first_argument("wheel x turn", "- unknown: wheel is not a server in the catalog")]
 #[case::php_script("php artisan grind --keep", "mill 60s")]
 #[case::php_itself("php -S 0.0.0.0:80", "mill each response")]
 #[case::main_class("java -cp a.jar org.mill.Main --keep", "mill 60s")]

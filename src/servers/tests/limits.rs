@@ -34,8 +34,8 @@ fn flags(count: usize) -> Vec<String> {
     (0..count).map(|n| format!("--entryPoints.e{n}.transport.respondingTimeouts.idleTimeout=30s")).collect()
 }
 
-const WORD: &str = "a word is too long to start a program with";
-const LINE: &str = "- unknown: the command line is too long to follow";
+const WORD: &str = "an argument is too long to start a program with";
+const LINE: &str = "- unknown: the command line is too long to parse";
 
 #[rstest]
 #[case::doubled(
@@ -62,7 +62,7 @@ const LINE: &str = "- unknown: the command line is too long to follow";
 #[case::brackets_that_do_not_close(json!({"command": ["uvicorn", "$(".repeat(3_000_000)]}), &format!("uvicorn unknown: {WORD}"))]
 #[case::brackets_in_each_word(json!({"command": vec!["$(".repeat(MAX_LEN / 2); 50]}), LINE)]
 #[case::flags(json!({"image": "traefik:v3", "args": flags(60_000)}), LINE)]
-#[case::fewer_flags(json!({"image": "traefik:v3", "args": flags(8_000)}), "traefik unknown: each port of traefik has an idle timeout of its own")]
+#[case::fewer_flags(json!({"image": "traefik:v3", "args": flags(8_000)}), "traefik unknown: the ports of traefik have different idle timeouts")]
 #[case::many_args(json!({"command": vec!["a"; 1_000_000]}), LINE)]
 #[case::sources(
     json!({"command": vec!["$(BBB)"; 50_000], "envFrom": (0..50_000)
@@ -120,10 +120,10 @@ fn an_environment_without_room_may_hold_anything() {
     let environment = Environment::read(&container, "", &Context::default(), 200);
     assert_eq!(environment.get("A").unwrap().known(), Ok("1"));
     let environment = Environment::read(&container, "", &Context::default(), 100);
-    assert_eq!(environment.get("B").unwrap().known(), Err("B may be set by more text than we follow"));
+    assert_eq!(environment.get("B").unwrap().known(), Err("B may be set by too much text to evaluate"));
     assert_eq!(
         command::launch(&container, environment).unwrap_err(),
-        "the command line is too long to follow"
+        "the command line is too long to parse"
     );
 }
 

@@ -15,14 +15,11 @@ const UVICORN_ENV: &str = "uvicorn unknown: UVICORN_TIMEOUT_KEEP_ALIVE may be se
 #[case::dot_as_a_command("command . ./.env; exec uvicorn a:b", "a file that the shell script reads")]
 #[case::export(
     "export $(cat f | xargs) && exec uvicorn a:b",
-    "an export of the shell script that we do not see"
+    "an export of the shell script that is not known"
 )]
-#[case::declare(
-    "declare -x $(cat f) && exec uvicorn a:b",
-    "an export of the shell script that we do not see"
-)]
+#[case::declare("declare -x $(cat f) && exec uvicorn a:b", "an export of the shell script that is not known")]
 #[case::eval("eval $(cat f); exec uvicorn a:b", "an eval in the shell script")]
-#[case::command_unseen("$(cat f); exec uvicorn a:b", "a command of the shell script that we do not see")]
+#[case::command_unseen("$(cat f); exec uvicorn a:b", "a command of the shell script that is not known")]
 #[case::uv("uv run --env-file .env uvicorn a:b", "the file of --env-file")]
 #[case::uv_glued("uv run --env-file=.env -- uvicorn a:b", "the file of --env-file")]
 fn a_script_may_set_any_variable(#[case] script: &str, #[case] by: &str) {
@@ -53,7 +50,7 @@ fn a_script_may_set_any_variable(#[case] script: &str, #[case] by: &str) {
 #[case::fallback_of_empty("KA=; exec uvicorn a:b --timeout-keep-alive ${KA:-7}", "uvicorn 7s")]
 #[case::no_fallback_of_empty(
     "KA=; exec uvicorn a:b --timeout-keep-alive \"${KA-7}\"",
-    "uvicorn unknown: uvicorn does not read --timeout-keep-alive  as seconds"
+    "uvicorn unknown: uvicorn cannot parse --timeout-keep-alive  as seconds"
 )]
 #[case::fallback_without_colon("unset KA; exec uvicorn a:b --timeout-keep-alive ${KA-7}", "uvicorn 7s")]
 #[case::empty_stays(
@@ -78,7 +75,7 @@ fn a_script_may_set_any_variable(#[case] script: &str, #[case] by: &str) {
 )]
 #[case::separator(
     "OPTS=--timeout-keep-alive,9; IFS=,; exec uvicorn a:b $OPTS",
-    "uvicorn unknown: the shell script sets IFS, so that words end elsewhere"
+    "uvicorn unknown: the shell script sets IFS, which changes how words are split"
 )]
 #[case::separator_of_quoted("IFS=,; KA=9; exec uvicorn a:b --timeout-keep-alive \"$KA\"", "uvicorn 9s")]
 #[case::separator_of_one_command(
@@ -89,27 +86,27 @@ fn a_script_may_set_any_variable(#[case] script: &str, #[case] by: &str) {
 // Conditions.
 #[case::exec_on_condition(
     "[ -f /flags/dev ] && exec uvicorn a:b --reload; exec gunicorn a:b -k gevent --keep-alive 75",
-    "- unknown: the shell script has an exec that may or may not be reached"
+    "- unknown: the shell script may or may not reach an exec"
 )]
 #[case::exec_otherwise(
     "[ -f x ] || exec uvicorn a:b; exec gunicorn a:b",
-    "- unknown: the shell script has an exec that may or may not be reached"
+    "- unknown: the shell script may or may not reach an exec"
 )]
 #[case::server_on_condition(
     "[ \"$MODE\" = dev ] && uvicorn a:b --timeout-keep-alive 70; uvicorn a:b",
-    "- unknown: the shell script has a server that may or may not be reached"
+    "- unknown: the shell script may or may not reach the command that starts a server"
 )]
 #[case::server_on_condition_before_another(
     "test \"$MODE\" = dev && uvicorn a:b --reload\ngunicorn -k gthread a:b --keep-alive 9",
-    "- unknown: the shell script has a server that may or may not be reached"
+    "- unknown: the shell script may or may not reach the command that starts a server"
 )]
 #[case::server_otherwise(
     "[ -f x ] || poetry run uvicorn a:b; gunicorn -k gevent a:b",
-    "- unknown: the shell script has a server that may or may not be reached"
+    "- unknown: the shell script may or may not reach the command that starts a server"
 )]
 #[case::server_before_more(
     "[ -f x ] && python -m uvicorn a:b && echo over; gunicorn -k gevent a:b",
-    "- unknown: the shell script has a server that may or may not be reached"
+    "- unknown: the shell script may or may not reach the command that starts a server"
 )]
 #[case::server_on_condition_last("prepare; [ -f x ] && uvicorn a:b; exit 0", "uvicorn 5s")]
 #[case::migrate_on_condition(
@@ -294,7 +291,7 @@ fn from_secret(name: &str) -> Value {
 #[case::unread_entrypoint(
     json!({"image": "traefik", "envFrom": [{"secretRef": {"name": "s"}}],
         "env": env(&[("TRAEFIK_ENTRYPOINTS_A_TRANSPORT_RESPONDINGTIMEOUTS_IDLETIMEOUT", "3s")])}),
-    "traefik unknown: each port of traefik has an idle timeout of its own")]
+    "traefik unknown: the ports of traefik have different idle timeouts")]
 #[case::spring(
     json!({"image": CART, "command": ["sh", "-c", "java -jar a.jar --debug $ARGS"], "env": env(&[("SERVER_TOMCAT_A", "x")])}),
     "spring-boot-tomcat unknown: the pod does not set $ARGS")]
@@ -313,7 +310,7 @@ fn from_secret(name: &str) -> Value {
         "env": env(&[("UVICORN_TIMEOUT_KEEP_ALIVE", "9")])}),
     "uvicorn 5s")]
 #[case::env_splits(
-    json!({"image": CART, "command": ["env", "-S", "uvicorn a:b"]}), "- unknown: env is no server that we know")]
+    json!({"image": CART, "command": ["env", "-S", "uvicorn a:b"]}), "- unknown: env is not a server in the catalog")]
 #[case::script_unsets(
     json!({"image": CART, "command": ["sh", "-c", "unset UVICORN_TIMEOUT_KEEP_ALIVE; exec uvicorn a:b"],
         "envFrom": [{"secretRef": {"name": "s"}}]}),

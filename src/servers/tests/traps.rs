@@ -13,28 +13,28 @@ const TOMCAT_10: &str = "spring-boot-tomcat 10s..11s";
 
 #[rstest]
 // The entrypoint of the node image puts node before what is no command.
-#[case::script(NODE, &["./start.sh"], "- unknown: start.sh is no server that we know")]
-#[case::yarn(NODE, &["yarn", "workspace", "api", "dev"], "- unknown: yarn is no server that we know")]
-#[case::celery(NODE, &["celery", "-A", "x"], "- unknown: celery is no server that we know")]
+#[case::script(NODE, &["./start.sh"], "- unknown: start.sh is not a server in the catalog")]
+#[case::yarn(NODE, &["yarn", "workspace", "api", "dev"], "- unknown: yarn is not a server in the catalog")]
+#[case::celery(NODE, &["celery", "-A", "x"], "- unknown: celery is not a server in the catalog")]
 #[case::python(NODE, &["python3", "-m", "http.server"], "python-http-server each response")]
 #[case::fastify(NODE, &["fastify", "start", "app.js"], "fastify 73s")]
-#[case::entrypoint(NODE, &["/app/entrypoint.sh", "node", "server.js"], "- unknown: entrypoint.sh is no server that we know")]
+#[case::entrypoint(NODE, &["/app/entrypoint.sh", "node", "server.js"], "- unknown: entrypoint.sh is not a server in the catalog")]
 #[case::option(NODE, &["--enable-source-maps", "server.js"], "node-http 6s")]
 #[case::module(NODE, &["dist/server.mjs"], "node-http 6s")]
 #[case::common_js(NODE, &["dist/server.cjs"], "node-http 6s")]
 #[case::node_itself(NODE, &["node", "."], "node-http 6s")]
-#[case::jetty_script("jetty:12", &["/app/run.sh"], "- unknown: run.sh is no server that we know")]
+#[case::jetty_script("jetty:12", &["/app/run.sh"], "- unknown: run.sh is not a server in the catalog")]
 #[case::jetty_option("jetty:12", &["--module=http"], "jetty 30s")]
 // Traefik's timeouts are those of one entrypoint.
 #[case::traefik_one_entrypoint(
     TRAEFIK,
     &["--entryPoints.web.address=:8000", "--entryPoints.traefik.address=:8080", "--ping",
         "--entryPoints.web.transport.respondingTimeouts.idleTimeout=10s"],
-    "traefik unknown: each port of traefik has an idle timeout of its own")]
+    "traefik unknown: the ports of traefik have different idle timeouts")]
 #[case::traefik_single_dash(
     TRAEFIK,
     &["-entrypoints.web.transport.respondingTimeouts.idleTimeout=10s"],
-    "traefik unknown: each port of traefik has an idle timeout of its own")]
+    "traefik unknown: the ports of traefik have different idle timeouts")]
 #[case::traefik_1_for_all("traefik:1.7", &["--respondingTimeouts.idleTimeout=10s"], "traefik 10s")]
 #[case::traefik_1_file("traefik:1.7", &["-c", "/x.toml"], "traefik unknown: -c /x.toml: a file of the image may set the idle timeout")]
 // Apache reads more than its files.
@@ -73,7 +73,7 @@ const TOMCAT_10: &str = "spring-boot-tomcat 10s..11s";
 #[case::gunicorn_paste(
     CART,
     &["gunicorn", "--paste", "production.ini"],
-    "gunicorn unknown: --paste production.ini: that file may choose how gunicorn works")]
+    "gunicorn unknown: --paste production.ini: the file may set the mode of gunicorn")]
 #[case::gunicorn_paste_below(
     CART,
     &["gunicorn", "-k", "gevent", "--paste=production.ini"],
@@ -93,7 +93,7 @@ fn arguments(#[case] image: &str, #[case] args: &[&str], #[case] said: &str) {
 #[case::vite(
     NODE,
     "node node_modules/vite/bin/vite.js preview",
-    "- unknown: vite.js is no server that we know"
+    "- unknown: vite.js is not a server in the catalog"
 )]
 #[case::global(NODE, "node /usr/local/bin/fastify start", "fastify 73s")]
 #[case::behind_a_value(NODE, "node --env-file .env node_modules/.bin/fastify start app.js", "fastify 73s")]
@@ -124,7 +124,7 @@ fn arguments(#[case] image: &str, #[case] args: &[&str], #[case] said: &str) {
 #[case::quarkus_profile(
     CART,
     "java -D%prod.quarkus.http.idle-timeout=10s -jar quarkus-run.jar",
-    "quarkus unknown: -D%prod.quarkus.http.idle-timeout=10s: it counts in one profile alone"
+    "quarkus unknown: -D%prod.quarkus.http.idle-timeout=10s: it applies only to one profile"
 )]
 #[case::quarkus_locations(
     CART,
@@ -135,13 +135,13 @@ fn arguments(#[case] image: &str, #[case] args: &[&str], #[case] said: &str) {
 #[case::envoy_of_istio(
     "istio/proxyv2:1.20",
     "envoy",
-    "envoy unknown: envoy runs with the configuration of an image that we do not know"
+    "envoy unknown: envoy runs with the configuration of an unknown image"
 )]
 #[case::caddy_working_directory("caddy:2.8", "caddy run", "caddy 300s")]
 #[case::dotnet_runtime(
     "mcr.microsoft.com/dotnet/runtime:8.0",
     "dotnet Worker.dll",
-    "kestrel unknown: only the command hints at kestrel"
+    "kestrel unknown: only the command suggests kestrel"
 )]
 #[case::dotnet_core("mcr.microsoft.com/dotnet/core/aspnet:3.1", "dotnet App.dll", "kestrel 120s..122s")]
 #[case::kestrel_slash(
@@ -160,16 +160,16 @@ fn commands(#[case] image: &str, #[case] line: &str, #[case] said: &str) {
     "superset 2s..3s")]
 #[case::meinheld(
     "tiangolo/meinheld-gunicorn", "", &[("GUNICORN_CMD_ARGS", "--threads 4 --keep-alive 10")],
-    "gunicorn unknown: only a setting hints at gunicorn")]
+    "gunicorn unknown: only a setting suggests gunicorn")]
 #[case::next_needs_its_script(
     NODE, "node .output/server/index.mjs", &[("NEXT_PUBLIC_X", "1"), ("KEEP_ALIVE_TIMEOUT", "9000")],
-    "node-http unknown: KEEP_ALIVE_TIMEOUT may set the idle timeout in the app's own way")]
+    "node-http unknown: KEEP_ALIVE_TIMEOUT may set the idle timeout in an app-specific way")]
 #[case::traefik_one_entrypoint(
     TRAEFIK, "traefik", &[("TRAEFIK_ENTRYPOINTS_WEB_TRANSPORT_RESPONDINGTIMEOUTS_IDLETIMEOUT", "10s")],
-    "traefik unknown: each port of traefik has an idle timeout of its own")]
+    "traefik unknown: the ports of traefik have different idle timeouts")]
 #[case::traefik_home(
     TRAEFIK, "traefik", &[("XDG_CONFIG_HOME", "/cfg")],
-    "traefik unknown: XDG_CONFIG_HOME=/cfg: a file there may set the idle timeout")]
+    "traefik unknown: XDG_CONFIG_HOME=/cfg: a file in that directory may set the idle timeout")]
 #[case::tomcat_base(
     "tomcat:10.1", "catalina.sh run", &[("CATALINA_BASE", "/srv/base")],
     "tomcat unknown: CATALINA_BASE=/srv/base: its files may set the idle timeout")]
@@ -181,13 +181,13 @@ fn commands(#[case] image: &str, #[case] line: &str, #[case] said: &str) {
     "kestrel unknown: KESTREL__LIMITS__KEEPALIVETIMEOUT=00:00:10: Kestrel reads it only if the app binds that section")]
 #[case::quarkus_launch_script(
     CART, "java -jar /deployments/quarkus-run.jar", &[("JAVA_OPTS_APPEND", "-Dquarkus.http.idle-timeout=10s")],
-    "quarkus unknown: -Dquarkus.http.idle-timeout=10s: it counts only where the start script gives it to java")]
+    "quarkus unknown: -Dquarkus.http.idle-timeout=10s: it applies only if the start script gives it to java")]
 #[case::quarkus_read_idle(
     CART, "java -jar quarkus-run.jar", &[("QUARKUS_HTTP_READ_IDLE_TIMEOUT", "10s")],
     "quarkus unknown: QUARKUS_HTTP_READ_IDLE_TIMEOUT=10s: it may end idle connections sooner")]
 #[case::quarkus_profile(
     CART, "java -jar quarkus-run.jar", &[("_PROD_QUARKUS_HTTP_IDLE_TIMEOUT", "10s")],
-    "quarkus unknown: _PROD_QUARKUS_HTTP_IDLE_TIMEOUT=10s: it counts in one profile alone")]
+    "quarkus unknown: _PROD_QUARKUS_HTTP_IDLE_TIMEOUT=10s: it applies only to one profile")]
 #[case::jetty_options_elsewhere(
     CART, "java -jar /jetty/start.jar", &[("JAVA_OPTIONS", "-Djetty.http.idleTimeout=10000")], "jetty 30s")]
 #[case::jetty_options_without_its_entrypoint(
@@ -317,11 +317,11 @@ fn mounts_beside(#[case] image: &str, #[case] line: &str, #[case] path: &str, #[
 #[rstest]
 #[case::wordpress(
     "wordpress@sha256:00",
-    "- unknown: image docker.io/library/wordpress is no server that we know"
+    "- unknown: image docker.io/library/wordpress is not a server in the catalog"
 )]
 #[case::nextcloud(
     "nextcloud@sha256:00",
-    "- unknown: image docker.io/library/nextcloud is no server that we know"
+    "- unknown: image docker.io/library/nextcloud is not a server in the catalog"
 )]
 #[case::latest("wordpress", "apache-httpd 5s")]
 #[case::tag_and_digest("wordpress:6@sha256:00", "apache-httpd 5s")]

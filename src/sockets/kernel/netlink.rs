@@ -52,5 +52,5 @@ where
 }
 
 fn invalid_data(error: impl std::fmt::Display) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("the kernel's answer is odd: {error}"))
+    io::Error::new(io::ErrorKind::InvalidData, format!("the kernel's response is not valid: {error}"))
 }

@@ -67,7 +67,7 @@ impl Target {
                 move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
                 Ok(read_namespace())
             });
-            run.join().map_err(|_| io::Error::other("looking into the namespace failed"))?
+            run.join().map_err(|_| io::Error::other("cannot enter the network namespace"))?
         })
     }
 }

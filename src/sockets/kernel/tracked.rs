@@ -20,10 +20,10 @@ const CLOSE_WAIT: u8 = 5;
 /// The close-wait timeout in seconds.
 pub(super) fn timeout() -> Result<u32, String> {
     let text = fs::read_to_string(CLOSE_WAIT_FILE).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => "conntrack is not loaded here".to_owned(),
+        io::ErrorKind::NotFound => "the kernel module nf_conntrack is not loaded".to_owned(),
         _ => format!("{CLOSE_WAIT_FILE}: {error}"),
     })?;
-    text.trim().parse().map_err(|_| format!("{CLOSE_WAIT_FILE} has no number"))
+    text.trim().parse().map_err(|_| format!("{CLOSE_WAIT_FILE} does not contain a number"))
 }
 
 /// The number of entries in any state; the kernel counts them for each namespace.
@@ -53,9 +53,9 @@ pub(super) fn close_wait() -> Result<Vec<Tracked>, String> {
     match dumped {
         Ok(()) => Ok(tracked),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            Err("the entries of conntrack need CAP_NET_ADMIN".to_owned())
+            Err("reading conntrack entries needs CAP_NET_ADMIN".to_owned())
         }
-        Err(error) => Err(format!("the entries of conntrack cannot be read: {error}")),
+        Err(error) => Err(format!("conntrack entries cannot be read: {error}")),
     }
 }
 

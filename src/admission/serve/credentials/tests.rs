@@ -54,7 +54,7 @@ fn a_swap_between_two_reads_is_noticed() {
     }
     let never_the_same = |_: &Path| Ok(reads.replace(reads.get() + 1).to_string().into_bytes());
     let error = files().read_by(never_the_same).err().unwrap().to_string();
-    assert_eq!(error, "tls.crt changed each time it was read");
+    assert_eq!(error, "tls.crt kept changing while it was read");
 }
 
 #[test]
@@ -63,11 +63,11 @@ fn invalid_pem_is_refused_without_its_content() {
     let cases = [
         (
             PairBytes { chain: vec![], key: good.key.clone(), clients: None },
-            "cannot use the certificate in tls.crt: there is none in PEM",
+            "cannot use the certificate in tls.crt: it contains no PEM section",
         ),
         (
             PairBytes { chain: good.key.clone(), key: good.key.clone(), clients: None },
-            "cannot use the certificate in tls.crt: there is none in PEM",
+            "cannot use the certificate in tls.crt: it contains no PEM section",
         ),
         (
             PairBytes { chain: good.chain.clone(), key: vec![], clients: None },
@@ -108,7 +108,7 @@ fn the_reason_of_a_refusal_is_the_true_one() {
                    -----END RSA PRIVATE KEY-----\r\n";
     let good = pair();
     let cases = [
-        (v1, "cannot use the certificate in tls.crt: it is of X.509 version 1, "),
+        (v1, "cannot use the certificate in tls.crt: it has X.509 version 1, "),
         (
             short,
             "cannot use the private key in tls.key: its certificate is for an RSA key of 1024 bits; use RSA of 2048",

@@ -26,11 +26,11 @@ fn a_bundle_with_the_old_and_the_new_authority_will_do() {
 }
 
 #[rstest]
-#[case::other_authority(SERVER_NAME, 5, 8, None, "no authority in its caBundle has signed")]
+#[case::other_authority(SERVER_NAME, 5, 8, None, "no CA in its caBundle has signed")]
 #[case::other_name("linger.example.com", 5, 8, Some(true), "is not for linkerd-linger.linkerd-linger.svc")]
-#[case::ended(SERVER_NAME, 2, 5, Some(true), "has ended")]
+#[case::ended(SERVER_NAME, 2, 5, Some(true), "has expired")]
 #[case::not_yet(SERVER_NAME, 7, 8, Some(true), "not valid yet")]
-#[case::not_pem(SERVER_NAME, 5, 8, Some(false), "holds no certificate in PEM")]
+#[case::not_pem(SERVER_NAME, 5, 8, Some(false), "contains no certificate in PEM")]
 fn the_chain_is_verified_as_the_api_server_does(
     #[case] name: &str,
     #[case] from: u8,
@@ -52,7 +52,7 @@ fn a_chain_with_a_part_that_cannot_be_read_is_an_error() {
     let (authority, chain) = certificates(SERVER_NAME, 5, 8);
     let broken = "-----BEGIN CERTIFICATE-----\n%%%%\n-----END CERTIFICATE-----\n";
     let outcome = outcome_of(&cluster(&(chain + broken), Some(&authority)), CheckId::CaBundle);
-    assert_outcome(&outcome, "error", "holds a certificate that cannot be read");
+    assert_outcome(&outcome, "error", "contains a certificate that cannot be read");
 }
 
 #[test]
@@ -70,9 +70,9 @@ fn an_authority_that_has_ended_is_not_trusted() {
     let later = "2027-02-01T00:00:00Z".parse().unwrap();
     let results = installed(&snapshot, later);
     let trust = results.iter().find(|result| result.id == CheckId::CaBundle).unwrap();
-    assert_outcome(&trust.outcome, "error", "none of the authorities in its caBundle is valid now");
+    assert_outcome(&trust.outcome, "error", "no CA in its caBundle is valid now");
     let life = results.iter().find(|result| result.id == CheckId::Lifetime).unwrap();
-    assert_outcome(&life.outcome, "error", "* the authority in caBundle ended on 2027-01-01T00:00:00Z");
+    assert_outcome(&life.outcome, "error", "* the CA in caBundle expired on 2027-01-01T00:00:00Z");
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn lives_are_measured_by_their_own_length() {
     let late = "2026-06-15T00:00:00Z".parse().unwrap();
     let results = installed(&cluster(&chain, Some(&authority)), late);
     let life = results.iter().find(|result| result.id == CheckId::Lifetime).unwrap();
-    assert_outcome(&life.outcome, "warning", "the serving certificate ends on 2026-07-01T00:00:00Z");
+    assert_outcome(&life.outcome, "warning", "the serving certificate expires on 2026-07-01T00:00:00Z");
 }
 
 #[test]
@@ -92,5 +92,5 @@ fn a_missing_secret_is_an_error() {
     snapshot.certificate = Ok(None);
     assert_outcome(&outcome_of(&snapshot, CheckId::CaBundle), "error", "no Secret linkerd-linger-tls");
     snapshot.certificate = Ok(Some(Secret::default()));
-    assert_outcome(&outcome_of(&snapshot, CheckId::CaBundle), "error", "there is no tls.crt of the Secret");
+    assert_outcome(&outcome_of(&snapshot, CheckId::CaBundle), "error", "tls.crt of the Secret");
 }

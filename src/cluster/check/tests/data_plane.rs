@@ -44,12 +44,12 @@ fn values_are_counted() {
     let results = check(&[set.clone(), set, pod(PATCHED, "shop", "old"), none, going]);
     assert_eq!(
         results[0].description,
-        "close-wait timeouts (for opaque TCP, not HTTP/1) of injected pods in shop: 600s in deployment/front (2 pods); the kernel's own in \
+        "close-wait timeouts (for opaque TCP, not HTTP/1) of injected pods in shop: 600s in deployment/front (2 pods); the kernel's default in \
          deployment/old (1 pod)"
     );
     assert_eq!(
         check(&[])[0].description,
-        "close-wait timeouts (for opaque TCP, not HTTP/1) of injected pods: there are no such pods"
+        "close-wait timeouts (for opaque TCP, not HTTP/1) of injected pods: there are none"
     );
 }
 
@@ -58,7 +58,10 @@ fn a_deployment_is_found_without_the_label_of_its_template() {
     let mut unlabelled = pod(PATCHED, "shop", "front");
     unlabelled["metadata"]["labels"].as_object_mut().unwrap().remove("pod-template-hash");
     let results = check(&[unlabelled]);
-    assert!(results[0].description.ends_with("the kernel's own in deployment/front (1 pod)"), "{results:?}");
+    assert!(
+        results[0].description.ends_with("the kernel's default in deployment/front (1 pod)"),
+        "{results:?}"
+    );
 }
 
 #[test]
@@ -82,7 +85,7 @@ fn pods_from_before_are_listed_with_the_command_that_mends_them() {
         [
             "\t* kubectl rollout restart -n lab statefulset/db  # 1 pod",
             "\t* kubectl rollout restart -n shop deployment/front  # 2 pods",
-            "\t* shop pod/front (1 pod): to be created again by its owner",
+            "\t* shop pod/front (1 pod): re-create them through their owner",
         ]
     );
 }
@@ -93,12 +96,12 @@ fn init_containers_that_fail_are_errors_wherever_they_are() {
     assert_outcome(
         outcome(&results, CheckId::CloseWaitFails),
         "error",
-        "* elsewhere deployment/till (1 pod): linkerd-init is told to set ",
+        "* elsewhere deployment/till (1 pod): linkerd-init should set ",
     );
 }
 
 #[rstest]
-#[case::a_number(&["--timeout-close-wait-secs", "3600"], "its --timeout-close-wait-secs crash-loops it")]
+#[case::a_number(&["--timeout-close-wait-secs", "3600"], "--timeout-close-wait-secs makes it crash-loop")]
 #[case::nothing(&["--timeout-close-wait-secs", "0"], "")]
 #[case::no_flag(&[], "")]
 fn a_combined_image_fails_at_what_it_is_told(#[case] flag: &[&str], #[case] part: &str) {
@@ -147,11 +150,17 @@ fn pods_that_cannot_be_listed_are_one_result() {
     1350,
     262_144,
     "good",
-    "most in shop/x 1200 in CLOSE_WAIT, 1350 of at most 262144 in all: \
-                                          0.33 connections a second stay half-closed for 3600s"
+    "most in shop/x 1200 in CLOSE_WAIT, 1350 of at most 262144 in all: 0.33 connections per second stay \
+     half-closed for 3600s"
 )]
 #[case::none(0, 12, 262_144, "good", "most in shop/x 0 in CLOSE_WAIT, 12 of at most 262144 in all")]
-#[case::no_limit(3600, 4_000_000, 0, "good", "3600 in CLOSE_WAIT, 4000000 in all: 1.00 connections a second")]
+#[case::no_limit(
+    3600,
+    4_000_000,
+    0,
+    "good",
+    "3600 in CLOSE_WAIT, 4000000 in all: 1.00 connections per second"
+)]
 #[case::three_quarters(190_000, 196_608, 262_144, "good", "190000 in CLOSE_WAIT")]
 #[case::near_the_limit(
     190_000,

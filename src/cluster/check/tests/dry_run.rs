@@ -31,20 +31,17 @@ fn a_patched_pod_proves_the_live_path() {
     let dry_run = dry_run(&healthy(), 0);
     assert_eq!(dry_run.namespace, "shop");
     let proved = result(&dry_run, &admitted(&patched(&dry_run, 3600), &[]));
-    assert_eq!(
-        proved.description,
-        "a pod is patched (server-side dry run) in shop: linkerd-init sets 3600s by itself"
-    );
+    assert_eq!(proved.description, "a pod is patched (server-side dry run) in shop: linkerd-init sets 3600s");
     assert_eq!(proved.outcome, Outcome::Good);
     let not_called_message = result(&dry_run, &admitted(&dry_run.pod, &[]));
     assert_outcome(
         &not_called_message.outcome,
         "error",
-        "came back without the patch: the API server did not call",
+        "was admitted without the patch: the API server did not call",
     );
     assert!(not_called_message.may_recover());
     let other = result(&dry_run, &admitted(&patched(&dry_run, 60), &[]));
-    assert_outcome(&other.outcome, "error", "linkerd-init sets 60s by itself; expected are 3600s");
+    assert_outcome(&other.outcome, "error", "linkerd-init sets 60s; expected 3600s");
 }
 
 #[rstest]
@@ -58,7 +55,7 @@ fn other_ways_prove_it_as_well(#[case] via: &str, #[case] way: &str) {
     snapshot.policy = Ok(Some(format!("closeWait: {{via: {via}}}\n")));
     let dry_run = dry_run(&snapshot, 0);
     let not_called_message = result(&dry_run, &admitted(&dry_run.pod, &[]));
-    assert_outcome(&not_called_message.outcome, "error", "came back without the patch");
+    assert_outcome(&not_called_message.outcome, "error", "was admitted without the patch");
     let mut pod = dry_run.pod.clone();
     if via == "pod-sysctl" {
         pod["spec"]["securityContext"]["sysctls"] =
@@ -82,7 +79,7 @@ fn half_a_patch_is_none() {
     assert_outcome(
         &outcome,
         "error",
-        "would not start: linkerd-init is told to set 3600s, and fails for want of runAsUser",
+        "would not start: linkerd-init should set 3600s, but its securityContext has wrong values for runAsUser",
     );
 }
 
@@ -96,7 +93,7 @@ fn half_a_patch_is_none() {
 #[case::by_another(
     r#"admission webhook "validate.example.com" denied the request: no"#,
     "warning",
-    "something else refuses the pod in shop"
+    "another admission check rejects the pod in shop"
 )]
 #[case::by_pod_security(r#"pods "x" is forbidden: violates PodSecurity"#, "warning", "not checked: ")]
 fn refusals_are_told_apart(#[case] message: &str, #[case] kind: &str, #[case] part: &str) {
@@ -107,21 +104,21 @@ fn refusals_are_told_apart(#[case] message: &str, #[case] kind: &str, #[case] pa
 #[rstest]
 #[case::by_a_webhook(
     r#"admission webhook "validation.gatekeeper.sh" denied the request: [psp-privileged] no"#,
-    "the webhook validation.gatekeeper.sh refuses a pod that the webhook has patched"
+    "the webhook validation.gatekeeper.sh rejects the pod only if linkerd-linger has patched it"
 )]
 #[case::by_a_policy(
     "pods \"x\" is forbidden: ValidatingAdmissionPolicy 'no-privilege' with binding 'all' denied request: no",
-    "the ValidatingAdmissionPolicy no-privilege refuses"
+    "the ValidatingAdmissionPolicy no-privilege rejects"
 )]
 #[case::by_pod_security_without_a_label(
     r#"pods "x" is forbidden: violates PodSecurity "baseline:latest": privileged"#,
-    "Pod Security baseline:latest refuses"
+    "Pod Security baseline:latest rejects"
 )]
 #[case::by_openshift(
     r#"pods "x" is forbidden: unable to validate against any security context constraint: [provider]"#,
-    "a security context constraint of OpenShift refuses"
+    "a security context constraint of OpenShift rejects"
 )]
-#[case::by_something(r#"pods "x" is forbidden: no"#, "an admission plugin refuses")]
+#[case::by_something(r#"pods "x" is forbidden: no"#, "an admission plugin rejects")]
 fn a_refusal_that_our_patch_causes_is_an_error(#[case] message: &str, #[case] part: &str) {
     let dry_run = dry_run(&healthy(), 0);
     let refused = Answer::Refused(message.to_owned());
@@ -133,7 +130,7 @@ fn a_refusal_that_our_patch_causes_is_an_error(#[case] message: &str, #[case] pa
     assert_outcome(&result.outcome, "error", "label the namespace linkerd-linger.io/privileged=never");
     assert!(!result.may_recover(), "no policy goes away by itself");
     let both = of_both(&refused);
-    assert_outcome(&both.outcome, "warning", "something else refuses the pod in shop");
+    assert_outcome(&both.outcome, "warning", "another admission check rejects the pod in shop");
 }
 
 #[test]
@@ -165,7 +162,11 @@ fn no_patch_is_expected_in_namespaces_with_privileged_never() {
 fn a_bad_pod_that_passes_is_an_error() {
     let dry_run = dry_run(&healthy(), 1);
     let outcome = result(&dry_run, &admitted(&dry_run.pod, &["linkerd-linger: x"])).outcome;
-    assert_outcome(&outcome, "error", "in shop it was admitted: the API server did not call the webhook");
+    assert_outcome(
+        &outcome,
+        "error",
+        "in shop the pod was admitted: the API server did not call the webhook",
+    );
 }
 
 #[test]
@@ -181,7 +182,7 @@ fn a_warning_is_required_in_warn_mode() {
 }
 
 #[rstest]
-#[case::nobody_opts_in(|it: &mut Snapshot| it.namespaces.as_mut().unwrap().truncate(2), "no namespace is in the mode")]
+#[case::nobody_opts_in(|it: &mut Snapshot| it.namespaces.as_mut().unwrap().truncate(2), "no namespace is in enforce or warn mode")]
 #[case::unknown(
     |it: &mut Snapshot| it.namespaces = Err(ReadError::Forbidden { what: "list namespaces".into() }),
     "no permission to list namespaces"
@@ -193,7 +194,7 @@ fn a_warning_is_required_in_warn_mode() {
         it.namespaces.as_mut().unwrap().truncate(2);
         it.namespaces.as_mut().unwrap().push(namespace("lab", labels, json!({})));
     },
-    "Pod Security refuses linkerd-init in every namespace that opts in"
+    "Pod Security rejects linkerd-init in every namespace that opts in"
 )]
 fn without_a_place_nothing_is_tried(#[case] change: Change, #[case] part: &str) {
     let mut snapshot = healthy();
@@ -214,5 +215,8 @@ fn only_actions_of_the_policy_are_expected() {
     let (dry_runs, skipped) = dry_runs(&snapshot, today());
     assert_eq!(dry_runs, []);
     assert!(skipped.iter().all(|result| result.outcome == Outcome::Good), "{skipped:?}");
-    assert!(skipped[0].description.contains("not expected, by the policy: switched off"), "{skipped:?}");
+    assert!(
+        skipped[0].description.contains("not expected, because of the policy: turned off"),
+        "{skipped:?}"
+    );
 }

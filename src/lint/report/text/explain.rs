@@ -19,7 +19,7 @@ const LABEL: usize = 12;
 /// A block of lines for each object.
 pub fn explain(report: &Report, styles: &Styles) -> String {
     let blocks: Vec<_> = report.objects.iter().map(|object| block(object, styles)).collect();
-    if blocks.is_empty() { "no object here runs pods\n".to_owned() } else { blocks.join("\n") }
+    if blocks.is_empty() { "no object runs pods\n".to_owned() } else { blocks.join("\n") }
 }
 
 fn block(object: &ObjectReport, styles: &Styles) -> String {
@@ -60,7 +60,7 @@ fn mesh(mesh: &MeshReport, styles: &Styles) -> Vec<String> {
         format!("the proxy keeps idle connections for {}{from}", format(pool.0))
     }));
     if mesh.cni {
-        facts.push("CNI plugin instead of proxy-init".to_owned());
+        facts.push("CNI plugin instead of linkerd-init".to_owned());
     }
     if !facts.is_empty() {
         lines.push(paint(&facts.join("; "), styles.faint));

@@ -192,7 +192,7 @@ fn summary(report: &Report, styles: &Styles) -> String {
         parts.push(format!("{} suppressed", count(suppressed, "finding")));
     }
     if objects.is_empty() {
-        let none = if report.errors.is_empty() { "no object here runs pods" } else { "nothing judged" };
+        let none = if report.errors.is_empty() { "no object runs pods" } else { "nothing judged" };
         parts = vec![none.to_owned()];
     } else if parts.len() == 1 {
         parts.push(paint("nothing found", styles.good));

@@ -51,19 +51,25 @@ impl Mistakes {
         }
         let source = sources.pop()?;
         if matches!(&source, Source::Flag { names, .. } if names.iter().any(is_inconsistent)) {
-            self.add(&raw, "a flag starts with a dash or a slash, and its brackets close".to_owned());
+            self.add(
+                &raw,
+                "a flag must start with a dash or a slash, and its brackets must be closed".to_owned(),
+            );
         }
         let files = raw.value.file.iter().chain(&raw.value.unless_file);
         for file in files.filter(|file| !names.files.contains(&file.value)) {
-            self.add(file, format!("no file is named {}", file.value));
+            self.add(file, format!("there is no file {}", file.value));
         }
         if raw.value.file.is_some() != raw.value.key.is_some() {
-            self.add(&raw, "file and key go together: a key of a file".to_owned());
+            self.add(&raw, "file and key must be used together".to_owned());
         }
         let effect = self.effect(&raw, used_for);
         let of_one = matches!(used_for, Use::IdleOfOne | Use::Name);
         if has_gap(&source) && !of_one && !matches!(effect, Effect::Part(_) | Effect::Nothing) {
-            self.add(&raw, "a name with a <gap> is that of one of several: it sets part".to_owned());
+            self.add(
+                &raw,
+                "a name with a <gap> stands for one of several settings, so it needs sets: part".to_owned(),
+            );
         }
         let setting = raw.value;
         let versions = self.versions(setting.versions.as_ref());
@@ -88,14 +94,14 @@ impl Mistakes {
             Some(("nothing", _)) => Effect::Nothing,
             Some((sets @ ("doubt" | "part"), at)) => {
                 if setting.why.is_none() {
-                    self.add(at, format!("a setting that sets {sets} says why"));
+                    self.add(at, format!("a setting with sets: {sets} needs why"));
                 }
                 let why = setting.why.clone().unwrap_or_default();
                 if sets == "part" { Effect::Part(why) } else { Effect::Unknown(why) }
             }
             Some((other, at)) if other != "idle" => {
-                let known = "idle, file, doubt, part or nothing";
-                self.add(at, format!("{other:?} is nothing that a setting sets: {known}"));
+                let known = "idle, file, doubt, part, nothing";
+                self.add(at, format!("unknown value {other:?} of sets; expected one of {known}"));
                 Effect::File
             }
             Some(_) | None => match used_for {
@@ -120,11 +126,11 @@ impl Mistakes {
             Some((_, Some(format))) => format,
             Some((name, None)) => {
                 let known = Format::ALL.map(Format::as_str).join(", ");
-                self.add(name, format!("no format is named {}; there are {known}", name.value));
+                self.add(name, format!("unknown format {}; expected one of {known}", name.value));
                 Format::Word
             }
             None => {
-                self.add(raw, "a setting of the idle timeout needs its format".to_owned());
+                self.add(raw, "a setting of the idle timeout needs a format".to_owned());
                 Format::Word
             }
         };
@@ -139,14 +145,14 @@ impl Mistakes {
         let raw = raw?;
         let versions = Versions::parse(&raw.value);
         if versions.is_none() {
-            self.add(raw, format!("{:?} is no range of versions, such as >=2.5 <3 || >=4", raw.value));
+            self.add(raw, format!("{:?} is not a version range such as >=2.5 <3 || >=4", raw.value));
         }
         versions
     }
 
     fn duration(&mut self, raw: &Spanned<String>) -> Duration {
         duration(&raw.value).unwrap_or_else(|| {
-            self.add(raw, format!("{:?} is no duration, such as 5s or 1m30s", raw.value));
+            self.add(raw, format!("{:?} is not a duration such as 5s or 1m30s", raw.value));
             Duration::ZERO
         })
     }
@@ -161,7 +167,7 @@ impl Mistakes {
             window => match window.split_once("..").map(|(from, to)| (duration(from), duration(to))) {
                 Some((Some(from), Some(to))) if from < to => Outcome::After { from, to },
                 Some(_) => {
-                    self.add(raw, format!("{window:?} is no window, such as 65s..75s"));
+                    self.add(raw, format!("{window:?} is not a window such as 65s..75s"));
                     Outcome::Unknown
                 }
                 None => Outcome::after(self.duration(raw)),
@@ -175,7 +181,7 @@ impl Mistakes {
         let grade = self.grade(&raw, outcome);
         let files = raw.value.file.iter().chain(&raw.value.settled_by);
         for file in files.filter(|file| !names.files.contains(&file.value)) {
-            self.add(file, format!("no file is named {}", file.value));
+            self.add(file, format!("there is no file {}", file.value));
         }
         let default = raw.value;
         let obeys = match default.obeys.as_ref().map(|obeys| (obeys.value.as_str(), obeys)) {
@@ -183,7 +189,10 @@ impl Mistakes {
             Some(("special", _)) => Obeys::Special,
             Some(("nothing", _)) => Obeys::Nothing,
             Some((other, at)) => {
-                self.add(at, format!("{other:?} is nothing that a default obeys: all, special or nothing"));
+                self.add(
+                    at,
+                    format!("unknown value {other:?} of obeys; expected one of all, special, nothing"),
+                );
                 Obeys::All
             }
         };
@@ -208,11 +217,11 @@ impl Mistakes {
         match (outcome, &raw.value.source, &raw.value.why) {
             (Outcome::Unknown, _, Some(why)) => why.clone(),
             (Outcome::Unknown, _, None) => {
-                self.add(raw, "a default that is not known says why".to_owned());
+                self.add(raw, "a default of unknown needs why".to_owned());
                 String::new()
             }
             (Outcome::Default | Outcome::Unset, ..) => {
-                self.add(raw, format!("closes: {} is no default", raw.value.closes.value));
+                self.add(raw, format!("closes: {} is not a valid default", raw.value.closes.value));
                 String::new()
             }
             (_, Some(source), _) if !source.trim().is_empty() => source.clone(),
@@ -233,8 +242,8 @@ impl Mistakes {
             (None, None) if outcome == Outcome::Unknown => Grade::Certain(String::new()),
             (None, None) | (Some(_), Some(_)) => {
                 let closes = &raw.value.closes.value;
-                let grades = "either certain or likely, with the reason as a sentence";
-                self.add(raw, format!("closes: {closes} has no grade: {grades}"));
+                let grades = "certain or likely, with the reason";
+                self.add(raw, format!("closes: {closes} has no grade; add {grades}"));
                 Grade::Likely(String::new())
             }
         }

@@ -311,7 +311,7 @@ impl Lexer {
 }
 
 const SUBSTITUTION: &str = "the shell script has a command substitution";
-const UNCLOSED: &str = "the shell script has a quote or bracket that does not close";
+const UNCLOSED: &str = "the shell script has a quote or bracket that is not closed";
 
 /// `${...}`: a name, possibly with a fallback that contains no variable.
 fn braced(inner: &str, quoted: bool) -> Part {

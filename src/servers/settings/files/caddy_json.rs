@@ -61,9 +61,8 @@ pub(super) fn read(_files: &dyn Files, path: &str, text: &str, query: Query<'_>)
 }
 
 fn find(path: &str, text: &str, port: Option<u16>) -> Result<Option<Entry>, String> {
-    let caddy: Caddy<'_> = serde_json::from_str(text).map_err(|fault| {
-        format!("{path} line {}: this is no configuration of Caddy that we know", fault.line())
-    })?;
+    let caddy: Caddy<'_> = serde_json::from_str(text)
+        .map_err(|fault| format!("{path} line {}: this is not a known Caddy configuration", fault.line()))?;
     if caddy.admin.and_then(|admin| admin.config?.load).is_some() {
         return Err(format!("{path} has another configuration loaded (admin.config.load)"));
     }
@@ -80,7 +79,7 @@ fn find(path: &str, text: &str, port: Option<u16>) -> Result<Option<Entry>, Stri
     let mut answers = answers.into_iter();
     let Some(first) = answers.next() else {
         return match port {
-            Some(port) if perhaps => Err(format!("nobody can tell which server in {path} has port {port}")),
+            Some(port) if perhaps => Err(format!("it is not clear which server in {path} has port {port}")),
             Some(port) => Err(format!("no server in {path} has port {port}")),
             None => Ok(None),
         };
@@ -114,7 +113,7 @@ impl Server<'_> {
         let value = match serde_json::from_str(written) {
             Ok(serde_json::Value::String(value)) => value,
             Ok(serde_json::Value::Number(_)) => written.to_owned(),
-            _ => return Err(format!("{path} line {line}: the value of idle_timeout is not plain")),
+            _ => return Err(format!("{path} line {line}: the value of idle_timeout is not a literal")),
         };
         Ok(Some(Entry { value, text: format!("\"idle_timeout\": {written}"), path: path.to_owned(), line }))
     }
@@ -177,7 +176,7 @@ mod tests {
     #[case::placeholder(
         r#"{"a": {"listen": [":{env.PORT}"]}}"#,
         Some(80),
-        "? nobody can tell which server in /c.json has port 80"
+        "? it is not clear which server in /c.json has port 80"
     )]
     #[case::placeholder_beside(
         r#"{"a": {"listen": [":{env.PORT}", ":80"], "idle_timeout": "1m"}}"#,
@@ -193,7 +192,7 @@ mod tests {
     #[case::list(
         r#"{"a": {"idle_timeout": []}}"#,
         None,
-        "? /c.json line 2: the value of idle_timeout is not plain"
+        "? /c.json line 2: the value of idle_timeout is not a literal"
     )]
     fn servers(#[case] listed: &str, #[case] port: Option<u16>, #[case] expected: &str) {
         assert_eq!(ask(&format!("{{\"apps\": {{\"http\": {{\"servers\":\n{listed}}}}}}}"), port), expected);
@@ -205,7 +204,7 @@ mod tests {
         r#"{"admin": {"config": {"load": {"module": "http"}}}}"#,
         "? /c.json has another configuration loaded (admin.config.load)"
     )]
-    #[case::template("{\n{{ x }}", "? /c.json line 2: this is no configuration of Caddy that we know")]
+    #[case::template("{\n{{ x }}", "? /c.json line 2: this is not a known Caddy configuration")]
     fn files(#[case] text: &str, #[case] expected: &str) {
         assert_eq!(ask(text, None), expected);
     }

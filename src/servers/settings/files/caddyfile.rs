@@ -191,7 +191,7 @@ impl Reader<'_> {
                 continue;
             }
             if token.is_obscure() || token.is("{") {
-                return Err(self.says(&token, "nobody can tell which option this is"));
+                return Err(self.says(&token, "it is not clear which option this is"));
             }
             let arguments = self.arguments();
             return Ok(Some((token, arguments)));
@@ -240,7 +240,7 @@ impl Reader<'_> {
 
     fn servers_option(&mut self, servers: &Token, arguments: &[Token]) -> Result<(), String> {
         if arguments.iter().any(Token::is_obscure) {
-            return Err(self.says(servers, "the address is not plain"));
+            return Err(self.says(servers, "the address is not a literal"));
         }
         let address = arguments.first().map(|argument| argument.text.clone());
         let mut idle = None;
@@ -271,7 +271,7 @@ impl Reader<'_> {
                 path: self.paths.get(idle.path).cloned().unwrap_or_default(),
                 line: idle.line,
             }),
-            _ => Err(self.says(idle, "the value of idle is not plain")),
+            _ => Err(self.says(idle, "the value of idle is not a literal")),
         }
     }
 }

@@ -52,11 +52,7 @@ impl<'t> Cursor<'t> {
         if self.peek() == Some('\r') {
             self.take();
         }
-        if self.take() == Some('\n') {
-            Ok(())
-        } else {
-            Err(self.fault("a backslash stands outside of a string"))
-        }
+        if self.take() == Some('\n') { Ok(()) } else { Err(self.fault("a backslash is outside of a string")) }
     }
 
     /// Skips this many bytes.

@@ -158,7 +158,7 @@ impl<'a> Disk<'a> {
                 let Some(data) = self.context.config_map(self.namespace, name) else {
                     let optional = if *optional { "optional " } else { "" };
                     return Mounted::Unknown(format!(
-                        "{optional}ConfigMap {name} decides with its key {key}, and is not in the input"
+                        "{optional}ConfigMap {name} may set it in its key {key}, and is not in the input"
                     ));
                 };
                 data.get_key_value(key).map_or(Mounted::Missing, |(key, text)| Mounted::Key {
@@ -197,7 +197,7 @@ impl<'a> Disk<'a> {
                 }
                 FileSource::ConfigMap { name, .. } => match self.context.config_map(self.namespace, name) {
                     Some(data) => names.extend(data.keys().cloned()),
-                    None => return Err(format!("ConfigMap {name} decides, and is not in the input")),
+                    None => return Err(format!("ConfigMap {name} may set it, and is not in the input")),
                 },
             }
         }

@@ -121,9 +121,9 @@ fn find(path: &str, text: &str, port: Option<u16>) -> Result<Option<Entry>, Stri
     let bootstrap: Option<Bootstrap> =
         serde_saphyr::from_str(text).map_err(|fault| match fault.location() {
             Some(place) => {
-                format!("{path} line {}: this is no bootstrap configuration that we know", place.line())
+                format!("{path} line {}: this is not a known bootstrap configuration", place.line())
             }
-            None => format!("{path} is no bootstrap configuration that we know"),
+            None => format!("{path} is not a known bootstrap configuration"),
         })?;
     let Some(bootstrap) = bootstrap else { return Err(format!("{path} is empty")) };
     if text.contains(OVERLOAD) {
@@ -133,13 +133,13 @@ fn find(path: &str, text: &str, port: Option<u16>) -> Result<Option<Entry>, Stri
     let dynamic = bootstrap.dynamic_resources.is_some_and(|dynamic| dynamic.lds_config.is_some());
     let mut found = listeners.iter().filter(|listener| port.is_none_or(|port| listener.has(port))).peekable();
     match port {
-        None if dynamic => return Err(format!("lds_config in {path} may bring more listeners")),
+        None if dynamic => return Err(format!("lds_config in {path} may add listeners")),
         Some(port) if found.peek().is_none() => {
             let named =
                 listeners.iter().flat_map(Listener::sockets).any(|socket| socket.named_port.is_some());
             let admin = bootstrap.admin.and_then(|admin| admin.address?.socket_address?.port_value);
             return Err(match (admin == Some(port), dynamic, named) {
-                (true, ..) => format!("port {port} is that of the admin interface in {path}"),
+                (true, ..) => format!("port {port} is the port of the admin interface in {path}"),
                 (_, true, _) => format!("the listener of port {port} may come from lds_config in {path}"),
                 (_, _, true) => format!("a listener in {path} has a port by name"),
                 _ => format!("no listener has port {port} in {path}"),
@@ -192,7 +192,7 @@ impl Listener {
                 }
                 match filter.manager() {
                     Some(manager) if manager.idle_timeout.is_some() => {
-                        return says("has an idle_timeout of an old release");
+                        return says("sets idle_timeout in the form of an old release");
                     }
                     Some(manager) => {
                         speaks_http = true;
@@ -286,12 +286,12 @@ mod tests {
     #[case::old_field(
         "          idle_timeout: 5s",
         Some(80),
-        "? the listener l80 in /e.yaml has an idle_timeout of an old release"
+        "? the listener l80 in /e.yaml sets idle_timeout in the form of an old release"
     )]
     #[case::number(
         "          common_http_protocol_options: {idle_timeout: {seconds: 5}}",
         Some(80),
-        "? /e.yaml line 11: this is no bootstrap configuration that we know"
+        "? /e.yaml line 11: this is not a known bootstrap configuration"
     )]
     #[case::chain_without_http(
         "    - filters: [{name: y, typed_config: {\"@type\": x.TcpProxy}}]",
@@ -327,11 +327,11 @@ mod tests {
     #[rstest]
     #[case::dynamic("", Some(81), "? the listener of port 81 may come from lds_config in /e.yaml")]
     #[case::static_beside("", Some(80), "absent")]
-    #[case::all("", None, "? lds_config in /e.yaml may bring more listeners")]
+    #[case::all("", None, "? lds_config in /e.yaml may add listeners")]
     #[case::admin(
         "admin: {address: {socket_address: {port_value: 9901}}}",
         Some(9901),
-        "? port 9901 is that of the admin interface in /e.yaml"
+        "? port 9901 is the port of the admin interface in /e.yaml"
     )]
     fn dynamic(#[case] more: &str, #[case] port: Option<u16>, #[case] expected: &str) {
         let dynamic = "dynamic_resources: {lds_config: {ads: {}}}";
@@ -369,7 +369,7 @@ mod tests {
         "? the listener without a name in /e.yaml gets its filters from elsewhere"
     )]
     #[case::nothing("static_resources:", "? no listener has port 80 in /e.yaml")]
-    #[case::template("{{ .x }}", "? /e.yaml line 1: this is no bootstrap configuration that we know")]
+    #[case::template("{{ .x }}", "? /e.yaml line 1: this is not a known bootstrap configuration")]
     fn files(#[case] text: &str, #[case] expected: &str) {
         assert_eq!(ask(text, Some(80)), expected);
     }

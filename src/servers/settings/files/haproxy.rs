@@ -76,7 +76,7 @@ impl Reader<'_> {
             return Err(doubt);
         }
         if chain.clone().any(|section| section.disabled) {
-            return Err(self.at(section.line, "its defaults are disabled"));
+            return Err(self.at(section.line, "its defaults section is disabled"));
         }
         if chain.clone().find_map(|section| section.mode.as_deref()) != Some("http") {
             return Err(self.at(section.line, "this section is not in mode http"));
@@ -96,10 +96,9 @@ impl Reader<'_> {
             (Some(idle), Some(client)) if idle <= client => Ok(Some(entry)),
             (Some(_), Some(_)) => {
                 // haproxy commit 2c9c2f9d7, released with 2.9.0 and backported to some older branches.
-                Err(self
-                    .at(entry.line, "timeout client is shorter, and releases before 2.9 may close after it"))
+                Err(self.at(entry.line, "timeout client is shorter, and releases before 2.9 may use it"))
             }
-            _ => Err(self.at(entry.line, "this time or timeout client is not plain")),
+            _ => Err(self.at(entry.line, "this time or timeout client is not a literal")),
         }
     }
 

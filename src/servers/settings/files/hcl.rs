@@ -38,7 +38,7 @@ fn find(path: &str, items: &[Item], query: Query<'_>) -> Result<Option<Entry>, S
         match kind.map(|kind| kind.to_ascii_lowercase()).as_deref() {
             Some("tcp") => {}
             Some("unix") => continue,
-            Some(_) | None => return Err(format!("the type of a listener in {path} is not plain")),
+            Some(_) | None => return Err(format!("the type of a listener in {path} is not a literal")),
         }
         let address = scalar(path, listener, "address")?;
         let port = match &address {
@@ -48,7 +48,7 @@ fn find(path: &str, items: &[Item], query: Query<'_>) -> Result<Option<Entry>, S
         match (query.port, port) {
             (Some(_), None) => {
                 let line = address.map_or(0, |address| address.line);
-                doubt = Some(format!("{path} line {line}: the address is not plain"));
+                doubt = Some(format!("{path} line {line}: the address is not a literal"));
             }
             (Some(queried), Some(port)) if queried != port => {}
             _ => answers.push(scalar(path, listener, query.key)?),
@@ -98,6 +98,6 @@ fn scalar(path: &str, items: &[Item], key: &str) -> Result<Option<Entry>, String
             path: path.to_owned(),
             line: item.line,
         })),
-        _ => Err(format!("{path} line {}: the value of {key} is not plain", item.line)),
+        _ => Err(format!("{path} line {}: the value of {key} is not a literal", item.line)),
     }
 }

@@ -59,7 +59,9 @@ impl Found<'_> {
     fn answer(self) -> Answer {
         // A substitution finds a path in the file before it finds a variable.
         if let Some(variable) = self.variables.iter().find(|variable| self.root_keys.contains(*variable)) {
-            return Answer::Unknown(format!("the file sets {variable}, which stands in for a variable"));
+            return Answer::Unknown(format!(
+                "the file sets {variable}, which takes precedence over the variable"
+            ));
         }
         self.state.unwrap_or_else(Answer::Unknown)
     }
@@ -191,7 +193,7 @@ impl Reader<'_, '_> {
             [Part::Object, rest @ ..] if !exact && rest.iter().all(|part| *part == Part::Object) => {
                 return;
             }
-            _ if !exact => doubt("a value above or below the key is not plain"),
+            _ if !exact => doubt("a value above or below the key is not a literal"),
             _ if appends => doubt("the value is a list"),
             [Part::Variable { name, optional }] => {
                 self.found.variables.insert(name.clone());
@@ -206,7 +208,7 @@ impl Reader<'_, '_> {
             [Part::Plain(value)] if value != "null" => {
                 Ok(Answer::Set(Entry { value: value.clone(), ..entry }))
             }
-            _ => doubt("the value is not plain"),
+            _ => doubt("the value is not a literal"),
         };
     }
 

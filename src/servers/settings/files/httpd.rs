@@ -188,7 +188,7 @@ impl Reader<'_> {
             }
             "browsermatch" | "browsermatchnocase" if OLD_BROWSERS.iter().any(|word| rest.contains(word)) => {}
             _ if rest.contains("nokeepalive") => {
-                return Err(at.says("some requests do without keep-alive (nokeepalive)"));
+                return Err(at.says("keep-alive is disabled for some requests (nokeepalive)"));
             }
             _ => {}
         }
@@ -213,12 +213,12 @@ impl Reader<'_> {
                 path: at.path.to_owned(),
                 line: at.line,
             }),
-            _ => Err(at.says(&format!("the value of {name} is not plain"))),
+            _ => Err(at.says(&format!("the value of {name} is not a literal"))),
         });
         let entry = match (entry, &context.doubt) {
             (Ok(entry), Some(condition)) => match before {
                 Some(Ok(before)) if before.value == entry.value => Ok(before.clone()),
-                _ => Err(at.says(&format!("{name} stands in {condition}, which may not hold"))),
+                _ => Err(at.says(&format!("{name} is inside {condition}, which may not apply"))),
             },
             (entry, _) => entry,
         };
@@ -243,12 +243,12 @@ impl Reader<'_> {
         let pattern = match &self.root {
             _ if pattern.starts_with('/') => pattern,
             Some(root) => format!("{}/{pattern}", root.trim_end_matches('/')),
-            None => return Err(at.says("ServerRoot, where included files stand, is not known")),
+            None => return Err(at.says("ServerRoot, the base directory of included files, is not known")),
         };
         let pattern = if pattern.ends_with('/') { format!("{pattern}*") } else { pattern };
         let (folder, _) = pattern.rsplit_once('/').unwrap_or_default();
         if folder.contains('*') || pattern.contains(['?', '[', '$']) {
-            return Err(at.says("the pattern of the included files is not plain"));
+            return Err(at.says("the pattern of the included files is not a literal"));
         }
         let fault = |why: String| at.says(&why);
         for path in self.includes.paths(pattern).map_err(fault)? {
@@ -270,8 +270,9 @@ impl Reader<'_> {
                 None => self.includes.files.variable(name).transpose().map_err(|why| at.says(&why))?,
             };
             expanded.push_str(before);
-            expanded
-                .push_str(&value.ok_or_else(|| at.says(&format!("nobody can tell the variable {name}")))?);
+            expanded.push_str(
+                &value.ok_or_else(|| at.says(&format!("the value of the variable {name} is not known")))?,
+            );
             if expanded.len() > MAX_LINE_LEN {
                 return Err(at.says("the line is too long"));
             }

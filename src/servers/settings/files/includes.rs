@@ -30,7 +30,7 @@ impl Includes<'_> {
             Opened::Text(text) => text.into_owned(),
             Opened::Missing if optional => return Ok(None),
             Opened::Missing | Opened::Unknown(_) if harmless.contains(&name) => return Ok(None),
-            Opened::Missing => return Err(format!("{path} is not there")),
+            Opened::Missing => return Err(format!("{path} does not exist")),
             Opened::Unknown(why) => return Err(why),
         };
         let left = self.bytes_left.checked_sub(text.len());

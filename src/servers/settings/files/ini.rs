@@ -94,7 +94,7 @@ fn in_section<'t>(text: &'t str, section: &str, key: &str) -> Result<Option<Line
             value.strip_prefix(quote).is_some_and(|rest| !rest.contains(quote)) && value != quote.repeat(2)
         };
         if unclosed("\"\"\"") || unclosed("`") || line.ends_with('\\') {
-            return Err(format!("line {number}: the value of {name} goes on over several lines"));
+            return Err(format!("line {number}: the value of {name} spans several lines"));
         }
         let name = name.trim_matches(['"', '`']).trim();
         if inside && name == key {
@@ -110,7 +110,7 @@ fn of_go(mut line: Line<'_>) -> Result<Line<'_>, String> {
     if let Some(at) = value.find(['#', ';']) {
         let (before, _) = value.split_at_checked(at).unwrap_or((value, ""));
         if !before.ends_with([' ', '\t']) {
-            return Err(line.fault(&format!("the value of {} may have a comment in it", line.key)));
+            return Err(line.fault(&format!("the value of {} may contain a comment", line.key)));
         }
         value = before.trim_end();
     }
@@ -126,7 +126,7 @@ fn of_go(mut line: Line<'_>) -> Result<Line<'_>, String> {
         return Err(line.fault(&format!("{} has no value", line.key)));
     }
     if value.contains(['$', '"', '\'', '`', '\\']) || value.contains("%(") {
-        return Err(line.fault(&format!("the value of {} is not plain", line.key)));
+        return Err(line.fault(&format!("the value of {} is not a literal", line.key)));
     }
     line.seen = Some(value.to_owned());
     Ok(line)
@@ -164,10 +164,10 @@ fn uwsgi<'t>(files: &dyn Files, text: &'t str, key: &str) -> Result<Option<Line<
                 || ELSEWHERE.contains(&name)
                 || matches!(name, "yml" | "xmlconfig") =>
             {
-                elsewhere.get_or_insert_with(|| line.fault(&format!("{name} may bring another {key}")));
+                elsewhere.get_or_insert_with(|| line.fault(&format!("{name} may set {key} again")));
             }
             name if name.contains(['%', '$', '@']) => {
-                return Err(line.fault(&format!("{name} is no plain option")));
+                return Err(line.fault(&format!("{name} is not a plain option")));
             }
             name if name == key && in_logic => {
                 return Err(line.fault(&format!("{key} depends on a condition")));
@@ -209,7 +209,7 @@ fn of_uwsgi(files: &dyn Files, line: &Line<'_>, has_env: bool) -> Result<String,
     }
     value.push_str(rest);
     if value.contains(['%', '@', '$', '(']) {
-        return Err(line.fault(&format!("the value of {} is not plain", line.key)));
+        return Err(line.fault(&format!("the value of {} is not a literal", line.key)));
     }
     Ok(value)
 }
@@ -242,14 +242,14 @@ mod tests {
     #[case::other_case("[Server]\nidle = 1\n[server]\nIdle = 2", "absent")]
     #[case::empty("[server]\nidle =", "? f line 2: idle has no value")]
     #[case::no_delimiter("[server]\nidle", "? f line 2: idle has no value")]
-    #[case::glued_comment("[server]\nidle = 10s;c", "? f line 2: the value of idle may have a comment in it")]
-    #[case::variable("[server]\nidle = ${IDLE}", "? f line 2: the value of idle is not plain")]
-    #[case::key("[server]\nidle = %(x)s", "? f line 2: the value of idle is not plain")]
+    #[case::glued_comment("[server]\nidle = 10s;c", "? f line 2: the value of idle may contain a comment")]
+    #[case::variable("[server]\nidle = ${IDLE}", "? f line 2: the value of idle is not a literal")]
+    #[case::key("[server]\nidle = %(x)s", "? f line 2: the value of idle is not a literal")]
     #[case::lines(
         "[a]\nx = \"\"\"1\n[server]\nidle = 1s\n\"\"\"",
-        "? f line 2: the value of x goes on over several lines"
+        "? f line 2: the value of x spans several lines"
     )]
-    #[case::continued("[a]\nx = 1\\\n[server]", "? f line 2: the value of x goes on over several lines")]
+    #[case::continued("[a]\nx = 1\\\n[server]", "? f line 2: the value of x spans several lines")]
     #[case::open("[server\nidle = 1", "? f line 1: a section is not closed")]
     fn of_go_programs(#[case] text: &str, #[case] expected: &str) {
         assert_eq!(ask(text, "server.idle", Dialect::Go), expected);
@@ -287,15 +287,18 @@ mod tests {
     #[case::unset("[uwsgi]\nhttp-keepalive = $(NONE)", "? f line 2: NONE is not set in the pod spec")]
     #[case::secret("[uwsgi]\nhttp-keepalive = $(SECRET)", "? f line 2: SECRET comes from a Secret")]
     #[case::own_env("[uwsgi]\nenv = KEEP=1\nhttp-keepalive = $(KEEP)", "? f line 3: env may set KEEP")]
-    #[case::key("[uwsgi]\nhttp-keepalive = %(x)", "? f line 2: the value of http-keepalive is not plain")]
-    #[case::file("[uwsgi]\nhttp-keepalive = @(/x)", "? f line 2: the value of http-keepalive is not plain")]
+    #[case::key("[uwsgi]\nhttp-keepalive = %(x)", "? f line 2: the value of http-keepalive is not a literal")]
+    #[case::file(
+        "[uwsgi]\nhttp-keepalive = @(/x)",
+        "? f line 2: the value of http-keepalive is not a literal"
+    )]
     #[case::no_value("[uwsgi]\nhttp-keepalive", "? f line 2: http-keepalive has no value")]
     #[case::include(
         "[uwsgi]\nhttp-keepalive = 5\nini = other.ini",
-        "? f line 3: ini may bring another http-keepalive"
+        "? f line 3: ini may set http-keepalive again"
     )]
     #[case::set("[uwsgi]\nset = http-keepalive=5", "? f line 2: set changes http-keepalive")]
-    #[case::made("[uwsgi]\nhttp-%(x) = 5", "? f line 2: http-%(x) is no plain option")]
+    #[case::made("[uwsgi]\nhttp-%(x) = 5", "? f line 2: http-%(x) is not a plain option")]
     fn of_uwsgi(#[case] text: &str, #[case] expected: &str) {
         assert_eq!(ask(text, "http-keepalive", Dialect::Uwsgi), expected);
     }

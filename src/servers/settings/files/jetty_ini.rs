@@ -101,7 +101,7 @@ fn property(path: &str, text: &str, key: &str, before: Option<&Entry>) -> Result
             continue;
         }
         if plain != key || name.trim() != name || name.ends_with('+') || value.trim() != value {
-            return fault(&format!("{key} is not set plainly"));
+            return fault(&format!("{key} is not set in the plain form"));
         }
         if value.contains("${") {
             return fault(&format!("the value of {key} is a placeholder"));
@@ -149,11 +149,11 @@ mod tests {
     #[case::if_not_set_behind("jetty.http.idleTimeout=5\njetty.http.idleTimeout?=7", "5 at /b/start.ini:1")]
     #[case::appended(
         "jetty.http.idleTimeout+=7",
-        "? /b/start.ini line 1: jetty.http.idleTimeout is not set plainly"
+        "? /b/start.ini line 1: jetty.http.idleTimeout is not set in the plain form"
     )]
     #[case::spaces(
         "jetty.http.idleTimeout = 7",
-        "? /b/start.ini line 1: jetty.http.idleTimeout is not set plainly"
+        "? /b/start.ini line 1: jetty.http.idleTimeout is not set in the plain form"
     )]
     #[case::placeholder(
         "jetty.http.idleTimeout=${idle}",

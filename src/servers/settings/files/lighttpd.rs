@@ -124,12 +124,12 @@ impl Reader<'_> {
                     rest = after;
                     let value = self.value(value);
                     let Some(Value::Text(value)) = value else {
-                        return Err(at(token.line, "nobody can tell what is included"));
+                        return Err(at(token.line, "it is not clear which files are included"));
                     };
                     if word == "include" {
                         self.include(&value, inside, &at(token.line, ""), depth)?;
                     } else if !is_harmless(&value) {
-                        return Err(at(token.line, "what a command prints is included"));
+                        return Err(at(token.line, "the output of a command is included"));
                     }
                 }
                 Kind::Word(key) => {
@@ -143,7 +143,7 @@ impl Reader<'_> {
                     self.assign(key, operator, value, inside, &Location { path, line: token.line })?;
                 }
                 Kind::Text(_) | Kind::Number(_) | Kind::Mark(_) => {
-                    return Err(at(token.line, "this is no assignment"));
+                    return Err(at(token.line, "this is not an assignment"));
                 }
             }
         }
@@ -162,7 +162,7 @@ impl Reader<'_> {
         if key == self.key || key == REQUESTS {
             let (Some(Value::Number(number) | Value::Text(number)), "=" | ":=") = (value, operator) else {
                 return Err(format!(
-                    "{} line {}: the value of {key} is not plain",
+                    "{} line {}: the value of {key} is not a literal",
                     location.path, location.line
                 ));
             };
@@ -218,14 +218,14 @@ impl Reader<'_> {
         let pattern = match pattern {
             _ if pattern.starts_with('/') => pattern.to_owned(),
             _ if pattern.starts_with("./") || pattern.starts_with("../") => {
-                return Err(format!("{at}the included file stands in the working directory"));
+                return Err(format!("{at}the included file is in the working directory"));
             }
             _ => format!("{}/{pattern}", self.folder),
         };
         let (folder, _) = pattern.rsplit_once('/').unwrap_or_default();
         if depth >= MAX_DEPTH || folder.contains('*') || pattern.contains(['?', '[', '{']) {
             return Err(format!(
-                "{at}the pattern of the included files is not plain, or they are nested too deeply"
+                "{at}the pattern of the included files is not a literal, or they are nested too deeply"
             ));
         }
         let fault = |why: String| format!("{at}{why}");

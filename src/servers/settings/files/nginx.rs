@@ -69,7 +69,7 @@ fn value(scope: &[Directive], key: &str) -> Result<Option<Entry>, String> {
             line: directive.line,
         })),
         Some(_) | None => {
-            Err(format!("{} line {}: the value of {key} is not plain", directive.path, directive.line))
+            Err(format!("{} line {}: the value of {key} is not a literal", directive.path, directive.line))
         }
     }
 }
@@ -84,7 +84,10 @@ fn locations(scope: &[Directive], key: &str, own: Option<&Entry>, depth: usize) 
             if let Some(entry) = value(inner, key)?
                 && own.is_none_or(|own| own.value != entry.value)
             {
-                return Err(format!("{} line {}: {key} of one {block} is another", entry.path, entry.line));
+                return Err(format!(
+                    "{} line {}: {key} has a different value in one {block}",
+                    entry.path, entry.line
+                ));
             }
             locations(inner, key, own, depth + 1)?;
         }

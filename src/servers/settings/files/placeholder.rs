@@ -42,7 +42,7 @@ fn at_depth(text: &str, lookup: &Lookup<'_>, depth: usize) -> Result<String, Str
     while let Some((before, behind)) = rest.split_once('$') {
         let inside = behind.strip_prefix('{').filter(|_| !before.ends_with('\\'));
         let Some((inside, after)) = inside.map(until_brace).transpose()? else {
-            return Err(format!("{text} has a dollar sign that is no placeholder"));
+            return Err(format!("{text} has a dollar sign that is not a placeholder"));
         };
         expanded.push_str(before);
         expanded.push_str(&of(inside, lookup, depth)?);
@@ -76,17 +76,17 @@ fn of(inside: &str, lookup: &Lookup<'_>, depth: usize) -> Result<String, String>
         None => (inside, None),
     };
     if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')) {
-        return Err(format!("${{{inside}}} is no plain placeholder"));
+        return Err(format!("${{{inside}}} is not a plain placeholder"));
     }
     match (lookup(name), default) {
         (Some(Err(why)), _) => Err(why),
         (Some(Ok(value)), _) if value.contains('$') => {
-            Err(format!("the value of {name} has a placeholder itself"))
+            Err(format!("the value of {name} contains another placeholder"))
         }
         (Some(Ok(value)), Some(_)) if value.is_empty() => Err(format!("{name} is empty")),
         (Some(Ok(value)), _) => Ok(value),
         (None, Some(default)) if default.starts_with(['-', '+', '=', '?', ':']) => {
-            Err(format!("${{{inside}}} is no plain placeholder"))
+            Err(format!("${{{inside}}} is not a plain placeholder"))
         }
         (None, Some(default)) => at_depth(default, lookup, depth + 1),
         (None, None) => Err(format!("{name} is not set in the pod spec")),
@@ -126,13 +126,13 @@ mod tests {
     #[case::unset("${NONE}", "NONE is not set in the pod spec")]
     #[case::secret("${SECRET:5s}", "SECRET comes from a Secret")]
     #[case::empty("${EMPTY:5s}", "EMPTY is empty")]
-    #[case::again("${OTHER}", "the value of OTHER has a placeholder itself")]
-    #[case::shell("${NONE:-5s}", "${NONE:-5s} is no plain placeholder")]
-    #[case::handler("${aes::5s}", "${aes::5s} is no plain placeholder")]
-    #[case::name_in_name("${A${B}}", "${A${B}} is no plain placeholder")]
-    #[case::escaped("\\${KEEP}", "\\${KEEP} has a dollar sign that is no placeholder")]
-    #[case::twice("$${KEEP}", "$${KEEP} has a dollar sign that is no placeholder")]
-    #[case::no_braces("$KEEP", "$KEEP has a dollar sign that is no placeholder")]
+    #[case::again("${OTHER}", "the value of OTHER contains another placeholder")]
+    #[case::shell("${NONE:-5s}", "${NONE:-5s} is not a plain placeholder")]
+    #[case::handler("${aes::5s}", "${aes::5s} is not a plain placeholder")]
+    #[case::name_in_name("${A${B}}", "${A${B}} is not a plain placeholder")]
+    #[case::escaped("\\${KEEP}", "\\${KEEP} has a dollar sign that is not a placeholder")]
+    #[case::twice("$${KEEP}", "$${KEEP} has a dollar sign that is not a placeholder")]
+    #[case::no_braces("$KEEP", "$KEEP has a dollar sign that is not a placeholder")]
     #[case::open("${KEEP", "a placeholder is not closed")]
     #[case::deep("${A:${A:${A:${A:${A:${A:${A:${A:${A:1}}}}}}}}}", "placeholders are nested too deeply")]
     fn unknown(#[case] text: &str, #[case] why: &str) {

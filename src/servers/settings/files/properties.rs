@@ -176,7 +176,7 @@ fn unescape(
             let code = u32::from_str_radix(&digits, 16)
                 .ok()
                 .filter(|_| digits.len() == 4 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
-            let code = code.ok_or_else(|| format!("line {line}: an escape is broken"))?;
+            let code = code.ok_or_else(|| format!("line {line}: an escape is not valid"))?;
             text.push(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
         }
         Some(other) => text.push(other),
@@ -216,8 +216,8 @@ mod tests {
     #[case::exclamation_mark("! server.keep-alive=1", "absent")]
     #[case::empty("server.keep-alive", " | server.keep-alive= | 1")]
     #[case::other_case("server.keepAlive=1", "absent")]
-    #[case::broken("\nserver.keep-alive=\\u00g0", "? f line 2: an escape is broken")]
-    #[case::signed("server.keep-alive=\\u+0aa", "? f line 1: an escape is broken")]
+    #[case::broken("\nserver.keep-alive=\\u00g0", "? f line 2: an escape is not valid")]
+    #[case::signed("server.keep-alive=\\u+0aa", "? f line 1: an escape is not valid")]
     #[case::variable("server.keep-alive=${KEEP:5s}", "9s | server.keep-alive=${KEEP:5s} | 1")]
     #[case::default("server.keep-alive=${NONE:5s}", "5s | server.keep-alive=${NONE:5s} | 1")]
     #[case::unset("server.keep-alive=${NONE}", "? f line 1: NONE is not set in the pod spec")]

@@ -217,7 +217,7 @@ impl<'t> Module<'_, 't> {
                     && !after.is_some_and(|after| after.is(".") || after.is("[")))
             {
                 return Effect::Unknown(
-                    self.fault(token.line, &format!("{name} is not set plainly at top level")),
+                    self.fault(token.line, &format!("{name} is not set in the plain form at top level")),
                 );
             }
         }
@@ -240,7 +240,9 @@ impl<'t> Module<'_, 't> {
             _ => false,
         });
         if global || header || walrus {
-            return Some(self.fault(statement.line(), &format!("{name} is not set plainly at top level")));
+            return Some(
+                self.fault(statement.line(), &format!("{name} is not set in the plain form at top level")),
+            );
         }
         self.any_doubt(statement, name)
     }
@@ -263,7 +265,7 @@ impl<'t> Module<'_, 't> {
                 Kind::Text(Some(text))
                     if text == name && before.is_some_and(|before| before.is("(") || before.is("[")) =>
                 {
-                    format!("{name} may be set by its name")
+                    format!("{name} may be set through a string with its name")
                 }
                 _ => continue,
             };
@@ -288,7 +290,7 @@ impl<'t> Module<'_, 't> {
             _ => false,
         };
         let line = tokens.get(at).map_or(0, |token| token.line);
-        (!known).then(|| self.fault(line, "the file imports code that we do not know"))
+        (!known).then(|| self.fault(line, "the file imports unknown code"))
     }
 
     /// An import that rebinds a well-known name.

@@ -48,7 +48,7 @@ pub(super) fn read(files: &dyn Files, path: &str, text: &str, profile: Option<&s
 
 fn find(files: &dyn Files, path: &str, text: &str, profile: &str, key: &str) -> Result<Answer, String> {
     if profile.is_empty() || !profile.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_')) {
-        return Err(format!("the profile {profile} is no plain name"));
+        return Err(format!("the profile {profile} is not a plain name"));
     }
     let (stem, extension) =
         path.rsplit_once('.').ok_or_else(|| format!("{path} has a format that is not known"))?;
@@ -161,7 +161,10 @@ impl Source {
                 })
         });
         match other {
-            Some(leaf) => Err(self.fault(leaf, &format!("{} changes what counts", leaf.written()))),
+            Some(leaf) => {
+                Err(self
+                    .fault(leaf, &format!("{} may change the configuration that applies", leaf.written())))
+            }
             None => Ok(()),
         }
     }
@@ -226,7 +229,7 @@ mod tests {
         None,
         "? a.properties line 2: key is set for several profiles"
     )]
-    #[case::several_profiles("key=1", Some("a,b"), "? the profile a,b is no plain name")]
+    #[case::several_profiles("key=1", Some("a,b"), "? the profile a,b is not a plain name")]
     #[case::last("key=1\n#---\nkey=2", None, "2 | key=2 | a.properties:3")]
     #[case::camel("quarkus.http.idleTimeout=1", None, "absent")]
     #[case::other_key("x=1", None, "absent")]
@@ -234,18 +237,18 @@ mod tests {
     #[case::own_profile(
         "key=1\nquarkus.profile=a",
         None,
-        "? a.properties line 2: quarkus.profile changes what counts"
+        "? a.properties line 2: quarkus.profile may change the configuration that applies"
     )]
     #[case::own_profile_of_another("key=1\n%dev.quarkus.profile=a", None, "1 | key=1 | a.properties:1")]
     #[case::ordinal(
         "config_ordinal=1\nkey=1",
         None,
-        "? a.properties line 1: config_ordinal changes what counts"
+        "? a.properties line 1: config_ordinal may change the configuration that applies"
     )]
     #[case::locations(
         "key=1\nquarkus.config.locations=x",
         None,
-        "? a.properties line 2: quarkus.config.locations changes what counts"
+        "? a.properties line 2: quarkus.config.locations may change the configuration that applies"
     )]
     #[case::variable("key=${KEEP:5}", None, "9 | key=${KEEP:5} | a.properties:1")]
     #[case::default("key=${NONE:5}", None, "5 | key=${NONE:5} | a.properties:1")]

@@ -89,7 +89,7 @@ impl<'s, 't> Script<'s, 't> {
                         last = Some((token.line, rest.get(..length).unwrap_or_default()));
                         continue;
                     }
-                    format!("{key} is not called plainly at top level")
+                    format!("{key} is not a plain call at the top level")
                 }
                 Kind::Word("load") if before.is_some_and(|before| before.is(".")) => continue,
                 Kind::Word(word) if REFLECTION.contains(&word) => format!("{word} may set {key}"),
@@ -100,10 +100,10 @@ impl<'s, 't> Script<'s, 't> {
                     if before.is_none_or(ends_statement)
                         && !argument(rest).is_some_and(|name| PLUGINS.contains(&name)) =>
                 {
-                    "we do not know this plugin".to_owned()
+                    "this plugin is not known".to_owned()
                 }
                 Kind::Symbol(name) | Kind::Text(Some(name)) if name == key => {
-                    format!("{key} may be set by its name")
+                    format!("{key} may be set through a string with its name")
                 }
                 _ => continue,
             };

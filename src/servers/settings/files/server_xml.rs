@@ -28,7 +28,7 @@ fn find(path: &str, text: &str, query: Query<'_>) -> Result<Option<Entry>, Strin
     }
     let document = Document::parse(text).map_err(|error| {
         let line = error.pos().row;
-        format!("{path} line {line}: this is not plain XML")
+        format!("{path} line {line}: this is not a literal XML")
     })?;
     let file = File { path, document: &document };
     if let Some(include) = document.descendants().find(|node| node.tag_name().name() == "include") {
@@ -71,7 +71,7 @@ impl<'d, 'i> File<'d, 'i> {
     fn connectors(&self, port: Option<u16>) -> Result<Vec<Node<'d, 'i>>, String> {
         let server = self.document.root_element();
         if server.tag_name().name() != "Server" {
-            return Err(self.fault(server, "the file is not that of a Tomcat server"));
+            return Err(self.fault(server, "the file is not a Tomcat server.xml"));
         }
         let services = server.children().filter(|node| node.tag_name().name() == "Service");
         let all = services.flat_map(|service| service.children());
@@ -110,7 +110,7 @@ impl<'d, 'i> File<'d, 'i> {
         }
         match connector.attribute("port").map(str::parse) {
             Some(Ok(port)) if port > 0 => Ok(port),
-            Some(_) | None => Err(self.fault(connector, "the port of a connector is not plain")),
+            Some(_) | None => Err(self.fault(connector, "the port of a connector is not a literal")),
         }
     }
 
@@ -134,7 +134,7 @@ impl<'d, 'i> File<'d, 'i> {
                 || (names.len() > 1 && ALIASES.iter().any(|alias| alias.eq_ignore_ascii_case(name)));
             if alias {
                 let line = self.line(attribute.range().start);
-                return Err(format!("{} line {line}: {name} may stand for {key}", self.path));
+                return Err(format!("{} line {line}: {name} may be another spelling of {key}", self.path));
             }
             if names.contains(&name) {
                 attributes.push(attribute);
@@ -237,7 +237,7 @@ mod tests {
     #[case::port_placeholder(
         "<Connector port='${port}'/>",
         Some(80),
-        "? /conf/server.xml line 1: the port of a connector is not plain"
+        "? /conf/server.xml line 1: the port of a connector is not a literal"
     )]
     #[case::other_port_placeholder(
         "<Connector port='${port}'/><Connector port='80' keepAliveTimeout='5'/>",
@@ -257,12 +257,12 @@ mod tests {
     #[case::alias(
         "<Connector port='80' soTimeout='1'/>",
         Some(80),
-        "? /conf/server.xml line 1: soTimeout may stand for keepAliveTimeout"
+        "? /conf/server.xml line 1: soTimeout may be another spelling of keepAliveTimeout"
     )]
     #[case::other_case(
         "<Connector port='80' KeepAliveTimeout='1'/>",
         Some(80),
-        "? /conf/server.xml line 1: KeepAliveTimeout may stand for keepAliveTimeout"
+        "? /conf/server.xml line 1: KeepAliveTimeout may be another spelling of keepAliveTimeout"
     )]
     #[case::comment(
         "<!-- <Connector port='80' keepAliveTimeout='1'/> --><Connector port='80'/>",
@@ -284,11 +284,11 @@ mod tests {
         Some(80),
         "? /conf/server.xml line 1: another file is included"
     )]
-    #[case::broken("<Connector>\n", Some(80), "? /conf/server.xml line 2: this is not plain XML")]
+    #[case::broken("<Connector>\n", Some(80), "? /conf/server.xml line 2: this is not a literal XML")]
     #[case::entity_without_a_name(
         "<Connector port='&x;'/>",
         None,
-        "? /conf/server.xml line 1: this is not plain XML"
+        "? /conf/server.xml line 1: this is not a literal XML"
     )]
     fn of_connectors(#[case] connectors: &str, #[case] port: Option<u16>, #[case] expected: &str) {
         assert_eq!(ask(&format!("<Server><Service>{connectors}</Service></Server>"), port), expected);
@@ -297,10 +297,10 @@ mod tests {
     #[rstest]
     #[case::entities(
         "<!DOCTYPE s [<!ENTITY c SYSTEM 'c.xml'>]>\n<Server><Service>&c;</Service></Server>",
-        "? /conf/server.xml line 1: this is not plain XML"
+        "? /conf/server.xml line 1: this is not a literal XML"
     )]
-    #[case::other_root("<Context/>", "? /conf/server.xml line 1: the file is not that of a Tomcat server")]
-    #[case::empty("", "? /conf/server.xml line 1: this is not plain XML")]
+    #[case::other_root("<Context/>", "? /conf/server.xml line 1: the file is not a Tomcat server.xml")]
+    #[case::empty("", "? /conf/server.xml line 1: this is not a literal XML")]
     #[case::two_services(
         "<Server><Service/><Service><Connector port='80' keepAliveTimeout='4'/></Service></Server>",
         "keepAliveTimeout='4' at 1"

@@ -63,7 +63,7 @@ fn find(files: &dyn Files, stem: &str, profiles: Option<&[String]>, key: &str) -
         Some(active) => {
             for profile in active.iter().take(MAX_FILES) {
                 if !is_name(profile) || active.len() > MAX_FILES {
-                    return Err(format!("the profile {profile} is no plain name"));
+                    return Err(format!("the profile {profile} is not a plain name"));
                 }
                 documents.extend(of_profile(load(files, &format!("{stem}-{profile}"))?)?);
             }
@@ -102,10 +102,10 @@ fn highest_priority<'d>(
             .map_err(|why| format!("{} {why}", document.path))?;
         let Some(leaf) = found else { continue };
         if !surely {
-            return Err(document.fault(leaf, &format!("{} counts in some profiles alone", leaf.name)));
+            return Err(document.fault(leaf, &format!("{} applies only in some profiles", leaf.name)));
         }
         if exact && leaf.name != key {
-            return Err(document.fault(leaf, &format!("{} may stand for {key}", leaf.name)));
+            return Err(document.fault(leaf, &format!("{} may be another spelling of {key}", leaf.name)));
         }
         return Ok(Some((document, leaf)));
     }
@@ -182,7 +182,7 @@ fn of_profile(documents: Vec<Document>) -> Result<Vec<Document>, String> {
     for document in &documents {
         let active = document.leaves.iter().find(|leaf| begins_with_one_of(&leaf.name, &[ACTIVE]));
         if let Some(leaf) = active {
-            return Err(document.fault(leaf, &format!("{} stands in a file of a profile", leaf.name)));
+            return Err(document.fault(leaf, &format!("{} is set in a profile file", leaf.name)));
         }
     }
     Ok(documents)

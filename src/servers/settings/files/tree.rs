@@ -121,7 +121,7 @@ pub(super) fn children(text: &str, style: Style, key: &str) -> Result<Vec<String
         && style.comparable(&leaf.name) == style.comparable(key)
         && !matches!(leaf.value, Value::Null | Value::Empty)
     {
-        return Err(leaf.fault(&format!("{} is no map", leaf.written())));
+        return Err(leaf.fault(&format!("{} is not a map", leaf.written())));
     }
     let wanted = style.comparable(key);
     let mut names: Vec<String> = Vec::new();
@@ -159,7 +159,7 @@ fn single(text: &str, style: Style, key: &str) -> Result<Vec<Leaf>, String> {
             let condition = document.iter().find(|leaf| is_condition(&leaf.name));
             match find_or_map(&document, style, key)? {
                 Some(leaf) if condition.is_some() => {
-                    return Err(leaf.fault(&format!("{} counts in some profiles alone", leaf.written())));
+                    return Err(leaf.fault(&format!("{} applies only in some profiles", leaf.written())));
                 }
                 Some(_) => counting = document,
                 None => {}
@@ -238,7 +238,7 @@ fn find_or_map<'l>(leaves: &'l [Leaf], style: Style, key: &str) -> Result<Option
                 Value::Null | Value::Empty => {}
                 _ if style.is_flat() => {}
                 Value::Text(_) | Value::List(_) | Value::Unsupported(_) => {
-                    return Err(leaf.fault(&format!("{} is no map", leaf.written())));
+                    return Err(leaf.fault(&format!("{} is not a map", leaf.written())));
                 }
             }
         }
@@ -263,7 +263,7 @@ pub(super) fn plain(leaf: &Leaf) -> Result<&str, String> {
         Value::List(_) => "is a list, not a value",
         Value::Null => "is null",
         Value::Empty => "is a map, not a value",
-        Value::Unsupported(_) => "is no plain value",
+        Value::Unsupported(_) => "is not a plain value",
         Value::Duplicate => "is set twice",
     };
     Err(leaf.fault(&format!("{} {what}", leaf.written())))

@@ -19,7 +19,7 @@ impl Reader<'_> {
             return Err(self.says(import, "nothing is imported"));
         };
         if name.is_obscure() {
-            return Err(self.says(import, "nobody can tell what is imported"));
+            return Err(self.says(import, "it is not clear which files are imported"));
         }
         let imported = match self.snippets.get(&name.text) {
             Some(snippet) => snippet.tokens.clone(),
@@ -46,7 +46,7 @@ impl Reader<'_> {
         };
         let (folder, _) = pattern.rsplit_once('/').unwrap_or_default();
         if folder.contains('*') || pattern.contains(['?', '[', '{']) || pattern.contains("..") {
-            return Err(self.says(import, "the pattern of the imported files is not plain"));
+            return Err(self.says(import, "the pattern of the imported files is not a literal"));
         }
         let paths = if pattern.contains('*') {
             self.files.list(&pattern).map_err(|why| self.says(import, &why))?
@@ -59,7 +59,7 @@ impl Reader<'_> {
             self.files_left = left.ok_or_else(|| self.says(import, "too many files are imported"))?;
             let text = match self.files.open(&path) {
                 Opened::Text(text) => text.into_owned(),
-                Opened::Missing => return Err(self.says(import, &format!("{path} is not there"))),
+                Opened::Missing => return Err(self.says(import, &format!("{path} does not exist"))),
                 Opened::Unknown(why) => return Err(self.says(import, &why)),
             };
             tokens.extend(self.lex(&path, &text)?);
@@ -88,7 +88,7 @@ impl Reader<'_> {
                 Some(Ok(value))
                     if value.contains('\n') || expanded.len() + value.len() > text.len() + (256 << 10) =>
                 {
-                    return Err(format!("{path}: a variable brings too much text"));
+                    return Err(format!("{path}: a variable expands to too much text"));
                 }
                 Some(Ok(value)) => expanded.push_str(&value),
                 Some(Err(_)) | None => expanded.push(UNKNOWN),

@@ -112,7 +112,7 @@ impl<'l> Lexer<'l> {
                     .cursor
                     .rest()
                     .find(marker)
-                    .ok_or_else(|| self.cursor.fault("a text behind << does not end"))?;
+                    .ok_or_else(|| self.cursor.fault("a heredoc is not closed"))?;
                 let text = self.cursor.step(end + marker.len()).to_owned();
                 self.push(text, true, line);
             }

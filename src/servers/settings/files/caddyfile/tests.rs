@@ -87,9 +87,9 @@ fn one_option(#[case] sites: &str, #[case] port: Option<u16>, #[case] expected: 
 #[case::variable("{\n servers {\n  timeouts {\n   idle {$KEEP:4s}\n  }\n }\n}\n:80", "9s at Caddyfile:4")]
 #[case::unknown_variable(
     "{\n servers {\n  timeouts {\n   idle {$X:4s}\n  }\n }\n}\n:80",
-    "? /c/Caddyfile line 4: the value of idle is not plain"
+    "? /c/Caddyfile line 4: the value of idle is not a literal"
 )]
-#[case::unknown_options("{\n {$X}\n}\n:80", "? /c/Caddyfile line 2: nobody can tell which option this is")]
+#[case::unknown_options("{\n {$X}\n}\n:80", "? /c/Caddyfile line 2: it is not clear which option this is")]
 #[case::http_port("{\n http_port 8080\n}\nhttp://a {\n}", "? no site in /c/Caddyfile has port 80")]
 #[case::open_block("{\n servers {", "? /c/Caddyfile line 2: a block is not closed")]
 #[case::open_quote("respond \"", "? /c/Caddyfile line 1: a quote is not closed")]

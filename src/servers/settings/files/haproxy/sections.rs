@@ -75,9 +75,8 @@ impl Reader<'_> {
                 ".endif" | ".else" | ".elif" => {
                     lost |= begun;
                     let ends = usize::from(first == ".endif");
-                    conditions = conditions
-                        .checked_sub(ends)
-                        .ok_or_else(|| self.at(line, "a condition is not open"))?;
+                    conditions =
+                        conditions.checked_sub(ends).ok_or_else(|| self.at(line, "no condition is open"))?;
                 }
                 "defaults" | "frontend" | "listen" => {
                     let section = self.section(&first, &words, line)?;
@@ -90,7 +89,7 @@ impl Reader<'_> {
                     (begun, lost) = (conditions > 0, false);
                 }
                 _ if matters(&words) && lost => {
-                    return Err(self.at(line, "this may belong to a section that a condition leaves out"));
+                    return Err(self.at(line, "this may belong to a section that a condition excludes"));
                 }
                 _ => self.line(text, &words, conditions, line)?,
             }
@@ -100,7 +99,7 @@ impl Reader<'_> {
 
     fn begin(&mut self, mut section: Section, conditions: usize, line: usize) -> Result<(), String> {
         if conditions > 0 {
-            section.doubt = Some(self.at(line, "a condition may leave this section out"));
+            section.doubt = Some(self.at(line, "a condition may exclude this section"));
         }
         if self.sections.len() == MAX_SECTIONS {
             return Err(self.at(line, "there are too many sections"));
@@ -126,7 +125,7 @@ impl Reader<'_> {
         let base = match &from {
             Some(from) => Some(
                 named(from)
-                    .ok_or_else(|| self.at(line, &format!("the defaults section {from} is not there")))?,
+                    .ok_or_else(|| self.at(line, &format!("the defaults section {from} does not exist")))?,
             ),
             None if is_defaults => None,
             None => self.sections.iter().rposition(|section| section.kind == "defaults"),
@@ -146,7 +145,7 @@ impl Reader<'_> {
             return self.set_variable(words, conditions > 0, line);
         }
         let fault = matters.then(|| words.iter().find_map(|word| word.clone().err())).flatten();
-        let doubt = (matters && conditions > 0).then(|| self.at(line, "a condition may leave this out"));
+        let doubt = (matters && conditions > 0).then(|| self.at(line, "a condition may exclude this"));
         let path = self.path;
         let Some(section) = self.sections.last_mut() else { return Ok(()) };
         if !matches!(section.kind.as_str(), "defaults" | "frontend" | "listen") {
@@ -185,7 +184,7 @@ impl Reader<'_> {
             ("option", mode) if is_http_mode(mode) => section.http_modes.push((true, entry(mode))),
             ("no", "option") if is_http_mode(word(2)) => section.http_modes.push((false, entry(word(2)))),
             ("default", "option") if is_http_mode(word(2)) => {
-                section.doubt = Some(format!("{path} line {line}: the HTTP mode is not plain"));
+                section.doubt = Some(format!("{path} line {line}: the HTTP mode is not a literal"));
             }
             _ => {}
         }
@@ -241,7 +240,7 @@ fn ports(addresses: &str) -> Vec<Result<(u16, u16), String>> {
         let (low, high) = behind.split_once('-').unwrap_or((behind, behind));
         ports.push(match (low.parse(), high.parse()) {
             (Ok(low), Ok(high)) => Ok((low, high)),
-            _ => Err(format!("the port of bind {address} is not plain")),
+            _ => Err(format!("the port of bind {address} is not a literal")),
         });
     }
     ports

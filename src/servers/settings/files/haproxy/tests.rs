@@ -18,7 +18,7 @@ fn ask(text: &str, port: Option<u16>) -> String {
 #[case::request("timeout client 12s\ntimeout http-request 6s", "6s at 6: timeout http-request 6s")]
 #[case::longer_than_the_client(
     "timeout client 5s\nmaxconn 3\ntimeout http-keep-alive 6000",
-    "? /h.cfg line 7: timeout client is shorter, and releases before 2.9 may close after it"
+    "? /h.cfg line 7: timeout client is shorter, and releases before 2.9 may use it"
 )]
 #[case::as_long_as_the_client(
     "timeout client 5s\ntimeout http-request 5000",
@@ -27,7 +27,7 @@ fn ask(text: &str, port: Option<u16>) -> String {
 #[case::endless_client("timeout client 0\ntimeout http-keep-alive 1m", "1m at 6: timeout http-keep-alive 1m")]
 #[case::no_time(
     "timeout client 5s\ntimeout http-request soon",
-    "? /h.cfg line 6: this time or timeout client is not plain"
+    "? /h.cfg line 6: this time or timeout client is not a literal"
 )]
 #[case::client("timeout client 5000\ntimeout server 9s", "5000 at 5: timeout client 5000")]
 #[case::nothing("", "absent")]
@@ -43,11 +43,11 @@ fn ask(text: &str, port: Option<u16>) -> String {
 #[case::close_is_taken_back("option forceclose\nno option forceclose", "absent")]
 #[case::other_is_taken_back("option httpclose\nno option http-server-close", "close at 5: option httpclose")]
 #[case::quoted("timeout client \"${KEEP}\"", "9s at 5: timeout client \"${KEEP}\"")]
-#[case::variable("timeout client \"$X\"", "? /h.cfg line 5: nobody can tell the variable X")]
+#[case::variable("timeout client \"$X\"", "? /h.cfg line 5: the value of the variable X is not known")]
 #[case::mode("mode tcp", "? /h.cfg line 2: this section is not in mode http")]
 #[case::condition(
     ".if defined(X)\ntimeout client 3s\n.endif",
-    "? /h.cfg line 6: a condition may leave this out"
+    "? /h.cfg line 6: a condition may exclude this"
 )]
 #[case::other_condition(".if defined(X)\nmaxconn 3\n.endif\ntimeout client 3s", "3s at 8: timeout client 3s")]
 #[case::next_section("backend b\ntimeout client 3s\noption httpclose", "absent")]
@@ -91,7 +91,7 @@ fn lines(#[case] text: &str, #[case] expected: &str) {
 #[case::missing_defaults(
     "frontend a from x",
     Some(80),
-    "? /h.cfg line 1: the defaults section x is not there"
+    "? /h.cfg line 1: the defaults section x does not exist"
 )]
 #[case::close_of_defaults(
     "defaults\nmode http\noption httpclose\nfrontend a\nbind :80\nfrontend b\nno option httpclose\nbind :81",
@@ -113,7 +113,7 @@ fn lines(#[case] text: &str, #[case] expected: &str) {
 #[case::port_of_a_variable(
     "frontend a\nbind \":${PORT}\"",
     Some(80),
-    "? /h.cfg line 2: nobody can tell the variable PORT"
+    "? /h.cfg line 2: the value of the variable PORT is not known"
 )]
 #[case::set_variable(
     "global\nsetenv PORT 80\nsetenv X 3s\nfrontend a\nmode http\nbind \":${PORT}\"\ntimeout client \"$X\"",
@@ -133,12 +133,12 @@ fn lines(#[case] text: &str, #[case] expected: &str) {
 #[case::section_in_a_condition(
     ".if 1\nfrontend a\nmode http\nbind :80\n.endif",
     Some(80),
-    "? /h.cfg line 2: a condition may leave this section out"
+    "? /h.cfg line 2: a condition may exclude this section"
 )]
 #[case::line_behind_such_a_section(
     "frontend b\nmode http\nbind :81\n.if 1\nfrontend a\n.endif\ntimeout client 6s",
     Some(81),
-    "? /h.cfg line 7: this may belong to a section that a condition leaves out"
+    "? /h.cfg line 7: this may belong to a section that a condition excludes"
 )]
 #[case::other_section_in_a_condition(
     ".if 1\nfrontend a\nbind :80\n.endif\nfrontend b\nmode http\nbind :81\ntimeout client 6s",

@@ -46,7 +46,7 @@ impl Reader<'_> {
                         self.left = self
                             .left
                             .checked_sub(value.len())
-                            .ok_or_else(|| self.at(line, "variables bring too much text"))?;
+                            .ok_or_else(|| self.at(line, "variables expand to too much text"))?;
                         add(&mut word, &value);
                     }
                     Err(why) => word = Some(Err(self.at(line, &why))),
@@ -69,7 +69,7 @@ impl Reader<'_> {
             Some(value) => value.clone(),
             None => self.files.variable(name).transpose()?,
         };
-        value.ok_or_else(|| format!("nobody can tell the variable {name}"))
+        value.ok_or_else(|| format!("the value of the variable {name} is not known"))
     }
 }
 

@@ -169,7 +169,7 @@ impl<'t> Parser<'t> {
                     None => return Err(self.cursor.fault("a string is not closed")),
                 },
                 Some('$') if self.cursor.peek() == Some('{') => {
-                    return Err(self.cursor.fault("a string holds code that we do not read"));
+                    return Err(self.cursor.fault("a string contains code, which is not evaluated"));
                 }
                 Some('\n') | None => return Err(self.cursor.fault("a string is not closed")),
                 Some(c) => string.push(c),

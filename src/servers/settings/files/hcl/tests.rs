@@ -28,22 +28,22 @@ const DIFFER: &str = "? the listeners in /v.hcl have different values of http_id
 #[case::two_of_one_port("listener \"tcp\" { }\nlistener \"tcp\" { http_idle_timeout = 2 }", DIFFER)]
 #[case::socket("listener \"unix\" { address = \"/x\" http_idle_timeout = 1 }\nlistener \"tcp\" {}", "absent")]
 #[case::type_within("listener { type = \"tcp\" http_idle_timeout = 3 }", "3 at 1")]
-#[case::other_type("listener \"quic\" {}", "? the type of a listener in /v.hcl is not plain")]
+#[case::other_type("listener \"quic\" {}", "? the type of a listener in /v.hcl is not a literal")]
 #[case::template(
     "listener \"tcp\" { address = \"{{ GetPrivateIP }}:8200\" http_idle_timeout = 3 }",
     "3 at 1"
 )]
 #[case::no_port_in_the_address(
     "listener \"tcp\" { address = \"{{ Get }}\" }",
-    "? 1: the address is not plain"
+    "? 1: the address is not a literal"
 )]
 #[case::twice(
     "listener \"tcp\" { http_idle_timeout = 1 http_idle_timeout = 2 }",
-    "? 1: the value of http_idle_timeout is not plain"
+    "? 1: the value of http_idle_timeout is not a literal"
 )]
 #[case::truth(
     "listener \"tcp\" { http_idle_timeout = true }",
-    "? 1: the value of http_idle_timeout is not plain"
+    "? 1: the value of http_idle_timeout is not a literal"
 )]
 #[case::comments(
     "# x\n/* listener \"tcp\" {\n*/ listener \"tcp\" { // y\n http_idle_timeout = 4 }",
@@ -59,11 +59,11 @@ const DIFFER: &str = "? the listeners in /v.hcl have different values of http_id
 #[case::json_list("{\"ui\": true, \"listener\": [{\"tcp\": {\"http_idle_timeout\": \"5m\"}}]}", "5m at 1")]
 #[case::json_inner_list("{\"listener\": {\"tcp\": [{\"http_idle_timeout\": 60}, {}]}}", DIFFER)]
 #[case::none("ui = true", "? no listener has port 8200 in /v.hcl")]
-#[case::scalar("listener = 1", "? the type of a listener in /v.hcl is not plain")]
+#[case::scalar("listener = 1", "? the type of a listener in /v.hcl is not a literal")]
 #[case::brace("listener \"tcp\" {", "? 1: a brace is not closed")]
 #[case::code(
     "listener \"tcp\" { http_idle_timeout = \"${x}\" }",
-    "? 1: a string holds code that we do not read"
+    "? 1: a string contains code, which is not evaluated"
 )]
 #[case::other_language("listener:\n  - tcp", "? 2: this is not HCL")]
 fn files(#[case] text: &str, #[case] expected: &str) {

@@ -62,7 +62,9 @@ pub(super) fn field_path(cursor: &mut Cursor<'_>) -> Result<FieldPath, String> {
                 is_quoted = false;
             }
             Some('=' | ':' | '{' | '+' | '\n') | None => break,
-            Some(c) if at_comment(cursor) || forbidden(c) => return Err(cursor.fault("a key is not plain")),
+            Some(c) if at_comment(cursor) || forbidden(c) => {
+                return Err(cursor.fault("a key is not a literal"));
+            }
             Some(c) if c.is_whitespace() => {
                 cursor.take();
                 let include = words.is_empty() && !is_quoted && blank.is_empty() && word == "include";
@@ -105,11 +107,11 @@ pub(super) fn include_call(cursor: &mut Cursor<'_>) -> Result<String, String> {
                 cursor.take();
                 open = open.saturating_sub(1);
                 if open == 0 {
-                    return name.ok_or_else(|| cursor.fault("an include is not plain"));
+                    return name.ok_or_else(|| cursor.fault("an include is not a literal"));
                 }
             }
             Some(c) if c.is_ascii_alphabetic() || c == ' ' => drop(cursor.take().is_some()),
-            Some(_) | None => return Err(cursor.fault("an include is not plain")),
+            Some(_) | None => return Err(cursor.fault("an include is not a literal")),
         }
     }
 }
@@ -174,12 +176,12 @@ pub(super) fn unquoted(cursor: &mut Cursor<'_>) -> Result<String, String> {
             break;
         }
         if forbidden(c) || matches!(c, '=' | ':' | '+') {
-            return Err(cursor.fault("a value is not plain"));
+            return Err(cursor.fault("a value is not a literal"));
         }
         cursor.take();
     }
     if cursor.at == start {
-        return Err(cursor.fault("a value is not plain"));
+        return Err(cursor.fault("a value is not a literal"));
     }
     Ok(cursor.since(start).trim_end().to_owned())
 }

@@ -19,8 +19,8 @@ fn ask(text: &str) -> String {
     describe.replacen("? /c/app.conf line ", "? ", 1)
 }
 
-const NOT_PLAIN: &str = "? 1: the value is not plain";
-const AROUND: &str = "a value above or below the key is not plain";
+const NOT_PLAIN: &str = "? 1: the value is not a literal";
+const AROUND: &str = "a value above or below the key is not a literal";
 
 #[rstest]
 #[case::empty("", "absent")]
@@ -62,7 +62,7 @@ const AROUND: &str = "a value above or below the key is not plain";
 #[case::substitution("a.b.idle = ${x.idle}", NOT_PLAIN)]
 #[case::shadowed_variable(
     "SET = 3\na.b.idle = ${SET}",
-    "? the file sets SET, which stands in for a variable"
+    "? the file sets SET, which takes precedence over the variable"
 )]
 #[case::other_variables("x = ${y.z} \"b\"${?C} d\na.b.idle = 1", "1 at app.conf:2")]
 #[case::include("include \"other.conf\"", "9 s at other.conf:2")]
@@ -75,10 +75,10 @@ const AROUND: &str = "a value above or below the key is not plain";
 #[case::include_itself("include \"loop.conf\"", "? /c/loop.conf line 1: objects are nested too deeply")]
 #[case::key_named_include("include = 1\na.b.idle = 3", "3 at app.conf:2")]
 #[case::brace("a { b {", "? 1: a brace is not closed")]
-#[case::brace_too_many("a.b.idle = 1\n}", "? 2: a key is not plain")]
+#[case::brace_too_many("a.b.idle = 1\n}", "? 2: a key is not a literal")]
 #[case::no_value("a.b.idle =", "? 1: a key has no value")]
 #[case::other_language("a.b.idle = 1\n<html>", "? 2: a key has no value")]
-#[case::url("x = http://example.com", "? 1: a value is not plain")]
+#[case::url("x = http://example.com", "? 1: a value is not a literal")]
 fn files(#[case] text: &str, #[case] expected: &str) {
     assert_eq!(ask(text), expected);
 }

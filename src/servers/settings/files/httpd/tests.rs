@@ -32,7 +32,7 @@ fn ask(text: &str, port: Option<u16>) -> String {
 #[case::no_value(
     "KeepAliveTimeout",
     None,
-    "? /opt/conf/httpd.conf line 1: the value of KeepAliveTimeout is not plain"
+    "? /opt/conf/httpd.conf line 1: the value of KeepAliveTimeout is not a literal"
 )]
 #[case::of_the_host(
     "KeepAliveTimeout 5\n<VirtualHost *:8080>\nKeepAliveTimeout 30\n</VirtualHost>",
@@ -111,7 +111,7 @@ fn ask(text: &str, port: Option<u16>) -> String {
 #[case::pattern(
     "Include conf/*/x.conf",
     None,
-    "? /opt/conf/httpd.conf line 1: the pattern of the included files is not plain"
+    "? /opt/conf/httpd.conf line 1: the pattern of the included files is not a literal"
 )]
 #[case::loaded(
     "LoadModule ssl_module modules/mod_ssl.so\n<IfModule mod_ssl.c>\nKeepAliveTimeout 4\n</IfModule>",
@@ -126,7 +126,7 @@ fn ask(text: &str, port: Option<u16>) -> String {
 #[case::perhaps_loaded(
     "<IfModule mod_x.c>\nKeepAliveTimeout 4\n</IfModule>",
     None,
-    "? /opt/conf/httpd.conf line 2: KeepAliveTimeout stands in <IfModule mod_x.c>, which may not hold"
+    "? /opt/conf/httpd.conf line 2: KeepAliveTimeout is inside <IfModule mod_x.c>, which may not apply"
 )]
 #[case::condition_without_effect(
     "KeepAliveTimeout 4\n<IfModule mod_x.c>\nKeepAliveTimeout 4\n</IfModule>",
@@ -151,7 +151,7 @@ fn ask(text: &str, port: Option<u16>) -> String {
 #[case::include_in_a_condition(
     "<IfVersion >= 2.4>\nInclude conf/off.conf\n</IfVersion>",
     None,
-    "? /opt/conf/off.conf line 1: KeepAlive stands in <IfVersion >= 2.4>, which may not hold"
+    "? /opt/conf/off.conf line 1: KeepAlive is inside <IfVersion >= 2.4>, which may not apply"
 )]
 #[case::defined(
     "Define FAST 3\n<IfDefine FAST>\nKeepAliveTimeout ${FAST}\n</IfDefine>",
@@ -162,7 +162,7 @@ fn ask(text: &str, port: Option<u16>) -> String {
 #[case::other_variable(
     "KeepAliveTimeout ${X}",
     None,
-    "? /opt/conf/httpd.conf line 1: nobody can tell the variable X"
+    "? /opt/conf/httpd.conf line 1: the value of the variable X is not known"
 )]
 #[case::in_a_macro(
     "<Macro M $x>\nKeepAliveTimeout $x\n</Macro>",
@@ -178,7 +178,7 @@ fn ask(text: &str, port: Option<u16>) -> String {
 #[case::no_keep_alive(
     "SetEnv nokeepalive 1",
     None,
-    "? /opt/conf/httpd.conf line 1: some requests do without keep-alive (nokeepalive)"
+    "? /opt/conf/httpd.conf line 1: keep-alive is disabled for some requests (nokeepalive)"
 )]
 #[case::open("<VirtualHost *:80>", None, "? /opt/conf/httpd.conf: <VirtualHost> is not closed")]
 #[case::closed("</VirtualHost>", None, "? /opt/conf/httpd.conf line 1: a section is closed that is not open")]

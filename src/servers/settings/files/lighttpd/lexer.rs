@@ -71,8 +71,7 @@ impl<'l> Lexer<'l> {
                 }
                 _ => {
                     let mark = MARKS.into_iter().find(|mark| self.cursor.rest().starts_with(mark));
-                    let mark =
-                        mark.ok_or_else(|| self.cursor.fault("a character stands where none may stand"))?;
+                    let mark = mark.ok_or_else(|| self.cursor.fault("there is an unexpected character"))?;
                     self.cursor.step(mark.len());
                     match mark {
                         "(" => self.parentheses += 1,

@@ -25,11 +25,11 @@ fn ask(text: &str) -> String {
 #[case::environment("server.max-keep-alive-idle = env.KEEP", "9 at l.conf:1")]
 #[case::unknown_variable(
     "server.max-keep-alive-idle = x",
-    "? /etc/l/l.conf line 1: the value of server.max-keep-alive-idle is not plain"
+    "? /etc/l/l.conf line 1: the value of server.max-keep-alive-idle is not a literal"
 )]
 #[case::sum(
     "server.max-keep-alive-idle = 3 + 4",
-    "? /etc/l/l.conf line 1: the value of server.max-keep-alive-idle is not plain"
+    "? /etc/l/l.conf line 1: the value of server.max-keep-alive-idle is not a literal"
 )]
 #[case::no_requests("server.max-keep-alive-idle = 3\nserver.max-keep-alive-requests = 0", "0 at l.conf:2")]
 #[case::some_requests("server.max-keep-alive-idle = 3\nserver.max-keep-alive-requests = 10", "3 at l.conf:1")]
@@ -55,9 +55,9 @@ fn ask(text: &str) -> String {
 #[case::harmless("include \"conf.d/mime.conf\"\nserver.max-keep-alive-idle = 3", "3 at l.conf:2")]
 #[case::working_directory(
     "include \"./b.conf\"",
-    "? /etc/l/l.conf line 1: the included file stands in the working directory"
+    "? /etc/l/l.conf line 1: the included file is in the working directory"
 )]
-#[case::command("include_shell \"cat x\"", "? /etc/l/l.conf line 1: what a command prints is included")]
+#[case::command("include_shell \"cat x\"", "? /etc/l/l.conf line 1: the output of a command is included")]
 #[case::harmless_command("include_shell \"/usr/share/lighttpd/create-mime.conf.pl\"", "absent")]
 #[case::harmless_command_with_port(
     "server.port = 80\ninclude_shell \"/usr/share/lighttpd/use-ipv6.pl \" + server.port",
@@ -65,12 +65,12 @@ fn ask(text: &str) -> String {
 )]
 #[case::command_with_more(
     "include_shell \"/usr/share/lighttpd/use-ipv6.pl; cat x\"",
-    "? /etc/l/l.conf line 1: what a command prints is included"
+    "? /etc/l/l.conf line 1: the output of a command is included"
 )]
 #[case::open_block("global {", "? /etc/l/l.conf: a block is not closed")]
 #[case::open_quote("a = \"", "? /etc/l/l.conf line 1: a quote is not closed")]
-#[case::template("{{ x }}", "? /etc/l/l.conf line 1: this is no assignment")]
-#[case::character("a = %", "? /etc/l/l.conf line 1: a character stands where none may stand")]
+#[case::template("{{ x }}", "? /etc/l/l.conf line 1: this is not an assignment")]
+#[case::character("a = %", "? /etc/l/l.conf line 1: there is an unexpected character")]
 fn values(#[case] text: &str, #[case] expected: &str) {
     assert_eq!(ask(text), expected);
 }

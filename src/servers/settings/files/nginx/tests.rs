@@ -53,7 +53,7 @@ fn ask(text: &str, port: Option<u16>) -> String {
 #[case::location(
     "http { server { location / { keepalive_timeout 5; } } }",
     Some(80),
-    "? /etc/nginx/nginx.conf line 1: keepalive_timeout of one location is another"
+    "? /etc/nginx/nginx.conf line 1: keepalive_timeout has a different value in one location"
 )]
 #[case::location_that_agrees(
     "http { keepalive_timeout 5; server { location / { keepalive_timeout 5; } } }",
@@ -81,7 +81,7 @@ fn ask(text: &str, port: Option<u16>) -> String {
 #[case::variable(
     "http { keepalive_timeout $x; }",
     None,
-    "? /etc/nginx/nginx.conf line 1: the value of keepalive_timeout is not plain"
+    "? /etc/nginx/nginx.conf line 1: the value of keepalive_timeout is not a literal"
 )]
 #[case::variable_in_braces(
     "http { keepalive_timeout 4; server { return 301 https://${host}/x; } }",

@@ -109,13 +109,13 @@ impl<'t> Lexer<'t> {
                     }
                 }
                 '\r' if !self.cursor.rest().starts_with("\r\n") => {
-                    return Err(self.cursor.fault("a line ends in an unusual way"));
+                    return Err(self.cursor.fault("a line has an unusual line ending"));
                 }
                 ' ' | '\t' | '\r' | '\u{c}' => drop(self.cursor.take()),
                 '#' => {
                     while self.cursor.peek().is_some_and(|c| c != '\n') {
                         if self.cursor.take() == Some('\r') && self.cursor.peek() != Some('\n') {
-                            return Err(self.cursor.fault("a line ends in an unusual way"));
+                            return Err(self.cursor.fault("a line has an unusual line ending"));
                         }
                     }
                 }
@@ -149,7 +149,7 @@ impl<'t> Lexer<'t> {
                 match self.cursor.peek() {
                     Some('"' | '\'') if is_prefix(word) => self.string(word)?,
                     Some(c) if !c.is_ascii() && c.is_alphanumeric() => {
-                        return Err(self.cursor.fault("a name has other letters than ASCII"));
+                        return Err(self.cursor.fault("a name has letters that are not ASCII"));
                     }
                     _ => Kind::Word(word),
                 }
@@ -228,7 +228,7 @@ impl<'t> Lexer<'t> {
         let text = self.cursor.since(start);
         self.cursor.step(quote.len());
         if braces > 0 || (formatted && text.contains(":=")) {
-            return Err(self.cursor.fault("an f-string holds code that we do not read"));
+            return Err(self.cursor.fault("an f-string contains code, which is not evaluated"));
         }
         let plain = !escapes && matches!(prefix, "" | "r" | "R" | "u" | "U");
         Ok(Kind::Text(plain.then_some(text)))

@@ -137,15 +137,15 @@ impl<'t> Lexer<'t> {
             '/' if literal => self.quoted('/', 0)?,
             '%' if literal => self.percent()?,
             '<' if self.begins_here_document(after_value, spaced) => {
-                return Err(self.cursor.fault("we do not read here-documents"));
+                return Err(self.cursor.fault("here-documents are not evaluated"));
             }
-            '?' if !after_value => return Err(self.cursor.fault("we do not read character literals")),
+            '?' if !after_value => return Err(self.cursor.fault("character literals are not evaluated")),
             ':' if next.is_some_and(|c| c.is_alphabetic() || matches!(c, '_' | '"' | '\'')) => {
                 self.cursor.take();
                 match self.cursor.peek() {
                     Some(quote @ ('"' | '\'')) => match self.quoted(quote, 0)? {
                         Kind::Text(Some(name)) => Kind::Symbol(name),
-                        _ => return Err(self.cursor.fault("a symbol is not plain")),
+                        _ => return Err(self.cursor.fault("a symbol is not a literal")),
                     },
                     _ => Kind::Symbol(self.name()),
                 }

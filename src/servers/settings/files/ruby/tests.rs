@@ -31,7 +31,7 @@ end
 ";
 
 const NOT_PLAIN: &str = "? 1: the value is not a plain number";
-const NOT_TOP: &str = "persistent_timeout is not called plainly at top level";
+const NOT_TOP: &str = "persistent_timeout is not a plain call at the top level";
 
 #[rstest]
 #[case::empty("", "absent")]
@@ -104,10 +104,13 @@ const NOT_TOP: &str = "persistent_timeout is not called plainly at top level";
 #[case::division("x = y / 2\nz = a/b\npersistent_timeout 20", "20 at 3")]
 #[case::lambda("lowlevel_error_handler do |e|\n  [500, {}, [\"x\"]]\nend\npersistent_timeout 20", "20 at 4")]
 #[case::hash("ssl_bind 'x', 9292, {\n  key: 'a',\n  'cert' => 'b',\n}\npersistent_timeout 20", "20 at 5")]
-#[case::here_document("x = <<~END\n  persistent_timeout 20\nEND", "? 1: we do not read here-documents")]
+#[case::here_document("x = <<~END\n  persistent_timeout 20\nEND", "? 1: here-documents are not evaluated")]
 #[case::append("x << y\npersistent_timeout 20", "20 at 2")]
 #[case::send("send(:port, 1)", "? 1: send may set persistent_timeout")]
-#[case::symbol("@x[:persistent_timeout] = 20", "? 1: persistent_timeout may be set by its name")]
+#[case::symbol(
+    "@x[:persistent_timeout] = 20",
+    "? 1: persistent_timeout may be set through a string with its name"
+)]
 #[case::options("@options[x] = 20", "? 1: @options may set persistent_timeout")]
 #[case::eval(
     "persistent_timeout 20\ninstance_eval(File.read('x'))",
@@ -119,13 +122,13 @@ const NOT_TOP: &str = "persistent_timeout is not called plainly at top level";
 #[case::require_path("require './config/x'", "? 1: a file of the app is read")]
 #[case::require_computed("require File.expand_path('x')", "? 1: a file of the app is read")]
 #[case::require("require 'barnes'\npersistent_timeout 20", "20 at 2")]
-#[case::plugin("plugin :heroku", "? 1: we do not know this plugin")]
+#[case::plugin("plugin :heroku", "? 1: this plugin is not known")]
 #[case::not_closed("persistent_timeout 20\nif x", "? 2: a block or bracket is not closed")]
 #[case::end_too_many("persistent_timeout 20\nend", "? 2: end closes nothing")]
 #[case::string_not_closed("persistent_timeout 20\nx = 'a", "? 2: a string is not closed")]
 #[case::code_in_a_string(
     "persistent_timeout 20\nx = \"#{y = 1}\"",
-    "? 2: a string holds code that we do not read"
+    "? 2: a string contains code, which is not evaluated"
 )]
 fn files(#[case] text: &str, #[case] expected: &str) {
     assert_eq!(ask(text), expected);

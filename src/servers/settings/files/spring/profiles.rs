@@ -32,7 +32,7 @@ pub(super) fn activated(files: &dyn Files, documents: &[Document]) -> Result<Opt
         }
         let names = names(&leaf.value)
             .filter(|_| relaxed(&leaf.name) == ACTIVE)
-            .ok_or_else(|| document.fault(leaf, &format!("{} is no list of profiles", leaf.name)))?;
+            .ok_or_else(|| document.fault(leaf, &format!("{} is not a list of profiles", leaf.name)))?;
         let expanded = names.iter().map(|name| {
             placeholder::expand(name, &|name| match variable(files, name) {
                 None if !is_of_variable(name) => Some(Err(format!("{name} may be set elsewhere"))),

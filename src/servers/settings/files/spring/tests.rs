@@ -53,9 +53,9 @@ fn base(#[case] files: &[(&str, &str)], #[case] profiles: &str, #[case] expected
 #[case::of_another("dev", "1s | server.keepAlive: 1s | application.yml:2")]
 #[case::the_last("prod,test", "7s | server.keep-alive: 7s | application-test.yml:1")]
 #[case::the_last_again("test,prod", "2s | server.keep-alive=2s | application-prod.properties:1")]
-#[case::none("", "? application-prod.properties line 1: server.keep-alive counts in some profiles alone")]
-#[case::any("?", "? application-prod.properties line 1: server.keep-alive counts in some profiles alone")]
-#[case::odd("a/../b", "? the profile a/../b is no plain name")]
+#[case::none("", "? application-prod.properties line 1: server.keep-alive applies only in some profiles")]
+#[case::any("?", "? application-prod.properties line 1: server.keep-alive applies only in some profiles")]
+#[case::odd("a/../b", "? the profile a/../b is not a plain name")]
 fn files_of_profiles(#[case] profiles: &str, #[case] expected: &str) {
     let files = [
         ("application.yml", YAML),
@@ -98,7 +98,7 @@ fn conditions(#[case] condition: &str, #[case] profiles: &str, #[case] expected:
 #[case::old_other(
     "spring.profiles: prod\nserver.keep-alive: 5s",
     "dev",
-    "? application.yml line 5: server.keep-alive counts in some profiles alone"
+    "? application.yml line 5: server.keep-alive applies only in some profiles"
 )]
 #[case::does_not_set_it("spring.profiles: prod\na: 5s", "", "1s | server.keepAlive: 1s | application.yml:2")]
 #[case::later("server.keep-alive: 5s", "", "5s | server.keep-alive: 5s | application.yml:4")]
@@ -144,7 +144,7 @@ fn conditions(#[case] condition: &str, #[case] profiles: &str, #[case] expected:
     "",
     "? application.yml line 4: SECRET comes from a Secret"
 )]
-#[case::active_maven("spring.profiles.active: '@x@ y'", "", "? the profile @x@ y is no plain name")]
+#[case::active_maven("spring.profiles.active: '@x@ y'", "", "? the profile @x@ y is not a plain name")]
 #[case::active_of_a_profile(
     "spring.config.activate.on-profile: a\nspring.profiles.active: b",
     "",
@@ -166,7 +166,7 @@ fn second_document(#[case] document: &str, #[case] profiles: &str, #[case] expec
 #[case::own("${my.idle:1s}", "4s | server.keep-alive=${my.idle:1s} | application.properties:1")]
 #[case::own_spelled_otherwise(
     "${my.Idle:1s}",
-    "? application.properties line 1: application.properties line 2: my.idle may stand for my.Idle"
+    "? application.properties line 1: application.properties line 2: my.idle may be another spelling of my.Idle"
 )]
 #[case::of_the_app("${x.idle:1s}", "? application.properties line 1: x.idle may be set elsewhere")]
 #[case::random(

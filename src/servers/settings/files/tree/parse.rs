@@ -26,7 +26,7 @@ pub(super) fn documents(text: &str, style: Style) -> Result<Vec<Vec<Leaf>>, Stri
     let documents = any_documents(text, style)?;
     match documents.iter().flatten().find(|leaf| leaf.name.is_empty()) {
         Some(leaf) if !matches!(leaf.value, Value::Null | Value::Empty) => {
-            Err(leaf.fault("the file is no map"))
+            Err(leaf.fault("the file is not a map"))
         }
         _ => Ok(documents),
     }
@@ -168,7 +168,7 @@ impl Flat {
 
     fn json(&mut self, name: &str, line: usize, raw: &str, whole: &Whole<'_>) -> Result<(), String> {
         self.enter(line, whole.depth)?;
-        let broken = |error: &serde_json::Error| format!("line {line}: {name} is broken: {error}");
+        let broken = |error: &serde_json::Error| format!("line {line}: {name} is not valid: {error}");
         let value = match raw.as_bytes().first() {
             Some(b'{') => {
                 let Pairs(pairs) = serde_json::from_str(raw).map_err(|error| broken(&error))?;

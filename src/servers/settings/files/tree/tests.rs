@@ -26,14 +26,14 @@ fn ask(text: &str, style: Style, key: &str, placeholders: bool) -> String {
 #[case::only_comments("# server:\n#  idle: 1s", "absent")]
 #[case::empty_map("server:\n", "absent")]
 #[case::other_case("Server: {Idle: 1s}", "absent")]
-#[case::octal("server: {idle: 010}", "? f line 1: server.idle is no plain value")]
-#[case::exponent("server: {idle: 1e3}", "? f line 1: server.idle is no plain value")]
-#[case::word("server: {idle: off}", "? f line 1: server.idle is no plain value")]
+#[case::octal("server: {idle: 010}", "? f line 1: server.idle is not a plain value")]
+#[case::exponent("server: {idle: 1e3}", "? f line 1: server.idle is not a plain value")]
+#[case::word("server: {idle: off}", "? f line 1: server.idle is not a plain value")]
 #[case::null("server:\n  idle:\n", "? f line 2: server.idle is null")]
 #[case::list("server: {idle: [1s]}", "? f line 1: server.idle is a list, not a value")]
 #[case::map("server:\n  idle: {a: 1}", "? f line 2: server.idle is a map, not a value")]
-#[case::no_map("server: 5", "? f line 1: server is no map")]
-#[case::scalar("hello", "? f line 1: the file is no map")]
+#[case::no_map("server: 5", "? f line 1: server is not a map")]
+#[case::scalar("hello", "? f line 1: the file is not a map")]
 #[case::twice("server:\n  idle: 1s\n  idle: 2s", "? f line 3: server.idle is set twice")]
 #[case::map_twice("server:\n  idle: 1s\nserver:\n  read: 2s", "? f line 3: server is set twice")]
 #[case::dotted("server.idle: 1s", "? f line 1: server.idle has a key with a dot")]
@@ -59,14 +59,14 @@ fn placeholders(#[case] text: &str, #[case] expected: &str) {
 #[case::negative("{\"server\": {\"idle\": -1}}", "-1 | server.idle: -1 | 1")]
 #[case::blanks("\n \n", "absent")]
 #[case::null_above("{\"server\": null}", "absent")]
-#[case::exponent("{\"server\": {\"idle\": 1e3}}", "? f line 1: server.idle is no plain value")]
+#[case::exponent("{\"server\": {\"idle\": 1e3}}", "? f line 1: server.idle is not a plain value")]
 #[case::twice("{\"server\": {\"idle\": 1,\n\"idle\": 2}}", "? f line 2: server.idle is set twice")]
 #[case::in_two_maps(
     "{\"server\": {\"idle\": 1},\n\"server\": {\"idle\": 2}}",
     "? f line 2: server.idle is set twice"
 )]
 #[case::comment("{\n// c\n}", "? f line 2: key must be a string at line 2 column 1")]
-#[case::list("[]", "? f line 1: the file is no map")]
+#[case::list("[]", "? f line 1: the file is not a map")]
 fn json(#[case] text: &str, #[case] expected: &str) {
     assert_eq!(ask(text, Style::Json, "server.idle", false), expected);
 }
@@ -76,9 +76,9 @@ fn json(#[case] text: &str, #[case] expected: &str) {
 #[case::dotted("\nserver.idle = 1_000", "1000 | server.idle = 1000 | 2")]
 #[case::inline("server = { read = 1,\n idle = true }", "true | server.idle = true | 2")]
 #[case::left_out("idle = 1", "absent")]
-#[case::hexadecimal("[server]\nidle = 0x10", "? f line 2: server.idle is no plain value")]
+#[case::hexadecimal("[server]\nidle = 0x10", "? f line 2: server.idle is not a plain value")]
 #[case::quoted_key("\"server.idle\" = 1", "? f line 1: server.idle has a key with a dot")]
-#[case::tables("[[server]]\nidle = 1", "? f line 1: server is no map")]
+#[case::tables("[[server]]\nidle = 1", "? f line 1: server is not a map")]
 fn toml(#[case] text: &str, #[case] expected: &str) {
     assert_eq!(ask(text, Style::Toml, "server.idle", false), expected);
 }
@@ -126,7 +126,7 @@ fn appsettings(#[case] text: &str, #[case] expected: &str) {
 )]
 #[case::condition(
     "server.tomcat.keep-alive-timeout: 1s\n---\nspring.config.activate.on-profile: a\nserver.tomcat.keepalivetimeout: 2s",
-    "? f line 4: server.tomcat.keepalivetimeout counts in some profiles alone"
+    "? f line 4: server.tomcat.keepalivetimeout applies only in some profiles"
 )]
 #[case::spellings(
     "server.tomcat:\n  keep-alive-timeout: 1s\n  keepAliveTimeout: 2s",
@@ -147,7 +147,7 @@ fn keys(#[case] text: &str, #[case] key: &str, #[case] expected: &[&str]) {
 }
 
 #[rstest]
-#[case::value("a: 1", "a", "line 1: a is no map")]
+#[case::value("a: 1", "a", "line 1: a is not a map")]
 #[case::dot("a: {b.c: 1}", "a", "line 1: a.b.c has a key with a dot")]
 fn no_keys(#[case] text: &str, #[case] key: &str, #[case] why: &str) {
     assert_eq!(children(text, Style::Yaml, key), Err(why.to_owned()));

@@ -51,7 +51,7 @@ impl<'t> Lexer<'t> {
                     }
                 }
                 '\n' | '/' | '%' | '?' | '#' | '=' => {
-                    return Err(self.cursor.fault("a string holds code that we do not read"));
+                    return Err(self.cursor.fault("a string contains code, which is not evaluated"));
                 }
                 _ => drop(self.cursor.take()),
             }
@@ -79,7 +79,7 @@ impl<'t> Lexer<'t> {
             match c {
                 '\\' => drop(self.cursor.take()),
                 '#' if self.cursor.peek() == Some('{') => {
-                    return Err(self.cursor.fault("a string holds code that we do not read"));
+                    return Err(self.cursor.fault("a string contains code, which is not evaluated"));
                 }
                 c if c == right => {
                     open -= 1;
