@@ -10,10 +10,10 @@ RUN apk add --no-cache musl-dev
 WORKDIR /src
 COPY . .
 # Alpine's host target is musl, which links statically. rust-toolchain.toml stays outside: the image has that version.
-RUN cargo build --release --locked --bin linkerd-linger
+RUN cargo build --profile dist --locked --bin linkerd-linger
 
 FROM ${RUN_IMAGE}
-COPY --from=build /src/target/release/linkerd-linger /linkerd-linger
+COPY --from=build /src/target/dist/linkerd-linger /linkerd-linger
 # nonroot by number, for runAsNonRoot cannot tell what a name means.
 USER 65532:65532
 EXPOSE 8443 9990

@@ -7,8 +7,8 @@ use std::{fmt::Write as _, process::ExitCode};
 
 use anstyle::{AnsiColor, Color, Style};
 use anyhow::{Context as _, Result, anyhow};
+use diffy::{DiffOptions, Hunk, Line};
 use serde_json::Value;
-use similar::{ChangeTag, TextDiff};
 
 use crate::{
     admission::{
@@ -169,17 +169,15 @@ fn diff(before: &Value, after: &Value, output: &mut String) -> Result<()> {
         Ok(serde_saphyr::to_string(&init)?)
     };
     let (before, after) = (init(before)?, init(after)?);
-    let changes = TextDiff::from_lines(&before, &after);
-    for group in changes.grouped_ops(1) {
-        for change in group.iter().flat_map(|op| changes.iter_changes(op)) {
-            let (sign, color) = match change.tag() {
-                ChangeTag::Delete => ('-', Some(Color::Ansi(AnsiColor::Red))),
-                ChangeTag::Insert => ('+', Some(Color::Ansi(AnsiColor::Green))),
-                ChangeTag::Equal => (' ', None),
-            };
-            let style = Style::new().fg_color(color);
-            writeln!(output, "     {style}{sign} {}{style:#}", change.value().trim_end())?;
-        }
+    let patch = DiffOptions::new().set_context_len(1).create_patch(&before, &after);
+    for line in patch.hunks().iter().flat_map(Hunk::lines) {
+        let (sign, color, text) = match line {
+            Line::Delete(text) => ('-', Some(Color::Ansi(AnsiColor::Red)), text),
+            Line::Insert(text) => ('+', Some(Color::Ansi(AnsiColor::Green)), text),
+            Line::Context(text) => (' ', None, text),
+        };
+        let style = Style::new().fg_color(color);
+        writeln!(output, "     {style}{sign} {}{style:#}", text.trim_end())?;
     }
     Ok(())
 }

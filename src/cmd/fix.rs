@@ -7,8 +7,8 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use diffy::DiffOptions;
 use serde_json::Value;
-use similar::TextDiff;
 
 use super::{
     manifests::{CollectedDocument, Loaded, Origin},
@@ -114,7 +114,11 @@ impl Fixes {
         self.changed()
             .map(|(path, old, new)| {
                 let name = path.display().to_string();
-                TextDiff::from_lines(old, new).unified_diff().header(&name, &name).to_string()
+                DiffOptions::new()
+                    .set_original_filename(name.clone())
+                    .set_modified_filename(name)
+                    .create_patch(old, new)
+                    .to_string()
             })
             .collect()
     }

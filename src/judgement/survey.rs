@@ -2,7 +2,9 @@
 //!
 //! Turns a pod, the catalog and the context into a [`Survey`]. It holds facts and no judgement.
 
-use std::{collections::HashMap, fmt};
+use std::fmt;
+
+use foldhash::HashMap;
 
 use crate::{
     base::duration,
@@ -237,7 +239,7 @@ fn declared_in(apps: &[App<'_, '_>]) -> HashMap<u16, usize> {
         .iter()
         .enumerate()
         .flat_map(|(index, app)| app.container.ports.iter().map(move |port| (port.number, index)));
-    let mut first = HashMap::new();
+    let mut first = HashMap::default();
     for (port, index) in ports {
         first.entry(port).or_insert(index);
     }

@@ -1,6 +1,8 @@
 //! Port lists as Linkerd writes them: `25,587,3306`, `8100-8102`, with blanks, and with unresolved names.
 
-use std::{collections::HashMap, fmt, ops::RangeInclusive};
+use std::{fmt, ops::RangeInclusive};
+
+use foldhash::HashMap;
 
 /// Port names with their numbers.
 pub type Names<'n> = HashMap<&'n str, u16>;
@@ -12,7 +14,7 @@ pub struct PortSet(Vec<RangeInclusive<u16>>);
 impl PortSet {
     /// Parses lists. Items that are neither a port nor a range are skipped, such as unresolved names.
     pub fn parse<'t>(lists: impl IntoIterator<Item = &'t str>) -> Self {
-        Self::parse_named(lists, &Names::new())
+        Self::parse_named(lists, &Names::default())
     }
 
     /// Parses lists with names. If an item could be a name or a range, the name wins (linkerd2 `pkg/util/parsing.go`,
@@ -83,7 +85,7 @@ mod tests {
 
     #[test]
     fn names_come_before_ranges() {
-        let names = Names::from([("http", 8000), ("80-x", 1), ("80-90", 9)]);
+        let names = Names::from_iter([("http", 8000), ("80-x", 1), ("80-90", 9)]);
         assert_eq!(PortSet::parse_named(["3306, http,80-x,80-90,grpc"], &names).to_string(), "1,9,3306,8000");
     }
 }

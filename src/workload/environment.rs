@@ -4,12 +4,9 @@
 //! image's ENV if its config is known. Values that are not in the input, such as those of a Secret, stay unknown, with
 //! the reason.
 
-use std::{
-    borrow::Cow,
-    cell::Cell,
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{borrow::Cow, cell::Cell, collections::BTreeMap, sync::Arc};
+
+use foldhash::HashMap;
 
 use crate::workload::{
     context::Context,

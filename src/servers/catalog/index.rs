@@ -1,6 +1,8 @@
 //! The index from signs to servers. Uses only hash lookups.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+
+use foldhash::HashMap;
 
 use super::entry::{Server, Sign, SignKind, Strength};
 
