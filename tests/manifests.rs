@@ -448,3 +448,16 @@ fn the_image_is_what_the_manifests_expect() {
     let words: Vec<String> = serde_json::from_str(command).unwrap();
     Cli::try_parse_from(["linkerd-linger".to_owned()].into_iter().chain(words)).unwrap();
 }
+
+#[test]
+fn the_image_of_a_release_runs_like_the_one_of_the_dockerfile() {
+    let read = |path: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    let of = |dockerfile: &str| -> Vec<String> {
+        let kept = ["ARG RUN_IMAGE", "USER", "EXPOSE", "ENTRYPOINT", "CMD"];
+        let lines = dockerfile.lines().filter(|line| kept.iter().any(|word| line.starts_with(word)));
+        lines.map(str::to_owned).collect()
+    };
+    let (dockerfile, release) = (of(&read("Dockerfile")), of(&read(".ci/release.Dockerfile")));
+    assert_eq!(dockerfile.len(), 5, "{dockerfile:?}");
+    assert_eq!(dockerfile, release);
+}

@@ -6,7 +6,6 @@
 use std::{
     env, fs,
     io::{Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -49,10 +48,18 @@ impl Cache {
 /// Writes a file atomically and readable by the user only, since ENV may contain secrets.
 fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let Some(directory) = path.parent() else { return Ok(()) };
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let (mut directories, mut options) = (fs::DirBuilder::new(), fs::OpenOptions::new());
+    directories.recursive(true);
+    options.create(true).truncate(true).write(true);
+    // Elsewhere the user's directory has permissions that its files inherit.
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::DirBuilderExt::mode(&mut directories, 0o700);
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    }
+    directories.create(directory)?;
     let unfinished = path.with_extension(format!("{}.unfinished", std::process::id()));
-    let mut file =
-        fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&unfinished)?;
+    let mut file = options.open(&unfinished)?;
     file.write_all(bytes)?;
     fs::rename(unfinished, path)
 }
