@@ -479,7 +479,7 @@ async fn a_policy_that_refuses_our_patch_is_told_and_the_label_ends_it() {
     else {
         panic!("{refused:?}")
     };
-    assert!(why.contains("the ValidatingAdmissionPolicy no-privilege refuses a pod"), "{why}");
+    assert!(why.contains("the ValidatingAdmissionPolicy no-privilege rejects the pod only if"), "{why}");
     assert!(why.contains("label the namespace linkerd-linger.io/privileged=never"), "{why}");
 
     let label = ["label", "namespace", &namespace, "linkerd-linger.io/privileged=never"];
@@ -490,7 +490,7 @@ async fn a_policy_that_refuses_our_patch_is_told_and_the_label_ends_it() {
     .await;
     let told = bed.create(&namespace, &pod, &["-o", "json"]).await.ok();
     assert_eq!(init(&told.json())["args"], init(&pod)["args"]);
-    assert!(told.stderr.contains("the namespace allows no privileged container"), "{}", told.stderr);
+    assert!(told.stderr.contains("the namespace forbids the privileged container"), "{}", told.stderr);
     let told = bed.create(&namespace, &injected("cart-gunicorn"), &[]).await;
     assert!(!told.success && told.stderr.contains(REASON), "probes are judged all the same: {told:?}");
     let labelled = results().await;

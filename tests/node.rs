@@ -459,7 +459,7 @@ async fn without_the_daemon_set_an_ephemeral_container_reads_a_pod() {
     assert_eq!((&found["closeWaitTimeoutSeconds"], &found["conntrackCloseWait"]), (&json!(60), &Value::Null));
     assert_eq!(found["sockets"].as_array().unwrap().len(), 6, "{found}");
     assert_eq!(found["sockets"][0]["side"], "app", "{found}");
-    assert!(found["gaps"].to_string().contains("conntrack need CAP_NET_ADMIN"), "{found}");
+    assert!(found["gaps"].to_string().contains("reading conntrack entries needs CAP_NET_ADMIN"), "{found}");
     bed.kubectl(&["delete", "namespace", "restricted", "--wait=false"]).await;
     bed.install(&[]).await;
 }
