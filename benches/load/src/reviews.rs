@@ -29,8 +29,10 @@ pub fn of_size(size: usize) -> anyhow::Result<Vec<u8>> {
     }
     if size < COMMON {
         shrink(pod)?;
+        let user = review["request"]["userInfo"].as_object_mut().context("no user")?;
+        user.retain(|key, _| key == "username");
     }
-    let application = pod["spec"]["containers"]
+    let application = review["request"]["object"]["spec"]["containers"]
         .as_array()
         .and_then(|containers| containers.iter().find(|container| container["name"] != "linkerd-proxy"))
         .context("no application")?
