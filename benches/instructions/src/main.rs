@@ -21,8 +21,13 @@ use linkerd_linger::{
     admission::review::{self, Endpoint, Mode, WebhookKind},
     judgement::policy::Policy,
 };
+use mimalloc::MiMalloc;
 
 use crate::counts::{Counts, Recorded};
+
+/// That of linkerd-linger.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// The reviews: a patched, a rejected and an admitted one; the largest recorded pod; and one with two objects.
 const REVIEWS: [&str; 5] = [

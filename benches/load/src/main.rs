@@ -12,6 +12,11 @@ mod reviews;
 mod server;
 
 use clap::{Parser, Subcommand};
+use mimalloc::MiMalloc;
+
+/// That of linkerd-linger, for the servers that it is compared with.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[derive(Debug, Parser)]
 struct Cli {
