@@ -45,6 +45,18 @@ deny:
 bench:
     cargo bench --locked --bench review
 
+# Compares the webhook with others under load, and `lint` with kube-score; see benches/load/README.md. Needs Go.
+bench-load *ARGS:
+    cargo run --release --locked --manifest-path benches/load/Cargo.toml -- compare {{ARGS}}
+
+# Counts the instructions of recorded reviews with valgrind; fails on 5 % more than benches/instructions.json says.
+instructions:
+    cargo run --release --locked --manifest-path benches/instructions/Cargo.toml -- check
+
+# Writes benches/instructions.json anew.
+instructions-update:
+    cargo run --release --locked --manifest-path benches/instructions/Cargo.toml -- update
+
 # Builds the container image.
 image:
     docker build -t linkerd-linger .
