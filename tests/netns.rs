@@ -100,7 +100,7 @@ async fn without_root_it_says_that_it_takes_root() {
     assert_eq!(
         stderr(&output),
         format!(
-            "error: cannot set {SYSCTL_FILE}: Permission denied (os error 13); it takes uid 0: set \
+            "error: cannot set {SYSCTL_FILE}: Permission denied (os error 13); it needs uid 0: set \
              securityContext.runAsUser: 0\n"
         )
     );

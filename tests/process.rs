@@ -9,13 +9,15 @@ use std::{
     process::{ExitStatus, Stdio},
 };
 
+use linkerd_linger::admission::serve::MAX_BODY_BYTES;
+use rstest::rstest;
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     net::TcpStream,
     process::{Child, ChildStderr, Command},
 };
 
-use self::support::{Authority, Connection, Mount, eventually, get, head, review_of_a_pod, within};
+use self::support::{Authority, Connection, Mount, eventually, get, head, metric, review_of_a_pod, within};
 
 const PATH: &str = "/mutate/enforce?timeout=10s";
 
@@ -28,8 +30,12 @@ struct Process {
 
 impl Process {
     async fn start(mount: &Mount, flags: &[&str]) -> Self {
+        Self::start_as(command(), mount, flags).await
+    }
+
+    async fn start_as(mut command: Command, mount: &Mount, flags: &[&str]) -> Self {
         let files = mount.files();
-        let mut child = command()
+        let mut child = command
             .args([
                 "--listen",
                 "127.0.0.1:0",
@@ -62,6 +68,17 @@ impl Process {
         assert!(Command::new("kill").args(["-s", name, &pid]).status().await.unwrap().success());
     }
 
+    /// The resident memory in KiB.
+    fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id().unwrap())).unwrap().count()
+    }
+
     async fn end(mut self) -> ExitStatus {
         let status = within("the process ended", self.child.wait()).await.unwrap();
         while let Some(line) = self.log.next_line().await.unwrap() {
@@ -72,7 +89,10 @@ impl Process {
 }
 
 fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_linkerd-linger"));
+    serve(Command::new(env!("CARGO_BIN_EXE_linkerd-linger")))
+}
+
+fn serve(mut command: Command) -> Command {
     command.arg("serve").stderr(Stdio::piped()).kill_on_drop(true);
     command
 }
@@ -134,4 +154,161 @@ async fn a_port_that_is_taken_is_named() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{stderr}");
     assert!(stderr.contains(&format!("error: cannot listen on {address}: ")), "{stderr}");
+}
+
+/// A number that an environment variable replaces for a long run: `just soak`.
+fn scaled(variable: &str, quick: usize) -> usize {
+    std::env::var(variable).map_or(quick, |number| number.parse().unwrap())
+}
+
+#[tokio::test]
+async fn memory_and_descriptors_stay_flat_over_many_reviews() {
+    const CONNECTIONS: usize = 8;
+    let authority = Authority::new();
+    let process = Process::start(&Mount::new(&authority.issue()), &[]).await;
+    let reviews = scaled("SOAK_REVIEWS", 4000);
+    let round = async |reviews: usize| {
+        let mut clients = tokio::task::JoinSet::new();
+        for client in 0..CONNECTIONS {
+            let (addr, authority) = (process.addr, authority.pem());
+            clients.spawn(async move {
+                let mut connection = Connection::open(addr, &authority).await;
+                for number in 0..reviews / CONNECTIONS {
+                    let uid = format!("{client}-{number}");
+                    let answer = connection.post(PATH, &review_of_a_pod(&uid)).await;
+                    assert_eq!(answer.json()["response"]["uid"], *uid);
+                }
+            });
+        }
+        clients.join_all().await;
+        eventually("its connections are closed", async || {
+            metric(process.admin_addr, "linger_connections").await == 0.0
+        })
+        .await;
+        (process.resident(), process.descriptors())
+    };
+    let (resident, descriptors) = round(reviews.min(2000)).await;
+    let (resident_later, _) = round(reviews).await;
+    println!("{reviews} reviews: {resident} KiB before, {resident_later} KiB after");
+    eventually("no descriptor is left open", async || process.descriptors() <= descriptors).await;
+    assert!(resident_later < resident + 4096, "{resident} KiB, then {resident_later} KiB");
+}
+
+#[tokio::test]
+async fn the_memory_of_long_reviews_is_returned() {
+    let authority = Authority::new();
+    let process = Process::start(&Mount::new(&authority.issue()), &[]).await;
+    let mut connection = Connection::open(process.addr, &authority.pem()).await;
+    assert_eq!(connection.post(PATH, &review_of_a_pod("short")).await.status, 200);
+    let before = process.resident();
+    let review = review_of_a_pod("long");
+    let long = review.clone() + &" ".repeat(MAX_BODY_BYTES - review.len());
+    for _ in 0..8 {
+        assert_eq!(connection.post(PATH, &long).await.status, 200);
+    }
+    eventually("its memory is returned", async || {
+        // An allocator returns memory when it is used.
+        assert_eq!(connection.post(PATH, &review).await.status, 200);
+        process.resident() < before + 16 * 1024
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn idle_connections_cost_little_and_keep_nobody_out() {
+    let authority = Authority::new();
+    let process = Process::start(&Mount::new(&authority.issue()), &[]).await;
+    let idle = scaled("SOAK_CONNECTIONS", 300);
+    let before = process.resident();
+    let mut connections = Vec::new();
+    for _ in 0..idle {
+        connections.push(Connection::open(process.addr, &authority.pem()).await);
+    }
+    let each = process.resident().saturating_sub(before) / u64::try_from(idle).unwrap();
+    println!("{idle} idle connections: {each} KiB each");
+    assert!(each < 64, "{each} KiB");
+    let mut other = Connection::open(process.addr, &authority.pem()).await;
+    assert_eq!(other.post(PATH, &review_of_a_pod("other")).await.status, 200);
+}
+
+#[tokio::test]
+async fn without_free_descriptors_it_serves_again_once_some_are_closed() {
+    let authority = Authority::new();
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -n 40 && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_linkerd-linger")]);
+    let process = Process::start_as(serve(limited), &Mount::new(&authority.issue()), &[]).await;
+    let mut idle = Vec::new();
+    for _ in 0..60 {
+        idle.push(TcpStream::connect(process.addr).await.unwrap());
+    }
+    eventually("it has no free descriptors", async || process.descriptors() >= 40).await;
+    drop(idle);
+    eventually("it serves again", async || {
+        match Connection::try_open(process.addr, &authority.pem(), rustls::ALL_VERSIONS).await {
+            Ok(mut connection) => connection.is_answered(PATH, &review_of_a_pod("again")).await,
+            Err(_) => false,
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn with_a_closed_stderr_it_serves_on() {
+    let authority = Authority::new();
+    let Process { child: _child, addr, admin_addr, log } =
+        Process::start(&Mount::new(&authority.issue()), &[]).await;
+    drop(log);
+    let mut connection = Connection::open(addr, &authority.pem()).await;
+    for number in 0..10 {
+        // Each of another namespace, so that each is logged.
+        let review = review_of_a_pod("7d2f").replace("shop", &format!("shop-{number}"));
+        assert_eq!(connection.post(PATH, &review).await.status, 200);
+    }
+    assert_eq!(get(admin_addr, "/livez").await.status, 200);
+}
+
+/// A frame of HTTP/2 (RFC 9113, section 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const CONTINUATION: u8 = 9;
+const END_HEADERS: u8 = 4;
+/// `POST https /`, from the static table of HPACK (RFC 7541, appendix A).
+const REQUEST: [u8; 3] = [0x83, 0x87, 0x84];
+
+#[rstest]
+#[case::garbage(&[], |_| b"\x00\xff\x00\xff".repeat(1000))]
+#[case::rapid_reset(&["h2"], |number| {
+    let stream = 2 * number + 1;
+    [frame(HEADERS, END_HEADERS, stream, &REQUEST), frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat()
+})]
+#[case::endless_headers(&["h2"], |number| match number {
+    0 => frame(HEADERS, 0, 1, &REQUEST),
+    // A header without indexing: 1 byte of name, 100 of value.
+    _ => frame(CONTINUATION, 0, 1, &[&[0, 1, b'x', 100], &[b'x'; 100][..]].concat()),
+})]
+#[tokio::test]
+async fn a_flood_ends_with_its_connection(#[case] protocols: &[&str], #[case] flood: fn(u32) -> Vec<u8>) {
+    let authority = Authority::new();
+    let process = Process::start(&Mount::new(&authority.issue()), &[]).await;
+    let before = process.resident();
+    let mut hostile =
+        Connection::negotiate(process.addr, &authority.pem(), rustls::ALL_VERSIONS, protocols).await.unwrap();
+    let preface = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(SETTINGS, 0, 0, &[])].concat();
+    let mut sent = protocols.is_empty() || hostile.try_send(&preface).await;
+    let mut number = 0;
+    while sent && number < 100_000 {
+        sent = hostile.try_send(&flood(number)).await;
+        number += 1;
+    }
+    println!("cut after {number} writes");
+    assert!(!sent, "it was not cut");
+    assert!(process.resident() < before + 16 * 1024, "{before} KiB, then {} KiB", process.resident());
+    let mut other = Connection::open(process.addr, &authority.pem()).await;
+    assert_eq!(other.post(PATH, &review_of_a_pod("other")).await.status, 200);
 }

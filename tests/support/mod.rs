@@ -239,6 +239,11 @@ impl Connection {
         self.stream.flush().await.unwrap();
     }
 
+    /// Sends bytes to a server that may have closed the connection. Returns whether they could be sent.
+    pub(crate) async fn try_send(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).await.is_ok() && self.stream.flush().await.is_ok()
+    }
+
     /// Sends a review to `path` and reads the answer.
     pub(crate) async fn post(&mut self, path: &str, body: &str) -> Answer {
         self.send(&head(path, body.len())).await;
