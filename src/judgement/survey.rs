@@ -176,16 +176,14 @@ pub fn of<'p, 'c>(
 ) -> Survey<'p, 'c> {
     let mesh = linkerd::mesh(pod, namespace, context, injection);
     let annotations = Annotations::read(pod);
-    let probed: Vec<u16> = pod
-        .running_containers()
-        .flat_map(|container| container.probes.iter().filter_map(|probe| probe.port))
-        .collect();
     let apps: Vec<_> = pod
         .running_containers()
         .filter(|container| !matches!(&*container.name, linkerd::PROXY | proxy_init::NAME))
         .map(|container| {
-            let mut ports = probed.clone();
-            ports.extend(container.ports.iter().map(|port| port.number));
+            // Another container's probe is answered here only on a port that this one declares.
+            let probed = container.probes.iter().filter_map(|probe| probe.port);
+            let own = container.ports.iter().map(|port| port.number);
+            let mut ports: Vec<_> = probed.chain(own).collect();
             ports.sort_unstable();
             ports.dedup();
             let mut detected = servers::detected(catalog, pod, container, &ports, namespace, context);

@@ -137,7 +137,7 @@ async fn handle(state: Arc<State>, endpoint: Endpoint, request: Request) -> Resp
         let body = state.bodies.read(request, deadline).await?;
         if let Some(failure) = body.failure {
             let started = Instant::now();
-            let admitted = review::fail_open_beginning(&body, failure)?;
+            let admitted = review::fail_open_beginning(&body, failure).map_err(|_| no_uid(failure))?;
             return Ok(answered(&state, endpoint, admitted, started.elapsed()));
         }
         if body.len() <= MAX_SMALL_BODY_BYTES {
@@ -196,6 +196,17 @@ fn review_small(state: &State, endpoint: Endpoint, body: &Body) -> Result<Vec<u8
         .or_else(|| caught(|| review::fail_open(body, ReviewFailure::Panic)))
         .ok_or_else(failed_twice)?;
     Ok(answered(state, endpoint, reviewed?, started.elapsed()))
+}
+
+/// The error if even the uid of a request was not read.
+fn no_uid(failure: ReviewFailure) -> HttpError {
+    let (reason, message) = match failure {
+        ReviewFailure::Memory => (Refusal::Overloaded, "too many request bodies are in memory; retry later"),
+        ReviewFailure::Timeout | ReviewFailure::Panic => {
+            (Refusal::TooSlow, "the request body was not complete before the deadline")
+        }
+    };
+    HttpError { reason, message: message.to_owned() }
 }
 
 /// Returns `None` after a panic, which the panic hook has logged.
