@@ -30,6 +30,7 @@ use linkerd_linger::{
     },
     workload::object::Kind,
 };
+use rstest::rstest;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -182,6 +183,17 @@ async fn a_panic_admits_with_a_warning() {
     assert_eq!(answer["response"]["allowed"], true);
     assert_eq!(answer["response"]["warnings"].as_array().unwrap().len(), 1);
     assert!(answered.metrics.contains("{door=\"mutate\",mode=\"enforce\",outcome=\"failed\"} 1\n"));
+}
+
+#[rstest]
+#[case::panic(panics, review_of_a_pod("7d2f"))]
+#[case::unreadable(review::review, review_of_a_pod("7d2f").replace("\"web\"", "7"))]
+#[tokio::test]
+async fn in_the_mode_audit_users_see_no_failure(#[case] review: Review, #[case] body: String) {
+    let answered = post(review, "/mutate/audit", body).await;
+    let answer: serde_json::Value = serde_json::from_slice(&answered.body).unwrap();
+    assert_eq!(answer["response"]["allowed"], true);
+    assert_eq!(answer["response"].get("warnings"), None, "{answer}");
 }
 
 #[tokio::test]

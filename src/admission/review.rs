@@ -242,7 +242,12 @@ struct GroupKind<'a> {
 
 impl<'a, T: Deserialize<'a>> Envelope<'a, T> {
     fn read(body: &'a [u8]) -> Result<Request<'a, T>, InvalidReview> {
-        let envelope: Self = serde_json::from_slice(body).map_err(InvalidReview::Json)?;
+        // One check of the whole text is quicker than one for each string.
+        let envelope: Self = match std::str::from_utf8(body) {
+            Ok(text) => serde_json::from_str(text),
+            Err(_) => serde_json::from_slice(body),
+        }
+        .map_err(InvalidReview::Json)?;
         if (&*envelope.api_version, &*envelope.kind) != ("admission.k8s.io/v1", "AdmissionReview") {
             return Err(InvalidReview::Version {
                 api_version: envelope.api_version.to_string(),
@@ -276,9 +281,10 @@ impl<T> Request<'_, T> {
         Reviewed { body: Answer::admit(&self.uid).render(), record: self.record(Outcome::Ignored) }
     }
 
-    /// Admits with a warning that says why the object was not judged.
-    fn admit_with_warning(&self, outcome: Outcome, warning: &str) -> Reviewed {
-        let answer = Answer::admit(&self.uid).warn([warning.to_owned()]).audit("outcome", outcome.as_str());
+    /// Admits, with a warning that says why the object was not judged; the mode audit shows users nothing.
+    fn admit_with_warning(&self, mode: Mode, outcome: Outcome, warning: &str) -> Reviewed {
+        let warning = (mode != Mode::Audit).then(|| warning.to_owned());
+        let answer = Answer::admit(&self.uid).warn(warning).audit("outcome", outcome.as_str());
         Reviewed { body: answer.render(), record: self.record(outcome) }
     }
 }
@@ -297,7 +303,7 @@ pub fn review(
 ) -> Result<Reviewed, InvalidReview> {
     let mut request = match Envelope::<Manifest<'_>>::read(body) {
         Ok(request) => request,
-        Err(InvalidReview::Json(_)) => return unreadable(body),
+        Err(InvalidReview::Json(_)) => return unreadable(body, endpoint.mode),
         Err(error) => return Err(error),
     };
     let Some(kind) = request
@@ -325,11 +331,12 @@ fn is_judged(webhook: WebhookKind, kind: Kind, operation: &str, sub_resource: &s
 }
 
 /// Handles a body whose objects cannot be parsed: if it is an AdmissionReview, the object is admitted.
-fn unreadable(body: &[u8]) -> Result<Reviewed, InvalidReview> {
+fn unreadable(body: &[u8], mode: Mode) -> Result<Reviewed, InvalidReview> {
     let request = Envelope::<serde::de::IgnoredAny>::read(body)?;
     Ok(match request.kind() {
         None => request.ignore(),
         Some(kind) => request.admit_with_warning(
+            mode,
             Outcome::Unreadable,
             &format!("linkerd-linger: cannot parse this {}, so it was admitted unchecked", kind.as_str()),
         ),
@@ -368,9 +375,9 @@ impl ReviewFailure {
 /// # Errors
 ///
 /// Returns an error if the body is not an AdmissionReview of a supported version.
-pub fn fail_open(body: &[u8], failure: ReviewFailure) -> Result<Reviewed, InvalidReview> {
+pub fn fail_open(body: &[u8], mode: Mode, failure: ReviewFailure) -> Result<Reviewed, InvalidReview> {
     let request = Envelope::<serde::de::IgnoredAny>::read(body)?;
-    Ok(request.admit_with_warning(Outcome::Failed, failure.warning()))
+    Ok(request.admit_with_warning(mode, Outcome::Failed, failure.warning()))
 }
 
 /// The same for a body of which only the beginning was read.
@@ -378,10 +385,14 @@ pub fn fail_open(body: &[u8], failure: ReviewFailure) -> Result<Reviewed, Invali
 /// # Errors
 ///
 /// As [`fail_open`]. The API server writes the uid before the object (field order of `AdmissionRequest` in k8s.io/api).
-pub fn fail_open_beginning(beginning: &[u8], failure: ReviewFailure) -> Result<Reviewed, InvalidReview> {
+pub fn fail_open_beginning(
+    beginning: &[u8],
+    mode: Mode,
+    failure: ReviewFailure,
+) -> Result<Reviewed, InvalidReview> {
     match memchr::memmem::find(beginning, b",\"object\":{") {
-        Some(object) => fail_open(&[&beginning[..object], b"}}"].concat(), failure),
-        None => fail_open(beginning, failure),
+        Some(object) => fail_open(&[&beginning[..object], b"}}"].concat(), mode, failure),
+        None => fail_open(beginning, mode, failure),
     }
 }
 

@@ -137,7 +137,8 @@ async fn handle(state: Arc<State>, endpoint: Endpoint, request: Request) -> Resp
         let body = state.bodies.read(request, deadline).await?;
         if let Some(failure) = body.failure {
             let started = Instant::now();
-            let admitted = review::fail_open_beginning(&body, failure).map_err(|_| no_uid(failure))?;
+            let admitted =
+                review::fail_open_beginning(&body, endpoint.mode, failure).map_err(|_| no_uid(failure))?;
             return Ok(answered(&state, endpoint, admitted, started.elapsed()));
         }
         if body.len() <= MAX_SMALL_BODY_BYTES {
@@ -193,7 +194,7 @@ fn review_small(state: &State, endpoint: Endpoint, body: &Body) -> Result<Vec<u8
     let started = Instant::now();
     let policy = state.policy.load();
     let reviewed = caught(|| (state.review)(body, endpoint, &policy, today()))
-        .or_else(|| caught(|| review::fail_open(body, ReviewFailure::Panic)))
+        .or_else(|| caught(|| review::fail_open(body, endpoint.mode, ReviewFailure::Panic)))
         .ok_or_else(failed_twice)?;
     Ok(answered(state, endpoint, reviewed?, started.elapsed()))
 }
@@ -231,7 +232,7 @@ async fn review_before_deadline(
         Ok(None) => ReviewFailure::Panic,
         Err(_) => ReviewFailure::Timeout,
     };
-    let admitted = spawn_blocking(move || review::fail_open(&body, failure)).await;
+    let admitted = spawn_blocking(move || review::fail_open(&body, endpoint.mode, failure)).await;
     let admitted = admitted.map_err(|_| failed_twice())?;
     Ok(answered(state, endpoint, admitted?, started.elapsed()))
 }
