@@ -37,7 +37,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// Why the timeout was not set.
 #[derive(Debug, thiserror::Error)]
 pub enum SetError {
-    /// The file cannot be opened, read or written. The way out follows the reason, so the reason is told here and not
+    /// The file cannot be opened, read or written. The help follows the reason, so the reason is told here and not
     /// once more as a source.
     #[error("cannot set {}: {error}; {}", path.display(), help_for(error))]
     File {
