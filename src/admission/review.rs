@@ -380,7 +380,7 @@ pub fn fail_open(body: &[u8], mode: Mode, failure: ReviewFailure) -> Result<Revi
     Ok(request.admit_with_warning(mode, Outcome::Failed, failure.warning()))
 }
 
-/// The same for a body of which only the beginning was read.
+/// The same for the beginning of a body whose end was not read.
 ///
 /// # Errors
 ///

@@ -58,7 +58,7 @@ impl Version {
     /// Whether this version contains a change that was released with `edge`, and in these `(minor, patch)` releases,
     /// newest line first. Every line above the first contains it.
     ///
-    /// Returns `None` if the tag names a line of which only some patch releases contain it.
+    /// Returns `None` if only some patch releases of the tag's line contain it.
     pub fn has(self, edge: (u16, u16, u16), releases: &[(u16, u16)]) -> Option<bool> {
         match self {
             Self::Edge(year, month, number) => Some((year, month, number) >= edge),

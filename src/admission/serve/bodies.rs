@@ -115,11 +115,7 @@ impl Bodies {
 
 /// Returns the next bytes of a body, or `None` at its end.
 async fn next(body: &mut Limited<body::Body>, deadline: Instant) -> Result<Option<Bytes>, HttpError> {
-    let late = |_| {
-        let message = "the request body was not complete before the deadline".to_owned();
-        HttpError { reason: Refusal::TooSlow, message }
-    };
-    match timeout_at(deadline, body.frame()).await.map_err(late)? {
+    match timeout_at(deadline, body.frame()).await.map_err(|_| HttpError::too_slow())? {
         Some(frame) => Ok(Some(frame.map_err(|error| interrupted(&*error))?.into_data().unwrap_or_default())),
         None => Ok(None),
     }
@@ -135,10 +131,7 @@ async fn reserve(
     // The semaphore is never closed, so the only error is the timeout.
     match timeout_at(deadline, Arc::clone(budget).acquire_many_owned(permits)).await {
         Ok(Ok(permit)) => Ok(permit),
-        Ok(Err(_)) | Err(_) => {
-            let message = "too many request bodies are in memory; retry later".to_owned();
-            Err(HttpError { reason: Refusal::Overloaded, message })
-        }
+        Ok(Err(_)) | Err(_) => Err(HttpError::overloaded()),
     }
 }
 

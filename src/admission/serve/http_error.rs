@@ -11,6 +11,20 @@ pub(super) struct HttpError {
     pub(super) message: String,
 }
 
+impl HttpError {
+    /// The body did not arrive in time.
+    pub(super) fn too_slow() -> Self {
+        let message = "the request body was not complete before the deadline".to_owned();
+        Self { reason: Refusal::TooSlow, message }
+    }
+
+    /// There is no memory for the body.
+    pub(super) fn overloaded() -> Self {
+        let message = "too many request bodies are in memory; retry later".to_owned();
+        Self { reason: Refusal::Overloaded, message }
+    }
+}
+
 impl From<InvalidReview> for HttpError {
     fn from(why: InvalidReview) -> Self {
         Self { reason: Refusal::InvalidReview, message: why.to_string() }

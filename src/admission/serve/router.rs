@@ -201,13 +201,10 @@ fn review_small(state: &State, endpoint: Endpoint, body: &Body) -> Result<Vec<u8
 
 /// The error if even the uid of a request was not read.
 fn no_uid(failure: ReviewFailure) -> HttpError {
-    let (reason, message) = match failure {
-        ReviewFailure::Memory => (Refusal::Overloaded, "too many request bodies are in memory; retry later"),
-        ReviewFailure::Timeout | ReviewFailure::Panic => {
-            (Refusal::TooSlow, "the request body was not complete before the deadline")
-        }
-    };
-    HttpError { reason, message: message.to_owned() }
+    match failure {
+        ReviewFailure::Memory => HttpError::overloaded(),
+        ReviewFailure::Timeout | ReviewFailure::Panic => HttpError::too_slow(),
+    }
 }
 
 /// Returns `None` after a panic, which the panic hook has logged.

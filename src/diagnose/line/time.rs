@@ -19,17 +19,16 @@ impl Times {
     ///
     /// Lines of one minute follow each other, so that a calendar is needed once for each.
     pub(super) fn read(&mut self, text: &str) -> Option<i64> {
-        if let Some((minute, rest)) = text.split_at_checked(MINUTE)
+        let split = text.split_at_checked(MINUTE).and_then(|(minute, rest)| Some((minute, seconds(rest)?)));
+        if let Some((minute, micros)) = split
             && minute == self.minute
-            && let Some(micros) = seconds(rest)
         {
             return Some(self.start + micros);
         }
         let time = text.parse::<Timestamp>().ok()?.as_microsecond();
         // Before 1970, a fraction is cut off towards 1970.
         if time > 0
-            && let Some((minute, rest)) = text.split_at_checked(MINUTE)
-            && let Some(micros) = seconds(rest)
+            && let Some((minute, micros)) = split
         {
             minute.clone_into(&mut self.minute);
             self.start = time - micros;

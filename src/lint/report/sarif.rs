@@ -1,6 +1,6 @@
 //! Prints a report as SARIF 2.1.0, for code scanning services and editors.
 //!
-//! Does not use a library: the SARIF crate has some hundred types, of which this needs ten. A test validates the output
+//! Does not use a library: the SARIF crate has some hundred types, and this needs ten. A test validates the output
 //! against the official schema.
 
 use std::collections::BTreeMap;
