@@ -12,8 +12,8 @@ use std::{
 use divan::{Bencher, counter::BytesCount};
 use jiff::civil::date;
 use linkerd_linger::{
-    admission::review::{self, Endpoint, Mode, WebhookKind},
     judgement::policy::Policy,
+    review::{self, Endpoint, Mode, WebhookKind},
     servers::{Catalog, FAMILIES, RawServer},
 };
 use serde_json::Value;

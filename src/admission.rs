@@ -4,5 +4,4 @@ pub mod admin;
 pub mod certs;
 pub mod metrics;
 pub mod policy_file;
-pub mod review;
 pub mod serve;

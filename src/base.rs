@@ -1,13 +1,7 @@
-//! Shared utilities: text, plurals, durations, PEM, YAML, names.
-//!
-//! Only `clock`, `pem` and `shutdown` do I/O or read the clock.
+//! Shared utilities: those of the core, and the date, PEM files and signals.
 
 pub(crate) mod clock;
-pub mod duration;
-pub(crate) mod errors;
-pub mod names;
 pub(crate) mod pem;
-pub(crate) mod plural;
 pub mod shutdown;
-pub mod text;
-pub(crate) mod yaml;
+
+pub use linkerd_linger_core::base::*;

@@ -51,18 +51,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A module imports only from itself and from the modules above it. The modules up to *judgement*, `lint` and
-//! `admission::review` use no I/O, no clock and no async code. `tests/layering.rs` enforces this.
+//! A module imports only from itself and from the modules above it. The crate `linkerd-linger-core` has the modules that
+//! know and judge: they, and `lint`, use no I/O, no clock and no async code. `tests/layering.rs` enforces this.
+
+pub use linkerd_linger_core::{judgement, linkerd, review, servers, workload};
 
 pub mod base;
-
-pub mod workload;
-
-pub mod linkerd;
-
-pub mod servers;
-
-pub mod judgement;
 
 pub mod lint;
 

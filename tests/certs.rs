@@ -6,14 +6,12 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use linkerd_linger::{
-    admission::{
-        certs::{
-            AUTHORITY_LIFETIME, Certificate, LEAF_LIFETIME, Leaf, Observed, PROPAGATION, Published, Step,
-            Stored, Trust, next, renew, track_trust,
-        },
-        review::WebhookKind,
+    admission::certs::{
+        AUTHORITY_LIFETIME, Certificate, LEAF_LIFETIME, Leaf, Observed, PROPAGATION, Published, Step, Stored,
+        Trust, next, renew, track_trust,
     },
     base::names::SERVICE_NAMES,
+    review::WebhookKind,
 };
 use proptest::prelude::*;
 use rstest::rstest;

@@ -13,9 +13,9 @@ mod support;
 use std::{collections::BTreeSet, env, fs, path::Path};
 
 use linkerd_linger::{
-    admission::review::Mode,
     base::names,
     cluster::install::{FailurePolicy, Options, Tls, Toleration, manifests, print, read_label},
+    review::Mode,
 };
 use rstest::rstest;
 use serde_json::{Value, json};

@@ -25,12 +25,13 @@ use k8s_openapi::api::{
     rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
 };
 use linkerd_linger::{
-    admission::{review::Mode, serve::Timeouts},
+    admission::serve::Timeouts,
     base::names,
     cli::Cli,
     cluster::install::{
         FailurePolicy, Options, Tls, Toleration, cluster_scoped, manifests as objects, print, read_label,
     },
+    review::Mode,
 };
 use rstest::rstest;
 use serde::{Serialize, de::DeserializeOwned};

@@ -7,9 +7,9 @@ mod support;
 use std::{path::Path, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use linkerd_linger::admission::{
+use linkerd_linger::{
+    admission::serve::{self, Config, Timeouts},
     review::{Endpoint, Mode, WebhookKind},
-    serve::{self, Config, Timeouts},
 };
 
 use self::support::{Connection, eventually, metric};

@@ -20,11 +20,11 @@ use axum::{
 use linkerd_linger::{
     admission::{
         metrics::Metrics,
-        review::{self, Endpoint, Mode, WebhookKind},
         serve::{self, State},
     },
     cluster::apiserver::{self, Admission},
     judgement::policy::Policy,
+    review::{self, Endpoint, Mode, WebhookKind},
 };
 use rstest::rstest;
 use serde_json::{Value, json};

@@ -21,13 +21,13 @@ use jiff::civil::Date;
 use linkerd_linger::{
     admission::{
         metrics::Metrics,
-        review::{self, Endpoint, InvalidReview, Outcome, Record, Reviewed},
         serve::{self, MAX_BODY_BYTES, MAX_SMALL_BODY_BYTES, Review, State},
     },
     judgement::{
         finding::{Action, RuleId},
         policy::Policy,
     },
+    review::{self, Endpoint, InvalidReview, Outcome, Record, Reviewed},
     workload::object::Kind,
 };
 use rstest::rstest;

@@ -58,7 +58,7 @@ fn each_rule_is_in_the_table_in_order() {
 #[test]
 fn each_rule_has_its_file_and_no_file_is_left_over() {
     let rules: BTreeSet<_> = RuleId::ALL.iter().map(|rule| rule.as_str().replace('-', "_") + ".rs").collect();
-    let files: BTreeSet<_> = fs::read_dir(root().join("src/judgement/rules"))
+    let files: BTreeSet<_> = fs::read_dir(root().join("core/src/judgement/rules"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();

@@ -12,14 +12,11 @@ use std::{
 
 use jiff::civil::Date;
 use linkerd_linger::{
-    admission::{
-        review::{self, Endpoint, InvalidReview, Reviewed},
-        serve::{
-            self, CertificateSource, Config, MAX_BODY_BYTES, MAX_SMALL_BODY_BYTES, Running, Timeouts,
-            TlsVersion,
-        },
+    admission::serve::{
+        self, CertificateSource, Config, MAX_BODY_BYTES, MAX_SMALL_BODY_BYTES, Running, Timeouts, TlsVersion,
     },
     judgement::policy::Policy,
+    review::{self, Endpoint, InvalidReview, Reviewed},
 };
 use rustls::version::TLS12;
 use tokio::{

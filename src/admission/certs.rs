@@ -20,7 +20,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 pub use self::material::{CHAIN, Certificate, Leaf, Stored, verify};
-use crate::{admission::review::WebhookKind, base::names};
+use crate::{base::names, review::WebhookKind};
 
 /// How long a CA certificate is valid.
 pub const AUTHORITY_LIFETIME: SignedDuration = SignedDuration::from_hours(365 * 24);

@@ -12,8 +12,8 @@ use prometheus_client::{
 };
 
 use crate::{
-    admission::review::{Mode, Outcome, Record, WebhookKind},
     judgement::finding::{Action, RuleId},
+    review::{Mode, Outcome, Record, WebhookKind},
 };
 
 /// A metric, as scrapers and the documentation see it.

@@ -49,9 +49,9 @@ use crate::{
         admin::{self, Readiness, SelfCheck},
         metrics::Metrics,
         policy_file::{self, PolicyFileError},
-        review,
     },
     judgement::policy::Policy,
+    review,
 };
 
 /// The configuration of the server.

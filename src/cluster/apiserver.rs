@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 
-use crate::admission::review::WebhookKind;
+use crate::review::WebhookKind;
 
 /// The `timeoutSeconds` of the webhook, which includes the connection and TLS.
 const TIMEOUT: Duration = Duration::from_secs(5);

@@ -20,8 +20,8 @@ pub use self::{
     yaml::print,
 };
 use crate::{
-    admission::review::{Mode, WebhookKind},
     base::names,
+    review::{Mode, WebhookKind},
 };
 
 /// The options of an installation.

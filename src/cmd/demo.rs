@@ -11,12 +11,10 @@ use diffy::{DiffOptions, Hunk, Line};
 use serde_json::Value;
 
 use crate::{
-    admission::{
-        review::{Endpoint, Mode, WebhookKind},
-        serve::{self, Config},
-    },
+    admission::serve::{self, Config},
     cluster::apiserver::{self, Admission, Webhook},
     lint::manifest,
+    review::{Endpoint, Mode, WebhookKind},
 };
 
 /// Show on a few pods what the webhook does; needs no cluster.

@@ -13,12 +13,10 @@ use clap::ValueEnum;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use crate::{
-    admission::{
-        policy_file::{self, PolicyFileError},
-        review::Mode,
-    },
+    admission::policy_file::{self, PolicyFileError},
     cluster::install::{self, FailurePolicy, Options, Tls, Toleration},
     judgement::close_wait,
+    review::Mode,
 };
 
 /// Print the manifests that install linkerd-linger in a cluster

@@ -12,12 +12,10 @@ use tracing_subscriber::filter::Targets;
 
 use super::log::{self, LogFormat};
 use crate::{
-    admission::{
-        review,
-        serve::{self, CertificateFiles, CertificateSource, Clients, Timeouts, TlsVersion},
-    },
+    admission::serve::{self, CertificateFiles, CertificateSource, Clients, Timeouts, TlsVersion},
     base::shutdown::Signals,
     judgement::close_wait,
+    review,
 };
 
 /// Run the webhook server, which answers admission reviews.

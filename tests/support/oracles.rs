@@ -11,7 +11,6 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 use jiff::civil::{Date, date};
 use linkerd_linger::{
-    admission::review::{self, Endpoint, Mode, WebhookKind},
     base::names::INIT_CONTAINER,
     cluster::apiserver::{self, Admission},
     diagnose::{cause::diagnose, log::Log, metrics::Metrics},
@@ -22,6 +21,7 @@ use linkerd_linger::{
         comments, fix, manifest,
         report::{ErrorReport, LineReport, ObjectReport, Report, github, json, junit, sarif, text},
     },
+    review::{self, Endpoint, Mode, WebhookKind},
     servers::{Catalog, Idle, Origin},
     workload::{context::Context, object::Object},
 };

@@ -18,7 +18,7 @@ use anyhow::{Context, ensure};
 use clap::Parser;
 use jiff::civil::date;
 use linkerd_linger::{
-    admission::review::{self, Endpoint, Mode, WebhookKind},
+    review::{self, Endpoint, Mode, WebhookKind},
     judgement::policy::Policy,
 };
 use mimalloc::MiMalloc;

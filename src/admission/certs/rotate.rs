@@ -26,8 +26,8 @@ use super::{
     track_trust,
 };
 use crate::{
-    admission::review::WebhookKind,
     base::{errors::describe, names, pem},
+    review::WebhookKind,
 };
 
 /// The timeouts of a rotation.

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::http_error::HttpError;
-use crate::admission::{metrics::Refusal, review::ReviewFailure};
+use crate::{admission::metrics::Refusal, review::ReviewFailure};
 
 /// The maximum length of a body in bytes. A review contains the object and its old version, up to 3 MiB each (apiserver
 /// `MaxRequestBodyBytes`). controller-runtime has the same limit of 7 MiB (`pkg/webhook/admission/http.go`).

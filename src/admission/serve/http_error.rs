@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 
-use crate::admission::{metrics::Refusal, review::InvalidReview};
+use crate::{admission::metrics::Refusal, review::InvalidReview};
 
 /// A request that is not reviewed.
 #[derive(Debug)]

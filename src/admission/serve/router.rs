@@ -1,6 +1,6 @@
 //! Handles an HTTP request: review, response, metric and log line.
 //!
-//! [`crate::admission::review`] decides the response; [`super`] handles sockets, TLS and connection timeouts.
+//! [`crate::review`] decides the response; [`super`] handles sockets, TLS and connection timeouts.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -34,12 +34,10 @@ use super::{
     repeat_filter::{LogDecision, RepeatFilter},
 };
 use crate::{
-    admission::{
-        metrics::{Metrics, Refusal},
-        review::{self, Endpoint, InvalidReview, Outcome, Record, ReviewFailure, Reviewed},
-    },
+    admission::metrics::{Metrics, Refusal},
     base::{clock::today, duration},
     judgement::{facts::Facts, policy::Policy},
+    review::{self, Endpoint, InvalidReview, Outcome, Record, ReviewFailure, Reviewed},
     workload::object::Kind,
 };
 

@@ -10,7 +10,6 @@ use serde::Deserialize;
 
 use super::{CheckId, CheckResult, Outcome, Read, Snapshot, dry_run, namespaces};
 use crate::{
-    admission::review::Mode,
     base::plural::count,
     judgement::{
         close_wait::{self, CurrentState},
@@ -20,6 +19,7 @@ use crate::{
         policy::Policy,
     },
     linkerd::Injection,
+    review::Mode,
     workload::{
         context::Context,
         object::{Kind, Object},

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use super::{CheckId, CheckResult, Outcome, ReadError, Snapshot, namespaces, webhook_entries};
 use crate::{
-    admission::review::Mode,
     judgement::{
         close_wait::{self, CurrentState},
         finding::Action,
@@ -17,6 +16,7 @@ use crate::{
     },
     linkerd::Injection,
     lint::manifest,
+    review::Mode,
     workload::{
         annotations::CLOSE_WAIT_TIMEOUT,
         context::{Context, NEVER, PRIVILEGED_LABEL, Unprivileged},

@@ -5,10 +5,10 @@ use k8s_openapi::api::apps::v1::Deployment;
 
 use super::{CheckId, CheckResult, Outcome, Snapshot, namespaces, webhook_entries};
 use crate::{
-    admission::review::{Mode, WebhookKind},
     base::names,
     judgement::policy::{Exemption, Policy},
     linkerd::version::Version,
+    review::{Mode, WebhookKind},
     workload::image::ImageRef,
 };
 

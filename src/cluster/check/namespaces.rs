@@ -6,8 +6,8 @@ use k8s_openapi::api::core::v1::Namespace;
 
 use super::{CheckId, CheckResult, Outcome, Snapshot, listed, selector, webhook_entries};
 use crate::{
-    admission::review::Mode,
     base::{names, plural::count},
+    review::Mode,
     workload::context::{NEVER, PRIVILEGED_LABEL, Unprivileged},
 };
 

@@ -44,7 +44,7 @@ fn reinvocation(snapshot: &Snapshot, all: &[MutatingWebhookConfiguration], ours:
         .collect();
     let never: Vec<_> = webhook_entries::own_entries(snapshot)
         .into_iter()
-        .filter(|entry| entry.webhook == crate::admission::review::WebhookKind::Mutating && !entry.reinvoked)
+        .filter(|entry| entry.webhook == crate::review::WebhookKind::Mutating && !entry.reinvoked)
         .map(|entry| entry.name)
         .collect();
     if never.is_empty() || later.is_empty() {

@@ -14,7 +14,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{admission::review::Mode, base::names};
+use crate::{base::names, review::Mode};
 
 fn now() -> Timestamp {
     "2026-06-01T00:00:00Z".parse().unwrap()

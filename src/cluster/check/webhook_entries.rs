@@ -6,7 +6,7 @@ use k8s_openapi::{
 };
 
 use super::Snapshot;
-use crate::admission::review::{Mode, UNPRIVILEGED, WebhookKind};
+use crate::review::{Mode, UNPRIVILEGED, WebhookKind};
 
 /// The suffix of the names of our entries.
 const ENTRY_SUFFIX: &str = ".linkerd-linger.io";

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::{FailurePolicy, Options, Tls, object, with};
 use crate::{
-    admission::review::{Endpoint, Mode, WebhookKind},
     base::names,
+    review::{Endpoint, Mode, WebhookKind},
     workload::context::{NEVER, POD_SECURITY_LABEL, PRIVILEGED_LABEL, UNPRIVILEGED_LEVELS},
 };
 

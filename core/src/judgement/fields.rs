@@ -197,7 +197,7 @@ pub(super) fn date(text: &str) -> Option<Date> {
 }
 
 /// Returns the message for an unknown name, with the closest match or all known names.
-pub(crate) fn unknown_name(noun: &str, word: &str, known: &[&str]) -> String {
+pub fn unknown_name(noun: &str, word: &str, known: &[&str]) -> String {
     let near = |name: &str| strsim::jaro_winkler(&word.to_lowercase(), &name.to_lowercase());
     let nearest = known.iter().copied().max_by(|a, b| near(a).total_cmp(&near(b)));
     match nearest.filter(|name| near(name) >= 0.85) {

@@ -8,7 +8,7 @@ use crate::workload::pod::{Container, Pod};
 
 /// The location of a text.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Place {
+pub enum Place {
     /// An item of `command`.
     Command(usize),
     /// An item of `args`.
@@ -19,10 +19,22 @@ pub(crate) enum Place {
     ConfigMap(String),
     /// An item of `volumeMounts`.
     Mount(usize),
-    /// A line, from 1, in a key of the ConfigMap with this name.
-    Line { config_map: String, key: String, line: usize },
-    /// A line, from 1, in a file of the image.
-    ImageLine { path: String, line: usize },
+    /// A line of a ConfigMap.
+    Line {
+        /// The name of the ConfigMap.
+        config_map: String,
+        /// The key.
+        key: String,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// A line of a file of the image.
+    ImageLine {
+        /// The path of the file.
+        path: String,
+        /// The line, from 1.
+        line: usize,
+    },
     /// A field of the image's config: `ENTRYPOINT of cart:3@sha256:...`.
     ImageConfig(Arc<str>),
 }
@@ -30,7 +42,7 @@ pub(crate) enum Place {
 impl Place {
     /// The JSON pointer from the root of the object; `ConfigMap web` for a text in another object, and `ENV of
     /// cart:3@sha256:...` for a text in the config of the image.
-    pub(crate) fn pointer(&self, pod: &Pod<'_>, container: &Container<'_>) -> String {
+    pub fn pointer(&self, pod: &Pod<'_>, container: &Container<'_>) -> String {
         let (field, index) = match self {
             Self::Command(index) => ("command", index),
             Self::Args(index) => ("args", index),
@@ -49,7 +61,7 @@ impl Place {
 
 /// A part of a word.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Piece {
+pub enum Piece {
     /// Known text.
     Text(String),
     /// Unknown text, with the reason: `it may be set by Secret app-env`.
@@ -70,12 +82,12 @@ pub(crate) struct Word {
     /// The parts. No text is empty, no two texts are adjacent, and all are within the limits below.
     pieces: Vec<Piece>,
     /// The location.
-    pub(crate) at: Place,
+    pub at: Place,
 }
 
 /// The maximum length of an argument or a variable: MAX_ARG_STRLEN in Linux's include/uapi/linux/binfmts.h, with pages
 /// of 4 KiB.
-pub(crate) const MAX_LEN: usize = 128 << 10;
+pub const MAX_LEN: usize = 128 << 10;
 
 /// The maximum number of parts, which bounds the cost of unknown parts.
 const MAX_PIECES: usize = 256;
@@ -176,6 +188,6 @@ pub(crate) fn basename(path: &str) -> &str {
 }
 
 /// The first `characters` of a text.
-pub(crate) fn cut(text: &str, characters: usize) -> String {
+pub fn cut(text: &str, characters: usize) -> String {
     text.chars().take(characters).collect()
 }

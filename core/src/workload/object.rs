@@ -200,7 +200,7 @@ impl Owner<'_> {
 
 /// An object of any of these kinds, with the fields of all of them, so that a single pass is enough.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Manifest<'a> {
+pub struct Manifest<'a> {
     #[serde(borrow, default, deserialize_with = "nullable")]
     metadata: Metadata<'a>,
     #[serde(borrow, default, deserialize_with = "nullable")]
@@ -249,6 +249,7 @@ struct Spec<'a> {
 }
 
 impl<'a> Manifest<'a> {
+    /// The object of this kind.
     pub(crate) fn into_object(self, kind: Kind) -> Object<'a> {
         let Self { metadata, spec, template } = self;
         let mut own =

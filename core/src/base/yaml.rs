@@ -9,7 +9,7 @@ use std::{collections::HashMap, rc::Rc};
 
 use serde_saphyr::granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput};
 
-pub(crate) use self::scalar::{Kind, Scalar};
+pub use self::scalar::{Kind, Scalar};
 
 /// The maximum depth. serde_json's limit is 128; Kubernetes objects are far less deep.
 const MAX_DEPTH: usize = 100;
@@ -19,19 +19,19 @@ const MAX_MERGED: usize = 1_000_000;
 
 /// A value with its position.
 #[derive(Debug)]
-pub(crate) struct Node {
+pub struct Node {
     /// The line, from 1.
-    pub(crate) line: usize,
+    pub line: usize,
     /// The column, from 1.
-    pub(crate) column: usize,
+    pub column: usize,
     /// The value.
-    pub(crate) value: Value,
+    pub value: Value,
     depth: usize,
 }
 
 /// The value of a node.
 #[derive(Debug)]
-pub(crate) enum Value {
+pub enum Value {
     /// A string, number, boolean or null.
     Scalar(Scalar),
     /// A list.
@@ -42,7 +42,7 @@ pub(crate) enum Value {
 
 impl Value {
     /// The kind of value, for messages.
-    pub(crate) fn noun(&self) -> &'static str {
+    pub fn noun(&self) -> &'static str {
         match self {
             Self::Scalar(scalar) => match scalar.kind {
                 Kind::Null => "nothing",
@@ -58,32 +58,33 @@ impl Value {
 
 /// A key and its value in a map.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry {
+pub struct Entry {
     /// The key as in JSON: `on:` is the key `true`.
-    pub(crate) key: String,
+    pub key: String,
     /// The line of the key.
-    pub(crate) line: usize,
+    pub line: usize,
     /// The line of an earlier entry with the same key in the same map.
-    pub(crate) earlier: Option<usize>,
+    pub earlier: Option<usize>,
     /// The value.
-    pub(crate) value: Rc<Node>,
+    pub value: Rc<Node>,
 }
 
 /// A YAML error.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct YamlError {
+pub struct YamlError {
     /// The line, from 1.
-    pub(crate) line: usize,
+    pub line: usize,
     /// The column, from 1.
-    pub(crate) column: usize,
+    pub column: usize,
     /// The problem.
-    pub(crate) message: String,
+    pub message: String,
     /// How to fix it.
-    pub(crate) help: Option<&'static str>,
+    pub help: Option<&'static str>,
 }
 
 impl YamlError {
-    pub(crate) fn at(node: &Node, message: impl Into<String>) -> Self {
+    /// An error at the place of this node.
+    pub fn at(node: &Node, message: impl Into<String>) -> Self {
         Self { line: node.line, column: node.column, message: message.into(), help: None }
     }
 }
@@ -113,7 +114,7 @@ impl From<ScanError> for YamlError {
 }
 
 /// Parses every non-empty document of `text`. An invalid document does not affect the others.
-pub(crate) fn documents(text: &str) -> Vec<Result<Rc<Node>, YamlError>> {
+pub fn documents(text: &str) -> Vec<Result<Rc<Node>, YamlError>> {
     let mut reader = Reader { parser: Parser::new_from_str(text), merged: 0 };
     let mut documents = Vec::new();
     loop {

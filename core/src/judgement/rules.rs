@@ -49,7 +49,7 @@ pub const RULES: [&Rule; 7] = [
 /// The section of docs/rules.md about a rule, in Markdown: what it finds, why, and what to do. A test checks that each
 /// rule has one.
 pub fn page(rule: RuleId) -> &'static str {
-    let pages = include_str!("../../docs/rules.md").split("\n## ").skip(1);
+    let pages = include_str!("../../../docs/rules.md").split("\n## ").skip(1);
     let of_rule = pages.filter_map(|page| page.split_once('\n')).find(|(title, _)| *title == rule.as_str());
     of_rule.map_or("", |(_, text)| text.trim())
 }

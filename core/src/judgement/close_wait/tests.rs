@@ -3,7 +3,6 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    cluster::apiserver,
     judgement::{patch, policy::Policy, survey},
     linkerd::Injection,
     workload::{
@@ -77,7 +76,8 @@ fn after(pod: &Value, policy: &Policy) -> Value {
     let json = pod.to_string();
     let object = Object::read(&json).unwrap().unwrap();
     let patch = patch::render(&object.pod, &plan.edits).unwrap();
-    let patched = apiserver::patched(pod, &patch).unwrap();
+    let mut patched = pod.clone();
+    json_patch::patch(&mut patched, &patch).unwrap();
     let again = planned(&patched, policy, false);
     assert_eq!((again.action, again.seconds), (PlanAction::Keep, plan.seconds), "{}", again.why);
     patched

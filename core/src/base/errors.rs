@@ -3,7 +3,7 @@
 use std::error::Error;
 
 /// The message with its causes, without repetitions.
-pub(crate) fn describe(error: &dyn Error) -> String {
+pub fn describe(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

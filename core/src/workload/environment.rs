@@ -307,7 +307,7 @@ pub(crate) const TOO_LONG: &str = "the command line is too long to parse";
 
 /// The variables of a container as kubelet sets them: the value of a name, or why it is unknown; `None` if it is not
 /// set.
-pub(crate) fn variables(
+pub fn variables(
     container: &Container<'_>,
     namespace: &str,
     context: &Context,

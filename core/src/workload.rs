@@ -4,9 +4,9 @@
 
 pub mod annotations;
 pub mod context;
-pub(crate) mod environment;
+pub mod environment;
 pub mod image;
 pub mod image_config;
 pub mod object;
 pub mod pod;
-pub(crate) mod word;
+pub mod word;

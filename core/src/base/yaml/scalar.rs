@@ -4,18 +4,18 @@
 
 /// A scalar: the text and the kind.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Scalar {
+pub struct Scalar {
     /// The text, unquoted.
-    pub(crate) text: String,
+    pub text: String,
     /// Whether it is unquoted.
-    pub(crate) plain: bool,
+    pub plain: bool,
     /// The kind.
-    pub(crate) kind: Kind,
+    pub kind: Kind,
 }
 
 /// The kind of a scalar.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// null, ~ or empty.
     Null,
     /// true, yes, on, y and their opposites.
@@ -30,7 +30,7 @@ pub(crate) enum Kind {
 
 impl Scalar {
     /// Parses a scalar; `tag` is the last part of a `!!tag`.
-    pub(crate) fn read(text: String, plain: bool, tag: Option<&str>) -> Self {
+    pub fn read(text: String, plain: bool, tag: Option<&str>) -> Self {
         let kind = match tag {
             Some("str" | "binary" | "timestamp") => Kind::Text,
             Some("int" | "float" | "bool" | "null") => kind_of(&text),

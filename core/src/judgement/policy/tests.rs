@@ -29,7 +29,7 @@ fn an_empty_file_is_the_default(#[case] text: &str) {
 
 #[test]
 fn the_example_is_a_policy() {
-    let policy = policy(include_str!("../../../examples/policy.yaml"));
+    let policy = policy(include_str!("../../../../examples/policy.yaml"));
     assert_eq!(policy.close_wait.timeout, Some(Duration::from_secs(3600)));
     assert_eq!(policy.close_wait.images.len(), 4);
     assert_eq!(policy.exemptions.len(), 2);
@@ -204,7 +204,7 @@ proptest::proptest! {
 
 #[test]
 fn the_document_lists_every_rule_with_its_default() {
-    let document = include_str!("../../../docs/policy.md");
+    let document = include_str!("../../../../docs/policy.md");
     for rule in RuleId::ALL {
         let patch = if rule.can_patch() { "yes" } else { "no" };
         let row = format!("| `{rule}` | `{}` | {patch} |", rule.default_action().as_str());

@@ -1,0 +1,8 @@
+//! Shared utilities: text, plurals, durations, YAML, names.
+
+pub mod duration;
+pub mod errors;
+pub mod names;
+pub mod plural;
+pub mod text;
+pub mod yaml;
