@@ -17,7 +17,7 @@ use std::{
 use anyhow::{Context, ensure};
 use clap::Parser;
 use jiff::civil::date;
-use linkerd_linger::{
+use linkerd_linger_core::{
     review::{self, Endpoint, Mode, WebhookKind},
     judgement::policy::Policy,
 };
