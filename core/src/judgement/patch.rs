@@ -40,7 +40,7 @@ pub fn render(pod: &Pod<'_>, edits: &[Edit]) -> Result<Patch, PatchError> {
     let patch = Patch(edits.iter().map(operation).collect());
     let mut touched = touched(pod);
     json_patch::patch(&mut touched, &patch).map_err(PatchError::Apply)?;
-    let json = touched.to_string();
+    let json = serde_json::to_string(&touched).map_err(PatchError::Read)?;
     let object = Object::read(&json).map_err(PatchError::Read)?;
     let object =
         object.ok_or_else(|| PatchError::Useless("the patched object has no pod spec".to_owned()))?;

@@ -3,7 +3,8 @@
 //!
 //! Turns the container into a [`ProxyInit`]. `close_wait` decides what to do.
 
-use serde_json::{Map, Value, value::RawValue};
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
 
 use crate::workload::{
     annotations::{MAX_SECONDS, MIN_SECONDS},
@@ -129,18 +130,19 @@ impl<'p> ProxyInit<'p> {
     /// The fields of `securityContext` to change: the [missing ones](Self::missing_fields), and those that make the
     /// container equal to the one that Linkerd writes with `proxyInit.runAsRoot`.
     pub fn missing_privileges(&self) -> Vec<(&'static str, Value)> {
-        let now = context(self.container.security_context);
-        let mut needed = vec![
-            ("privileged", Value::Bool(true)),
-            ("allowPrivilegeEscalation", Value::Bool(true)),
-            ("runAsUser", Value::from(0)),
-            ("runAsNonRoot", Value::Bool(false)),
-        ];
-        if now.get("runAsGroup").is_some_and(|group| !group.is_null()) {
-            needed.push(("runAsGroup", Value::from(0)));
-        }
-        needed.retain(|(field, value)| now.get(*field) != Some(value));
-        needed
+        let now = SecurityContext::read(self.container.security_context);
+        let group = (!now.run_as_group.is_null()).then(|| ("runAsGroup", now.run_as_group, Value::from(0)));
+        [
+            ("privileged", now.privileged, Value::Bool(true)),
+            ("allowPrivilegeEscalation", now.allow_privilege_escalation, Value::Bool(true)),
+            ("runAsUser", now.run_as_user, Value::from(0)),
+            ("runAsNonRoot", now.run_as_non_root, Value::Bool(false)),
+        ]
+        .into_iter()
+        .chain(group)
+        .filter(|(_, now, needed)| now != needed)
+        .map(|(field, _, needed)| (field, needed))
+        .collect()
     }
 
     /// Why the container was not written by the injector; `None` if it was.
@@ -174,8 +176,8 @@ impl<'p> ProxyInit<'p> {
         if container.restart_always {
             return Some("it has restartPolicy, which the injector does not set".to_owned());
         }
-        let unmasked = context(container.security_context).remove("procMount");
-        if unmasked.is_some_and(|mount| !mount.is_null() && mount != "Default") {
+        let mount = SecurityContext::read(container.security_context).proc_mount;
+        if !mount.is_null() && mount != "Default" {
             return Some("it has procMount, which the injector does not set".to_owned());
         }
         if container.mounts.len() > INJECTED_MOUNTS {
@@ -203,26 +205,34 @@ impl<'p> ProxyInit<'p> {
 /// and a child process keeps no capabilities unless it runs as root. The other two fields would make the API server or
 /// kubelet refuse these values.
 pub fn missing_fields(pod: &Pod<'_>, container: &Container<'_>) -> Vec<&'static str> {
-    let (own, of_pod) = (context(container.security_context), context(pod.security_context));
-    let inherited = |field| own.get(field).filter(|value| !value.is_null()).or_else(|| of_pod.get(field));
-    let mut missing_fields = Vec::new();
-    if own.get("privileged") != Some(&Value::Bool(true)) {
-        missing_fields.push("privileged");
-    }
-    if own.get("allowPrivilegeEscalation") == Some(&Value::Bool(false)) {
-        missing_fields.push("allowPrivilegeEscalation");
-    }
-    if inherited("runAsUser") != Some(&Value::from(0)) {
-        missing_fields.push("runAsUser");
-    }
-    if inherited("runAsNonRoot") == Some(&Value::Bool(true)) {
-        missing_fields.push("runAsNonRoot");
-    }
-    missing_fields
+    let own = SecurityContext::read(container.security_context);
+    let of_pod = SecurityContext::read(pod.security_context);
+    let inherited = |own: Value, of_pod: Value| if own.is_null() { of_pod } else { own };
+    let lacks = [
+        ("privileged", own.privileged != Value::Bool(true)),
+        ("allowPrivilegeEscalation", own.allow_privilege_escalation == Value::Bool(false)),
+        ("runAsUser", inherited(own.run_as_user, of_pod.run_as_user) != Value::from(0)),
+        ("runAsNonRoot", inherited(own.run_as_non_root, of_pod.run_as_non_root) == Value::Bool(true)),
+    ];
+    lacks.into_iter().filter(|(_, lacks)| *lacks).map(|(field, _)| field).collect()
 }
 
-fn context(raw: Option<&RawValue>) -> Map<String, Value> {
-    raw.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
+/// The fields of a `securityContext` that decide what its container may do; `null` if absent. The others are skipped.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct SecurityContext {
+    privileged: Value,
+    allow_privilege_escalation: Value,
+    run_as_user: Value,
+    run_as_group: Value,
+    run_as_non_root: Value,
+    proc_mount: Value,
+}
+
+impl SecurityContext {
+    fn read(raw: Option<&RawValue>) -> Self {
+        raw.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
+    }
 }
 
 /// The maximum number of mounts of linkerd-init: the lock of iptables and the service account token.

@@ -126,13 +126,13 @@ pub fn counted<A: Display + PartialEq>(findings: impl IntoIterator<Item = (RuleI
 /// Truncates to one line of at most `most` characters. Control characters become blanks, because the API server drops
 /// warnings that contain them.
 fn one_line(text: &str, most: usize) -> String {
-    let clean = |c: char| if c.is_control() { ' ' } else { c };
-    if text.chars().count() <= most {
-        return text.chars().map(clean).collect();
+    let mut line = text.replace(char::is_control, " ");
+    if line.chars().count() > most {
+        let end = line.char_indices().nth(most - 1).map_or(line.len(), |(end, _)| end);
+        line.truncate(end);
+        line.push('…');
     }
-    let mut cut: String = text.chars().take(most - 1).map(clean).collect();
-    cut.push('…');
-    cut
+    line
 }
 
 #[cfg(test)]

@@ -188,7 +188,8 @@ fn is_of_pod(at: &str) -> bool {
 /// A single-line string.
 fn printable(text: &str) -> String {
     const MAX_LEN: usize = 300;
-    text.chars().take(MAX_LEN).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    let end = text.char_indices().nth(MAX_LEN).map_or(text.len(), |(end, _)| end);
+    text[..end].replace(char::is_control, " ")
 }
 
 impl fmt::Display for Evidence {

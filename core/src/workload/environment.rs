@@ -4,7 +4,12 @@
 //! image's ENV if its config is known. Values that are not in the input, such as those of a Secret, stay unknown, with
 //! the reason.
 
-use std::{borrow::Cow, cell::Cell, collections::BTreeMap, sync::Arc};
+use std::{
+    borrow::Cow,
+    cell::{Cell, LazyCell},
+    collections::BTreeMap,
+    sync::Arc,
+};
 
 use foldhash::HashMap;
 
@@ -146,7 +151,7 @@ impl Environment {
     fn resolve(&self, variable: &EnvVar<'_>, at: Place, namespace: &str, context: &Context) -> Option<Word> {
         let name = &variable.name;
         let unknown = |from: String| Some(Word::unknown(format!("{name} comes from {from}"), at.clone()));
-        match &variable.value_from {
+        match variable.value_from.as_deref() {
             None => Some(self.expand(&variable.value, at)),
             Some(ValueFrom { config_map_key_ref: Some(key), .. }) => {
                 let data = context.config_map(namespace, &key.name);
@@ -307,13 +312,26 @@ pub(crate) const TOO_LONG: &str = "the command line is too long to parse";
 
 /// The variables of a container as kubelet sets them: the value of a name, or why it is unknown; `None` if it is not
 /// set.
+///
+/// The proxy has about 70 variables, of which few are asked for. So only variables that depend on others are read with
+/// the whole environment.
 pub fn variables(
     container: &Container<'_>,
     namespace: &str,
     context: &Context,
 ) -> impl Fn(&str) -> Option<Result<String, String>> {
-    let environment = Environment::read(container, namespace, context, MAX_EXPANSION);
-    move |name| environment.get(name).map(|word| word.known().map(str::to_owned).map_err(str::to_owned))
+    let environment = LazyCell::new(move || Environment::read(container, namespace, context, MAX_EXPANSION));
+    let only_env = container.env_from.is_empty() && context.image(&container.image).is_none();
+    move |name| match container.env.iter().rev().find(|variable| &*variable.name == name) {
+        Some(variable) if is_literal(variable) => Some(Ok(variable.value.to_string())),
+        None if only_env => None,
+        _ => environment.get(name).map(|word| word.known().map(str::to_owned).map_err(str::to_owned)),
+    }
+}
+
+/// Whether the value of a variable is its text.
+fn is_literal(variable: &EnvVar<'_>) -> bool {
+    variable.value_from.is_none() && variable.value.len() <= MAX_LEN && !variable.value.contains('$')
 }
 
 #[cfg(test)]

@@ -177,9 +177,9 @@ pub struct EnvVar<'a> {
     /// `value`; empty if absent, as for kubelet.
     #[serde(borrow, default, deserialize_with = "nullable")]
     pub value: Text<'a>,
-    /// `valueFrom`; `value` is empty then.
+    /// `valueFrom`; `value` is empty then. Few variables have it, so the others do not hold room for it.
     #[serde(borrow, default)]
-    pub value_from: Option<ValueFrom<'a>>,
+    pub value_from: Option<Box<ValueFrom<'a>>>,
 }
 
 /// The source of a variable whose value is not in the spec.

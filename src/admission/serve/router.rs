@@ -257,7 +257,7 @@ fn answered(state: &State, endpoint: Endpoint, reviewed: Reviewed, took: Duratio
 
 /// Logs one event for each review. A repeat within a minute is logged at debug level.
 fn log(state: &State, endpoint: Endpoint, record: &Record, took: Duration) {
-    let findings = review::counted(record.findings.iter().map(|(rule, action)| (*rule, action.as_str())));
+    let findings = || review::counted(record.findings.iter().map(|(rule, action)| (*rule, action.as_str())));
     macro_rules! event {
         ($level:ident, $suppressed:expr) => {
             $level!(
@@ -271,7 +271,7 @@ fn log(state: &State, endpoint: Endpoint, record: &Record, took: Duration) {
                 unprivileged = endpoint.unprivileged,
                 dry_run = record.dry_run,
                 outcome = record.outcome.as_str(),
-                findings,
+                findings = findings(),
                 duration_seconds = took.as_secs_f64(),
                 withheld = $suppressed,
                 "reviewed"
