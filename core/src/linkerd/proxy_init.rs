@@ -211,7 +211,7 @@ pub fn missing_fields(pod: &Pod<'_>, container: &Container<'_>) -> Vec<&'static 
     let lacks = [
         ("privileged", own.privileged != Value::Bool(true)),
         ("allowPrivilegeEscalation", own.allow_privilege_escalation == Value::Bool(false)),
-        ("runAsUser", inherited(own.run_as_user, of_pod.run_as_user) != Value::from(0)),
+        ("runAsUser", inherited(own.run_as_user, of_pod.run_as_user) != 0),
         ("runAsNonRoot", inherited(own.run_as_non_root, of_pod.run_as_non_root) == Value::Bool(true)),
     ];
     lacks.into_iter().filter(|(_, lacks)| *lacks).map(|(field, _)| field).collect()
