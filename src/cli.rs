@@ -72,6 +72,11 @@ pub enum Command {
     /// Finds the injected workloads whose idle timeouts are unknown or only likely, measures their servers, and prints a
     /// facts file for `serve --facts`, `lint --facts` and `install --facts`.
     Learn(cmd::learn::Args),
+    /// Report what the webhook would do with the workloads and pods of a cluster
+    ///
+    /// Judges every workload and its running pods by the policy of the installation or another one, and shows what the
+    /// webhook would do in each mode, which pods need a restart, and which would not come back after a drain. Only reads.
+    Audit(cmd::audit::Args),
     /// Check an installation, and find problems that cause no error message
     ///
     /// Only reads. If it has no permission to read an object, it reports that and continues with the next check.
@@ -111,6 +116,7 @@ impl Command {
             Self::Measure(args) => cmd::measure::run(&args),
             Self::Diagnose(args) => cmd::diagnose::run(&args),
             Self::Learn(args) => cmd::learn::run(&args),
+            Self::Audit(args) => cmd::audit::run(&args),
             Self::Check(args) => cmd::check::run(&args),
             Self::Schema(args) => cmd::schema::run(args),
             Self::Completion(args) => cmd::completion::run(args, Cli::command()),

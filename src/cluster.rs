@@ -3,6 +3,7 @@
 //! Returns the types of `check`. Every request has a timeout.
 
 pub mod apiserver;
+pub mod audit;
 pub mod check;
 mod exec;
 pub mod gather;
@@ -23,7 +24,7 @@ use kube::{
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::{
     base::{errors::describe, names},
@@ -40,6 +41,10 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 const PAGE_SIZE: u32 = 500;
 /// The status of an expired continue token.
 const GONE: u16 = 410;
+/// How often a page is asked for.
+const ATTEMPTS: u32 = 3;
+/// The pause after a broken connection.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
 
 /// The cluster to connect to, and the user.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -175,29 +180,21 @@ impl Cluster {
         what: &str,
         mut each: impl FnMut(Vec<T>),
     ) -> Read<()> {
-        let mut params = params.limit(PAGE_SIZE);
-        loop {
-            let token = match self.request(what, Request::new(path).list(&params)).await? {
-                Ok(text) => {
-                    let page: Page<T> = parse(what, &text)?;
-                    each(page.items.unwrap_or_default());
-                    page.metadata.token
-                }
-                // etcd has compacted the revision. The new token continues the list with newer objects.
-                Err(status) if status.code == GONE && params.continue_token.is_some() => {
-                    let fresh = status.metadata.as_ref().and_then(|metadata| metadata.continue_.clone());
-                    if fresh.is_none() || fresh == params.continue_token {
-                        return Err(refused(what, &status));
-                    }
-                    fresh
-                }
-                Err(status) => return Err(refused(what, &status)),
-            };
-            match token.filter(|token| !token.is_empty()) {
-                Some(token) => params.continue_token = Some(token),
-                None => return Ok(()),
-            }
+        let mut pages = self.pager(path, params, what);
+        while let Some(items) = pages.next().await? {
+            each(items);
         }
+        Ok(())
+    }
+
+    /// The pages of the list below a path.
+    pub(in crate::cluster) fn pager<'c>(
+        &'c self,
+        path: &'c str,
+        params: ListParams,
+        what: &'c str,
+    ) -> Pager<'c> {
+        Pager { cluster: self, path, params: params.limit(PAGE_SIZE), what, ended: false }
     }
 
     /// Checks whether the user can create objects.
@@ -296,11 +293,64 @@ impl Cluster {
             let body = body.collect().await.map_err(|error| failed(cause(&error)))?.to_bytes();
             let warnings = head.headers.get_all("warning").iter();
             let warnings = warnings.filter_map(|value| value.to_str().ok().map(str::to_owned)).collect();
-            let body = String::from_utf8_lossy(&body).into_owned();
+            let body = String::from_utf8(body.into())
+                .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
             Ok(Reply { code: head.status.as_u16(), body, warnings })
         };
         let late = |_| failed(format!("no response within {}s", RESPONSE_TIMEOUT.as_secs()));
         timeout(RESPONSE_TIMEOUT, exchange).await.map_err(late)?
+    }
+}
+
+/// A list that is read page by page.
+pub(in crate::cluster) struct Pager<'c> {
+    cluster: &'c Cluster,
+    path: &'c str,
+    params: ListParams,
+    what: &'c str,
+    ended: bool,
+}
+
+impl Pager<'_> {
+    /// The next page; `None` after the last one.
+    ///
+    /// Asks once more after a broken connection. The client itself asks again if the API server is overloaded.
+    pub(in crate::cluster) async fn next<T: DeserializeOwned>(&mut self) -> Read<Option<Vec<T>>> {
+        if self.ended {
+            return Ok(None);
+        }
+        for attempt in 1.. {
+            let delay =
+                match self.cluster.request(self.what, Request::new(self.path).list(&self.params)).await {
+                    Ok(Ok(text)) => return self.page(&text).map(Some),
+                    // etcd has compacted the revision. The new token continues the list with newer objects.
+                    Ok(Err(status))
+                        if status.code == GONE
+                            && self.params.continue_token.is_some()
+                            && attempt < ATTEMPTS =>
+                    {
+                        let fresh = status.metadata.as_ref().and_then(|metadata| metadata.continue_.clone());
+                        if fresh.is_none() || fresh == self.params.continue_token {
+                            return Err(refused(self.what, &status));
+                        }
+                        self.params.continue_token = fresh;
+                        Duration::ZERO
+                    }
+                    Ok(Err(status)) => return Err(refused(self.what, &status)),
+                    Err(_) if attempt == 1 => RETRY_DELAY,
+                    Err(error) => return Err(error),
+                };
+            sleep(delay).await;
+        }
+        Ok(None)
+    }
+
+    fn page<T: DeserializeOwned>(&mut self, text: &str) -> Read<Vec<T>> {
+        let page: Page<T> = parse(self.what, text)?;
+        let token = page.metadata.token.filter(|token| !token.is_empty());
+        self.ended = token.is_none();
+        self.params.continue_token = token;
+        Ok(page.items.unwrap_or_default())
     }
 }
 

@@ -1,5 +1,6 @@
 //! The commands: an `Args` and a `run` for each. Only this module connects the parts.
 
+pub mod audit;
 pub mod catalog;
 pub mod certs;
 pub mod check;
@@ -19,6 +20,7 @@ mod log;
 pub mod man;
 mod manifests;
 pub mod measure;
+mod output;
 mod progress;
 pub mod schema;
 pub mod serve;

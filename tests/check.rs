@@ -2,88 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "clippy takes only functions marked #[test] for tests")]
 
+#[path = "support/simulated.rs"]
+mod simulated;
+
 use std::{
     collections::BTreeMap,
-    fs,
-    io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::TcpListener,
     process::{Command, Output},
-    sync::{Arc, Mutex},
-    thread,
+    sync::Arc,
 };
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-/// Responses by method and path; others are 404.
-type Answers = BTreeMap<&'static str, (u16, Value)>;
-
-struct ApiServer {
-    address: SocketAddr,
-    /// The request lines and headers, in lower case except for the paths.
-    requests: Arc<Mutex<Vec<String>>>,
-}
-
-impl ApiServer {
-    fn start(answers: Answers) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let requests = Arc::new(Mutex::new(Vec::new()));
-        let (answers, seen) = (Arc::new(answers), Arc::clone(&requests));
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (answers, seen) = (Arc::clone(&answers), Arc::clone(&seen));
-                thread::spawn(move || serve(stream.unwrap(), &answers, &seen));
-            }
-        });
-        Self { address, requests }
-    }
-
-    fn requests(&self) -> Vec<String> {
-        self.requests.lock().unwrap().clone()
-    }
-}
-
-fn serve(mut stream: TcpStream, answers: &Answers, seen: &Mutex<Vec<String>>) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    loop {
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            if reader.read_line(&mut head).unwrap_or(0) == 0 {
-                return;
-            }
-        }
-        let length =
-            head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
-        let mut body = vec![0; length.unwrap_or(0)];
-        reader.read_exact(&mut body).unwrap();
-        let line = head.lines().next().unwrap().trim_end_matches(" HTTP/1.1").to_owned();
-        seen.lock().unwrap().push(head);
-        let found = answers.iter().filter(|(key, _)| line.starts_with(*key)).max_by_key(|(key, _)| key.len());
-        let missing_namespace = (404, json!({"kind": "Status", "message": "not found", "code": 404}));
-        let (code, body) = found.map_or(&missing_namespace, |(_, answer)| answer);
-        let body = body.to_string();
-        let answer = format!(
-            "HTTP/1.1 {code} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        if stream.write_all(answer.as_bytes()).is_err() {
-            return;
-        }
-    }
-}
-
-fn kubeconfig(address: SocketAddr) -> TempDir {
-    let directory = tempfile::tempdir().unwrap();
-    let text = json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "none",
-        "clusters": [{"name": "c", "cluster": {"server": format!("http://{address}")}}],
-        "users": [{"name": "u", "user": {}}],
-        "contexts": [{"name": "test", "context": {"cluster": "c", "user": "u"}}],
-    });
-    fs::write(directory.path().join("config"), text.to_string()).unwrap();
-    directory
-}
+use self::simulated::{Answers, ApiServer, kubeconfig};
 
 fn run(server: &ApiServer, args: &[&str]) -> Output {
     let directory = kubeconfig(server.address);

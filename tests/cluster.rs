@@ -11,15 +11,18 @@ mod support;
 use std::{
     net::{IpAddr, SocketAddr},
     ops::Deref,
+    process::Stdio,
     sync::{
         LazyLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use jiff::civil::date;
-use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
-use kube::{Api, api::ListParams};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::{Api, Resource, api::ListParams};
 use linkerd_linger::{
     admission::serve::{self, CertificateSource, Config, Running, Timeouts},
     base::names,
@@ -508,4 +511,106 @@ async fn a_cluster_that_is_dropped_ends_and_leaves_nothing() {
     drop(other);
     let dir = kubeconfig.parent().unwrap();
     assert!(!dir.exists(), "{} is left", dir.display());
+}
+
+/// Runs `audit`: what it prints, its exit code, and the most memory that it used, in bytes.
+async fn audit(bed: &Bed, args: &[&str]) -> (String, Option<i32>, u64) {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_linkerd-linger"));
+    command.arg("audit").args(args).env("KUBECONFIG", bed.cluster.kubeconfig());
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id().unwrap());
+    let output = child.wait_with_output();
+    tokio::pin!(output);
+    let mut peak = 0;
+    loop {
+        tokio::select! {
+            output = &mut output => {
+                let output = output.unwrap();
+                let text = String::from_utf8(output.stdout).unwrap();
+                assert!(!text.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+                return (text, output.status.code(), peak);
+            }
+            () = tokio::time::sleep(Duration::from_millis(10)) => {
+                let read = std::fs::read_to_string(&status).unwrap_or_default();
+                let line = read.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+                let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+                peak = peak.max(kib.unwrap_or_default() * 1024);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn audit_tells_what_admission_does_and_what_a_drain_breaks() {
+    let Some(bed) = bed().await else { return };
+    let namespace = "checkout".to_owned();
+    bed.named_namespace(&namespace, "off", &[]).await;
+    // It runs already: the webhook was not called for it.
+    let pod = bed.stored(&namespace, &injected("cart-gunicorn")).await;
+    let name = pod["metadata"]["name"].as_str().unwrap();
+    let before = audit(&bed, &["-n", &namespace]).await;
+    assert!(before.0.contains("rejected") && !before.0.contains("drain"), "{}", before.0);
+    let label = format!("{}=enforce", names::MODE_LABEL);
+    bed.cluster.kubectl(&["label", "--overwrite", "namespace", &namespace, &label]).await.ok();
+    let (text, code, _) = audit(&bed, &["-n", &namespace]).await;
+    let told = format!("  {namespace} pod/{name} (1 pod): cart: ");
+    assert!(text.contains("so a drain of their nodes would break them:\n"), "{text}");
+    assert!(text.contains(&told), "{text}");
+    assert_eq!(code, Some(1));
+    let tried = audit(&bed, &["-n", &namespace, "--mode", "warn", "-o", "json"]).await.0;
+    let tried: Value = serde_json::from_str(&tried).unwrap();
+    assert_eq!((&tried["owners"][0]["mode"], &tried["errors"]), (&json!("warn"), &json!([])));
+}
+
+/// How many pods a workload has in the test of many pods.
+const PODS_OF_AN_OWNER: usize = 10;
+
+/// What an audit may use for its objects, in bytes: a program without optimisation has half of 100 MB before it reads any.
+const MAX_AUDIT_BYTES: u64 = 60_000_000;
+
+/// Memory does not grow with the number of pods: pages are judged and dropped. `AUDIT_PODS=10000` is the size of a large
+/// cluster.
+#[tokio::test]
+async fn audit_reads_many_pods_with_little_memory() {
+    let Some(bed) = bed().await else { return };
+    let number: usize = std::env::var("AUDIT_PODS").map_or(1_200, |number| number.parse().unwrap());
+    let namespace = bed.namespace("off", &[]).await;
+    let pod: Pod = serde_json::from_value(injected("front-nginx")).unwrap();
+    let pods: Api<Pod> = Api::namespaced(bed.cluster.client().await, &namespace);
+    let owners: Api<ConfigMap> = Api::namespaced(bed.cluster.client().await, &namespace);
+    let mut owner: Option<OwnerReference> = None;
+    let mut created = tokio::task::JoinSet::new();
+    for index in 0..number {
+        if created.len() >= 32 {
+            created.join_next().await.unwrap().unwrap();
+        }
+        if index % PODS_OF_AN_OWNER == 0 {
+            // No controller looks for the pods of a ConfigMap, and the garbage collector finds their owner.
+            let mut object = ConfigMap::default();
+            object.metadata.name = Some(format!("front-{index}"));
+            owner = owners.create(&Default::default(), &object).await.unwrap().controller_owner_ref(&());
+        }
+        let (pods, mut pod) = (pods.clone(), pod.clone());
+        pod.metadata.owner_references = owner.clone().map(|owner| vec![owner]);
+        created.spawn(async move {
+            pods.create(&Default::default(), &pod).await.unwrap();
+        });
+    }
+    while let Some(created) = created.join_next().await {
+        created.unwrap();
+    }
+    let base = audit(&bed, &["-n", "default"]).await.2;
+    let started = Instant::now();
+    let (text, _, peak) = audit(&bed, &["-n", &namespace, "--mode", "enforce", "-o", "json"]).await;
+    let took = started.elapsed();
+    let report: Value = serde_json::from_str(&text).unwrap();
+    let running: u64 = report["owners"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|owner| owner["pods"]["running"].as_u64().unwrap())
+        .sum();
+    assert_eq!(running, number as u64);
+    println!("{number} pods took {took:?} and {} MB, {} MB without them", peak / 1_000_000, base / 1_000_000);
+    assert!(peak < base + MAX_AUDIT_BYTES, "{peak} bytes for {number} pods, and {base} without them");
 }

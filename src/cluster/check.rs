@@ -15,6 +15,8 @@ pub mod pre;
 mod selector;
 mod webhook_entries;
 
+use std::collections::BTreeMap;
+
 use jiff::{Timestamp, tz::TimeZone};
 use k8s_openapi::api::{
     admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration},
@@ -26,6 +28,8 @@ pub use self::id::{Category, CheckId};
 use crate::{
     base::names::INIT_IMAGE_FLAG,
     judgement::policy::{Policy, PolicyError},
+    review::Mode,
+    workload::context::Context,
 };
 
 /// The result of a check.
@@ -145,6 +149,17 @@ impl Snapshot {
         // Objects that could not be read may exist.
         let namespace = self.namespaces.as_ref().map_or(true, |all| namespaces::own_namespace(all).is_some());
         namespace || !webhook_entries::own_entries(self).is_empty()
+    }
+
+    /// The mode of each namespace that the API server sends to our webhooks.
+    pub fn modes(&self) -> BTreeMap<String, Mode> {
+        let all = self.namespaces.as_deref().unwrap_or_default();
+        namespaces::opted_in(self, all).iter().map(|it| (it.name.to_owned(), it.mode)).collect()
+    }
+
+    /// What is known of the namespaces: annotations, and whether a pod may be privileged.
+    pub fn context(&self) -> Context {
+        dry_run::context(self)
     }
 
     /// The policy of the server, with its init container image. The default policy if there is none, or if it cannot be

@@ -1,6 +1,7 @@
 //! A progress line on the terminal.
 
 use std::{
+    fmt::Display,
     io::{IsTerminal, Write, stderr},
     time::{Duration, Instant},
 };
@@ -24,12 +25,17 @@ impl Progress {
 
     /// Shows the number of finished items.
     pub(crate) fn show(&mut self, done: usize, all: usize) {
+        self.show_text(&format_args!("{done} of {all}"));
+    }
+
+    /// Shows what is being done.
+    pub(crate) fn show_text(&mut self, now: &dyn Display) {
         if !self.is_shown || Instant::now() < self.next {
             return;
         }
         self.next = Instant::now() + INTERVAL;
         // Errors are ignored, because the line is not part of the result.
-        let _ = write!(stderr(), "\r\x1b[K{}: {done} of {all}", self.what);
+        let _ = write!(stderr(), "\r\x1b[K{}: {now}", self.what);
     }
 }
 

@@ -7,6 +7,7 @@ use schemars::Schema;
 
 use super::manifests::print;
 use crate::{
+    cluster::audit,
     diagnose,
     judgement::{facts, policy},
     lint::{baseline, report},
@@ -33,11 +34,14 @@ pub enum Name {
     Report,
     /// The output of `diagnose -o json`
     Diagnose,
+    /// The output of `audit -o json`
+    Audit,
 }
 
 impl Name {
     /// All schemas.
-    pub const ALL: [Self; 5] = [Self::Policy, Self::Facts, Self::Baseline, Self::Report, Self::Diagnose];
+    pub const ALL: [Self; 6] =
+        [Self::Policy, Self::Facts, Self::Baseline, Self::Report, Self::Diagnose, Self::Audit];
 
     /// The name on the command line and in docs/schemas.
     pub const fn as_str(self) -> &'static str {
@@ -47,6 +51,7 @@ impl Name {
             Self::Baseline => "baseline",
             Self::Report => "report",
             Self::Diagnose => "diagnose",
+            Self::Audit => "audit",
         }
     }
 
@@ -58,6 +63,7 @@ impl Name {
             Self::Baseline => baseline::schema(),
             Self::Report => report::schema(),
             Self::Diagnose => diagnose::report::schema(),
+            Self::Audit => audit::report::schema(),
         }
     }
 

@@ -104,14 +104,7 @@ pub fn decide(
     policy: &Policy,
     today: Date,
 ) -> Verdict {
-    let owner = object.owner.as_ref();
-    let subject = Subject {
-        namespace,
-        owner_kind: owner.map_or(object.kind.as_str(), |owner| &owner.kind),
-        owner: owner.map_or_else(|| object.name.as_deref(), |owner| Some(&owner.name)).unwrap_or_default(),
-        name: object.name.as_deref().unwrap_or_default(),
-        service_account: object.pod.service_account.as_deref().unwrap_or_default(),
-    };
+    let subject = Subject::of(object, namespace);
     let (own, mut remarks) = match own_exemption(object, policy, today) {
         Ok(own) => (own, Vec::new()),
         Err(remark) => (None, vec![remark]),

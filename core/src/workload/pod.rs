@@ -6,6 +6,8 @@
 mod probe;
 mod volume;
 
+use std::collections::BTreeSet;
+
 use json_patch::jsonptr::PointerBuf;
 use serde::{
     Deserialize, Deserializer,
@@ -53,6 +55,19 @@ impl<'a> Pod<'a> {
     /// `restartPolicy: Always`).
     pub fn running_containers(&self) -> impl Iterator<Item = &Container<'a>> {
         self.all_containers().filter(|container| container.runs_on())
+    }
+
+    /// The names of the ConfigMaps that its variables and volumes read.
+    pub fn config_maps(&self) -> BTreeSet<&str> {
+        let containers = || self.all_containers();
+        let keys = containers()
+            .flat_map(|container| &container.env)
+            .filter_map(|variable| Some(&*variable.value_from.as_ref()?.config_map_key_ref.as_ref()?.name));
+        let whole = containers()
+            .flat_map(|container| &container.env_from)
+            .filter_map(|source| Some(&*source.config_map_ref.as_ref()?.name));
+        let files = self.volumes.iter().flat_map(Volume::config_maps);
+        keys.chain(whole).chain(files).collect()
     }
 
     /// The JSON pointer from the root of the object to `tokens` below the pod.

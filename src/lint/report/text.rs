@@ -82,7 +82,7 @@ fn severity(finding: &FindingReport, styles: &Styles) -> String {
 }
 
 /// Removes control characters, because the content of manifests is not trusted.
-fn clean(text: &str) -> Cow<'_, str> {
+pub fn clean(text: &str) -> Cow<'_, str> {
     if !text.chars().any(char::is_control) {
         return Cow::Borrowed(text);
     }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use jiff::civil::Date;
 
-use crate::judgement::finding::RuleId;
+use crate::{judgement::finding::RuleId, workload::object::Object};
 
 /// An exemption of the policy file.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -91,6 +91,22 @@ pub struct Subject<'a> {
     pub name: &'a str,
     /// The service account; empty means `default`.
     pub service_account: &'a str,
+}
+
+impl<'a> Subject<'a> {
+    /// The attributes of an object in this namespace.
+    pub fn of(object: &'a Object<'_>, namespace: &'a str) -> Self {
+        let owner = object.owner.as_ref();
+        Self {
+            namespace,
+            owner_kind: owner.map_or(object.kind.as_str(), |owner| &owner.kind),
+            owner: owner
+                .map_or_else(|| object.name.as_deref(), |owner| Some(&owner.name))
+                .unwrap_or_default(),
+            name: object.name.as_deref().unwrap_or_default(),
+            service_account: object.pod.service_account.as_deref().unwrap_or_default(),
+        }
+    }
 }
 
 /// Whether an exemption covers an object.

@@ -86,6 +86,18 @@ impl Volume<'_> {
         matches!(self.kind, VolumeKind::EmptyDir)
     }
 
+    /// The names of the ConfigMaps that it has files of.
+    pub(super) fn config_maps(&self) -> impl Iterator<Item = &str> {
+        let sources = match &self.kind {
+            VolumeKind::Projected { sources, .. } => sources.as_slice(),
+            VolumeKind::EmptyDir | VolumeKind::Secret(_) | VolumeKind::Other => &[],
+        };
+        sources.iter().filter_map(|source| match source {
+            FileSource::ConfigMap { name, .. } => Some(&**name),
+            FileSource::Secret(_) | FileSource::Other => None,
+        })
+    }
+
     /// Whether its kind can contain a service account token: `projected`, or `secret` as before Kubernetes 1.21.
     pub const fn is_token(&self) -> bool {
         matches!(self.kind, VolumeKind::Projected { is_projected: true, .. } | VolumeKind::Secret(_))

@@ -1,0 +1,157 @@
+//! The result of an audit, as plain data. The names of the JSON are an interface: scripts read them.
+
+use schemars::{JsonSchema, Schema, generate::SchemaSettings};
+use serde::{Serialize, Serializer};
+
+use crate::{
+    lint::report::{ErrorReport, ObjectReport, Report},
+    review::Mode,
+};
+
+/// What admission would do with a cluster.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditReport {
+    /// The workloads, and the pods without one, by namespace, kind and name.
+    pub owners: Vec<OwnerReport>,
+    /// The containers whose idle timeout is not known.
+    pub unknown: Vec<Unknown>,
+    /// The exemptions of the policy that do nothing.
+    pub exemptions: Vec<ExemptionReport>,
+    /// What could not be read: the audit is not whole.
+    pub errors: Vec<ErrorReport>,
+}
+
+impl AuditReport {
+    /// The reports on the objects, for the formats that `lint` has too.
+    pub fn objects(&self) -> Report {
+        Report {
+            objects: self.owners.iter().map(|owner| owner.object.clone()).collect(),
+            errors: self.errors.clone(),
+            ..Report::default()
+        }
+    }
+}
+
+/// A workload with its running pods.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OwnerReport {
+    /// The mode of the namespace; missing if the webhooks are not called for it.
+    #[schemars(with = "Option<String>")]
+    #[serde(serialize_with = "mode_name")]
+    pub mode: Option<Mode>,
+    /// What the webhooks would do with it in each mode.
+    pub admission: Admission,
+    /// Its running pods.
+    pub pods: PodCounts,
+    /// Why its running pods would be rejected if they were created anew.
+    pub refusals: Vec<String>,
+    /// The workload; the first of its pods if the workload itself is not readable.
+    #[serde(flatten)]
+    pub object: ObjectReport,
+}
+
+impl OwnerReport {
+    /// Whether the webhook acts on pods of the namespace now.
+    pub fn is_acted_on(&self) -> bool {
+        matches!(self.mode, Some(Mode::Enforce | Mode::Warn))
+    }
+
+    /// Whether pods that are evicted, as by a drain, would not come back.
+    pub fn breaks_when_drained(&self) -> bool {
+        self.mode == Some(Mode::Enforce) && self.pods.rejected_if_recreated > 0
+    }
+
+    /// `deployment/cart`, as kubectl takes it.
+    pub fn reference(&self) -> String {
+        format!("{}/{}", self.object.kind.to_lowercase(), self.object.name)
+    }
+
+    /// The command that creates its pods anew, for the kinds that have one.
+    pub fn restart(&self) -> Option<String> {
+        matches!(&*self.object.kind, "Deployment" | "StatefulSet" | "DaemonSet")
+            .then(|| format!("kubectl rollout restart -n {} {}", self.object.namespace, self.reference()))
+    }
+}
+
+/// What the webhooks would do with an object in each mode: `rejected`, `patched`, `warned`, `recorded` or `admitted`. A
+/// patch that depends on how Linkerd injects the pod is `may be patched`, and a patch with a warning `patched, warned`.
+#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Admission {
+    /// In the mode `enforce`.
+    pub enforce: &'static str,
+    /// In the mode `warn`.
+    pub warn: &'static str,
+    /// In the mode `audit`, which users do not see.
+    pub audit: &'static str,
+}
+
+/// The numbers of running pods.
+#[derive(Clone, Copy, Debug, Default, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodCounts {
+    /// All that run or start.
+    pub running: usize,
+    /// Those with a proxy.
+    pub meshed: usize,
+    /// Those with a proxy and without the close-wait timeout that the policy wants.
+    pub without_timeout: usize,
+    /// Those that the webhook would patch if they were created anew.
+    pub patched_if_recreated: usize,
+    /// Those that the webhook would reject in the mode `enforce` if they were created anew.
+    pub rejected_if_recreated: usize,
+    /// Those whose linkerd-init cannot succeed.
+    pub crash_looping: usize,
+}
+
+/// A container whose idle timeout is not known, though a probe passes through the proxy.
+#[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Unknown {
+    /// The namespace.
+    pub namespace: String,
+    /// The kind of the workload.
+    pub kind: String,
+    /// The name of the workload.
+    pub name: String,
+    /// The container.
+    pub container: String,
+    /// The reason.
+    pub why: String,
+}
+
+/// An exemption of the policy that does nothing.
+#[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExemptionReport {
+    /// Its line in the policy.
+    pub line: u64,
+    /// Its reason.
+    pub reason: String,
+    /// Its last day.
+    pub until: String,
+    /// Why it does nothing.
+    pub state: ExemptionState,
+}
+
+/// Why an exemption does nothing.
+#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExemptionState {
+    /// Its last day is over.
+    Expired,
+    /// It covers no finding of the objects that were read.
+    Unused,
+}
+
+/// The JSON Schema of what `audit -o json` prints.
+pub fn schema() -> Schema {
+    SchemaSettings::default().for_serialize().into_generator().into_root_schema_for::<AuditReport>()
+}
+
+#[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
+fn mode_name<S: Serializer>(mode: &Option<Mode>, serializer: S) -> Result<S::Ok, S::Error> {
+    mode.map(Mode::as_str).serialize(serializer)
+}

@@ -1,0 +1,184 @@
+use jiff::civil::date;
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::cluster::check::{ReadError, Snapshot};
+
+const TODAY: Date = date(2026, 11, 30);
+
+/// A cluster with the namespace shop, where Linkerd injects, and without an installation.
+fn snapshot() -> Snapshot {
+    let shop = json!({"metadata": {"name": "shop", "annotations": {"linkerd.io/inject": "enabled"}}});
+    let unread = || ReadError::Forbidden { what: "read".to_owned() };
+    Snapshot {
+        mutating: Ok(Vec::new()),
+        validating: Ok(Vec::new()),
+        namespaces: Ok(vec![serde_json::from_value(shop).unwrap()]),
+        server: Ok(None),
+        certificate: Err(unread()),
+        policy: Ok(None),
+        injector: Err(unread()),
+    }
+}
+
+fn template(flags: &[&str], period: u64) -> Value {
+    let command: Vec<_> = ["uvicorn", "app:app"].iter().chain(flags).collect();
+    json!({
+        "metadata": {"labels": {"app": "cart"}},
+        "spec": {"containers": [{
+            "name": "cart", "image": "cart:1", "command": command, "ports": [{"containerPort": 8000}],
+            "livenessProbe": {"httpGet": {"port": 8000}, "periodSeconds": period},
+        }]},
+    })
+}
+
+fn deployment(flags: &[&str], period: u64) -> Value {
+    json!({"metadata": {"name": "cart", "namespace": "shop"}, "spec": {"template": template(flags, period)}})
+}
+
+/// A pod of the deployment `cart`, as Linkerd 2.14 injects it; `seconds` is the flag of linkerd-init.
+fn pod(name: &str, flags: &[&str], seconds: Option<u32>) -> Value {
+    let mut pod = template(flags, 10);
+    pod["metadata"] = json!({
+        "name": name, "namespace": "shop",
+        "labels": {"pod-template-hash": "7c9f8b6d5", "linkerd.io/control-plane-ns": "linkerd"},
+        "annotations": {"linkerd.io/inject": "enabled", "linkerd.io/proxy-version": "stable-2.14.10"},
+        "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "cart-7c9f8b6d5", "controller": true}],
+    });
+    let mut args = vec!["--incoming-proxy-port".to_owned(), "4143".to_owned()];
+    let mut context = json!({"privileged": false, "runAsUser": 65534, "runAsNonRoot": true});
+    if let Some(seconds) = seconds {
+        args.extend(["--timeout-close-wait-secs".to_owned(), seconds.to_string()]);
+        context = json!({"privileged": true, "runAsUser": 0, "runAsNonRoot": false});
+    }
+    pod["spec"]["initContainers"] = json!([{
+        "name": "linkerd-init", "image": "cr.l5d.io/linkerd/proxy-init:v2.2.3", "args": args, "securityContext": context,
+    }]);
+    let proxy = json!({"name": "linkerd-proxy", "image": "cr.l5d.io/linkerd/proxy:stable-2.14.10"});
+    pod["spec"]["containers"].as_array_mut().unwrap().push(proxy);
+    pod
+}
+
+fn audit(objects: &[(Kind, Value)], mode: Option<Mode>) -> AuditReport {
+    audit_with(objects, mode, Policy::default())
+}
+
+fn audit_with(objects: &[(Kind, Value)], mode: Option<Mode>, policy: Policy) -> AuditReport {
+    let mut audit = Audit::new(&snapshot(), policy, mode, TODAY);
+    for (kind, object) in objects {
+        audit.add(*kind, &object.to_string());
+    }
+    audit.finish()
+}
+
+#[rstest]
+#[case::rejected(&["--timeout-keep-alive", "10"], ["rejected", "may be patched, warned", "recorded"])]
+#[case::patched(&["--timeout-keep-alive", "75"], ["may be patched", "may be patched", "recorded"])]
+fn a_workload_is_judged_for_each_mode(#[case] flags: &[&str], #[case] outcomes: [&str; 3]) {
+    let report = audit(&[(Kind::Deployment, deployment(flags, 10))], None);
+    let [owner] = report.owners.as_slice() else { panic!("{report:?}") };
+    let Admission { enforce, warn, audit } = owner.admission;
+    // Without --init-image, only linkerd-init of lines before 2.20 can be patched.
+    assert_eq!([enforce, warn, audit], outcomes);
+    assert_eq!(owner.mode, None);
+}
+
+#[test]
+fn pods_count_for_their_deployment() {
+    let flags = &["--timeout-keep-alive", "75"][..];
+    let objects = [
+        (Kind::Deployment, deployment(flags, 10)),
+        (Kind::Pod, pod("cart-1", flags, Some(3600))),
+        (Kind::Pod, pod("cart-2", flags, None)),
+        (Kind::Pod, pod("cart-3", flags, None)),
+    ];
+    let report = audit(&objects, Some(Mode::Enforce));
+    let [owner] = report.owners.as_slice() else { panic!("{report:?}") };
+    let expected = PodCounts {
+        running: 3,
+        meshed: 3,
+        without_timeout: 2,
+        patched_if_recreated: 2,
+        rejected_if_recreated: 0,
+        crash_looping: 0,
+    };
+    assert_eq!(owner.pods, expected);
+    let text = text(&report, &crate::lint::report::text::Styles::plain());
+    assert!(text.contains("\n  kubectl rollout restart -n shop deployment/cart  # 2 pods\n"), "{text}");
+}
+
+#[rstest]
+#[case::enforce(Mode::Enforce, true)]
+#[case::warn(Mode::Warn, false)]
+#[case::audit(Mode::Audit, false)]
+fn a_drain_breaks_pods_that_are_rejected_now(#[case] mode: Mode, #[case] breaks: bool) {
+    let flags = &["--timeout-keep-alive", "10"][..];
+    let report = audit(&[(Kind::Pod, pod("cart-1", flags, Some(3600)))], Some(mode));
+    let [owner] = report.owners.as_slice() else { panic!("{report:?}") };
+    assert_eq!((owner.breaks_when_drained(), owner.pods.rejected_if_recreated), (breaks, 1));
+    assert_eq!(owner.reference(), "deployment/cart");
+    let text = text(&report, &crate::lint::report::text::Styles::plain());
+    assert_eq!(text.contains("a drain of their nodes would break them"), breaks, "{text}");
+}
+
+#[test]
+fn owned_workloads_and_ended_jobs_are_left_out() {
+    let owned = |kind: &str, owner: &str| {
+        let mut object = deployment(&[], 10);
+        object["metadata"]["name"] = format!("{owner}-123").into();
+        let group = if kind == "CronJob" { "batch/v1" } else { "apps/v1" };
+        object["metadata"]["ownerReferences"] =
+            json!([{"apiVersion": group, "kind": kind, "name": owner, "controller": true}]);
+        object
+    };
+    let mut ended = deployment(&[], 10);
+    ended["status"] = json!({"conditions": [{"type": "Complete", "status": "True"}]});
+    let mut of_job = pod("report-123-x", &[], Some(3600));
+    of_job["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": "batch/v1", "kind": "Job", "name": "report-123", "controller": true}]);
+    let objects = [
+        (Kind::ReplicaSet, owned("Deployment", "cart")),
+        (Kind::Job, owned("CronJob", "report")),
+        (Kind::Job, ended),
+        (Kind::Pod, of_job),
+    ];
+    let report = audit(&objects, None);
+    let references: Vec<_> = report.owners.iter().map(OwnerReport::reference).collect();
+    assert_eq!(references, ["cronjob/report"]);
+}
+
+#[test]
+fn exemptions_that_do_nothing_are_listed() {
+    let policy = Policy::parse(
+        "
+exemptions:
+- {owner: cart, rules: [probe-matches-idle-timeout], reason: known, until: 2027-01-31}
+- {owner: gone, rules: [probe-matches-idle-timeout], reason: SHOP-1, until: 2027-01-31}
+- {owner: cart, rules: [probe-matches-idle-timeout], reason: SHOP-2, until: 2026-01-31}
+",
+    )
+    .unwrap();
+    let flags = &["--timeout-keep-alive", "10"][..];
+    let report = audit_with(&[(Kind::Deployment, deployment(flags, 10))], None, policy);
+    let found: Vec<_> = report.exemptions.iter().map(|it| (&*it.reason, it.state)).collect();
+    assert_eq!(found, [("SHOP-1", ExemptionState::Unused), ("SHOP-2", ExemptionState::Expired)]);
+}
+
+#[test]
+fn an_object_that_cannot_be_read_is_told_and_the_rest_goes_on() {
+    let broken = json!({"metadata": {"name": "x"}, "spec": {"containers": "none"}});
+    let flags = &["--timeout-keep-alive", "75"][..];
+    let report = audit(&[(Kind::Pod, broken), (Kind::Deployment, deployment(flags, 10))], None);
+    assert_eq!((report.errors.len(), report.owners.len()), (1, 1));
+    assert!(report.errors[0].message.starts_with("cannot read a Pod: "), "{:?}", report.errors);
+}
+
+#[test]
+fn unknown_timeouts_come_with_the_command_that_measures_them() {
+    let mut unknown = deployment(&[], 10);
+    unknown["spec"]["template"]["spec"]["containers"][0]["command"] = json!(["/app/server"]);
+    let report = audit(&[(Kind::Deployment, unknown)], None);
+    let text = text(&report, &crate::lint::report::text::Styles::plain());
+    assert!(text.contains("\n  linkerd linger measure -n shop deployment/cart  # cart\n"), "{text}");
+}

@@ -1,0 +1,209 @@
+//! `audit`: what admission would do with the workloads of a cluster.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{ValueEnum, builder::PossibleValue};
+
+use super::{
+    connection::{self, Connection},
+    manifests,
+    output::{self, Output},
+    progress::Progress,
+};
+use crate::{
+    admission::policy_file,
+    base::clock::today,
+    cluster::{
+        Cluster,
+        audit::{self, Audit, Scope, report::AuditReport},
+        check::Snapshot,
+    },
+    judgement::{close_wait, facts::Facts, finding::Action, policy::Policy},
+    lint::report::{Report, junit, sarif, text::Styles},
+    review::Mode,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  # the whole cluster, with the policy that is installed
+  linkerd linger audit -A
+  # a policy before it is installed, as if every namespace were in the mode enforce
+  linkerd linger audit -A --policy policy.yaml --mode enforce
+  # one team's workloads, for people and for programs
+  linkerd linger audit -n shop -l team=checkout -o table -o json=audit.json
+
+Exit codes:
+  0  no object would be rejected
+  1  an object would be rejected; with --fail-on warning, also if there is a warning
+  2  an object or a kind of objects could not be read: the result is not whole";
+
+/// The flags of `audit`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The namespace; may be repeated [default: that of the kubeconfig's context]
+    #[arg(short, long, value_name = "NAMESPACE", conflicts_with = "all_namespaces")]
+    namespace: Vec<String>,
+    /// Every namespace
+    #[arg(short = 'A', long)]
+    all_namespaces: bool,
+    /// Only workloads and pods with these labels
+    #[arg(short = 'l', long, value_name = "LABELS")]
+    selector: Option<String>,
+    /// A policy file to try [default: the policy of the installation, or the built-in one]
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// A facts file to try [default: the facts of the installation]
+    #[arg(long, value_name = "FILE")]
+    facts: Option<PathBuf>,
+    /// The image of the init container that the webhook adds [default: that of the installation]
+    #[arg(long, value_name = "IMAGE", value_parser = close_wait::read_image)]
+    init_image: Option<String>,
+    /// Judge what a drain breaks as if every namespace had this mode [default: the mode of each namespace]
+    #[arg(long, value_enum, value_name = "MODE")]
+    mode: Option<ModeArg>,
+    /// The output format: table, json, sarif or junit; may be repeated
+    ///
+    /// FORMAT=FILE writes to a file atomically. Only one output can go to stdout.
+    #[arg(short, long, value_name = "FORMAT[=FILE]", default_value = "table", value_parser = output::parse::<Format>)]
+    output: Vec<Output<Format>>,
+    /// When to exit with code 1
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = FailOn::Reject)]
+    fail_on: FailOn,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// A mode on the command line.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct ModeArg(Mode);
+
+impl ValueEnum for ModeArg {
+    fn value_variants<'a>() -> &'a [Self] {
+        const ALL: [ModeArg; 3] = [ModeArg(Mode::Enforce), ModeArg(Mode::Warn), ModeArg(Mode::Audit)];
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.0.as_str()))
+    }
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum FailOn {
+    /// If an object would be rejected
+    Reject,
+    /// If an object would be rejected, or has a warning
+    Warning,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Format {
+    Table,
+    Json,
+    Sarif,
+    Junit,
+}
+
+impl output::Format for Format {
+    const ALL: &'static [Self] = &[Self::Table, Self::Json, Self::Sarif, Self::Junit];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Json => "json",
+            Self::Sarif => "sarif",
+            Self::Junit => "junit",
+        }
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// Returns an error if the cluster cannot be reached, a policy cannot be used, or an output cannot be written.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    output::check(&args.output)?;
+    args.connection.log();
+    let report = connection::runtime()?.block_on(audit(args))?;
+    output::write_all(&args.output, |output| render(output, &report, args.fail_on))?;
+    manifests::print_errors(&Report { errors: report.errors.clone(), ..Report::default() });
+    Ok(exit_code(&report, args.fail_on))
+}
+
+fn render(output: &Output<Format>, report: &AuditReport, fail_on: FailOn) -> anyhow::Result<String> {
+    let styles = if output.file.is_some() { Styles::plain() } else { Styles::colored() };
+    Ok(match output.format {
+        Format::Table => audit::text(report, &styles),
+        Format::Json => serde_json::to_string_pretty(report)? + "\n",
+        Format::Sarif => sarif::render(&report.objects())?,
+        Format::Junit => junit::render(&report.objects(), fail_on == FailOn::Warning),
+    })
+}
+
+async fn audit(args: &Args) -> anyhow::Result<AuditReport> {
+    let cluster = args.connection.connect().await?;
+    let snapshot = cluster.snapshot(&args.connection.linkerd_namespace).await;
+    let policy = policy(args, &cluster, &snapshot).await?;
+    let mut audit = Audit::new(&snapshot, policy, args.mode.map(|mode| mode.0), today());
+    let namespaces = match (args.namespace.is_empty(), args.all_namespaces) {
+        (_, true) => Vec::new(),
+        (true, false) => vec![cluster.default_namespace().to_owned()],
+        (false, false) => args.namespace.clone(),
+    };
+    let scope = Scope { namespaces, selector: args.selector.clone() };
+    let mut progress = Progress::new("auditing");
+    cluster.audit(&mut audit, &scope, |objects| progress.show_text(&objects)).await;
+    Ok(audit.finish())
+}
+
+/// The policy of the flags; what they do not give comes from the installation.
+async fn policy(args: &Args, cluster: &Cluster, snapshot: &Snapshot) -> anyhow::Result<Policy> {
+    let installed = snapshot.policy_in_force();
+    let mut policy = match (&args.policy, installed) {
+        (Some(path), installed) => {
+            let mut policy = policy_file::parse(path, &policy_file::text(path)?)?;
+            policy.close_wait.init_image =
+                installed.ok().and_then(|installed| installed.close_wait.init_image);
+            policy
+        }
+        (None, Ok(installed)) => installed,
+        (None, Err(errors)) => {
+            let first = errors.first().map(ToString::to_string).unwrap_or_default();
+            anyhow::bail!("the policy of the installation cannot be used: {first}; pass one with --policy");
+        }
+    };
+    if let Some(image) = &args.init_image {
+        policy.close_wait.init_image = Some(image.clone());
+    }
+    policy.facts = match &args.facts {
+        Some(path) => policy_file::facts(path, &policy_file::text(path)?)?,
+        None => match cluster.facts_text().await {
+            Ok(Some(text)) => Facts::parse(&text).unwrap_or_default(),
+            Ok(None) => Facts::default(),
+            Err(error) => {
+                anstream::eprintln!("note: without the facts of the installation: {error}");
+                Facts::default()
+            }
+        },
+    };
+    Ok(policy)
+}
+
+fn exit_code(report: &AuditReport, fail_on: FailOn) -> ExitCode {
+    if !report.errors.is_empty() {
+        return ExitCode::from(2);
+    }
+    let mut findings = report.owners.iter().flat_map(|owner| &owner.object.findings);
+    let fails = findings.any(|finding| {
+        finding.counts()
+            && match finding.action {
+                Action::Reject => true,
+                Action::Warn => fail_on == FailOn::Warning,
+                Action::Patch | Action::Ignore => false,
+            }
+    });
+    let refused = report.owners.iter().any(|owner| owner.pods.rejected_if_recreated > 0);
+    if fails || refused { ExitCode::from(1) } else { ExitCode::SUCCESS }
+}
