@@ -1,7 +1,7 @@
 //! What admission would do with the workloads of a cluster and with their running pods.
 //!
 //! [`Audit`] judges the JSON of one object after another, and keeps a report and a few numbers for each owner.
-//! [`read`] gets the objects from the API server, and [`report`] has the result.
+//! `read` gets the objects from the API server, and [`report`] has the result.
 
 mod read;
 pub mod report;
