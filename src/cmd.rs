@@ -12,6 +12,7 @@ pub mod explain;
 pub mod extension_metadata;
 mod facts;
 mod fix;
+mod formats;
 mod images;
 pub mod install;
 pub mod learn;
@@ -20,7 +21,7 @@ mod log;
 pub mod man;
 mod manifests;
 pub mod measure;
-mod output;
+
 mod progress;
 pub mod schema;
 pub mod serve;

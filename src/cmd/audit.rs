@@ -6,8 +6,8 @@ use clap::{ValueEnum, builder::PossibleValue};
 
 use super::{
     connection::{self, Connection},
+    formats::{self, Output},
     manifests,
-    output::{self, Output},
     progress::Progress,
 };
 use crate::{
@@ -65,7 +65,7 @@ pub struct Args {
     /// The output format: table, json, sarif or junit; may be repeated
     ///
     /// FORMAT=FILE writes to a file atomically. Only one output can go to stdout.
-    #[arg(short, long, value_name = "FORMAT[=FILE]", default_value = "table", value_parser = output::parse::<Format>)]
+    #[arg(short, long, value_name = "FORMAT[=FILE]", default_value = "table", value_parser = formats::parse::<Format>)]
     output: Vec<Output<Format>>,
     /// When to exit with code 1
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = FailOn::Reject)]
@@ -105,7 +105,7 @@ enum Format {
     Junit,
 }
 
-impl output::Format for Format {
+impl formats::Format for Format {
     const ALL: &'static [Self] = &[Self::Table, Self::Json, Self::Sarif, Self::Junit];
 
     fn as_str(self) -> &'static str {
@@ -124,10 +124,10 @@ impl output::Format for Format {
 ///
 /// Returns an error if the cluster cannot be reached, a policy cannot be used, or an output cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    output::check(&args.output)?;
+    formats::check(&args.output)?;
     args.connection.log();
     let report = connection::runtime()?.block_on(audit(args))?;
-    output::write_all(&args.output, |output| render(output, &report, args.fail_on))?;
+    formats::write_all(&args.output, |output| render(output, &report, args.fail_on))?;
     manifests::print_errors(&Report { errors: report.errors.clone(), ..Report::default() });
     Ok(exit_code(&report, args.fail_on))
 }
