@@ -21,7 +21,7 @@ mod log;
 pub mod man;
 mod manifests;
 pub mod measure;
-
+mod output;
 mod progress;
 pub mod schema;
 pub mod serve;

@@ -1,6 +1,6 @@
 //! The binary: parses the command line, runs one command, and turns its result into an exit code.
 
-use std::process::ExitCode;
+use std::{io::Write, process::ExitCode};
 
 use clap::Parser;
 use linkerd_linger::cli::Cli;
@@ -14,7 +14,8 @@ fn main() -> ExitCode {
     match Cli::parse().command.run() {
         Ok(code) => code,
         Err(error) => {
-            anstream::eprintln!("error: {error:#}");
+            // `eprintln!` would panic if stderr cannot be written to, and the exit code would be another one.
+            let _ = writeln!(anstream::stderr(), "error: {error:#}");
             ExitCode::from(2)
         }
     }

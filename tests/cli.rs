@@ -413,3 +413,69 @@ fn an_entry_without_a_source_or_a_grade_does_not_load() {
     }
     assert_eq!(output.status.code(), Some(2));
 }
+
+/// Runs the program after these commands of a shell, and with these redirections.
+fn run_in_shell(directory: &Path, before: &str, args: &[&str], redirection: &str) -> Output {
+    let script = format!("{before} exec \"$0\" \"$@\" {redirection}");
+    let program = env!("CARGO_BIN_EXE_linkerd-linger");
+    Command::new("sh").args(["-c", &script, program]).args(args).current_dir(directory).output().unwrap()
+}
+
+#[rstest]
+#[case::findings(&["lint", "bad.yaml"])]
+#[case::findings_as_json(&["lint", "-o", "json", "bad.yaml"])]
+#[case::fixes(&["lint", "--diff", "bad.yaml"])]
+#[case::explained(&["explain", "bad.yaml"])]
+#[case::manifests(&["install"])]
+#[case::objects_to_delete(&["uninstall"])]
+#[case::catalog(&["catalog", "list"])]
+#[case::schema(&["schema", "policy"])]
+#[case::completion(&["completion", "bash"])]
+#[case::demo(&["demo"])]
+fn a_result_that_cannot_be_printed_is_an_error(#[case] args: &[&str]) {
+    let directory = directory(&[("bad.yaml", BAD)]);
+    let output = run_in_shell(directory.path(), "", args, ">/dev/full");
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).starts_with("error: cannot write "), "{}", stderr(&output));
+}
+
+#[rstest]
+#[case::findings(&["lint", "bad.yaml"], 1)]
+#[case::no_such_file(&["lint", "none.yaml"], 2)]
+#[case::fixed(&["lint", "--fix", "bad.yaml"], 0)]
+#[case::server_that_does_not_start(&["serve", "--self-signed", "--listen", "192.0.2.1:443"], 2)]
+fn a_note_that_cannot_be_printed_changes_no_exit_code(#[case] args: &[&str], #[case] code: i32) {
+    let directory = directory(&[("bad.yaml", BAD)]);
+    let output = run_in_shell(directory.path(), "", args, "2>/dev/full");
+    assert_eq!(output.status.code(), Some(code));
+}
+
+#[test]
+fn a_certificate_is_issued_even_if_that_cannot_be_printed() {
+    let directory = directory(&[]);
+    let output =
+        run_in_shell(directory.path(), "", &["certs", "issue", "--out", "."], ">/dev/full 2>/dev/full");
+    assert_eq!(output.status.code(), Some(0));
+    assert!(directory.path().join("tls.key").exists());
+}
+
+#[rstest]
+#[case::fixes(&["lint", "--fix", "bad.yaml"], "bad.yaml")]
+#[case::baseline(&["lint", "--write-baseline", "baseline.yaml", "bad.yaml"], "baseline.yaml")]
+#[case::output(&["lint", "-o", "json=report.json", "bad.yaml"], "report.json")]
+fn a_full_disk_leaves_the_old_file(#[case] args: &[&str], #[case] written: &str) {
+    let files = [("bad.yaml", BAD), ("baseline.yaml", "old"), ("report.json", "old")];
+    let directory = directory(&files);
+    // A limit for the size of files, since a disk cannot be filled without harm.
+    let output = run_in_shell(directory.path(), "trap '' XFSZ; ulimit -f 0;", args, "");
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains(written) && stderr(&output).contains("File too large"),
+        "{}",
+        stderr(&output)
+    );
+    for (name, text) in files {
+        assert_eq!(fs::read_to_string(directory.path().join(name)).unwrap(), text, "{name}");
+    }
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), files.len(), "no temporary file is left");
+}

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use clap::{Subcommand, ValueEnum};
 
-use super::manifests;
+use super::output;
 use crate::{
     judgement::policy::Policy,
     lint::report::catalog::{self as report, ServerReport},
@@ -114,7 +114,7 @@ fn list(family: Option<&str>, path: Option<&Path>, output: Format) -> anyhow::Re
         known.dedup();
         bail!("unknown family {family}; expected one of {}", known.join(", "));
     }
-    manifests::print(&match output {
+    output::print(&match output {
         Format::Text => report::list(&servers),
         Format::Json => serde_json::to_string_pretty(&servers)? + "\n",
     })?;
@@ -129,7 +129,7 @@ fn show(id: &str, path: Option<&Path>, output: Format) -> anyhow::Result<ExitCod
         bail!("unknown server id {id}; did you mean {near}? `linkerd-linger catalog list` lists all ids");
     };
     let server = ServerReport::of(server);
-    manifests::print(&match output {
+    output::print(&match output {
         Format::Text => report::show(&server),
         Format::Json => serde_json::to_string_pretty(&server)? + "\n",
     })?;
@@ -165,7 +165,7 @@ fn test(paths: &[PathBuf], servers: &[PathBuf]) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    manifests::print(&format!("{text}{passed} passed, {failed} failed\n"))?;
+    output::print(&format!("{text}{passed} passed, {failed} failed\n"))?;
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 

@@ -14,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::{Client, Config};
 use tracing_subscriber::filter::Targets;
 
+use super::output::print;
 use crate::{
     admission::certs::{Certificate, issue, rotate},
     base::{duration, names, pem},
@@ -108,11 +109,12 @@ fn run_issue(args: &IssueArgs) -> Result<ExitCode> {
     write(&args.out.join("tls.crt"), &text(&leaf.certificate), 0o644)?;
     write(&args.out.join("tls.key"), &leaf.key, 0o600)?;
     let until = leaf.certificate.not_after();
-    anstream::println!(
-        "wrote ca.crt, tls.crt and tls.key to {} for {}, valid until {until}",
+    // The files are the result, whether this line can be printed or not.
+    let _ = print(&format!(
+        "wrote ca.crt, tls.crt and tls.key to {} for {}, valid until {until}\n",
         args.out.display(),
         names.join(", ")
-    );
+    ));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -11,7 +11,10 @@ use clap::{ArgAction, ValueEnum};
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
-use super::{connection::Connection, manifests::print};
+use super::{
+    connection::Connection,
+    output::{note_line, print},
+};
 use crate::{
     base::{clock::today, duration},
     cluster::{
@@ -189,7 +192,7 @@ async fn retry_until_ok(cluster: &Cluster, args: &Args, deadline: Instant) -> (S
             return (snapshot, results);
         };
         if message != Some(result.id) && args.output != Format::Json && stderr().is_terminal() {
-            anstream::eprintln!("waiting: {}", result.id.description());
+            note_line!("waiting: {}", result.id.description());
             message = Some(result.id);
         }
         sleep(PAUSE).await;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap_complete::Shell;
 
-use super::manifests::print;
+use super::output::print;
 
 const EXAMPLES: &str = "\
 Examples:

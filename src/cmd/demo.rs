@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, anyhow};
 use diffy::{DiffOptions, Hunk, Line};
 use serde_json::Value;
 
+use super::output::print;
 use crate::{
     admission::serve::{self, Config},
     cluster::apiserver::{self, Admission, Webhook},
@@ -89,16 +90,16 @@ async fn run_example() -> Result<()> {
     let server = serve::start(config).await.context("cannot start the server")?;
     let authority = server.authority().ok_or_else(|| anyhow!("the server has no CA"))?;
     let webhook = Webhook::new(server.addr(), SERVER_NAME, authority)?;
-    anstream::println!(
-        "Serving on https://{} with a temporary certificate. Sending requests like an API server (HTTP/1.1 over TLS).",
+    print(&format!(
+        "Serving on https://{} with a temporary certificate. Sending requests like an API server (HTTP/1.1 over TLS).\n",
         server.addr()
-    );
+    ))?;
     for (number, example) in (1..).zip(&EXAMPLES) {
         let output = example
             .run_example(&webhook, number)
             .await
             .with_context(|| format!("cannot play {}", example.file))?;
-        anstream::print!("\n{output}");
+        print(&format!("\n{output}"))?;
     }
     server.stop();
     server.wait().await.context("the server did not stop cleanly")

@@ -17,7 +17,7 @@ use clap::ValueEnum;
 
 use super::{
     connection::{self, Connection},
-    manifests,
+    output::{self, note, note_line},
 };
 use crate::{
     base::{clock::today, duration, plural::count},
@@ -119,8 +119,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 fn show(output: Format, report: &Report) -> anyhow::Result<ExitCode> {
     match output {
-        Format::Text => manifests::print(&report.text())?,
-        Format::Json => manifests::print(&(serde_json::to_string_pretty(report)? + "\n"))?,
+        Format::Text => output::print(&report.text())?,
+        Format::Json => output::print(&(serde_json::to_string_pretty(report)? + "\n"))?,
     }
     Ok(code(report.failed()))
 }
@@ -304,7 +304,7 @@ async fn cluster(args: &Args) -> anyhow::Result<ExitCode> {
     let selection = Selection::of(&cluster, &namespace, &workload).await?;
     let progress = |text: &str| {
         if stderr().is_terminal() {
-            anstream::eprint!("\r\x1b[K{text}");
+            note!("\r\x1b[K{text}");
         }
     };
     let read = live::read(&cluster, &selection, &read_options, &progress).await;
@@ -331,22 +331,22 @@ async fn all(
     let progress = |done: usize| {
         if stderr().is_terminal() {
             let end = if done == many { "\r\x1b[K" } else { "" };
-            anstream::eprint!("\r{done} of {} read{end}", count(many, "workload"));
+            note!("\r{done} of {} read{end}", count(many, "workload"));
         }
     };
     let (mut reports, errors) = live::read_all(cluster, selections, read_options, &progress).await;
     reports.sort_by_key(|report| (std::cmp::Reverse(report.failed()), report.workload.clone()));
     for error in &errors {
-        anstream::eprintln!("error: {error}");
+        note_line!("error: {error}");
     }
     if reports.is_empty() {
         bail!("nothing could be read");
     }
     match args.output {
-        Format::Text => manifests::print(&live::table(&reports))?,
+        Format::Text => output::print(&live::table(&reports))?,
         Format::Json => {
             let value = serde_json::json!({"workloads": reports, "errors": errors});
-            manifests::print(&(serde_json::to_string_pretty(&value)? + "\n"))?;
+            output::print(&(serde_json::to_string_pretty(&value)? + "\n"))?;
         }
     }
     Ok(code(reports.iter().map(Report::failed).sum()))

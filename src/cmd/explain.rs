@@ -4,7 +4,10 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 
-use super::manifests::{self, Inputs};
+use super::{
+    manifests::{self, Inputs},
+    output,
+};
 use crate::{
     judgement::{finding::RuleId, rules},
     lint::report::{
@@ -51,13 +54,13 @@ enum Format {
 /// Returns an error if there is nothing to explain, or the policy cannot be used.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if let Some(rule) = rule(args) {
-        manifests::print(&format!("# {rule}\n\n{}\n", rules::page(rule)))?;
+        output::print(&format!("# {rule}\n\n{}\n", rules::page(rule)))?;
         return Ok(ExitCode::SUCCESS);
     }
     let report = args.inputs.report()?;
     match args.output {
-        Format::Text => manifests::print(&text::explain(&report, &Styles::colored()))?,
-        Format::Json => manifests::print(&json::render(&report)?)?,
+        Format::Text => output::print(&text::explain(&report, &Styles::colored()))?,
+        Format::Json => output::print(&json::render(&report)?)?,
     }
     manifests::print_errors(&report);
     Ok(if report.errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) })

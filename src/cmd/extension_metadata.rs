@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use super::manifests::print;
+use super::output::print;
 
 /// It takes no flags.
 #[derive(Clone, Copy, Debug, clap::Args)]

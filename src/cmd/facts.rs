@@ -1,10 +1,10 @@
 //! Converts measurements into facts, and writes facts files.
 
-use std::{fs, io, path::Path, time::Duration};
+use std::{io, path::Path, time::Duration};
 
-use anyhow::Context as _;
 use jiff::civil::Date;
 
+use super::{output::note_line, write};
 use crate::{
     admission::policy_file,
     base::plural::count,
@@ -68,11 +68,8 @@ pub(crate) fn write(path: &Path, new: Vec<ServerFact>, images: Vec<ImageFact>) -
     };
     let number = new.len() + images.len();
     let text = facts::print(&merged(&old, new, images))?;
-    let unfinished = path.with_extension("unfinished");
-    fs::write(&unfinished, text)
-        .and_then(|()| fs::rename(&unfinished, path))
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    anstream::eprintln!("wrote {} to {}", count(number, "fact"), path.display());
+    write::atomically(path, &text)?;
+    note_line!("wrote {} to {}", count(number, "fact"), path.display());
     Ok(())
 }
 
@@ -95,6 +92,8 @@ pub(crate) fn merged(old: &Facts, new: Vec<ServerFact>, new_images: Vec<ImageFac
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn fact(name: &str, seconds: u64) -> ServerFact {

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context as _;
 use clap::Args;
 
-use super::progress::Progress;
+use super::{output::note_line, progress::Progress};
 use crate::{
     base::duration,
     images::{self, Images, Options, Platform},
@@ -111,7 +111,7 @@ impl ImageArgs {
         let images = runtime.block_on(read(names(documents), &self.options()));
         if !images.absent.is_empty() {
             let names = images::listed(&images.absent);
-            anstream::eprintln!(
+            note_line!(
                 "note: the archives of --images do not contain {names}; add --images without a PATH to read from \
                  the registries, too"
             );

@@ -21,7 +21,7 @@ use super::{
     connection::{self, Connection},
     facts,
     images::ImageArgs,
-    manifests::print,
+    output::{note, note_line, print},
 };
 use crate::{
     admission::policy_file,
@@ -141,7 +141,7 @@ async fn learn(args: &Args) -> anyhow::Result<ExitCode> {
     };
     let mut policy = Policy { facts: known, ..Policy::default() };
     let before = servers(&cluster, namespace, &policy).await?;
-    anstream::eprintln!("{} of injected workloads: {}", count(before.len(), "server"), tally(&before));
+    note_line!("{} of injected workloads: {}", count(before.len(), "server"), tally(&before));
     if before.values().all(|known| known.certainty == Some(true)) {
         return Ok(ExitCode::SUCCESS);
     }
@@ -167,9 +167,9 @@ async fn learn(args: &Args) -> anyhow::Result<ExitCode> {
         policy.facts = facts::merged(&policy.facts, learnt, Vec::new());
     }
     let after = servers(&cluster, namespace, &policy).await?;
-    anstream::eprintln!("with the new facts: {}", tally(&after));
+    note_line!("with the new facts: {}", tally(&after));
     for (servers_to_measure, why) in &failed {
-        anstream::eprintln!("  {}: {why}", servers_to_measure.describe());
+        note_line!("  {}: {why}", servers_to_measure.describe());
     }
     match &args.write_facts {
         Some(path) => facts::write(path, policy.facts.servers.to_vec(), policy.facts.images.to_vec())?,
@@ -197,7 +197,7 @@ fn tally(servers: &BTreeMap<ServerKey, Known>) -> String {
 async fn read_images(args: &Args, names: BTreeSet<String>) -> Vec<ImageFact> {
     let images = args.images.read_names(names).await;
     for error in &images.errors {
-        anstream::eprintln!("{}: {}", error.place, error.message);
+        note_line!("{}: {}", error.place, error.message);
     }
     let fact = |(image, facts): (String, ImageFacts)| ImageFact {
         image,
@@ -259,12 +259,12 @@ fn agree(args: &Args, unknown: &[ServerKey]) -> anyhow::Result<()> {
     if args.yes {
         return Ok(());
     }
-    anstream::eprintln!(
+    note_line!(
         "will measure these servers, with {CONNECTIONS} connections and one GET on each, for at most {}:",
         duration::format(args.max)
     );
     for servers_to_measure in unknown {
-        anstream::eprintln!("  {}", servers_to_measure.describe());
+        note_line!("  {}", servers_to_measure.describe());
     }
     if !stdin().is_terminal() || !stderr().is_terminal() {
         bail!(
@@ -272,7 +272,7 @@ fn agree(args: &Args, unknown: &[ServerKey]) -> anyhow::Result<()> {
              measure without a prompt"
         );
     }
-    anstream::eprint!("measure {}? [y/N] ", count(unknown.len(), "server"));
+    note!("measure {}? [y/N] ", count(unknown.len(), "server"));
     let mut answer = String::new();
     io::stdin().read_line(&mut answer).context("cannot read the answer")?;
     if !matches!(answer.trim(), "y" | "Y" | "yes") {
@@ -305,11 +305,11 @@ async fn measure(
             Ok((_, Ok(fact))) => learnt.push(fact),
             Ok((servers_to_measure, Err(why))) => failed.push((servers_to_measure, why)),
             // A panic affects only one server, whose name is lost.
-            Err(error) => anstream::eprintln!("error: {error}"),
+            Err(error) => note_line!("error: {error}"),
         }
         if stderr().is_terminal() {
             let end = if learnt.len() + failed.len() == all { "\r\x1b[K" } else { "" };
-            anstream::eprint!("\r\x1b[K{} of {all} measured{end}", learnt.len() + failed.len());
+            note!("\r\x1b[K{} of {all} measured{end}", learnt.len() + failed.len());
         }
     }
     failed.sort();

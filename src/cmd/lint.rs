@@ -13,6 +13,7 @@ use clap::ValueEnum;
 use super::{
     fix::Fixes,
     manifests::{self, Inputs},
+    output::{self, note_line},
     write,
 };
 use crate::{
@@ -137,7 +138,7 @@ fn output(text: &str) -> Result<Output, String> {
 /// written.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if args.list_rules {
-        manifests::print(&rules(&args.inputs.policy()?))?;
+        output::print(&rules(&args.inputs.policy()?))?;
         return Ok(ExitCode::SUCCESS);
     }
     check_outputs(&args.output)?;
@@ -151,7 +152,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let gone = baseline.apply(&mut report);
         if gone > 0 {
             let gone = count(gone, "finding");
-            anstream::eprintln!(
+            note_line!(
                 "note: the baseline has {gone} not found in the manifests; update it with --write-baseline"
             );
         }
@@ -159,7 +160,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if args.fix || args.diff {
         let fixes = Fixes::plan(&loaded, &report)?;
         if args.diff {
-            manifests::print(&fixes.diff())?;
+            output::print(&fixes.diff())?;
             report_to_user(&fixes, "would fix");
             return Ok(exit_code(&report, args.fail_on));
         }
@@ -186,12 +187,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 /// Prints to stderr what was fixed, and what could not be fixed.
 fn report_to_user(fixes: &Fixes, verb: &str) {
     let files = count(fixes.changed().count(), "file");
-    anstream::eprintln!("{verb} {} in {files}", count(fixes.fixed, "finding"));
+    note_line!("{verb} {} in {files}", count(fixes.fixed, "finding"));
     for failed in &fixes.failed {
-        anstream::eprintln!("{failed}: not fixed");
+        note_line!("{failed}: not fixed");
     }
     if fixes.rendered > 0 {
-        anstream::eprintln!(
+        note_line!(
             "note: not fixed: {} in output of kustomize or Helm; use --no-render to read the source files",
             count(fixes.rendered, "finding")
         );
@@ -226,7 +227,7 @@ fn print(output: &Output, report: &Report, fail_on: FailOn) -> anyhow::Result<()
     };
     match &output.file {
         Some(file) => write::atomically(file, &text),
-        None => manifests::print(&text),
+        None => output::print(&text),
     }
 }
 
@@ -257,7 +258,7 @@ fn write_baseline(path: &Path, report: &Report) -> anyhow::Result<ExitCode> {
     }
     let baseline = Baseline::of(report);
     write::atomically(path, &baseline.text()?)?;
-    anstream::eprintln!("wrote {} to {}", count(baseline.len(), "finding"), path.display());
+    note_line!("wrote {} to {}", count(baseline.len(), "finding"), path.display());
     Ok(ExitCode::SUCCESS)
 }
 

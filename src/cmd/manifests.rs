@@ -6,18 +6,17 @@ mod repository;
 
 use std::{
     collections::BTreeMap,
-    io::{self, Write},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
 use jiff::civil::Date;
 
 use self::files::{Collected, STDIN};
 pub(crate) use self::files::{CollectedDocument, Origin};
-use super::{images::ImageArgs, progress::Progress};
+use super::{images::ImageArgs, output::note, progress::Progress};
 use crate::{
     admission::policy_file::{self, PolicyFileError},
     base::{clock::today, duration, plural::count},
@@ -99,7 +98,7 @@ impl Inputs {
         let render = (!self.no_render).then_some(self.render_timeout);
         let read = Collected::read(&self.paths, render)?;
         if read.documents.is_empty() && read.errors.is_empty() {
-            anstream::eprint!("{}", text::not_linted(&read.skipped));
+            note!("{}", text::not_linted(&read.skipped));
             let others = match read.skipped.documents {
                 0 => String::new(),
                 number => format!("; skipped {} that are not Kubernetes objects", count(number, "document")),
@@ -232,23 +231,14 @@ fn read_policy(path: &Path) -> Result<Policy, PolicyFileError> {
     policy_file::parse(path, &policy_file::text(path)?)
 }
 
-/// Prints to stdout; ignores that a pager was closed.
-pub(crate) fn print(text: &str) -> anyhow::Result<()> {
-    let mut stdout = anstream::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.context("cannot write to stdout"),
-    }
-}
-
 /// Prints to stderr what was not linted, and what could not be read.
 pub(crate) fn print_errors(report: &Report) {
-    anstream::eprint!("{}", text::not_linted(&report.skipped));
+    note!("{}", text::not_linted(&report.skipped));
     for warning in &report.warnings {
-        anstream::eprint!("{}", text::warning(warning, &Styles::colored()));
+        note!("{}", text::warning(warning, &Styles::colored()));
     }
     for error in &report.errors {
-        anstream::eprint!("{}", text::error(error, &Styles::colored()));
+        note!("{}", text::error(error, &Styles::colored()));
     }
 }
 

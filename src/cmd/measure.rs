@@ -20,7 +20,7 @@ use tokio::time::{Instant, interval};
 use super::{
     connection::{self, Connection},
     facts,
-    manifests::print,
+    output::{note, note_line, print},
 };
 use crate::{
     base::{clock::today, duration},
@@ -151,7 +151,7 @@ async fn measure(args: &Args) -> anyhow::Result<Vec<Measurement>> {
     let measured = measure_target(args, &settings).await;
     progress.abort();
     if stderr().is_terminal() {
-        anstream::eprint!("\r\x1b[K");
+        note!("\r\x1b[K");
     }
     measured
 }
@@ -213,7 +213,7 @@ async fn progress(connections: usize, max: Duration, ended: Arc<AtomicUsize>) {
     let mut tick = interval(Duration::from_secs(1));
     loop {
         tick.tick().await;
-        anstream::eprint!(
+        note!(
             "\r\x1b[Kwaited {}s of at most {}: the server closed {} of {connections} connections",
             since.elapsed().as_secs(),
             duration::format(max),
@@ -269,6 +269,6 @@ async fn annotate(
             )
         })?;
     }
-    anstream::eprintln!("annotated {} in {namespace}: {IDLE_TIMEOUT}: {value}", workload.display_name());
+    note_line!("annotated {} in {namespace}: {IDLE_TIMEOUT}: {value}", workload.display_name());
     Ok(())
 }

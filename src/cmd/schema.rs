@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 use schemars::Schema;
 
-use super::manifests::print;
+use super::output::print;
 use crate::{
     cluster::audit,
     diagnose,

@@ -12,7 +12,10 @@ use std::{
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 
-use super::{connection::Connection, manifests};
+use super::{
+    connection::Connection,
+    output::{self, note, note_line},
+};
 use crate::{
     base::duration,
     cluster::{Cluster, install},
@@ -166,9 +169,9 @@ fn repeat(
 
 fn show(args: &Args, report: &Report<'_>) -> anyhow::Result<()> {
     match args.output {
-        Format::Table => manifests::print(&report::table(report)),
+        Format::Table => output::print(&report::table(report)),
         Format::Json => print_json(report),
-        Format::Prometheus => manifests::print(&report::prometheus(report)),
+        Format::Prometheus => output::print(&report::prometheus(report)),
     }
 }
 
@@ -197,7 +200,7 @@ async fn read_pods(args: &Args, cluster: &Cluster) -> anyhow::Result<Report<'sta
     let progress = |read: usize, all: usize| {
         if terminal && all > 1 {
             let end = if read == all { "\r\x1b[K" } else { "" };
-            anstream::eprint!("\r{read} of {all} pods read{end}");
+            note!("\r{read} of {all} pods read{end}");
         }
     };
     let report = remote::read(cluster, &selection, image.as_deref(), progress).await?;
@@ -258,7 +261,7 @@ fn listen(address: SocketAddr) -> anyhow::Result<ExitCode> {
         let stop = tokio_util::sync::CancellationToken::new();
         tokio::spawn(signals.drive(stop.clone()));
         let (listener, address) = serve::listen(address).await?;
-        anstream::eprintln!("serving metrics at http://{address}/metrics");
+        note_line!("serving metrics at http://{address}/metrics");
         exporter::serve(listener, stop).await.context("the server stopped without a signal")
     })?;
     Ok(ExitCode::SUCCESS)

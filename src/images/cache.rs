@@ -60,8 +60,11 @@ fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     directories.create(directory)?;
     let unfinished = path.with_extension(format!("{}.unfinished", std::process::id()));
     let mut file = options.open(&unfinished)?;
-    file.write_all(bytes)?;
-    fs::rename(unfinished, path)
+    let written = file.write_all(bytes).and_then(|()| fs::rename(&unfinished, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&unfinished);
+    }
+    written
 }
 
 #[cfg(test)]
