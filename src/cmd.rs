@@ -18,6 +18,7 @@ pub mod install;
 pub mod learn;
 pub mod lint;
 mod log;
+mod log_queue;
 pub mod man;
 mod manifests;
 pub mod measure;

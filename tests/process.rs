@@ -4,98 +4,17 @@
 
 mod support;
 
-use std::{
-    net::SocketAddr,
-    process::{ExitStatus, Stdio},
-};
-
 use linkerd_linger::admission::serve::MAX_BODY_BYTES;
 use rstest::rstest;
-use tokio::{
-    io::{AsyncBufReadExt, BufReader, Lines},
-    net::TcpStream,
-    process::{Child, ChildStderr, Command},
+use tokio::{net::TcpStream, process::Command};
+
+use self::support::{
+    Authority, Connection, Mount, eventually, get, head, metric,
+    process::{Process, command, serve},
+    review_of_a_pod, within,
 };
 
-use self::support::{Authority, Connection, Mount, eventually, get, head, metric, review_of_a_pod, within};
-
 const PATH: &str = "/mutate/enforce?timeout=10s";
-
-struct Process {
-    child: Child,
-    addr: SocketAddr,
-    admin_addr: SocketAddr,
-    log: Lines<BufReader<ChildStderr>>,
-}
-
-impl Process {
-    async fn start(mount: &Mount, flags: &[&str]) -> Self {
-        Self::start_as(command(), mount, flags).await
-    }
-
-    async fn start_as(mut command: Command, mount: &Mount, flags: &[&str]) -> Self {
-        let files = mount.files();
-        let mut child = command
-            .args([
-                "--listen",
-                "127.0.0.1:0",
-                "--admin-listen",
-                "127.0.0.1:0",
-                "--log-format",
-                "json",
-                "--tls-cert",
-            ])
-            .arg(&files.chain)
-            .arg("--tls-key")
-            .arg(&files.key)
-            .args(flags)
-            .spawn()
-            .unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
-        let serving = loop {
-            let line = within("the server started", log.next_line()).await.unwrap().expect("it ended");
-            let event: serde_json::Value = serde_json::from_str(&line).unwrap();
-            if event["fields"]["message"] == "serving" {
-                break event;
-            }
-        };
-        let addr = |name: &str| serving["fields"][name].as_str().unwrap().parse().unwrap();
-        Self { addr: addr("listen"), admin_addr: addr("admin_listen"), child, log }
-    }
-
-    async fn signal(&self, name: &str) {
-        let pid = self.child.id().unwrap().to_string();
-        assert!(Command::new("kill").args(["-s", name, &pid]).status().await.unwrap().success());
-    }
-
-    /// The resident memory in KiB.
-    fn resident(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
-    }
-
-    fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.child.id().unwrap())).unwrap().count()
-    }
-
-    async fn end(mut self) -> ExitStatus {
-        let status = within("the process ended", self.child.wait()).await.unwrap();
-        while let Some(line) = self.log.next_line().await.unwrap() {
-            assert!(serde_json::from_str::<serde_json::Value>(&line).is_ok(), "{line}");
-        }
-        status
-    }
-}
-
-fn command() -> Command {
-    serve(Command::new(env!("CARGO_BIN_EXE_linkerd-linger")))
-}
-
-fn serve(mut command: Command) -> Command {
-    command.arg("serve").stderr(Stdio::piped()).kill_on_drop(true);
-    command
-}
 
 #[tokio::test]
 async fn sigterm_unready_then_serving_on_then_draining_then_exit_code_0() {
@@ -250,21 +169,6 @@ async fn without_free_descriptors_it_serves_again_once_some_are_closed() {
         }
     })
     .await;
-}
-
-#[tokio::test]
-async fn with_a_closed_stderr_it_serves_on() {
-    let authority = Authority::new();
-    let Process { child: _child, addr, admin_addr, log } =
-        Process::start(&Mount::new(&authority.issue()), &[]).await;
-    drop(log);
-    let mut connection = Connection::open(addr, &authority.pem()).await;
-    for number in 0..10 {
-        // Each of another namespace, so that each is logged.
-        let review = review_of_a_pod("7d2f").replace("shop", &format!("shop-{number}"));
-        assert_eq!(connection.post(PATH, &review).await.status, 200);
-    }
-    assert_eq!(get(admin_addr, "/livez").await.status, 200);
 }
 
 /// A frame of HTTP/2 (RFC 9113, section 4.1).

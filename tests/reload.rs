@@ -8,11 +8,11 @@ use std::{path::Path, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use linkerd_linger::{
-    admission::serve::{self, Config, Timeouts},
+    admission::serve::{self, CertificateSource, Config, Timeouts},
     review::{Endpoint, Mode, WebhookKind},
 };
 
-use self::support::{Connection, eventually, metric};
+use self::support::{Authority, Connection, Mount, eventually, get, metric};
 
 /// In one step, so that nobody sees half of it.
 fn replace(path: &Path, text: &str) {
@@ -46,6 +46,48 @@ async fn a_bad_policy_leaves_the_last_good_one_and_a_good_one_mends_it() {
     // One report for each change, not for each look.
     assert_eq!(metric(admin, &of("ok")).await, 1.0);
     assert_eq!(metric(admin, "linger_policy_valid").await, 0.0);
+}
+
+/// The ConfigMap and the Secret are deleted, or their volumes are gone.
+#[tokio::test]
+async fn files_that_are_gone_leave_the_last_ones_in_use_until_they_are_back() {
+    let (authority, dir) = (Authority::new(), tempfile::tempdir().unwrap());
+    let volume = dir.path().join("policy");
+    std::fs::create_dir(&volume).unwrap();
+    let policy = volume.join("policy.yaml");
+    replace(&policy, "rules: {probe-matches-idle-timeout: warn}\n");
+    let mount = Mount::new(&authority.issue());
+    let timeouts = Timeouts { poll: Duration::from_millis(20), ..Config::loopback().timeouts };
+    let (certificate, policy) = (CertificateSource::Files(mount.files()), Some(policy));
+    let config = Config { certificate, policy, timeouts, ..Config::loopback() };
+    let server = serve::start(config).await.unwrap();
+    let admin = server.admin_addr();
+    let of = |file: &str, result: &str| format!("linger_{file}_reloads_total{{result=\"{result}\"}}");
+    let review = include_str!("fixtures/reviews/real-injector/edge-24.11.8/cart-gunicorn.json");
+    let path = Endpoint::new(WebhookKind::Mutating, Mode::Enforce).path();
+    let allowed = async || {
+        let mut new = Connection::open(server.addr(), &authority.pem()).await;
+        new.post(&path, review).await.json()["response"]["allowed"] == true
+    };
+    assert!(allowed().await, "the policy only warns");
+
+    let gone = dir.path().join("gone");
+    std::fs::rename(&volume, &gone).unwrap();
+    mount.unmount();
+    for file in ["policy", "certificate"] {
+        eventually("its absence is seen", async || metric(admin, &of(file, "failed")).await == 1.0).await;
+    }
+    assert_eq!(metric(admin, "linger_policy_valid").await, 0.0);
+    assert!(allowed().await, "the last policy and the last certificate stay in use");
+    assert_eq!(get(admin, "/readyz").await.status, 200);
+
+    std::fs::rename(&gone, &volume).unwrap();
+    mount.mount();
+    for file in ["policy", "certificate"] {
+        eventually("its return is seen", async || metric(admin, &of(file, "ok")).await == 1.0).await;
+    }
+    assert_eq!(metric(admin, "linger_policy_valid").await, 1.0);
+    assert!(allowed().await);
 }
 
 #[tokio::test]

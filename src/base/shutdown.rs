@@ -8,13 +8,15 @@ use tracing::{info, warn};
 pub use self::system::Signals;
 
 impl Signals {
-    /// Cancels `stop` on the first signal. On the second signal exits with the exit code of a shell for that signal.
-    pub async fn drive(mut self, stop: CancellationToken) {
+    /// Cancels `stop` on the first signal. On the second signal exits with the exit code of a shell for that signal,
+    /// after `before_exit`.
+    pub async fn drive(mut self, stop: CancellationToken, before_exit: impl FnOnce() + Send) {
         let first = self.next().await;
         info!(signal = first.name, "stopping; a second signal stops immediately");
         stop.cancel();
         let second = self.next().await;
         warn!(signal = second.name, "stopped immediately");
+        before_exit();
         std::process::exit(second.exit_code);
     }
 }

@@ -10,7 +10,7 @@ use jiff::SignedDuration;
 use tracing::error;
 use tracing_subscriber::filter::Targets;
 
-use super::log::{self, LogFormat};
+use super::log::{self, Flush, LogFormat};
 use crate::{
     admission::serve::{self, CertificateFiles, CertificateSource, Clients, Timeouts, TlsVersion},
     base::shutdown::Signals,
@@ -94,7 +94,8 @@ pub struct Args {
 ///
 /// Returns an error if the server cannot start, or ends unexpectedly.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    log::to_stderr(args.log_format, args.log_level.clone());
+    let log = log::queued(args.log_format, args.log_level.clone())
+        .context("cannot start the thread that writes the log")?;
     // Logs only the location: the message of a panic may quote its input, such as a password in the environment of a
     // pod.
     std::panic::set_hook(Box::new(|panic| {
@@ -105,16 +106,16 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("cannot start the threads of the server")?;
-    let ended = runtime.block_on(serve(config(args)));
+    let ended = runtime.block_on(serve(config(args), log.clone()));
     // Does not wait for blocking file reads on a mount that hangs.
     runtime.shutdown_background();
     ended.map(|()| ExitCode::SUCCESS)
 }
 
-async fn serve(config: serve::Config) -> anyhow::Result<()> {
+async fn serve(config: serve::Config, log: Flush) -> anyhow::Result<()> {
     let signals = Signals::catch().context("cannot install the handlers for SIGTERM and SIGINT")?;
     let running = serve::start(config).await?;
-    let signals = tokio::spawn(signals.drive(running.stop_token()));
+    let signals = tokio::spawn(signals.drive(running.stop_token(), || drop(log)));
     let ended = running.wait().await;
     signals.abort();
     ended.context("the server stopped without a signal")

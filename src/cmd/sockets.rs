@@ -259,7 +259,7 @@ fn listen(address: SocketAddr) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         let signals = Signals::catch().context("cannot install the handlers for SIGTERM and SIGINT")?;
         let stop = tokio_util::sync::CancellationToken::new();
-        tokio::spawn(signals.drive(stop.clone()));
+        tokio::spawn(signals.drive(stop.clone(), || {}));
         let (listener, address) = serve::listen(address).await?;
         note_line!("serving metrics at http://{address}/metrics");
         exporter::serve(listener, stop).await.context("the server stopped without a signal")

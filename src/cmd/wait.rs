@@ -29,7 +29,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         let signals = Signals::catch().context("cannot install the handlers for SIGTERM and SIGINT")?;
         let stop = CancellationToken::new();
-        tokio::spawn(signals.drive(stop.clone()));
+        tokio::spawn(signals.drive(stop.clone(), || {}));
         // The timeout is the normal end.
         let _ = timeout(args.duration, stop.cancelled()).await;
         Ok(ExitCode::SUCCESS)

@@ -4,6 +4,8 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+pub(crate) mod process;
+
 use std::{
     env,
     io::{Write, stderr},
@@ -149,6 +151,16 @@ impl Mount {
         std::fs::rename(self.path("..data_tmp"), self.path("..data")).unwrap();
         let _ = std::fs::remove_dir_all(self.path(&old));
     }
+
+    /// Hides the files, as if the volume were gone.
+    pub(crate) fn unmount(&self) {
+        std::fs::rename(self.path("..data"), self.path("..unmounted")).unwrap();
+    }
+
+    /// Shows the files again.
+    pub(crate) fn mount(&self) {
+        std::fs::rename(self.path("..unmounted"), self.path("..data")).unwrap();
+    }
 }
 
 /// An HTTP answer.
@@ -218,6 +230,8 @@ impl Connection {
         };
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         let tcp = TcpStream::connect(addr).await?;
+        // As Go's `net/http` does: otherwise a body waits 40 ms for the acknowledgement of its headers.
+        tcp.set_nodelay(true)?;
         let name = ServerName::try_from("localhost").unwrap();
         let connector = TlsConnector::from(Arc::new(config));
         Ok(Self { stream: within("the handshake ended", connector.connect(name, tcp)).await? })
