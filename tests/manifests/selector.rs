@@ -11,8 +11,13 @@ pub(crate) fn labels(pairs: &[(&str, &str)]) -> Labels {
 }
 
 pub(crate) fn matches(selector: &Value, labels: &Labels) -> bool {
-    assert!(selector.get("matchLabels").is_none(), "we use expressions only");
-    selector["matchExpressions"].as_array().unwrap().iter().all(|expression| holds(expression, labels))
+    let equal = |(key, value): (&String, &Value)| labels.get(key).is_some_and(|label| label == value);
+    selector["matchLabels"].as_object().into_iter().flatten().all(equal)
+        && selector["matchExpressions"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .all(|expression| holds(expression, labels))
 }
 
 fn holds(expression: &Value, labels: &Labels) -> bool {
