@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::{net::SocketAddr, time::Instant};
+
 use linkerd_linger::admission::serve::MAX_BODY_BYTES;
 use rstest::rstest;
 use tokio::{net::TcpStream, process::Command};
@@ -80,37 +82,76 @@ fn scaled(variable: &str, quick: usize) -> usize {
     std::env::var(variable).map_or(quick, |number| number.parse().unwrap())
 }
 
+/// Pods that are admitted, rejected and patched, each in one of many namespaces, so that most reviews are logged.
+fn soak_review(uid: &str, number: usize) -> String {
+    const RECORDED: [&str; 2] = [
+        include_str!("fixtures/reviews/real-injector/edge-24.11.8/cart-gunicorn.json"),
+        include_str!("fixtures/reviews/real-injector/edge-24.11.8/front-nginx.json"),
+    ];
+    let review = match number % 3 {
+        0 => review_of_a_pod("UID").replace("\"shop\"", "\"i-edge-24-11-8\""),
+        recorded => RECORDED[recorded - 1].to_owned(),
+    };
+    let old = review.split("\"uid\"").nth(1).and_then(|rest| rest.split('"').nth(1)).unwrap().to_owned();
+    review.replacen(&old, uid, 1).replace("i-edge-24-11-8", &format!("shop-{}", number % 5000))
+}
+
+/// Sends reviews over one connection after another. Some requests are left in the middle, by their client.
+async fn soak(addr: SocketAddr, authority: &str, client: usize, reviews: usize) {
+    let mut connection = Connection::open(addr, authority).await;
+    for number in 0..reviews {
+        let uid = format!("{client}-{number}");
+        let review = soak_review(&uid, number);
+        if number % 100 == 50 {
+            connection.send(&head(PATH, review.len())).await;
+            connection.send(&review.as_bytes()[..review.len() / 2]).await;
+            connection = Connection::open(addr, authority).await;
+        }
+        let answer = connection.post(PATH, &review).await;
+        assert_eq!(answer.json()["response"]["uid"], *uid);
+    }
+}
+
+/// What a process has.
+#[derive(Clone, Copy, Debug)]
+struct Resources {
+    resident_kib: u64,
+    descriptors: usize,
+    threads: usize,
+}
+
 #[tokio::test]
-async fn memory_and_descriptors_stay_flat_over_many_reviews() {
+async fn memory_descriptors_and_threads_stay_flat_over_many_reviews() {
     const CONNECTIONS: usize = 8;
     let authority = Authority::new();
-    let process = Process::start(&Mount::new(&authority.issue()), &[]).await;
+    let mount = Mount::new(&authority.issue());
+    // Nobody reads its log, too.
+    let process = Process::start(&mount, &[]).await;
     let reviews = scaled("SOAK_REVIEWS", 4000);
     let round = async |reviews: usize| {
         let mut clients = tokio::task::JoinSet::new();
         for client in 0..CONNECTIONS {
             let (addr, authority) = (process.addr, authority.pem());
-            clients.spawn(async move {
-                let mut connection = Connection::open(addr, &authority).await;
-                for number in 0..reviews / CONNECTIONS {
-                    let uid = format!("{client}-{number}");
-                    let answer = connection.post(PATH, &review_of_a_pod(&uid)).await;
-                    assert_eq!(answer.json()["response"]["uid"], *uid);
-                }
-            });
+            clients.spawn(async move { soak(addr, &authority, client, reviews / CONNECTIONS).await });
         }
         clients.join_all().await;
         eventually("its connections are closed", async || {
             metric(process.admin_addr, "linger_connections").await == 0.0
         })
         .await;
-        (process.resident(), process.descriptors())
+        Resources {
+            resident_kib: process.resident(),
+            descriptors: process.descriptors(),
+            threads: process.threads(),
+        }
     };
-    let (resident, descriptors) = round(reviews.min(2000)).await;
-    let (resident_later, _) = round(reviews).await;
-    println!("{reviews} reviews: {resident} KiB before, {resident_later} KiB after");
-    eventually("no descriptor is left open", async || process.descriptors() <= descriptors).await;
-    assert!(resident_later < resident + 4096, "{resident} KiB, then {resident_later} KiB");
+    let before = round(reviews.min(2000)).await;
+    let started = Instant::now();
+    let after = round(reviews).await;
+    println!("{reviews} reviews in {:?}: {before:?}, then {after:?}", started.elapsed());
+    eventually("no descriptor is left open", async || process.descriptors() <= before.descriptors).await;
+    assert!(after.resident_kib < before.resident_kib + 4096, "{before:?}, then {after:?}");
+    assert!(after.threads <= before.threads, "{before:?}, then {after:?}");
 }
 
 #[tokio::test]

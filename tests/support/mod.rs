@@ -281,6 +281,14 @@ impl Connection {
         within("an answer came", answered).await.is_some()
     }
 
+    /// Reads until the server ends the connection.
+    pub(crate) async fn rest(&mut self) -> String {
+        let mut bytes = vec![];
+        // The end may be one without `close_notify`, or a reset.
+        let _ = within("the connection was cut", self.stream.read_to_end(&mut bytes)).await;
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// Waits until the server ends the connection without an answer.
     pub(crate) async fn cut(&mut self) {
         within("the connection was cut", until_closed(&mut self.stream)).await;

@@ -59,9 +59,17 @@ impl Process {
 
     /// The resident memory in KiB.
     pub(crate) fn resident(&self) -> u64 {
+        self.status("VmRSS:").trim_end_matches(" kB").parse().unwrap()
+    }
+
+    pub(crate) fn threads(&self) -> usize {
+        self.status("Threads:").parse().unwrap()
+    }
+
+    /// The value of a field of proc_pid_status(5).
+    fn status(&self, field: &str) -> String {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
+        status.lines().find_map(|line| line.strip_prefix(field)).unwrap().trim().to_owned()
     }
 
     pub(crate) fn descriptors(&self) -> usize {
