@@ -6,11 +6,11 @@ mod support;
 
 use std::{
     net::SocketAddr,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use linkerd_linger::{
-    admission::serve::{self, CertificateSource, Config, Running, Timeouts},
+    admission::serve::{self, CertificateSource, Config, MAX_SMALL_BODY_BYTES, Running, Timeouts},
     cluster::apiserver::Webhook,
     review::WebhookKind,
 };
@@ -184,4 +184,46 @@ async fn a_field_that_is_nested_deeply_stops_no_pod() {
     let mut connection = Connection::open(server.addr(), server.authority().unwrap()).await;
     let response = connection.post(PATH, &review).await.json()["response"].take();
     assert_eq!((&response["uid"], &response["allowed"]), (&json!("deep"), &json!(true)), "{response}");
+}
+
+/// Slow clients take all memory for bodies of this length, which each is below the limit for a small one.
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_clients_that_take_all_memory_stop_no_pod() {
+    const SLOW: usize = 300;
+    let server = serve::start(Config::loopback()).await.unwrap();
+    let (addr, authority) = (server.addr(), server.authority().unwrap());
+    let mut slow = Vec::new();
+    for _ in 0..SLOW {
+        let mut connection = Connection::open(addr, authority).await;
+        connection.send(&head(PATH, MAX_SMALL_BODY_BYTES)).await;
+        connection.send(&vec![b' '; MAX_SMALL_BODY_BYTES - 1]).await;
+        slow.push(connection);
+    }
+    let started = Instant::now();
+    let review = include_str!("fixtures/reviews/real-injector/edge-24.11.8/cart-gunicorn.json");
+    let uid = &serde_json::from_str::<Value>(review).unwrap()["request"]["uid"];
+    let mut other = Connection::open(addr, authority).await;
+    let answer = other.post("/mutate/enforce?timeout=5s", review).await;
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let response = answer.json()["response"].take();
+    assert_eq!((&response["uid"], &response["allowed"]), (uid, &json!(true)));
+    let warning = "linkerd-linger: too many requests are in memory, so this object was admitted unchecked";
+    assert_eq!(response["warnings"], json!([warning]));
+    let failed = "linger_reviews_total{door=\"mutate\",mode=\"enforce\",outcome=\"failed\"}";
+    assert_eq!(metric(server.admin_addr(), failed).await, 1.0);
+}
+
+/// The API server waits for a response, whether it has sent its whole request or not.
+#[tokio::test]
+async fn half_a_review_is_admitted_with_a_warning() {
+    let server = start().await;
+    let review = include_str!("fixtures/reviews/real-injector/edge-24.11.8/cart-gunicorn.json");
+    let uid = &serde_json::from_str::<Value>(review).unwrap()["request"]["uid"];
+    let mut slow = Connection::open(server.addr(), server.authority().unwrap()).await;
+    slow.send(&head("/mutate/enforce?timeout=1s", review.len())).await;
+    slow.send(&review.as_bytes()[..review.len() / 2]).await;
+    let response = slow.answer().await.json()["response"].take();
+    assert_eq!((&response["uid"], &response["allowed"]), (uid, &json!(true)));
+    assert_eq!(response["warnings"].as_array().unwrap().len(), 1);
 }

@@ -364,7 +364,7 @@ impl ReviewFailure {
                 "linkerd-linger: the check of this object took too long, so it was admitted unchecked"
             }
             Self::Memory => {
-                "linkerd-linger: too many long requests are in memory, so this object was admitted unchecked"
+                "linkerd-linger: too many requests are in memory, so this object was admitted unchecked"
             }
         }
     }

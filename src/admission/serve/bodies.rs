@@ -31,6 +31,10 @@ const SMALL_BUDGET: usize = 16 * 1024 * 1024;
 /// The memory for long bodies, in bytes. Both budgets together are a quarter of the 256Mi that `install` sets as limit.
 const LARGE_BUDGET: usize = 48 * 1024 * 1024;
 
+/// The maximum length of a beginning for which there is no memory, in bytes. All before the object takes about 1 KiB,
+/// most of which is `userInfo`.
+const BEGINNING: usize = 4 * 1024;
+
 /// Reads the bodies of all requests.
 #[derive(Debug)]
 pub(super) struct Bodies {
@@ -64,8 +68,8 @@ impl Default for Bodies {
 impl Bodies {
     /// Reads a body. A client that announces a body and sends nothing reserves no memory.
     ///
-    /// If there is no memory for a long body at half of the time, or it is not complete before the deadline, its
-    /// beginning is returned, which has the uid to answer with.
+    /// If there is no memory for a body at half of the time, or it is not complete before the deadline, its beginning is
+    /// returned, which has the uid to answer with.
     pub(super) async fn read(&self, request: Request, deadline: Instant) -> Result<Body, HttpError> {
         if !is_json(request.headers()) {
             let message = "the content type is not application/json".to_owned();
@@ -78,27 +82,37 @@ impl Bodies {
         let mut bytes = Vec::new();
         let mut permit = reserve(&self.small, 0, deadline).await?;
         let first_of_long = loop {
-            let Some(data) = next(&mut body, deadline).await? else {
-                return Ok(Body { bytes, failure: None, _permit: permit });
+            let data = match next(&mut body, deadline).await {
+                Ok(Some(data)) => data,
+                Ok(None) => return Ok(Body { bytes, failure: None, _permit: permit }),
+                Err(HttpError { reason: Refusal::TooSlow, .. }) if !bytes.is_empty() => {
+                    return Ok(Body { bytes, failure: Some(ReviewFailure::Timeout), _permit: permit });
+                }
+                Err(error) => return Err(error),
             };
             if bytes.len() + data.len() > MAX_SMALL_BODY_BYTES {
                 break data;
             }
-            permit.merge(reserve(&self.small, data.len(), deadline).await?);
+            let Ok(more) = reserve(&self.small, data.len(), memory_deadline).await else {
+                return Ok(without_memory(bytes, &data, permit, body, deadline).await);
+            };
+            permit.merge(more);
             bytes.reserve(announced.min(MAX_SMALL_BODY_BYTES).saturating_sub(bytes.len()));
             bytes.extend_from_slice(&data);
         };
         let mut data = first_of_long;
         let reserved = announced.min(MAX_BODY_BYTES).max(bytes.len() + data.len());
         let Ok(mut large) = reserve(&self.large, reserved, memory_deadline).await else {
-            skip(body, deadline).await;
-            return Ok(Body { bytes, failure: Some(ReviewFailure::Memory), _permit: permit });
+            return Ok(without_memory(bytes, &data, permit, body, deadline).await);
         };
         drop(permit);
         loop {
             // Only a body without an announced length grows beyond it.
             let more = (bytes.len() + data.len()).saturating_sub(large.num_permits());
-            large.merge(reserve(&self.large, more, memory_deadline).await?);
+            let Ok(more) = reserve(&self.large, more, memory_deadline).await else {
+                return Ok(without_memory(bytes, &data, large, body, deadline).await);
+            };
+            large.merge(more);
             bytes.reserve(large.num_permits().saturating_sub(bytes.len()));
             bytes.extend_from_slice(&data);
             data = match next(&mut body, deadline).await {
@@ -135,9 +149,19 @@ async fn reserve(
     }
 }
 
-/// Reads the rest of a body without keeping it, since a client may read the answer only after it has sent its request.
-async fn skip(mut body: Limited<body::Body>, deadline: Instant) {
+/// Returns the beginning of a body. Reads its rest without keeping it, since a client may read the answer only after it
+/// has sent its request.
+async fn without_memory(
+    mut bytes: Vec<u8>,
+    data: &[u8],
+    permit: OwnedSemaphorePermit,
+    mut body: Limited<body::Body>,
+    deadline: Instant,
+) -> Body {
+    let missing = BEGINNING.saturating_sub(bytes.len());
+    bytes.extend_from_slice(&data[..data.len().min(missing)]);
     while let Ok(Some(_)) = next(&mut body, deadline).await {}
+    Body { bytes, failure: Some(ReviewFailure::Memory), _permit: permit }
 }
 
 fn too_large() -> HttpError {
