@@ -95,6 +95,18 @@ async fn with_a_log_that_nobody_reads_it_serves_on_and_counts_the_dropped_lines(
 }
 
 #[tokio::test]
+async fn with_a_log_that_nobody_reads_it_stops() {
+    let authority = Authority::new();
+    let mount = Mount::new(&authority.issue());
+    let mut process = Process::start(&mount, &["--shutdown-delay", "0s"]).await;
+    reviews_that_are_logged(process.addr, &authority.pem(), 1500).await;
+    process.signal("TERM").await;
+    // Its log is read only after its end.
+    let status = within("the process ended", process.child.wait()).await.unwrap();
+    assert_eq!(status.code(), Some(0));
+}
+
+#[tokio::test]
 async fn after_sigkill_it_starts_again_at_once_on_the_same_port() {
     let authority = Authority::new();
     let mount = Mount::new(&authority.issue());

@@ -110,6 +110,23 @@ async fn what_is_no_request_is_refused_and_cut(#[case] bytes: Vec<u8>, #[case] s
     serves_on(&server).await;
 }
 
+/// The preface of HTTP/2 with empty SETTINGS (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
+
+#[rstest]
+#[case::half_a_preface(&PREFACE[..10])]
+#[case::no_request(PREFACE)]
+#[case::half_headers(&[PREFACE, b"\x00\x00\x03\x01\x00\x00\x00\x00\x01\x83\x87\x84"].concat())]
+#[tokio::test]
+async fn a_client_of_http_2_without_a_request_is_cut(#[case] bytes: &[u8]) {
+    let server = start().await;
+    let (addr, authority) = (server.addr(), server.authority().unwrap());
+    let mut silent = Connection::negotiate(addr, authority, rustls::ALL_VERSIONS, &["h2"]).await.unwrap();
+    assert!(silent.try_send(bytes).await);
+    silent.rest().await;
+    serves_on(&server).await;
+}
+
 #[tokio::test]
 async fn a_client_that_hangs_up_in_a_body_is_counted() {
     let server = start().await;
