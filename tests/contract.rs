@@ -32,7 +32,7 @@ use linkerd_linger::{
     cluster::install::{self, FailurePolicy, Options},
     judgement::policy::Policy,
     lint::manifest,
-    review::{self, Endpoint, InvalidReview, Mode, Reviewed, WebhookKind},
+    review::{self, Endpoint, InvalidReview, Mode, ReviewFailure, Reviewed, WebhookKind},
 };
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -485,6 +485,32 @@ async fn under_overload_every_review_is_answered_before_the_api_server_gives_up(
     assert!((1..=32).contains(&shed), "{shed}");
     let failed = "linger_reviews_total{door=\"mutate\",mode=\"enforce\",outcome=\"failed\"}";
     assert_eq!(metric(server.admin_addr(), failed).await, shed as f64, "each is counted");
+}
+
+/// The API server writes the uid before the object, so that it is known when the rest is not.
+#[test]
+fn any_beginning_of_a_review_has_its_uid_or_is_refused() {
+    let recorded = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/reviews");
+    let mut reviews = 0;
+    for path in walkdir::WalkDir::new(recorded).into_iter().map(|it| it.unwrap().into_path()) {
+        if path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        let review = fs::read(&path).unwrap();
+        let uid = &serde_json::from_slice::<Value>(&review).unwrap()["request"]["uid"];
+        let object = review.windows(11).position(|at| at == b",\"object\":{").unwrap();
+        // As much as is kept of a body that gets no memory.
+        assert!(object < 4096, "{}", path.display());
+        for end in (0..review.len()).step_by(97) {
+            let failed = review::fail_open_beginning(&review[..end], Mode::Enforce, ReviewFailure::Memory);
+            assert_eq!(failed.is_ok(), end >= object + 11, "{} to {end}", path.display());
+            let Ok(failed) = failed else { continue };
+            let response = serde_json::from_slice::<Value>(&failed.body).unwrap()["response"].take();
+            assert_eq!((&response["uid"], &response["allowed"]), (uid, &json!(true)));
+        }
+        reviews += 1;
+    }
+    assert!(reviews > 90, "{reviews}");
 }
 
 #[test]
