@@ -459,6 +459,16 @@ fn a_certificate_is_issued_even_if_that_cannot_be_printed() {
     assert!(directory.path().join("tls.key").exists());
 }
 
+#[test]
+fn a_certificate_that_cannot_be_written_leaves_no_file_in_the_way() {
+    let directory = directory(&[]);
+    let args = ["certs", "issue", "--out", "."];
+    let output = run_in_shell(directory.path(), "trap '' XFSZ; ulimit -f 0;", &args, "");
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("ca.crt: File too large"), "{}", stderr(&output));
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
 #[rstest]
 #[case::fixes(&["lint", "--fix", "bad.yaml"], "bad.yaml")]
 #[case::baseline(&["lint", "--write-baseline", "baseline.yaml", "bad.yaml"], "baseline.yaml")]

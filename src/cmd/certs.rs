@@ -105,9 +105,11 @@ fn run_issue(args: &IssueArgs) -> Result<ExitCode> {
         .with_context(|| format!("cannot issue a certificate for {}", names.join(", ")))?;
     fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
     let text = |certificate: &Certificate| pem::certificates([certificate.der()]);
-    write(&args.out.join("ca.crt"), &text(&authority), 0o644)?;
-    write(&args.out.join("tls.crt"), &text(&leaf.certificate), 0o644)?;
-    write(&args.out.join("tls.key"), &leaf.key, 0o600)?;
+    write_new(&[
+        (args.out.join("ca.crt"), &text(&authority), 0o644),
+        (args.out.join("tls.crt"), &text(&leaf.certificate), 0o644),
+        (args.out.join("tls.key"), &leaf.key, 0o600),
+    ])?;
     let until = leaf.certificate.not_after();
     // The files are the result, whether this line can be printed or not.
     let _ = print(&format!(
@@ -118,9 +120,25 @@ fn run_issue(args: &IssueArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Creates new files with these texts and modes, all or none.
+fn write_new(files: &[(PathBuf, &str, u32)]) -> Result<()> {
+    for (index, (path, text, mode)) in files.iter().enumerate() {
+        let mut file = create(path, *mode).inspect_err(|_| remove(&files[..index]))?;
+        let written = file.write_all(text.as_bytes());
+        written.inspect_err(|_| remove(&files[..=index])).with_context(|| cannot_write(path))?;
+    }
+    Ok(())
+}
+
+/// Removes files that would be in the way of the next attempt.
+fn remove(files: &[(PathBuf, &str, u32)]) {
+    for (path, ..) in files {
+        let _ = fs::remove_file(path);
+    }
+}
+
 /// Creates a new file, and fails if it exists, because an existing key may be in use.
-fn write(path: &Path, text: &str, mode: u32) -> Result<()> {
-    let what = || format!("cannot write {}", path.display());
+fn create(path: &Path, mode: u32) -> Result<fs::File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -128,6 +146,9 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<()> {
     // Other systems use the permissions of the directory.
     #[cfg(not(unix))]
     let _ = mode;
-    let mut file = options.open(path).with_context(what)?;
-    file.write_all(text.as_bytes()).with_context(what)
+    options.open(path).with_context(|| cannot_write(path))
+}
+
+fn cannot_write(path: &Path) -> String {
+    format!("cannot write {}", path.display())
 }
