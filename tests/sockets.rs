@@ -16,7 +16,10 @@ use std::{
 };
 
 use serde_json::Value;
-use tokio::process::{Child, Command};
+use tokio::{
+    io::AsyncReadExt as _,
+    process::{Child, Command},
+};
 
 use self::support::{NotRun, eventually, within};
 
@@ -53,6 +56,19 @@ impl HalfClosed {
             .iter()
             .map(|(_, server)| (text(server.local_addr().unwrap()), text(server.peer_addr().unwrap())));
         ends.collect()
+    }
+}
+
+#[tokio::test]
+async fn a_watch_ends_with_its_reader() {
+    for format in ["table", "json"] {
+        let mut command = Command::new(BINARY);
+        command.args(["sockets", "--watch", "100ms", "-o", format]).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut watch = command.spawn().unwrap();
+        let mut stdout = watch.stdout.take().unwrap();
+        within("it printed", stdout.read_u8()).await.unwrap();
+        drop(stdout);
+        assert_eq!(within("it ended", watch.wait()).await.unwrap().code(), Some(0), "{format}");
     }
 }
 

@@ -12,10 +12,20 @@ use anyhow::Context as _;
 
 /// Prints to stdout; ignores that a pager was closed.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    try_print(text).map(|_| ())
+}
+
+/// Prints to stdout. Returns whether somebody still reads it.
+pub(crate) fn try_print(text: &str) -> anyhow::Result<bool> {
     let mut stdout = anstream::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.context("cannot write to stdout"),
+    is_read(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()))
+}
+
+/// Returns whether somebody still reads stdout, by the result of a write to it.
+pub(crate) fn is_read(written: io::Result<()>) -> anyhow::Result<bool> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        result => result.map(|()| true).context("cannot write to stdout"),
     }
 }
 

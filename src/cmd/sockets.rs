@@ -1,7 +1,7 @@
 //! `sockets`: reports half-closed connections of pods, a process, a network namespace or a node.
 
 use std::{
-    io::{BufWriter, ErrorKind, IsTerminal, Write as _, stderr, stdout},
+    io::{self, BufWriter, IsTerminal, Write as _, stderr, stdout},
     net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
@@ -147,7 +147,7 @@ fn repeat(
     args: &Args,
     read: impl Fn(&mut dyn FnMut(Report<'_>) -> anyhow::Result<bool>) -> anyhow::Result<bool>,
 ) -> anyhow::Result<ExitCode> {
-    let mut ages = Ages::default();
+    let (mut ages, mut is_read) = (Ages::default(), true);
     loop {
         let failed = read(&mut |mut report| {
             if report.namespaces.is_empty() {
@@ -157,32 +157,31 @@ fn repeat(
                 ages.update(&mut report, Instant::now());
                 sockets::judge(&mut report);
             }
-            show(args, &report)?;
+            is_read = show(args, &report)?;
             Ok(args.fail_on.is_some_and(|most| report.half_closed() >= most))
         })?;
         match args.watch {
-            Some(pause) if !failed => thread::park_timeout(pause),
+            Some(pause) if !failed && is_read => thread::park_timeout(pause),
             Some(_) | None => return Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS }),
         }
     }
 }
 
-fn show(args: &Args, report: &Report<'_>) -> anyhow::Result<()> {
+/// Prints a report. Returns whether somebody still reads stdout.
+fn show(args: &Args, report: &Report<'_>) -> anyhow::Result<bool> {
     match args.output {
-        Format::Table => output::print(&report::table(report)),
-        Format::Json => print_json(report),
-        Format::Prometheus => output::print(&report::prometheus(report)),
+        Format::Table => output::try_print(&report::table(report)),
+        Format::Json => output::is_read(write_json(report)),
+        Format::Prometheus => output::try_print(&report::prometheus(report)),
     }
 }
 
 /// Streams the JSON, because a node may have 100,000 sockets.
-fn print_json(report: &Report<'_>) -> anyhow::Result<()> {
+fn write_json(report: &Report<'_>) -> io::Result<()> {
     let mut stdout = BufWriter::new(stdout().lock());
-    let written = serde_json::to_writer_pretty(&mut stdout, report).map_err(std::io::Error::from);
-    match written.and_then(|()| writeln!(stdout)).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        result => result.context("cannot write to stdout"),
-    }
+    serde_json::to_writer_pretty(&mut stdout, report)?;
+    writeln!(stdout)?;
+    stdout.flush()
 }
 
 /// Reads pods through the API server.
