@@ -36,6 +36,7 @@ use linkerd_linger::{
 };
 use rstest::rstest;
 use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 use tokio::task::JoinSet;
 
 use self::{
@@ -52,6 +53,7 @@ use self::{
 struct Bed {
     api: ApiServer,
     _server: Running,
+    _policy: NamedTempFile,
     _mount: Mount,
 }
 
@@ -64,7 +66,7 @@ impl Bed {
     async fn with(options: &Options, others: &[&str], policy: &str) -> Self {
         let authority = Authority::new();
         let mount = Mount::new(&authority.issue_to("linkerd-linger", &names::SERVICE_NAMES));
-        let file = tempfile::NamedTempFile::new().unwrap();
+        let file = NamedTempFile::new().unwrap();
         fs::write(file.path(), policy).unwrap();
         let server = serve::start(Config {
             certificate: CertificateSource::Files(mount.files()),
@@ -76,7 +78,7 @@ impl Bed {
         let others: Vec<_> =
             others.iter().map(|key| OTHER_WEBHOOKS.iter().find(|other| other.key == *key).unwrap()).collect();
         let api = ApiServer::new(&install::manifests(options), &others, server.addr(), &authority.pem());
-        Self { api, _server: server, _mount: mount }
+        Self { api, _server: server, _policy: file, _mount: mount }
     }
 
     async fn admit(&self, request: &Request) -> Admitted {
@@ -419,7 +421,7 @@ async fn an_object_without_defaults_gets_the_same_response() {
 /// `request.namespace` decides: old API servers do not set the one in the object.
 #[tokio::test]
 async fn the_namespace_is_that_of_the_request() {
-    let file = tempfile::NamedTempFile::new().unwrap();
+    let file = NamedTempFile::new().unwrap();
     fs::write(file.path(), "exemptions: [{namespace: shop, reason: known, until: 2999-12-31}]\n").unwrap();
     let config = Config { policy: Some(file.path().to_owned()), ..Config::loopback() };
     let server = serve::start(config).await.unwrap();
