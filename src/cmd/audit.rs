@@ -8,6 +8,7 @@ use super::{
     connection::{self, Connection},
     formats::{self, Output},
     manifests,
+    output::note_line,
     progress::Progress,
 };
 use crate::{
@@ -183,7 +184,7 @@ async fn policy(args: &Args, cluster: &Cluster, snapshot: &Snapshot) -> anyhow::
             Ok(Some(text)) => Facts::parse(&text).unwrap_or_default(),
             Ok(None) => Facts::default(),
             Err(error) => {
-                anstream::eprintln!("note: without the facts of the installation: {error}");
+                note_line!("note: without the facts of the installation: {error}");
                 Facts::default()
             }
         },

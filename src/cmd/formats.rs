@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 
 use anyhow::bail;
 
-use super::{manifests, write};
+use super::{output, write};
 
 /// A format that a command can print.
 pub(crate) trait Format: Copy + Eq + 'static {
@@ -63,7 +63,7 @@ pub(crate) fn write_all<F: Format>(
         }
     }
     for output in outputs.iter().filter(|output| output.file.is_none()) {
-        manifests::print(&render(output)?)?;
+        output::print(&render(output)?)?;
     }
     Ok(())
 }
