@@ -5,3 +5,4 @@ pub mod certs;
 pub mod metrics;
 pub mod policy_file;
 pub mod serve;
+pub mod traces;

@@ -49,6 +49,7 @@ use crate::{
         admin::{self, Readiness, SelfCheck},
         metrics::Metrics,
         policy_file::{self, PolicyFileError},
+        traces::Traces,
     },
     judgement::policy::Policy,
     review,
@@ -75,6 +76,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// The review function.
     pub review: Review,
+    /// Where spans of requests are sent; nowhere without it.
+    pub traces: Option<Traces>,
 }
 
 impl Config {
@@ -91,6 +94,7 @@ impl Config {
             init_image: None,
             timeouts: Timeouts { shutdown_delay: Duration::ZERO, ..Timeouts::default() },
             review: review::review,
+            traces: None,
         }
     }
 }
@@ -232,8 +236,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     });
     policy.close_wait.init_image = config.init_image;
     let (pair, credentials) = credentials(config.certificate, config.tls_min)?;
-    let state =
-        Arc::new(State::new(policy, Arc::clone(&metrics), config.review, timeouts.answer, stop.clone()));
+    let state = State::new(policy, Arc::clone(&metrics), config.review, timeouts.answer, stop.clone());
+    let state = Arc::new(state.with_traces(config.traces));
     report_certificate(&state, &credentials, "loaded the certificate and its key");
     let tls = RustlsConfig::from_config(credentials.tls);
 

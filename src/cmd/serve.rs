@@ -12,7 +12,10 @@ use tracing_subscriber::filter::Targets;
 
 use super::log::{self, Flush, LogFormat};
 use crate::{
-    admission::serve::{self, CertificateFiles, CertificateSource, Clients, Timeouts, TlsVersion},
+    admission::{
+        serve::{self, CertificateFiles, CertificateSource, Clients, Timeouts, TlsVersion},
+        traces::Traces,
+    },
     base::shutdown::Signals,
     judgement::close_wait,
     review,
@@ -79,6 +82,12 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = duration)]
     drain: Duration,
 
+    /// Send a span of each review to this OpenTelemetry collector (OTLP over HTTP), such as http://collector.traces:4318.
+    ///
+    /// A span continues the trace of the API server. If the collector does not answer, spans are lost and no review waits.
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    otlp_endpoint: Option<String>,
+
     /// Format of the log, which is written to stderr.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
@@ -102,11 +111,17 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         let at = panic.location().map(ToString::to_string);
         error!(at, "a bug in linkerd-linger: please report it");
     }));
+    let endpoint = args.otlp_endpoint.clone().filter(|endpoint| !endpoint.is_empty());
+    let traces = endpoint.as_deref().map(Traces::start).transpose()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the threads of the server")?;
-    let ended = runtime.block_on(serve(config(args), log.clone()));
+    let config = serve::Config { traces: traces.clone(), ..config(args) };
+    let ended = runtime.block_on(serve(config, log.clone()));
+    if let Some(traces) = traces {
+        traces.stop();
+    }
     // Does not wait for blocking file reads on a mount that hangs.
     runtime.shutdown_background();
     ended.map(|()| ExitCode::SUCCESS)
@@ -139,6 +154,7 @@ fn config(args: Args) -> serve::Config {
         init_image: args.init_image,
         timeouts: Timeouts { shutdown_delay: args.shutdown_delay, drain: args.drain, ..Timeouts::default() },
         review: review::review,
+        traces: None,
     }
 }
 

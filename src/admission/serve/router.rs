@@ -34,7 +34,10 @@ use super::{
     repeat_filter::{LogDecision, RepeatFilter},
 };
 use crate::{
-    admission::metrics::{Metrics, Refusal},
+    admission::{
+        metrics::{Metrics, Refusal},
+        traces::Traces,
+    },
     base::{clock::today, duration},
     judgement::{facts::Facts, policy::Policy},
     review::{self, Endpoint, InvalidReview, Outcome, Record, ReviewFailure, Reviewed},
@@ -62,6 +65,7 @@ pub struct State {
     max_answer_time: Duration,
     stopping: CancellationToken,
     repeat_filter: Mutex<RepeatFilter>,
+    traces: Option<Traces>,
 }
 
 impl State {
@@ -76,7 +80,23 @@ impl State {
     ) -> Self {
         let (policy, repeat_filter) = (ArcSwap::from_pointee(policy), Mutex::default());
         let (review_permits, bodies) = (Arc::new(Semaphore::new(MAX_CONCURRENT_REVIEWS)), Bodies::default());
-        Self { policy, metrics, review, review_permits, bodies, max_answer_time, stopping, repeat_filter }
+        Self {
+            policy,
+            metrics,
+            review,
+            review_permits,
+            bodies,
+            max_answer_time,
+            stopping,
+            repeat_filter,
+            traces: None,
+        }
+    }
+
+    /// The same state, with spans of requests sent there.
+    #[must_use]
+    pub fn with_traces(self, traces: Option<Traces>) -> Self {
+        Self { traces, ..self }
     }
 
     /// The metrics of the server.
@@ -131,13 +151,14 @@ pub fn router(state: Arc<State>) -> Router {
 async fn handle(state: Arc<State>, endpoint: Endpoint, request: Request) -> Response {
     let closes = state.stopping.is_cancelled() && request.version() < Version::HTTP_2;
     let deadline = Deadline::now() + answer_timeout(request.uri().query(), state.max_answer_time);
+    let mut span = state.traces.as_ref().map(|traces| traces.begin(request.headers(), endpoint));
     let answer = async {
         let body = state.bodies.read(request, deadline).await?;
         if let Some(failure) = body.failure {
             let started = Instant::now();
             let admitted =
                 review::fail_open_beginning(&body, endpoint.mode, failure).map_err(|_| no_uid(failure))?;
-            return Ok(answered(&state, endpoint, admitted, started.elapsed()));
+            return Ok((admitted, started.elapsed()));
         }
         if body.len() <= MAX_SMALL_BODY_BYTES {
             return review_small(&state, endpoint, &body);
@@ -145,10 +166,17 @@ async fn handle(state: Arc<State>, endpoint: Endpoint, request: Request) -> Resp
         review_before_deadline(&state, endpoint, Arc::new(body), deadline).await
     };
     let mut response = match answer.await {
-        Ok(answer) => {
+        Ok((reviewed, took)) => {
+            if let Some(span) = &mut span {
+                span.reviewed(&reviewed.record);
+            }
+            let answer = answered(&state, endpoint, reviewed, took);
             ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], answer).into_response()
         }
         Err(http_error) => {
+            if let Some(span) = &mut span {
+                span.failed(http_error.reason.as_str());
+            }
             let path = endpoint.path();
             reply_error(&state, &path, &path, &http_error)
         }
@@ -188,13 +216,13 @@ fn reply_error(state: &State, path: &str, repeated: &str, http_error: &HttpError
 
 /// Reviews a small body on this thread. The limits of what a review follows keep it short, and a change of threads takes
 /// longer than most reviews.
-fn review_small(state: &State, endpoint: Endpoint, body: &Body) -> Result<Vec<u8>, HttpError> {
+fn review_small(state: &State, endpoint: Endpoint, body: &Body) -> Result<(Reviewed, Duration), HttpError> {
     let started = Instant::now();
     let policy = state.policy.load();
     let reviewed = caught(|| (state.review)(body, endpoint, &policy, today()))
         .or_else(|| caught(|| review::fail_open(body, endpoint.mode, ReviewFailure::Panic)))
         .ok_or_else(failed_twice)?;
-    Ok(answered(state, endpoint, reviewed?, started.elapsed()))
+    Ok((reviewed?, started.elapsed()))
 }
 
 /// The error if even the uid of a request was not read.
@@ -220,16 +248,16 @@ async fn review_before_deadline(
     endpoint: Endpoint,
     body: Arc<Body>,
     deadline: Deadline,
-) -> Result<Vec<u8>, HttpError> {
+) -> Result<(Reviewed, Duration), HttpError> {
     let started = Instant::now();
     let failure = match timeout_at(deadline, review(state, endpoint, Arc::clone(&body))).await {
-        Ok(Some(reviewed)) => return Ok(answered(state, endpoint, reviewed?, started.elapsed())),
+        Ok(Some(reviewed)) => return Ok((reviewed?, started.elapsed())),
         Ok(None) => ReviewFailure::Panic,
         Err(_) => ReviewFailure::Timeout,
     };
     let admitted = spawn_blocking(move || review::fail_open(&body, endpoint.mode, failure)).await;
     let admitted = admitted.map_err(|_| failed_twice())?;
-    Ok(answered(state, endpoint, admitted?, started.elapsed()))
+    Ok((admitted?, started.elapsed()))
 }
 
 /// Reviews on a blocking thread, so that a slow review does not stall other connections. A started review runs to its
