@@ -292,7 +292,7 @@ fn several_outputs_are_written_at_once() {
 #[rstest]
 #[case::two_to_stdout(&["-o", "text", "-o", "json"], "two outputs go to stdout: write one to a file, such as")]
 #[case::one_file_twice(&["-o", "json=a", "-o", "sarif=a"], "two outputs go to a: ")]
-#[case::no_such_format(&["-o", "html"], "unknown format \"html\"; expected one of text, json, sarif, junit, github")]
+#[case::no_such_format(&["-o", "pdf"], "unknown format \"pdf\"; expected one of text, json, html, sarif, junit, github")]
 #[case::no_file(&["-o", "json="], "the file name after the = is missing")]
 #[case::no_directory(&["-o", "json=none/a"], "cannot write none/a: ")]
 #[case::no_baseline(&["--baseline", "none.yaml"], "cannot read the baseline none.yaml: ")]

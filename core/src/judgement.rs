@@ -11,5 +11,6 @@ pub mod patch;
 pub mod policy;
 pub mod rules;
 pub mod survey;
+pub mod timeline;
 pub mod timing;
 pub mod verdict;

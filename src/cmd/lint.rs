@@ -22,7 +22,9 @@ use crate::{
     lint::{
         baseline::Baseline,
         report::{
-            Report, github, json, junit, sarif,
+            Report, github,
+            html::{self, About},
+            json, junit, sarif,
             text::{self, Styles},
         },
     },
@@ -32,6 +34,7 @@ const EXAMPLES: &str = "\
 Examples:
   linkerd-linger lint .
   linkerd-linger lint -o text -o sarif=lint.sarif deploy/
+  linkerd-linger lint -o text -o html=report.html deploy/
   helm template shop charts/shop | linkerd-linger lint -
   kubectl kustomize overlays/prod | linkerd-linger lint --policy policy.yaml -
   kubectl get deployments -A -o json | linkerd-linger lint -o json -
@@ -51,10 +54,10 @@ Exit codes:
 pub struct Args {
     #[command(flatten)]
     inputs: Inputs,
-    /// The output format: text, json, sarif, junit or github; may be repeated
+    /// The output format: text, json, html, sarif, junit or github; may be repeated
     ///
-    /// FORMAT=FILE writes to a file atomically. Only one output can go to stdout. `github` prints workflow commands, which
-    /// GitHub Actions shows as annotations.
+    /// FORMAT=FILE writes to a file atomically. Only one output can go to stdout. `html` is a page without
+    /// other files. `github` prints workflow commands, which GitHub Actions shows as annotations.
     #[arg(short, long, value_name = "FORMAT[=FILE]", default_value = "text", value_parser = output)]
     output: Vec<Output>,
     /// When to exit with code 1
@@ -99,18 +102,20 @@ struct Output {
 enum Format {
     Text,
     Json,
+    Html,
     Sarif,
     Junit,
     Github,
 }
 
 impl Format {
-    const ALL: [Self; 5] = [Self::Text, Self::Json, Self::Sarif, Self::Junit, Self::Github];
+    const ALL: [Self; 6] = [Self::Text, Self::Json, Self::Html, Self::Sarif, Self::Junit, Self::Github];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::Text => "text",
             Self::Json => "json",
+            Self::Html => "html",
             Self::Sarif => "sarif",
             Self::Junit => "junit",
             Self::Github => "github",
@@ -175,10 +180,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     // Writes files first, because the reader of stdout may read them next.
     for output in args.output.iter().filter(|output| output.file.is_some()) {
-        print(output, &report, args.fail_on)?;
+        print(output, &report, args)?;
     }
     for output in args.output.iter().filter(|output| output.file.is_none()) {
-        print(output, &report, args.fail_on)?;
+        print(output, &report, args)?;
     }
     manifests::print_errors(&report);
     Ok(exit_code(&report, args.fail_on))
@@ -216,19 +221,25 @@ fn check_outputs(outputs: &[Output]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print(output: &Output, report: &Report, fail_on: FailOn) -> anyhow::Result<()> {
+fn print(output: &Output, report: &Report, args: &Args) -> anyhow::Result<()> {
     let styles = if output.file.is_some() { Styles::plain() } else { Styles::colored() };
     let text = match output.format {
         Format::Text => text::lint(report, &styles),
         Format::Json => json::render(report)?,
+        Format::Html => html::render(report, &about(&args.inputs)),
         Format::Sarif => sarif::render(report)?,
-        Format::Junit => junit::render(report, fail_on == FailOn::Warning),
+        Format::Junit => junit::render(report, args.fail_on == FailOn::Warning),
         Format::Github => github::render(report),
     };
     match &output.file {
         Some(file) => write::atomically(file, &text),
         None => output::print(&text),
     }
+}
+
+/// The top of the page. It has no time, so that equal manifests have equal pages.
+fn about(inputs: &Inputs) -> About {
+    About { title: "Findings of linkerd-linger".to_owned(), facts: vec![("Input", inputs.names())] }
 }
 
 /// The rules, one a line.

@@ -120,7 +120,8 @@ impl Inputs {
         })
     }
 
-    fn names(&self) -> String {
+    /// The names of the inputs.
+    pub(crate) fn names(&self) -> String {
         let name =
             |path: &PathBuf| if path.as_os_str() == "-" { STDIN.into() } else { path.display().to_string() };
         let names: Vec<_> = self.paths.iter().map(name).collect();

@@ -5,6 +5,7 @@
 
 pub mod catalog;
 pub mod github;
+pub mod html;
 pub mod json;
 pub mod junit;
 mod object;
@@ -21,6 +22,7 @@ use crate::{
     judgement::{
         close_wait::PlanAction,
         finding::{Action, RuleId},
+        timeline::Timeline,
         verdict::Decision,
     },
     lint::manifest::ManifestError,
@@ -283,6 +285,9 @@ pub struct FindingReport {
     pub help: String,
     /// The lines of the finding, the most important first.
     pub lines: Vec<LineReport>,
+    /// The numbers that the rule compared; missing if the finding is not about idle connections.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<TimelineReport>,
     /// Why `lint` does not report it. The webhook ignores this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suppressed: Option<Suppression>,
@@ -292,6 +297,59 @@ impl FindingReport {
     /// Whether `lint` reports it.
     pub fn counts(&self) -> bool {
         self.action != Action::Ignore && self.suppressed.is_none()
+    }
+}
+
+/// What happens to one connection after its last response.
+#[derive(Clone, Debug, Eq, PartialEq, JsonSchema, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TimelineReport {
+    /// The time from the start of all requests to the moment at which the connection becomes idle.
+    #[serde(rename = "startSeconds")]
+    pub start: Seconds,
+    /// How long the requests leave the connection idle; `null` if requests can arrive at any time.
+    #[serde(rename = "idleSeconds")]
+    pub idle: Option<Seconds>,
+    /// The earliest and the latest close by the server.
+    #[serde(rename = "windowSeconds")]
+    pub window: [Seconds; 2],
+    /// The tolerance at both ends of the window.
+    #[serde(rename = "toleranceSeconds")]
+    pub tolerance: Seconds,
+    /// How long the proxy may reuse the connection; `null` for HTTP/2, whose connection is reused while it is open.
+    #[serde(rename = "poolIdleTimeoutSeconds")]
+    pub pool: Option<Seconds>,
+    /// The regular requests. All start together.
+    pub requests: Vec<RequestsReport>,
+    /// How many more probes the finding has.
+    pub more: usize,
+}
+
+/// Requests with a period.
+#[derive(Clone, Debug, Eq, PartialEq, JsonSchema, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestsReport {
+    /// Their name, such as `liveness`.
+    pub name: String,
+    /// Their period.
+    #[serde(rename = "periodSeconds")]
+    pub period: Seconds,
+}
+
+impl From<&Timeline> for TimelineReport {
+    fn from(timeline: &Timeline) -> Self {
+        let requests = timeline.requests.iter();
+        Self {
+            start: Seconds(timeline.start),
+            idle: timeline.idle.map(Seconds),
+            window: [Seconds(timeline.window.from), Seconds(timeline.window.to)],
+            tolerance: Seconds(timeline.tolerance),
+            pool: timeline.pool.map(Seconds),
+            requests: requests
+                .map(|it| RequestsReport { name: it.name.clone(), period: Seconds(it.period) })
+                .collect(),
+            more: timeline.more,
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use linkerd_linger::{
     lint::{
         baseline::Baseline,
         comments, fix, manifest,
-        report::{ErrorReport, LineReport, ObjectReport, Report, github, json, junit, sarif, text},
+        report::{ErrorReport, LineReport, ObjectReport, Report, github, html, json, junit, sarif, text},
     },
     review::{self, Endpoint, Mode, WebhookKind},
     servers::{Catalog, Idle, Origin},
@@ -380,6 +380,8 @@ fn rendered(report: &Report) {
     }
     let xml = junit::render(report, true);
     assert!(!xml.chars().any(|c| c.is_control() && c != '\n'), "{xml:?}");
+    let page = html::render(report, &html::About::default());
+    assert!(!page.chars().any(|c| c.is_control() && c != '\n'), "{page:?}");
 }
 
 /// Any bytes as the log of a proxy and as its metrics: there are no more failures than lines.

@@ -7,7 +7,7 @@ use std::{fmt, str::FromStr};
 use json_patch::jsonptr::PointerBuf;
 use serde_json::Value;
 
-use crate::servers::Certainty;
+use crate::{judgement::timeline::Timeline, servers::Certainty};
 
 /// The rules, with the names that policies, annotations, metrics and documents use.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -162,6 +162,8 @@ pub struct Finding {
     pub help: String,
     /// The edits that fix it; empty if none is known.
     pub edits: Vec<Edit>,
+    /// The numbers that the rule compared, if it is about idle connections.
+    pub timeline: Option<Timeline>,
 }
 
 /// A change of the object.

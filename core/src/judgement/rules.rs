@@ -105,6 +105,7 @@ impl RuleInput<'_> {
             note: self.plan.why.clone(),
             help,
             edits: self.plan.edits.clone(),
+            timeline: None,
         }]
     }
 
@@ -158,7 +159,7 @@ fn or_declare(evidence: &Evidence) -> String {
 }
 
 /// Formats a duration in the unit of probe periods: `90s`, not `1m30s`.
-fn seconds(duration: Duration) -> String {
+pub fn seconds(duration: Duration) -> String {
     if duration < Duration::from_secs(1) {
         duration::format(duration)
     } else {

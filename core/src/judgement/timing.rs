@@ -2,10 +2,7 @@
 //!
 //! Turns periods into the gaps between two uses of a pooled connection. The rules decide which gaps are dangerous.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 /// The maximum number of simulated instants. The hyperperiod of usual periods is far shorter; a longer one is simulated
 /// from its start only.
@@ -46,14 +43,17 @@ pub struct Gap {
     pub depth: usize,
 }
 
+/// The gaps, each with the moment at which it first begins.
+pub type Gaps = BTreeMap<Gap, Duration>;
+
 /// Simulates requests with these periods over one hyperperiod. All start together, as kubelet starts the probes of a
 /// pod.
 ///
 /// Concurrent requests use one connection each, and the pool returns the connection that was used last, so the
 /// connection at depth n is used exactly when n requests coincide. With `shared` (HTTP/2), one connection at depth 1
 /// serves all of them.
-pub fn gaps(periods: &[Duration], shared: bool, budget: &mut Budget) -> BTreeSet<Gap> {
-    let mut gaps = BTreeSet::new();
+pub fn gaps(periods: &[Duration], shared: bool, budget: &mut Budget) -> Gaps {
+    let mut gaps = Gaps::new();
     if periods.len() > MAX_PROBES {
         return gaps;
     }
@@ -79,7 +79,8 @@ pub fn gaps(periods: &[Duration], shared: bool, budget: &mut Budget) -> BTreeSet
             break;
         }
         for (depth, last) in last_at_depth.iter_mut().enumerate().take(coincident) {
-            gaps.insert(Gap { idle: Duration::from_millis(now - *last), depth: depth + 1 });
+            let gap = Gap { idle: Duration::from_millis(now - *last), depth: depth + 1 };
+            gaps.entry(gap).or_insert_with(|| Duration::from_millis(*last));
             *last = now;
         }
     }
@@ -100,6 +101,8 @@ fn lcm(a: u64, b: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use rstest::rstest;
 
     use super::*;
@@ -119,7 +122,24 @@ mod tests {
             .iter()
             .map(|(idle, depth)| Gap { idle: Duration::from_secs(*idle), depth: *depth })
             .collect();
-        assert_eq!(gaps(&periods, shared, &mut Budget::default()), expected);
+        let gaps: BTreeSet<_> = gaps(&periods, shared, &mut Budget::default()).into_keys().collect();
+        assert_eq!(gaps, expected);
+    }
+
+    #[rstest]
+    #[case::the_spare_connection_from_the_start(&[6, 4], 12, 2, 0)]
+    #[case::between_two_probes(&[6, 4], 2, 1, 4)]
+    #[case::a_period_from_the_start(&[6, 4], 4, 1, 0)]
+    fn a_gap_has_its_first_begin(
+        #[case] periods: &[u64],
+        #[case] idle: u64,
+        #[case] depth: usize,
+        #[case] begin: u64,
+    ) {
+        let periods: Vec<_> = periods.iter().map(|seconds| Duration::from_secs(*seconds)).collect();
+        let gap = Gap { idle: Duration::from_secs(idle), depth };
+        let gaps = gaps(&periods, false, &mut Budget::default());
+        assert_eq!(gaps.get(&gap), Some(&Duration::from_secs(begin)));
     }
 
     #[test]
@@ -141,7 +161,7 @@ mod tests {
         let periods = [u64::MAX / 2_000, 86_399, 9_973, 1].map(Duration::from_secs);
         assert!(
             gaps(&periods, false, &mut Budget::default())
-                .contains(&Gap { idle: Duration::from_secs(1), depth: 1 })
+                .contains_key(&Gap { idle: Duration::from_secs(1), depth: 1 })
         );
     }
 
@@ -160,7 +180,7 @@ mod tests {
             }
             let periods: Vec<_> = periods.iter().map(|seconds| Duration::from_secs(*seconds)).collect();
             let closed = gaps(&periods, false, &mut Budget::default());
-            let closed: BTreeSet<_> = closed.iter().map(|gap| gap.idle.as_secs()).collect();
+            let closed: BTreeSet<_> = closed.keys().map(|gap| gap.idle.as_secs()).collect();
             proptest::prop_assert_eq!(closed, played);
         }
     }

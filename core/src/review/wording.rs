@@ -150,6 +150,7 @@ mod tests {
             note: "note".to_owned(),
             help: "help".to_owned(),
             edits: Vec::new(),
+            timeline: None,
         }
     }
 

@@ -4,7 +4,7 @@ use json_patch::Patch;
 
 use super::{
     CloseWaitReport, ContainerReport, FindingReport, IdleReport, MeshReport, MeshState, ObjectReport,
-    PortReport, ProbeReport, Seconds,
+    PortReport, ProbeReport, Seconds, TimelineReport,
 };
 use crate::{
     judgement::{
@@ -62,6 +62,7 @@ impl FindingReport {
             note: finding.note.clone(),
             help: finding.help.clone(),
             lines: Vec::new(),
+            timeline: finding.timeline.as_ref().map(TimelineReport::from),
             suppressed: None,
         }
     }

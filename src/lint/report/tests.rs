@@ -23,6 +23,7 @@ fn finding(rule: RuleId, action: Action, message: &str, help: &str, lines: Vec<L
         lines,
         exempt: None,
         note: "set by --flag 5; reachable".to_owned(),
+        timeline: None,
         suppressed: None,
     }
 }

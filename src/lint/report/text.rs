@@ -1,6 +1,6 @@
 //! Prints a report as text: findings in the style of a compiler, or all facts about each object.
 
-mod explain;
+pub(super) mod explain;
 mod lint;
 
 use std::borrow::Cow;

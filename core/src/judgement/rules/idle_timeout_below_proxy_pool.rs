@@ -3,11 +3,14 @@
 //! Measured: requests fail if a connection is reused at the moment of the close, and never if the proxy closes it
 //! first. Servers with HTTP/2 are no exception, because HTTP/1 requests reach them through the same pool.
 
+use std::time::Duration;
+
 use super::{MAX_FINDINGS, Rule, RuleInput, closes, evidence, or_declare, seconds};
 use crate::{
     judgement::{
         finding::{Finding, RuleId},
         survey::port_transport,
+        timeline::Timeline,
     },
     linkerd::pool,
     servers::Idle,
@@ -56,6 +59,15 @@ fn check(input: &RuleInput<'_>) -> Vec<Finding> {
                 or_declare(how)
             ),
             edits: Vec::new(),
+            timeline: Some(Timeline {
+                start: Duration::ZERO,
+                idle: None,
+                window: *window,
+                tolerance: Duration::ZERO,
+                pool: Some(proxy.pool.timeout),
+                requests: Vec::new(),
+                more: 0,
+            }),
         });
     }
     findings

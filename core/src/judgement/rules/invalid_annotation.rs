@@ -38,5 +38,6 @@ fn finding(input: &RuleInput<'_>, mistake: Mistake) -> Finding {
         note: "the annotation is ignored".to_owned(),
         help: mistake.help,
         edits: Vec::new(),
+        timeline: None,
     }
 }

@@ -14,6 +14,7 @@ use crate::{
     judgement::{
         finding::{Finding, RuleId},
         survey::{App, ProbeUse, Survey, Transport, port_transport},
+        timeline::{Requests, Timeline},
         timing::{self, Budget},
     },
     linkerd::{Proxy, pool},
@@ -93,6 +94,15 @@ fn pools<'s>(survey: &'s Survey<'_, '_>) -> Vec<BTreeMap<Pool, Vec<&'s ProbeUse<
     pools
 }
 
+/// A time in which the requests leave a connection idle.
+#[derive(Clone, Copy)]
+struct Gap {
+    /// When it begins.
+    start: Duration,
+    /// How long it is.
+    idle: Duration,
+}
+
 /// A server whose idle timeout is known.
 struct Server<'a> {
     input: &'a RuleInput<'a>,
@@ -119,22 +129,26 @@ impl Server<'_> {
             let of: Vec<_> = probes.iter().copied().filter(|used| used.probe.period == *period).collect();
             let runs = if of.len() == 1 { "runs" } else { "run" };
             let fact = format!("{} on port {port} {runs} every {}", self.name(&of), seconds(*period));
-            findings.push(self.finding(&fact, &of, transport, *period));
+            let gap = Gap { start: Duration::ZERO, idle: *period };
+            findings.push(self.finding(&fact, &of, transport, gap));
         }
         // Only gaps that are shorter than the pool's timeout can be dangerous.
         if transport == Transport::Http1 && self.window.from > self.proxy.pool.timeout {
             return;
         }
-        let gaps: BTreeSet<Duration> = timing::gaps(&periods, pool.http2, budget)
-            .into_iter()
-            .map(|gap| gap.idle)
-            .filter(|idle| !matching.contains(idle) && self.input.meets(*idle, self.window))
-            .filter(|idle| self.reachable(transport, *idle))
-            .collect();
-        for idle in gaps {
+        let mut gaps: BTreeMap<Duration, Duration> = BTreeMap::new();
+        for (timing::Gap { idle, .. }, start) in timing::gaps(&periods, pool.http2, budget) {
+            if !matching.contains(&idle)
+                && self.input.meets(idle, self.window)
+                && self.reachable(transport, idle)
+            {
+                gaps.entry(idle).or_insert(start);
+            }
+        }
+        for (idle, start) in gaps {
             let fact =
                 format!("{} on port {port} leave a connection idle for {}", self.name(probes), seconds(idle));
-            findings.push(self.finding(&fact, probes, transport, idle));
+            findings.push(self.finding(&fact, probes, transport, Gap { start, idle }));
         }
     }
 
@@ -147,7 +161,8 @@ impl Server<'_> {
         for period in &self.input.survey.annotations.traffic_periods {
             if self.input.meets(*period, self.window) {
                 let fact = format!("the declared traffic has a period of {}", seconds(*period));
-                findings.push(self.finding(&fact, &[], Transport::Http1, *period));
+                let gap = Gap { start: Duration::ZERO, idle: *period };
+                findings.push(self.finding(&fact, &[], Transport::Http1, gap));
             }
         }
     }
@@ -158,7 +173,8 @@ impl Server<'_> {
         transport == Transport::Http2 || (self.window.from <= kept && idle <= kept + self.input.tolerance)
     }
 
-    fn finding(&self, fact: &str, probes: &[&ProbeUse<'_>], transport: Transport, idle: Duration) -> Finding {
+    fn finding(&self, fact: &str, probes: &[&ProbeUse<'_>], transport: Transport, gap: Gap) -> Finding {
+        let idle = gap.idle;
         let pod = self.input.survey.pod;
         let at = probes
             .iter()
@@ -184,6 +200,25 @@ impl Server<'_> {
             note: format!("{}; {}", evidence(self.how), self.reachability(transport, idle)),
             help: self.help(transport, idle),
             edits: Vec::new(),
+            timeline: Some(self.timeline(probes, transport, gap)),
+        }
+    }
+
+    fn timeline(&self, probes: &[&ProbeUse<'_>], transport: Transport, gap: Gap) -> Timeline {
+        let requests = if probes.is_empty() {
+            vec![Requests { name: "declared traffic".to_owned(), period: gap.idle }]
+        } else {
+            let named = probes.iter().take(MAX_NAMED);
+            named.map(|used| Requests { name: self.kind(used), period: used.probe.period }).collect()
+        };
+        Timeline {
+            start: gap.start,
+            idle: Some(gap.idle),
+            window: *self.window,
+            tolerance: self.input.tolerance,
+            pool: (transport != Transport::Http2).then_some(self.proxy.pool.timeout),
+            requests,
+            more: probes.len().saturating_sub(MAX_NAMED),
         }
     }
 

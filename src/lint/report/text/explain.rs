@@ -83,7 +83,8 @@ fn servers(containers: &[ContainerReport], styles: &Styles) -> Vec<String> {
     with_notes(&rows, notes.into_iter(), styles)
 }
 
-fn idle(idle: &IdleReport) -> String {
+/// What a server does with idle connections, in words.
+pub(in crate::lint::report) fn idle(idle: &IdleReport) -> String {
     let likely = if idle.certainty == Some(Certainty::NAMES[1]) { "likely " } else { "" };
     match idle.kind {
         IdleKind::ClosesAfter => {
@@ -169,7 +170,7 @@ fn verdict(verdict: Decision, styles: &Styles) -> String {
 }
 
 /// `+ metadata > annotations > a/b = "c"`: an unescaped pointer and the value.
-fn change(operation: &PatchOperation, styles: &Styles) -> String {
+pub(in crate::lint::report) fn change(operation: &PatchOperation, styles: &Styles) -> String {
     let (sign, style, value) = match operation {
         PatchOperation::Add(add) => ("+", styles.good, Some(&add.value)),
         PatchOperation::Replace(replace) => ("~", styles.note, Some(&replace.value)),
