@@ -5,13 +5,14 @@
 //! bytes of a page -metrics::Metrics::read------------------------> requests and durations by port            |
 //! manifests       -spec::ports----------------------------------> the server's idle timeout and the pool's   |
 //!                                                                            cause::diagnose <----------------'
-//! Diagnosis       -report::text, serde--------------------------> text, JSON
+//! Diagnosis       -report::text, serde--------------------------> text, JSON, HTML
 //! ```
 //!
 //! Only `live` does I/O. A cause that the sources do not show is [`Cause::Undetermined`].
 
 pub mod cause;
 pub mod error;
+pub mod html;
 pub mod line;
 pub mod live;
 pub mod log;

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     base::{clock::today, duration, plural::count},
     diagnose::{
-        cause,
+        cause, html,
         line::{Block, Reader},
         live::{self, ReadOptions, Selection},
         log::{Log, MAX_LINE_LEN},
@@ -44,6 +44,7 @@ Examples:
   # a workload in the cluster
   linkerd linger diagnose deploy/web -n shop --since 1h
   linkerd linger diagnose -A
+  linkerd linger diagnose -A -o html > report.html
 
 Exit codes:
   0  no request failed
@@ -101,6 +102,8 @@ enum Format {
     Text,
     /// JSON for programs
     Json,
+    /// A page without other files, for people
+    Html,
 }
 
 /// Looks, and prints.
@@ -121,6 +124,7 @@ fn show(output: Format, report: &Report) -> anyhow::Result<ExitCode> {
     match output {
         Format::Text => output::print(&report.text())?,
         Format::Json => output::print(&(serde_json::to_string_pretty(report)? + "\n"))?,
+        Format::Html => output::print(&html::workload(report))?,
     }
     Ok(code(report.failed()))
 }
@@ -348,6 +352,7 @@ async fn all(
             let value = serde_json::json!({"workloads": reports, "errors": errors});
             output::print(&(serde_json::to_string_pretty(&value)? + "\n"))?;
         }
+        Format::Html => output::print(&html::workloads(&reports, &errors))?,
     }
     Ok(code(reports.iter().map(Report::failed).sum()))
 }

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use clap::Args;
 use jiff::civil::Date;
 
@@ -185,6 +185,17 @@ impl Loaded {
         }
         report
     }
+}
+
+/// Judges a document without other input.
+pub(crate) fn judge_alone(document: &Document, policy: &Policy) -> anyhow::Result<ObjectReport> {
+    let object = document.object().map_err(|error| anyhow::anyhow!("{error}"))?;
+    let object = object.with_context(|| format!("{}: it runs no pod", document.file()))?;
+    let namespace = object.namespace.as_deref().unwrap_or_default();
+    let context = workload::context::Context::default();
+    let judgement = judge(&object, namespace, &context, policy, today(), policy.injection(object.kind));
+    let (report, findings) = ObjectReport::of(&object, &judgement);
+    Ok(placed(report, &findings, document, &Origin::Named))
 }
 
 fn image_error(error: ImageError) -> ErrorReport {

@@ -17,12 +17,19 @@ use super::{
     pattern::{Gap, PATTERN, SAME_GAP, is_regular, milliseconds, period, seconds},
     spec::{Closes, SpecPort},
 };
-use crate::base::duration;
+use crate::{
+    base::duration,
+    judgement::timeline::{Requests, Timeline},
+    servers::Window,
+};
 
 /// More than this of the requests no race fails: 19 % were measured where twelve connections met the moment at once.
 const MAX_RACE_SHARE: f64 = 0.3;
 /// So much of the requests fails only where something is broken: no stream of requests met the race twice in a row.
 const BROKEN: f64 = 0.5;
+
+/// A timeline has at most this many probes.
+const MAX_DRAWN: usize = 4;
 
 /// The failures of one cause at a port.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +50,8 @@ pub struct Finding {
     pub evidence: Vec<String>,
     /// What ends it, or what would tell the cause.
     pub help: String,
+    /// The idle timeouts of the server and of the proxy, if they are the cause and known.
+    pub timeline: Option<Timeline>,
 }
 
 /// When the first and the last failed.
@@ -456,8 +465,25 @@ impl Case<'_> {
             times,
             period: period(failures),
             help: self.help(decision.cause, failures),
+            timeline: self.timeline(decision.cause),
             evidence,
         }
+    }
+
+    /// The idle timeouts of the server and of the proxy, if the race is the cause and both are known.
+    fn timeline(&self, cause: Cause) -> Option<Timeline> {
+        let spec = self.spec.filter(|_| cause == Cause::IdleTimeoutRace)?;
+        let Closes::After { from, to, .. } = spec.closes else { return None };
+        let request = |period: &Duration| Requests { name: "probe".to_owned(), period: *period };
+        (from < spec.pool).then(|| Timeline {
+            start: Duration::ZERO,
+            idle: None,
+            window: Window { timeout: None, from, to },
+            tolerance: Duration::ZERO,
+            pool: Some(spec.pool),
+            requests: spec.periods.iter().take(MAX_DRAWN).map(request).collect(),
+            more: spec.periods.len().saturating_sub(MAX_DRAWN),
+        })
     }
 
     fn help(&self, cause: Cause, failures: &[&FailedRequest]) -> String {
@@ -570,6 +596,7 @@ fn not_kept(kind: Kind, count: u64, alike: &[Cause]) -> Finding {
             _ if !alike.is_empty() => String::new(),
             _ => "to analyse all failures: use a shorter log".to_owned(),
         },
+        timeline: None,
     }
 }
 

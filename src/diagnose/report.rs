@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     base::{duration, plural::count},
-    lint::report::Seconds,
+    lint::report::{Seconds, TimelineReport},
 };
 
 /// The result for log files, or for a workload.
@@ -100,6 +100,9 @@ pub struct FailureReport {
     pub evidence: String,
     /// How to fix it, or how to find the cause.
     pub help: String,
+    /// The idle timeouts of the server and of the proxy; missing if they are not the cause, or are not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<TimelineReport>,
 }
 
 impl Report {
@@ -178,8 +181,8 @@ impl PortReport {
 }
 
 impl FailureReport {
-    fn write(&self, out: &mut String) -> std::fmt::Result {
-        let certainty = self.certainty.map(|certainty| format!(" ({certainty})")).unwrap_or_default();
+    /// How many requests failed with which status: `12 with 502, 1 without a known status`.
+    pub(super) fn counts(&self) -> String {
         let known: u64 = self.statuses.values().sum();
         let mut counts: Vec<String> =
             self.statuses.iter().map(|(status, count)| format!("{count} with {status}")).collect();
@@ -188,11 +191,22 @@ impl FailureReport {
             all if all == self.count => counts.push(all.to_string()),
             rest => counts.push(format!("{rest} without a known status")),
         }
-        writeln!(out, "  {}{certainty}: {}", self.cause.as_str(), counts.join(", "))?;
-        if let (Some(first), Some(last)) = (&self.first, &self.last) {
-            let period =
-                self.period_seconds.map(|period| format!(", at multiples of {}", duration::format(period.0)));
-            writeln!(out, "    when:   {first} to {last}{}", period.unwrap_or_default())?;
+        counts.join(", ")
+    }
+
+    /// When the first and the last failed, and their interval.
+    pub(super) fn when(&self) -> Option<String> {
+        let (first, last) = (self.first.as_ref()?, self.last.as_ref()?);
+        let period =
+            self.period_seconds.map(|period| format!(", at multiples of {}", duration::format(period.0)));
+        Some(format!("{first} to {last}{}", period.unwrap_or_default()))
+    }
+
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        let certainty = self.certainty.map(|certainty| format!(" ({certainty})")).unwrap_or_default();
+        writeln!(out, "  {}{certainty}: {}", self.cause.as_str(), self.counts())?;
+        if let Some(when) = self.when() {
+            writeln!(out, "    when:   {when}")?;
         }
         if !self.evidence.is_empty() {
             writeln!(out, "    why:    {}", self.evidence)?;
@@ -230,6 +244,7 @@ impl From<Finding> for FailureReport {
             period_seconds: finding.period.map(Seconds),
             evidence: finding.evidence.join("; "),
             help: finding.help,
+            timeline: finding.timeline.as_ref().map(TimelineReport::from),
         }
     }
 }

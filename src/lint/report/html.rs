@@ -4,7 +4,7 @@
 
 mod object;
 pub(crate) mod page;
-mod timeline;
+pub(crate) mod timeline;
 
 use std::{
     cmp::Reverse,
@@ -14,7 +14,7 @@ use std::{
 use maud::{Markup, html};
 
 pub use self::page::About;
-use self::page::{Total, badge, clean, section, totals};
+use self::page::{Choice, Total, badge, clean, section, totals};
 use super::{ErrorReport, ObjectReport, Report, Skipped};
 use crate::{
     base::plural,
@@ -38,7 +38,7 @@ fn body(report: &Report) -> Markup {
         @if !report.errors.is_empty() || !report.warnings.is_empty() {
             (section("errors", "Errors while reading", &errors(report)))
         }
-        (filter(&report.objects))
+        (filter(&report.objects.iter().collect::<Vec<_>>()))
         @if !found.is_empty() { (section("findings", "Findings", &findings(&found))) }
         @if !quiet.is_empty() { (section("quiet", "Objects without findings", &without_findings(&quiet))) }
         @let skipped = skipped(&report.skipped);
@@ -130,30 +130,34 @@ fn by_rule(report: &Report) -> Markup {
     }
 }
 
-/// The form of the filter. The script shows it.
-fn filter(objects: &[ObjectReport]) -> Markup {
+/// The filter, with the values that the report has.
+pub(crate) fn filter(objects: &[&ObjectReport]) -> Markup {
     let mut verdicts = BTreeSet::new();
     let (mut rules, mut certainties, mut servers) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for object in objects {
         servers.extend(object.containers.iter().map(|container| container.server.as_str()));
+        if object.findings.is_empty() {
+            verdicts.insert("admit");
+        }
         for finding in &object.findings {
             verdicts.insert(object::verdict(finding).0);
             rules.insert(finding.rule);
             certainties.insert(finding.certainty);
         }
     }
-    let verdicts = VERDICTS.iter().filter(|(class, _)| *class == "admit" || verdicts.contains(class));
-    html! {
-        form #filter role="search" aria-label="Filter the findings" hidden {
-            label.text { "Text" input type="search" name="text" autocomplete="off" spellcheck="false"; }
-            (select("verdict", "Verdict", verdicts.copied()))
-            (select("rule", "Rule", rules.into_iter().map(|rule| (rule.as_str(), rule.as_str()))))
-            (select("certainty", "Certainty", certainties.into_iter().map(|name| (name, name))))
-            (select("server", "Server", servers.into_iter().map(|server| (server, server))))
-            button type="reset" { "Show all" }
-            p #shown role="status" {}
-        }
-    }
+    let same = |names: BTreeSet<&'static str>| names.into_iter().map(|name| (name, name)).collect();
+    let verdicts = VERDICTS.into_iter().filter(|(class, _)| verdicts.contains(class)).collect();
+    let rules = rules.into_iter().map(|rule| (rule.as_str(), rule.as_str())).collect();
+    let servers = servers.into_iter().map(|server| (server, server)).collect();
+    page::filter(
+        "objects without findings",
+        &[
+            Choice { name: "verdict", label: "Verdict", values: verdicts },
+            Choice { name: "rule", label: "Rule", values: rules },
+            Choice { name: "certainty", label: "Certainty", values: same(certainties) },
+            Choice { name: "server", label: "Server", values: servers },
+        ],
+    )
 }
 
 /// The verdicts of the filter: classes, and words for them.
@@ -165,21 +169,9 @@ const VERDICTS: [(&str, &str); 5] = [
     ("admit", "no finding"),
 ];
 
-fn select<'v>(name: &str, label: &str, values: impl Iterator<Item = (&'v str, &'v str)>) -> Markup {
-    html! {
-        label {
-            (label)
-            select name=(name) {
-                option value="" { "all" }
-                @for (value, text) in values { option value=(clean(value)) { (clean(text)) } }
-            }
-        }
-    }
-}
-
 fn without_findings(objects: &[&ObjectReport]) -> Markup {
     html! {
-        table.objects {
+        table {
             thead {
                 tr {
                     th scope="col" { "Object" }

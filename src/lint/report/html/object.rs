@@ -77,7 +77,7 @@ pub(super) fn row(object: &ObjectReport) -> Markup {
         object.containers.iter().map(|container| container.server.as_str()).collect();
     let servers = clean(&servers.into_iter().collect::<Vec<_>>().join(" ")).into_owned();
     html! {
-        tr data-verdict="admit" data-server=(servers) {
+        tr.item data-verdict="admit" data-server=(servers) {
             th scope="row" {
                 bdi { (name(object)) }
                 @if let Some(place) = place(object) { br; span.place { (place) } }
@@ -112,7 +112,9 @@ fn article(object: &ObjectReport, finding: &FindingReport, number: usize) -> Mar
             data-certainty=(finding.certainty) data-server=(clean(server(object, finding))) {
             h4 #(id) { (badge(class, word)) " " (finding.rule) }
             p.message { (clean(&finding.message)) }
-            (timeline::figure(finding, &id))
+            @if let Some(timeline) = &finding.timeline {
+                (timeline::figure(timeline, finding.reachable, &id))
+            }
             dl {
                 @if let Some(why) = suppression(finding) { dt { "Not reported" } dd { (why) } }
                 @if !finding.note.is_empty() { dt { "Evidence" } dd { (clean(&finding.note)) } }

@@ -1,21 +1,24 @@
 "use strict";
-// Filters the findings and the objects. The page has everything without this script.
+// Filters the findings and the rows. The page has everything without this script.
 (() => {
   const form = document.getElementById("filter");
   if (!form) return;
   const shown = document.getElementById("shown");
-  const fields = ["verdict", "rule", "certainty", "server"];
-  const items = Array.from(document.querySelectorAll("[data-verdict]"), (element) => ({
+  const fields = Array.from(form.querySelectorAll("select"), (select) => select.name);
+  const objects = Array.from(document.querySelectorAll("section[aria-labelledby=findings] .object"));
+  const tables = Array.from(document.querySelectorAll("table:has(.item)"));
+  // An attribute can have several values, such as the servers of an object.
+  const valuesOf = (element) =>
+    Object.fromEntries(Object.entries(element.dataset).map(([name, value]) => [name, value.split(" ")]));
+  const items = Array.from(document.querySelectorAll(".finding, .item"), (element) => ({
     element,
     object: element.closest(".object"),
-    values: { ...element.dataset, server: (element.dataset.server || "").split(" ") },
-    isFinding: element.matches("article"),
+    values: valuesOf(element),
+    isFinding: element.matches(".finding"),
     text: null,
   }));
-  const objects = Array.from(document.querySelectorAll(".object"));
-  const table = document.querySelector("table.objects");
-  const total = { findings: items.filter((item) => item.isFinding).length };
-  total.objects = items.length - total.findings;
+  const findings = items.filter((item) => item.isFinding).length;
+  const rows = items.length - findings;
 
   const textOf = (item) => {
     if (item.text === null) {
@@ -24,37 +27,29 @@
     }
     return item.text;
   };
-  const matches = (item, wanted, words) =>
-    fields.every((field) => {
-      if (!wanted[field]) return true;
-      const value = item.values[field];
-      return Array.isArray(value) ? value.includes(wanted[field]) : value === wanted[field];
-    }) && words.every((word) => textOf(item).includes(word));
 
   const apply = () => {
     const wanted = Object.fromEntries(new FormData(form));
     const words = wanted.text.toLowerCase().split(/\s+/).filter(Boolean);
-    const isFiltered = words.length > 0 || fields.some((field) => wanted[field]);
+    const chosen = fields.filter((field) => wanted[field]);
+    const isFiltered = words.length > 0 || chosen.length > 0;
+    const matches = (item) =>
+      chosen.every((field) => item.values[field]?.includes(wanted[field])) &&
+      words.every((word) => textOf(item).includes(word));
     const visible = new Set();
-    let findings = 0;
-    let rows = 0;
+    const number = { findings: 0, rows: 0 };
     for (const item of items) {
-      const matched = matches(item, wanted, words);
+      const matched = matches(item);
       item.element.hidden = !matched;
       if (!matched) continue;
-      if (item.isFinding) {
-        findings += 1;
-        visible.add(item.object);
-      } else {
-        rows += 1;
-      }
+      number[item.isFinding ? "findings" : "rows"] += 1;
+      visible.add(item.object ?? item.element.closest("table"));
     }
-    // An object with a remark and no finding is hidden only if something is filtered.
-    for (const object of objects) object.hidden = isFiltered && !visible.has(object);
-    if (table) table.hidden = rows === 0;
+    // What has no item to filter is hidden only if something is filtered.
+    for (const group of [...objects, ...tables]) group.hidden = isFiltered && !visible.has(group);
     const parts = [];
-    if (total.findings > 0) parts.push(`${findings} of ${total.findings} findings`);
-    if (total.objects > 0) parts.push(`${rows} of ${total.objects} objects without findings`);
+    if (findings > 0) parts.push(`${number.findings} of ${findings} findings`);
+    if (rows > 0) parts.push(`${number.rows} of ${rows} ${form.dataset.rows}`);
     shown.textContent = `Shown: ${parts.join(", ")}.`;
   };
 

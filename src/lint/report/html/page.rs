@@ -31,7 +31,7 @@ pub(crate) struct Total {
 }
 
 impl Total {
-    /// With the noun for one or for many, and a class of the style: `reject`, `warn`, `patch`, `admit` or nothing.
+    /// A total with the noun for one or for many, and a class of the style: `reject`, `warn`, `patch`, `admit` or nothing.
     pub(crate) const fn new(
         number: usize,
         one: &'static str,
@@ -90,6 +90,37 @@ pub(crate) fn totals(totals: &[Total]) -> Markup {
     html! {
         ul.totals {
             @for total in totals { li.(total.class) { b { (total.number) } " " (total.noun) } }
+        }
+    }
+}
+
+/// A choice of the filter.
+pub(crate) struct Choice<'v> {
+    /// The name of the data attribute that it compares, without `data-`.
+    pub(crate) name: &'static str,
+    /// Its label.
+    pub(crate) label: &'static str,
+    /// The values of the attribute, each with the text for it.
+    pub(crate) values: Vec<(&'v str, &'v str)>,
+}
+
+/// The form of the filter, which the script shows. It filters articles of the class `finding`, and rows of the class
+/// `item`, which `rows` names.
+pub(crate) fn filter(rows: &str, choices: &[Choice<'_>]) -> Markup {
+    html! {
+        form #filter role="search" aria-label="Filter the findings" data-rows=(rows) hidden {
+            label.text { "Text" input type="search" name="text" autocomplete="off" spellcheck="false"; }
+            @for choice in choices {
+                label {
+                    (choice.label)
+                    select name=(choice.name) {
+                        option value="" { "all" }
+                        @for (value, text) in &choice.values { option value=(clean(value)) { (clean(text)) } }
+                    }
+                }
+            }
+            button type="reset" { "Show all" }
+            p #shown role="status" {}
         }
     }
 }

@@ -8,7 +8,7 @@ use maud::{Markup, html};
 use super::page::clean;
 use crate::{
     judgement::rules::seconds as format,
-    lint::report::{FindingReport, Seconds, TimelineReport},
+    lint::report::{Seconds, TimelineReport},
 };
 
 /// The width of the picture, in its own units. Text of 11 units can be read on a narrow screen.
@@ -25,10 +25,9 @@ const MAX_TICKS: f64 = 40.0;
 /// The longest name that fits.
 const MAX_NAME: usize = 28;
 
-/// The picture with its text; nothing for a finding without numbers.
-pub(super) fn figure(finding: &FindingReport, id: &str) -> Markup {
-    let Some(timeline) = &finding.timeline else { return html! {} };
-    let drawing = Drawing::new(timeline, finding.reachable);
+/// The picture with its text. `reachable` is whether requests can fail, and `id` begins the ids in it.
+pub(crate) fn figure(timeline: &TimelineReport, reachable: bool, id: &str) -> Markup {
+    let drawing = Drawing::new(timeline, reachable);
     let (title, desc) = (format!("{id}-title"), format!("{id}-desc"));
     html! {
         figure {
@@ -270,4 +269,72 @@ fn step(end: f64) -> f64 {
     let power = 10_f64.powf((end / 6.0).log10().floor());
     let factors = [1.0, 2.0, 5.0, 10.0];
     factors.into_iter().map(|factor| factor * power).find(|step| end / step <= 6.0).unwrap_or(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rstest::rstest;
+
+    use super::*;
+    use crate::lint::report::RequestsReport;
+
+    fn seconds(seconds: f64) -> Seconds {
+        Seconds(Duration::from_secs_f64(seconds))
+    }
+
+    fn timeline(idle: Option<f64>, pool: Option<f64>, periods: &[f64]) -> TimelineReport {
+        let request = |period: &f64| RequestsReport { name: "liveness".to_owned(), period: seconds(*period) };
+        TimelineReport {
+            start: seconds(0.0),
+            idle: idle.map(seconds),
+            window: [seconds(10.0), seconds(11.0)],
+            tolerance: seconds(0.1),
+            pool: pool.map(seconds),
+            requests: periods.iter().map(request).collect(),
+            more: 0,
+        }
+    }
+
+    #[rstest]
+    #[case::race(timeline(Some(10.0), Some(20.0), &[10.0]), true, "and the proxy still re-uses it.")]
+    #[case::closed_by_the_proxy(timeline(Some(10.0), Some(3.0), &[10.0]), false, "the proxy has closed it after 3s.")]
+    #[case::open_for_longer(timeline(Some(9.9), Some(9.9), &[9.9]), false, "does not close the connection while the proxy")]
+    #[case::http2(timeline(Some(10.0), None, &[10.0]), true, "At that moment the server may close the connection.")]
+    #[case::any_request(timeline(None, Some(60.0), &[]), true, "A request between 10s and 60s can fail")]
+    #[case::coincident(timeline(Some(10.0), Some(20.0), &[2.0, 5.0]), true, "in between use another connection")]
+    fn the_caption_is_what_the_numbers_say(
+        #[case] timeline: TimelineReport,
+        #[case] reachable: bool,
+        #[case] expected: &str,
+    ) {
+        let caption = Drawing::new(&timeline, reachable).caption();
+        assert!(caption.contains(expected), "{caption}");
+    }
+
+    #[test]
+    fn ticks_are_where_the_requests_are() {
+        let mut timeline = timeline(Some(12.0), Some(20.0), &[6.0, 4.0]);
+        timeline.start = seconds(4.0);
+        let drawing = Drawing::new(&timeline, true);
+        let positions = |times: &[f64]| times.iter().map(|time| round(drawing.x(*time))).collect::<Vec<_>>();
+        let end = drawing.end;
+        let until_end =
+            |times: &[f64]| positions(&times.iter().copied().filter(|it| *it <= end).collect::<Vec<_>>());
+        assert_eq!(drawing.tick_positions(6.0), until_end(&[2.0, 8.0, 14.0, 20.0, 26.0]));
+        assert_eq!(drawing.tick_positions(4.0), until_end(&[0.0, 4.0, 8.0, 12.0, 16.0, 20.0, 24.0]));
+    }
+
+    #[rstest]
+    #[case::a_moment(0.001)]
+    #[case::long(86_400.0 * 365.0)]
+    #[case::longest(1.8e16)]
+    fn any_number_has_a_small_picture(#[case] idle: f64) {
+        let mut timeline = timeline(Some(idle), Some(idle / 3.0), &[0.0, 0.001, idle]);
+        timeline.window = [seconds(idle), seconds(idle * 2.0)];
+        let picture = figure(&timeline, true, "a").into_string();
+        assert!(picture.len() < 6_000, "{}", picture.len());
+        assert!(!picture.contains("NaN") && !picture.contains("inf"), "{picture}");
+    }
 }
