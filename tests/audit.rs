@@ -78,6 +78,15 @@ fn cluster() -> Answers {
 }
 
 #[test]
+fn the_page_names_the_cluster_and_shows_the_findings() {
+    let server = ApiServer::start(cluster());
+    let page = stdout(&run(&server, &["-A", "-o", "html"]));
+    for part in ["<dt>Context</dt><dd>test</dd>", "Deployment shop/cart", "liveness, every 10s", "<svg "] {
+        assert!(page.contains(part), "{part:?} is not in {page}");
+    }
+}
+
+#[test]
 fn the_config_maps_of_workloads_are_read() {
     let server = ApiServer::start(cluster());
     let output = run(&server, &["-A", "-o", "json"]);

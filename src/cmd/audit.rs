@@ -3,6 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{ValueEnum, builder::PossibleValue};
+use jiff::Timestamp;
 
 use super::{
     connection::{self, Connection},
@@ -20,7 +21,12 @@ use crate::{
         check::Snapshot,
     },
     judgement::{close_wait, facts::Facts, finding::Action, policy::Policy},
-    lint::report::{Report, junit, sarif, text::Styles},
+    lint::report::{
+        Report,
+        html::{self, About},
+        junit, sarif,
+        text::Styles,
+    },
     review::Mode,
 };
 
@@ -63,9 +69,10 @@ pub struct Args {
     /// Judge what a drain breaks as if every namespace had this mode [default: the mode of each namespace]
     #[arg(long, value_enum, value_name = "MODE")]
     mode: Option<ModeArg>,
-    /// The output format: table, json, sarif or junit; may be repeated
+    /// The output format: table, json, html, sarif or junit; may be repeated
     ///
-    /// FORMAT=FILE writes to a file atomically. Only one output can go to stdout.
+    /// FORMAT=FILE writes to a file atomically. Only one output can go to stdout. `html` is a page with the findings, without
+    /// other files.
     #[arg(short, long, value_name = "FORMAT[=FILE]", default_value = "table", value_parser = formats::parse::<Format>)]
     output: Vec<Output<Format>>,
     /// When to exit with code 1
@@ -102,17 +109,19 @@ enum FailOn {
 enum Format {
     Table,
     Json,
+    Html,
     Sarif,
     Junit,
 }
 
 impl formats::Format for Format {
-    const ALL: &'static [Self] = &[Self::Table, Self::Json, Self::Sarif, Self::Junit];
+    const ALL: &'static [Self] = &[Self::Table, Self::Json, Self::Html, Self::Sarif, Self::Junit];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Table => "table",
             Self::Json => "json",
+            Self::Html => "html",
             Self::Sarif => "sarif",
             Self::Junit => "junit",
         }
@@ -128,19 +137,34 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     formats::check(&args.output)?;
     args.connection.log();
     let report = connection::runtime()?.block_on(audit(args))?;
-    formats::write_all(&args.output, |output| render(output, &report, args.fail_on))?;
+    formats::write_all(&args.output, |output| render(output, &report, args))?;
     manifests::print_errors(&Report { errors: report.errors.clone(), ..Report::default() });
     Ok(exit_code(&report, args.fail_on))
 }
 
-fn render(output: &Output<Format>, report: &AuditReport, fail_on: FailOn) -> anyhow::Result<String> {
+fn render(output: &Output<Format>, report: &AuditReport, args: &Args) -> anyhow::Result<String> {
     let styles = if output.file.is_some() { Styles::plain() } else { Styles::colored() };
     Ok(match output.format {
         Format::Table => audit::text(report, &styles),
         Format::Json => serde_json::to_string_pretty(report)? + "\n",
+        Format::Html => html::render(&report.objects(), &about(args)),
         Format::Sarif => sarif::render(&report.objects())?,
-        Format::Junit => junit::render(&report.objects(), fail_on == FailOn::Warning),
+        Format::Junit => junit::render(&report.objects(), args.fail_on == FailOn::Warning),
     })
+}
+
+/// The top of the page.
+fn about(args: &Args) -> About {
+    let context = args.connection.target().context.unwrap_or_else(|| "the current one".to_owned());
+    let namespaces = match (args.namespace.is_empty(), args.all_namespaces) {
+        (_, true) => "all".to_owned(),
+        (true, false) => "that of the context".to_owned(),
+        (false, false) => args.namespace.join(", "),
+    };
+    let mut facts = vec![("Context", context), ("Namespaces", namespaces)];
+    facts.extend(args.selector.clone().map(|labels| ("Labels", labels)));
+    facts.push(("Time", format!("{:.0}", Timestamp::now())));
+    About { title: "Audit by linkerd-linger".to_owned(), facts }
 }
 
 async fn audit(args: &Args) -> anyhow::Result<AuditReport> {
