@@ -182,7 +182,7 @@ fn article(port: &PortReport, failure: &FailureReport, number: usize, is_last: b
                 (badge(class, failure.cause.as_str())) " " (port.direction.as_str()) " port " (port.port)
             }
             p.message {
-                (failure.counts())
+                "Failed requests: " (failure.counts())
                 @if let Some(requests) = port.requests { ", of " (requests) " requests at this port" }
             }
             @if let Some(timeline) = &failure.timeline { (timeline::figure(timeline, true, &id)) }
