@@ -19,17 +19,26 @@ use linkerd_linger::{
         manifest::{self, Document},
         report::{ContainerReport, FindingReport, ObjectReport, ProbeReport},
     },
-    workload::{context::Context, object::Object},
+    workload::{
+        context::Context,
+        object::{Object, Reading},
+    },
 };
 use serde::Serialize;
 use serde_json::Value;
 
 const CASES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cases");
+/// Custom resources with pod templates, and without them: `kinds/<operator>.yaml`.
+const KINDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kinds");
 const TODAY: Date = date(2026, 11, 23);
 
 /// The files of all cases with an extension, sorted.
 fn files(extension: &str) -> Vec<PathBuf> {
-    let mut files: Vec<_> = walkdir::WalkDir::new(CASES)
+    [files_in(CASES, extension), files_in(KINDS, extension)].concat()
+}
+
+fn files_in(folder: &str, extension: &str) -> Vec<PathBuf> {
+    let mut files: Vec<_> = walkdir::WalkDir::new(folder)
         .into_iter()
         .map(|entry| entry.unwrap().into_path())
         .filter(|path| path.extension().is_some_and(|found| found == extension))
@@ -40,12 +49,23 @@ fn files(extension: &str) -> Vec<PathBuf> {
 
 #[test]
 fn every_case_is_judged_as_its_snapshot_says() {
-    let cases = files("yaml");
+    let cases = files_in(CASES, "yaml");
     assert!(cases.len() >= 60, "the cases are there, not only {}", cases.len());
+    assert_all(&cases, check);
+}
+
+#[test]
+fn every_kind_is_read_as_its_snapshot_says() {
+    let cases = files_in(KINDS, "yaml");
+    assert!(cases.len() >= 12, "the cases are there, not only {}", cases.len());
+    assert_all(&cases, check_kind);
+}
+
+fn assert_all(cases: &[PathBuf], check: fn(&Path)) {
     let differ: Vec<_> = cases
         .iter()
         .filter(|case| catch_unwind(AssertUnwindSafe(|| check(case))).is_err())
-        .map(|case| format!("\n  {}", case.strip_prefix(CASES).unwrap().display()))
+        .map(|case| format!("\n  {}", case.display()))
         .collect();
     assert!(differ.is_empty(), "these differ from their snapshots, see above:{}", differ.concat());
 }
@@ -72,15 +92,67 @@ fn check(case: &Path) {
     let read = manifest::read("", &text);
     let context = manifest::context(&read.documents);
     let objects: Vec<_> =
-        read.documents.iter().filter_map(|document| told(document, &context, &policy)).collect();
+        read.documents.iter().flat_map(|document| told(document, &context, &policy)).collect();
     let errors: Vec<_> = read.errors.iter().map(ToString::to_string).collect();
     assert_eq!(errors, [""; 0], "a case can be read");
+    assert_snapshot(case, &serde_saphyr::to_string(&objects).unwrap());
+}
+
+/// Checks what is read from each document, and what is found in it.
+fn check_kind(case: &Path) {
+    let text = fs::read_to_string(case).unwrap();
+    let read = manifest::read("", &text);
+    let context = manifest::context(&read.documents);
+    let policy = Policy::default();
+    let mut lines = String::new();
+    for document in &read.documents {
+        match document.read().unwrap() {
+            Reading::Pods(objects) => {
+                for object in &objects {
+                    lines.push_str(&kind_lines(object, document, &context, &policy));
+                }
+            }
+            other => lines.push_str(&format!("{}: {other:?}\n", document.kind())),
+        }
+    }
+    assert_snapshot(case, &lines);
+}
+
+/// A pod of an object: its containers with their lines, and its findings.
+fn kind_lines(object: &Object<'_>, document: &Document, context: &Context, policy: &Policy) -> String {
+    let told = told_of(object, document, context, policy);
+    let mut lines = format!("{}: {}, {}\n", told.object, object.pod.at, told.mesh);
+    for container in object.pod.all_containers() {
+        let line = document.line_of(&object.pod.container_pointer(container, []));
+        lines.push_str(&format!("  {} ({line}: {})\n", container.name, document.line_text(line).trim()));
+    }
+    for probe in told.probes {
+        lines.push_str(&format!("  probe: {probe}\n"));
+    }
+    for finding in told.findings {
+        lines.push_str(&format!(
+            "  {} {}: {} ({})\n",
+            finding.action, finding.rule, finding.message, finding.note
+        ));
+        for line in finding.lines {
+            lines.push_str(&format!("    {line}\n"));
+        }
+    }
+    lines.push_str(&format!(
+        "  {}, {}\n",
+        told.verdict,
+        if told.patch.is_empty() { "no patch" } else { "patch" }
+    ));
+    lines
+}
+
+fn assert_snapshot(case: &Path, text: &str) {
     let mut settings = Settings::new();
     settings.set_snapshot_path(case.parent().unwrap());
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     let name = case.file_stem().unwrap().to_str().unwrap();
-    settings.bind(|| insta::assert_snapshot!(name, serde_saphyr::to_string(&objects).unwrap()));
+    settings.bind(|| insta::assert_snapshot!(name, text));
 }
 
 /// The relevant parts of a report.
@@ -111,14 +183,18 @@ struct ToldFinding {
     lines: Vec<String>,
 }
 
-fn told(document: &Document, context: &Context, policy: &Policy) -> Option<Told> {
-    let object = document.object().unwrap()?;
-    let (report, at) = judged(&object, context, policy);
+fn told(document: &Document, context: &Context, policy: &Policy) -> Vec<Told> {
+    let objects = document.objects().unwrap();
+    objects.iter().map(|object| told_of(object, document, context, policy)).collect()
+}
+
+fn told_of(object: &Object<'_>, document: &Document, context: &Context, policy: &Policy) -> Told {
+    let (report, at) = judged(object, context, policy);
     if !report.patch.0.is_empty() {
-        patched_once_for_all(document.json(), &report, context, policy);
+        patched_once_for_all(object, document.json(), &report, context, policy);
     }
     let servers = report.containers.iter().map(|container| (container.name.clone(), server(container)));
-    Some(Told {
+    Told {
         object: format!("{} {}", report.kind, report.name),
         mesh: mesh(&report),
         servers: servers.collect(),
@@ -128,7 +204,7 @@ fn told(document: &Document, context: &Context, policy: &Policy) -> Option<Told>
         remarks: report.remarks.clone(),
         verdict: report.verdict.as_str(),
         patch: report.patch.0.iter().map(operation).collect(),
-    })
+    }
 }
 
 fn finding(finding: &FindingReport, at: &[PointerBuf], document: &Document) -> ToldFinding {
@@ -190,12 +266,19 @@ fn judged(object: &Object<'_>, context: &Context, policy: &Policy) -> (ObjectRep
 }
 
 /// Checks that a patch applies to the original object, fixes the findings, and is empty when it is computed again.
-fn patched_once_for_all(json: &str, report: &ObjectReport, context: &Context, policy: &Policy) {
+fn patched_once_for_all(
+    before: &Object<'_>,
+    json: &str,
+    report: &ObjectReport,
+    context: &Context,
+    policy: &Policy,
+) {
     let mut object: Value = serde_json::from_str(json).unwrap();
     json_patch::patch(&mut object, &report.patch).unwrap();
     let json = object.to_string();
-    let object = Object::read(&json).unwrap().unwrap();
-    let (after, _) = judged(&object, context, policy);
+    let objects = Object::read_all(&json).unwrap().objects();
+    let object = objects.iter().find(|object| object.pod.at == before.pod.at).unwrap();
+    let (after, _) = judged(object, context, policy);
     assert!(after.patch.0.is_empty(), "it is patched twice: {:?}", after.patch);
     let left: Vec<_> = after.findings.iter().filter(|finding| finding.action == Action::Patch).collect();
     assert!(left.is_empty(), "the patch leaves {left:?}");

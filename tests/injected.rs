@@ -56,7 +56,7 @@ fn injected_pods_of_each_release_line_are_read() {
         assert!(read.errors.is_empty(), "{:?}", read.errors);
         let context = manifest::context(&read.documents);
         for document in &read.documents {
-            let Some(object) = document.object().unwrap() else { continue };
+            let Some(object) = document.objects().unwrap().pop() else { continue };
             objects += 1;
             let namespace = object.namespace.as_deref().unwrap_or_default();
             let injection = policy.injection(object.kind);
@@ -219,7 +219,7 @@ fn manifests(path: &Path) -> (String, Vec<Value>, Context) {
     let text = fs::read_to_string(path).unwrap();
     let read = manifest::read("", &text);
     let context = manifest::context(&read.documents);
-    let runs_pods = read.documents.iter().filter(|it| it.object().unwrap().is_some());
+    let runs_pods = read.documents.iter().filter(|it| !it.objects().unwrap().is_empty());
     let objects = runs_pods.map(|it| serde_json::from_str(it.json()).unwrap()).collect();
     (text, objects, context)
 }

@@ -28,7 +28,6 @@ use linkerd_linger::{
         policy::Policy,
     },
     review::{self, Endpoint, InvalidReview, Outcome, Record, Reviewed},
-    workload::object::Kind,
 };
 use rstest::rstest;
 use tokio_util::sync::CancellationToken;
@@ -78,7 +77,7 @@ fn echo(body: &[u8], endpoint: Endpoint, _: &Policy, today: Date) -> Result<Revi
     assert!(today.year() >= 2026);
     let record = Record {
         uid: "7d2f".to_owned(),
-        kind: Some(Kind::Pod),
+        kind: "Pod".into(),
         namespace: "shop".to_owned(),
         name: "web-*".to_owned(),
         operation: "CREATE".to_owned(),

@@ -5,4 +5,5 @@ pub mod errors;
 pub mod names;
 pub mod plural;
 pub mod text;
+pub mod walk;
 pub mod yaml;

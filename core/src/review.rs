@@ -7,8 +7,11 @@ mod answer;
 mod endpoint;
 mod wording;
 
+use std::borrow::Cow;
+
 use jiff::civil::Date;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use self::answer::Answer;
 pub use self::{
@@ -26,7 +29,7 @@ use crate::{
     linkerd::{self, Injection},
     workload::{
         context::{Context, Unprivileged},
-        object::{Kind, Manifest, Object},
+        object::{Kind, Manifest, Object, Reading},
     },
 };
 
@@ -156,8 +159,8 @@ pub struct Reviewed {
 pub struct Record {
     /// `request.uid`.
     pub uid: String,
-    /// The kind, if it contains a pod template or is a pod.
-    pub kind: Option<Kind>,
+    /// The kind.
+    pub kind: Cow<'static, str>,
     /// `request.namespace`.
     pub namespace: String,
     /// The name of the object, if it already has one.
@@ -266,7 +269,10 @@ impl<T> Request<'_, T> {
     fn record(&self, outcome: Outcome) -> Record {
         Record {
             uid: self.uid.to_string(),
-            kind: self.kind(),
+            kind: match self.kind() {
+                Some(kind) => Cow::Borrowed(kind.as_str()),
+                None => Cow::Owned(self.kind.kind.to_string()),
+            },
             namespace: self.namespace.to_string(),
             name: self.name.to_string(),
             operation: self.operation.to_string(),
@@ -303,15 +309,13 @@ pub fn review(
 ) -> Result<Reviewed, InvalidReview> {
     let mut request = match Envelope::<Manifest<'_>>::read(body) {
         Ok(request) => request,
-        Err(InvalidReview::Json(_)) => return unreadable(body, endpoint.mode),
+        Err(InvalidReview::Json(_)) => return review_other(body, endpoint, policy, today),
         Err(error) => return Err(error),
     };
-    let Some(kind) = request
-        .kind()
-        .filter(|kind| is_judged(endpoint.webhook, *kind, &request.operation, &request.sub_resource))
-    else {
+    let Some(kind) = request.kind() else { return review_other(body, endpoint, policy, today) };
+    if !is_judged(endpoint.webhook, kind, &request.operation, &request.sub_resource) {
         return Ok(request.ignore());
-    };
+    }
     let (new, old) = (request.object.take(), request.old_object.take());
     let Some(object) = new.map(|manifest| manifest.into_object(kind)) else { return Ok(request.ignore()) };
     let old = old.map(|manifest| manifest.into_object(kind));
@@ -319,7 +323,41 @@ pub fn review(
     if unchanged || linkerd::is_mirror(&object.pod) {
         return Ok(request.ignore());
     }
-    Ok(answered(&request, &object, endpoint, policy, today))
+    Ok(answered(&request, &[object], endpoint, policy, today))
+}
+
+/// Reviews a custom resource, which the API server sends after `install --workloads`. A body that cannot be parsed
+/// because of an object of a built-in kind is admitted with a warning.
+fn review_other(
+    body: &[u8],
+    endpoint: Endpoint,
+    policy: &Policy,
+    today: Date,
+) -> Result<Reviewed, InvalidReview> {
+    let request = Envelope::<serde::de::IgnoredAny>::read(body)?;
+    if let Some(kind) = request.kind() {
+        let warning =
+            format!("linkerd-linger: cannot parse this {}, so it was admitted unchecked", kind.as_str());
+        return Ok(request.admit_with_warning(endpoint.mode, Outcome::Unreadable, &warning));
+    }
+    if !is_judged(endpoint.webhook, Kind::Custom, &request.operation, &request.sub_resource) {
+        return Ok(request.ignore());
+    }
+    let Ok(request) = Envelope::<&RawValue>::read(body) else { return Ok(request.ignore()) };
+    // A part that cannot be parsed is not a pod template.
+    let (mut objects, old) = (read_objects(request.object), read_objects(request.old_object));
+    if &*request.operation == "UPDATE" {
+        objects.retain(|object| !old.iter().any(|old| old.pod == object.pod));
+    }
+    if objects.is_empty() {
+        return Ok(request.ignore());
+    }
+    Ok(answered(&request, &objects, endpoint, policy, today))
+}
+
+fn read_objects(json: Option<&RawValue>) -> Vec<Object<'_>> {
+    let reading = json.map(|json| Object::read_all(json.get()));
+    reading.and_then(Result::ok).map(Reading::objects).unwrap_or_default()
 }
 
 fn is_judged(webhook: WebhookKind, kind: Kind, operation: &str, sub_resource: &str) -> bool {
@@ -328,19 +366,6 @@ fn is_judged(webhook: WebhookKind, kind: Kind, operation: &str, sub_resource: &s
         WebhookKind::Validating => matches!(operation, "CREATE" | "UPDATE"),
     };
     operation && sub_resource.is_empty()
-}
-
-/// Handles a body whose objects cannot be parsed: if it is an AdmissionReview, the object is admitted.
-fn unreadable(body: &[u8], mode: Mode) -> Result<Reviewed, InvalidReview> {
-    let request = Envelope::<serde::de::IgnoredAny>::read(body)?;
-    Ok(match request.kind() {
-        None => request.ignore(),
-        Some(kind) => request.admit_with_warning(
-            mode,
-            Outcome::Unreadable,
-            &format!("linkerd-linger: cannot parse this {}, so it was admitted unchecked", kind.as_str()),
-        ),
-    })
 }
 
 /// Why a review failed.
@@ -398,26 +423,39 @@ pub fn fail_open_beginning(
 
 fn answered<T>(
     request: &Request<'_, T>,
-    object: &Object<'_>,
+    objects: &[Object<'_>],
     endpoint: Endpoint,
     policy: &Policy,
     today: Date,
 ) -> Reviewed {
-    let injection = match (endpoint.webhook, object.kind) {
-        (WebhookKind::Validating, Kind::Pod) => Injection::Completed,
-        (_, kind) => policy.injection(kind),
-    };
+    let Some(object) = objects.first() else { return request.ignore() };
     let mut alone = Context { known_images: policy.facts.index.clone(), ..Context::default() };
     if endpoint.unprivileged {
         alone.unprivileged.insert(request.namespace.to_string(), Unprivileged::PodSecurityOrLabel);
     }
-    let mut verdict = judge::judge(object, &request.namespace, &alone, policy, today, injection).verdict;
-    if object.kind != Kind::Pod {
-        // The pods of a workload are patched when they are created.
-        verdict.judged.retain(|judged| judged.action != Action::Patch);
+    let mut verdict = Verdict::default();
+    for object in objects {
+        let injection = match (endpoint.webhook, object.kind) {
+            (WebhookKind::Validating, Kind::Pod) => Injection::Completed,
+            (_, kind) => policy.injection(kind),
+        };
+        let mut of_object =
+            judge::judge(object, &request.namespace, &alone, policy, today, injection).verdict;
+        if object.kind != Kind::Pod {
+            // The pods of a workload are patched when they are created.
+            of_object.judged.retain(|judged| judged.action != Action::Patch);
+        }
+        if let Some(template) = object.template_of_several() {
+            for judged in &mut of_object.judged {
+                judged.finding.message = format!("{template}: {}", judged.finding.message);
+            }
+        }
+        verdict.judged.append(&mut of_object.judged);
+        verdict.remarks.append(&mut of_object.remarks);
     }
+    verdict.remarks.dedup();
     let mut record = request.record(Outcome::Admitted);
-    record.name = object.display_name();
+    record.name = object.own_name();
     record.findings =
         verdict.judged.iter().filter(|j| j.exempt.is_none()).map(|j| (j.finding.rule, j.action)).collect();
     let (answer, outcome) = answer(&request.uid, object, endpoint, &verdict);

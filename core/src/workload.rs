@@ -9,4 +9,5 @@ pub mod image;
 pub mod image_config;
 pub mod object;
 pub mod pod;
+mod template;
 pub mod word;

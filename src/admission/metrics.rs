@@ -452,7 +452,7 @@ mod tests {
         for outcome in Outcome::ALL {
             let record = Record {
                 uid: "7d2f".to_owned(),
-                kind: None,
+                kind: "Pod".into(),
                 namespace: "shop".to_owned(),
                 name: "web".to_owned(),
                 operation: "CREATE".to_owned(),

@@ -285,12 +285,12 @@ fn specs(paths: &[PathBuf]) -> anyhow::Result<BTreeMap<u16, SpecPort>> {
         let (policy, today) = (Policy::default(), today());
         let mut pods = 0;
         for document in &read.documents {
-            let Some(object) = document.object().map_err(|error| anyhow::anyhow!("{error}"))? else {
-                continue;
-            };
-            pods += 1;
-            let namespace = object.namespace.as_deref().unwrap_or_default();
-            spec::ports(&judge(&object, namespace, &context, &policy, today, Injection::Assumed), &mut ports);
+            for object in document.objects().map_err(|error| anyhow::anyhow!("{error}"))? {
+                pods += 1;
+                let namespace = object.namespace.as_deref().unwrap_or_default();
+                let judgement = judge(&object, namespace, &context, &policy, today, Injection::Assumed);
+                spec::ports(&judgement, &mut ports);
+            }
         }
         ensure!(pods > 0, "{display_name}: it contains no object that runs pods");
     }

@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use diffy::DiffOptions;
+use json_patch::jsonptr::{Pointer, PointerBuf};
 use serde_json::Value;
 
 use super::{
@@ -42,36 +43,56 @@ pub(crate) struct Fixes {
 /// The key of equal findings in an object.
 type Key = (RuleId, Option<String>);
 
+/// The findings to fix in the pod at a pointer.
+type Wanted = (PointerBuf, BTreeSet<Key>);
+
 impl Fixes {
     /// Plans the fixes for the findings of a report.
     pub(crate) fn plan(loaded: &Loaded, report: &Report) -> anyhow::Result<Self> {
         let mut fixes = Self::default();
-        for (collection, object) in loaded.objects().zip(&report.objects) {
-            let wanted = wanted(object);
+        // The findings of each document. The pointer of the pod selects one of several pod templates.
+        let mut documents: Vec<(&CollectedDocument, Vec<Wanted>)> = Vec::new();
+        for ((collection, object), reported) in loaded.objects().zip(&report.objects) {
+            let wanted = wanted(reported);
             if wanted.is_empty() {
                 continue;
             }
             match &collection.origin {
                 Origin::Rendered(_) => fixes.rendered += wanted.len(),
-                Origin::Named | Origin::Found => fixes.fix(loaded, collection, wanted)?,
+                Origin::Named | Origin::Found => {
+                    let wanted = (object.pod.at.to_buf(), wanted);
+                    match documents.last_mut().filter(|(last, _)| std::ptr::eq(*last, collection)) {
+                        Some((_, all)) => all.push(wanted),
+                        None => documents.push((collection, vec![wanted])),
+                    }
+                }
             }
+        }
+        for (collection, wanted) in documents {
+            fixes.fix(loaded, collection, wanted)?;
         }
         Ok(fixes)
     }
 
-    /// Fixes the findings of an object.
+    /// Fixes the findings of a document.
     fn fix(
         &mut self,
         loaded: &Loaded,
         collection: &CollectedDocument,
-        wanted: BTreeSet<Key>,
+        wanted: Vec<Wanted>,
     ) -> anyhow::Result<()> {
         let document = &collection.document;
         let path = PathBuf::from(document.file());
         if !path.is_file() {
             bail!("--fix changes files, but {} is not a file", document.file());
         }
-        let (accepted, fixed) = accept(loaded, document.json(), wanted);
+        let Ok(mut object) = serde_json::from_str::<Value>(document.json()) else { return Ok(()) };
+        let (mut accepted, mut fixed) = (Vec::new(), 0);
+        for (at, wanted) in wanted {
+            let (changes, number) = accept(loaded, &mut object, &at, wanted);
+            accepted.extend(changes);
+            fixed += number;
+        }
         if accepted.is_empty() {
             return Ok(());
         }
@@ -168,31 +189,31 @@ fn findings<'j>(judgement: &'j Judgement<'_>) -> impl Iterator<Item = &'j Findin
     judged.filter(|judged| judged.action != Action::Ignore && judged.exempt.is_none()).map(|it| &it.finding)
 }
 
-/// The changes of an object that fix findings without adding new ones, and the number of fixed findings.
-fn accept(loaded: &Loaded, json: &str, wanted: BTreeSet<Key>) -> (Vec<Change>, usize) {
-    let Ok(mut value) = serde_json::from_str::<Value>(json) else { return (Vec::new(), 0) };
+/// Changes an object so that findings of the pod at a pointer are fixed without adding new ones. Returns the changes and
+/// the number of fixed findings.
+fn accept(loaded: &Loaded, value: &mut Value, at: &Pointer, wanted: BTreeSet<Key>) -> (Vec<Change>, usize) {
     let (mut accepted, mut open): (Vec<Change>, _) = (Vec::new(), wanted);
     let before: usize =
-        judged(loaded, &value, |judgement| counts(judgement).values().sum()).unwrap_or_default();
+        judged(loaded, value, at, |judgement| counts(judgement).values().sum()).unwrap_or_default();
     while let Some(key) = open.first().cloned() {
-        match improve(loaded, &value, &key) {
+        match improve(loaded, value, at, &key) {
             Some((proposal, better)) => {
                 // Of several changes to a value only the last is kept.
                 accepted.extend(proposal);
-                value = better;
+                *value = better;
             }
             None => {
                 open.remove(&key);
             }
         }
     }
-    let after = judged(loaded, &value, |judgement| counts(judgement).values().sum()).unwrap_or_default();
+    let after = judged(loaded, value, at, |judgement| counts(judgement).values().sum()).unwrap_or_default();
     (accepted, before.saturating_sub(after))
 }
 
 /// The first proposal that reduces the findings with this key, and adds no others.
-fn improve(loaded: &Loaded, value: &Value, key: &Key) -> Option<(Proposal, Value)> {
-    let (before, proposals) = judged(loaded, value, |judgement| {
+fn improve(loaded: &Loaded, value: &Value, at: &Pointer, key: &Key) -> Option<(Proposal, Value)> {
+    let (before, proposals) = judged(loaded, value, at, |judgement| {
         let of_key =
             findings(judgement).filter(|finding| (finding.rule, &finding.container) == (key.0, &key.1));
         let proposals: Vec<_> =
@@ -204,7 +225,7 @@ fn improve(loaded: &Loaded, value: &Value, key: &Key) -> Option<(Proposal, Value
         if !fix::set(&mut better, &proposal) {
             return None;
         }
-        let after = judged(loaded, &better, counts)?;
+        let after = judged(loaded, &better, at, counts)?;
         let of = |counts: &BTreeMap<Key, usize>, key: &Key| counts.get(key).copied().unwrap_or_default();
         let fewer = of(&after, key) < of(&before, key);
         let no_more = after.keys().all(|key| of(&after, key) <= of(&before, key));
@@ -212,9 +233,15 @@ fn improve(loaded: &Loaded, value: &Value, key: &Key) -> Option<(Proposal, Value
     })
 }
 
-fn judged<R>(loaded: &Loaded, value: &Value, then: impl FnOnce(&Judgement<'_>) -> R) -> Option<R> {
+fn judged<R>(
+    loaded: &Loaded,
+    value: &Value,
+    at: &Pointer,
+    then: impl FnOnce(&Judgement<'_>) -> R,
+) -> Option<R> {
     let json = value.to_string();
-    let object = Object::read(&json).ok().flatten()?;
+    let objects = Object::read_all(&json).ok()?.objects();
+    let object = objects.into_iter().find(|object| *object.pod.at == *at)?;
     Some(loaded.judge(&object, then))
 }
 

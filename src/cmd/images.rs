@@ -150,7 +150,7 @@ async fn read(names: BTreeSet<String>, options: &Options) -> Images {
 /// The images of containers without an idle timeout annotation, except Linkerd's own.
 fn names<'d>(documents: impl Iterator<Item = &'d Document>) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    for object in documents.filter_map(|document| document.object().ok().flatten()) {
+    for object in documents.flat_map(|document| document.objects().unwrap_or_default()) {
         let annotations = Annotations::read(&object.pod);
         let apps = object.pod.running_containers().filter(|container| {
             let is_linkerds = matches!(&*container.name, linkerd::PROXY | proxy_init::NAME);

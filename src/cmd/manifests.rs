@@ -1,6 +1,7 @@
 //! Reads files and stdin into a report, for `lint` and `explain`.
 
 mod files;
+mod not_judged;
 mod render;
 mod repository;
 
@@ -14,8 +15,11 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use jiff::civil::Date;
 
-use self::files::{Collected, STDIN};
 pub(crate) use self::files::{CollectedDocument, Origin};
+use self::{
+    files::{Collected, STDIN},
+    not_judged::NotJudgedObjects,
+};
 use super::{images::ImageArgs, output::note, progress::Progress};
 use crate::{
     admission::policy_file::{self, PolicyFileError},
@@ -36,7 +40,10 @@ use crate::{
             text::{self, Styles},
         },
     },
-    workload::{self, object::Object},
+    workload::{
+        self,
+        object::{Object, Reading},
+    },
 };
 
 #[derive(Args, Debug)]
@@ -140,10 +147,11 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
-    /// The objects that run pods, in the order of the report.
-    pub(crate) fn objects(&self) -> impl Iterator<Item = &CollectedDocument> {
-        let runs_pods = |document: &Document| matches!(document.object(), Ok(Some(_)));
-        self.read.documents.iter().filter(move |read| runs_pods(&read.document) && !read.document.is_patch())
+    /// The objects that run pods, each with its document, in the order of the report.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = (&CollectedDocument, Object<'_>)> {
+        self.read.documents.iter().filter(|read| !read.document.is_patch()).flat_map(|read| {
+            read.document.objects().unwrap_or_default().into_iter().map(move |object| (read, object))
+        })
     }
 
     /// Judges an object, and passes the judgement to `then`.
@@ -158,17 +166,18 @@ impl Loaded {
     pub(crate) fn report(&mut self) -> Report {
         let documents = std::mem::take(&mut self.read.documents);
         let mut objects = Vec::new();
+        let mut not_judged = NotJudgedObjects::default();
         let mut progress = Progress::new("linting");
         for (index, CollectedDocument { document, origin }) in documents.iter().enumerate() {
             progress.show(index, documents.len());
-            match document.object() {
-                Ok(None) => {}
-                Ok(Some(_)) if document.is_patch() => self.read.skip_patch(document),
-                Ok(Some(object)) => {
+            match document.read() {
+                Ok(Reading::Pods(_)) if document.is_patch() => self.read.skip_patch(document),
+                Ok(Reading::Pods(read)) => objects.extend(read.iter().map(|object| {
                     let (report, findings) =
-                        self.judge(&object, |judgement| ObjectReport::of(&object, judgement));
-                    objects.push(placed(report, &findings, document, origin));
-                }
+                        self.judge(object, |judgement| ObjectReport::of(object, judgement));
+                    placed(report, &findings, document, origin)
+                })),
+                Ok(reading) => not_judged.add(document, &reading),
                 Err(error) => self.read.add_error(error, origin),
             }
         }
@@ -176,7 +185,8 @@ impl Loaded {
         let errors = std::mem::take(&mut self.read.errors);
         let mut errors: Vec<_> = errors.into_iter().map(ErrorReport::from).collect();
         errors.extend(std::mem::take(&mut self.image_errors).into_iter().map(image_error));
-        let skipped = std::mem::take(&mut self.read.skipped);
+        let mut skipped = std::mem::take(&mut self.read.skipped);
+        not_judged.report(&objects, &mut skipped);
         let mut report = Report { objects, errors, skipped, ..Report::default() };
         let texts: BTreeMap<_, _> =
             self.read.documents.iter().map(|read| (read.document.file(), read.document.text())).collect();

@@ -6,7 +6,6 @@
 mod document;
 mod json;
 mod lines;
-mod walk;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -18,6 +17,7 @@ use self::lines::{Lines, Source};
 use crate::{
     base::{
         text::{Text, nullable},
+        walk,
         yaml::{self, YamlError},
     },
     workload::context::{Context, Unprivileged},

@@ -55,6 +55,52 @@ pub struct Skipped {
     pub templates: Vec<String>,
     /// Directories that kustomize or Helm could not render.
     pub not_rendered: Vec<NotRendered>,
+    /// The Kubernetes objects that were not judged, counted by kind.
+    pub kinds: Vec<SkippedKind>,
+    /// The objects whose pod template is that of another object.
+    pub references: Vec<TemplateReference>,
+}
+
+/// Objects of one kind that were not judged.
+#[derive(Clone, Debug, Eq, PartialEq, JsonSchema, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SkippedKind {
+    /// `apiVersion`.
+    pub api_version: String,
+    /// `kind`.
+    pub kind: String,
+    /// The number of objects.
+    pub objects: usize,
+    /// Why they were not judged.
+    pub why: NotJudged,
+}
+
+/// Why an object was not judged.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, JsonSchema, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NotJudged {
+    /// A controller probably creates pods for it, but the object has no complete pod template.
+    NoPodTemplate,
+    /// Nothing in it looks like pods.
+    NoPods,
+}
+
+/// An object that uses the pod template of another one.
+#[derive(Clone, Debug, Eq, PartialEq, JsonSchema, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TemplateReference {
+    /// `kind`.
+    pub kind: String,
+    /// The namespace; empty if it is not known.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+    /// The kind of the object with the pod template.
+    pub target_kind: String,
+    /// Its name.
+    pub target_name: String,
+    /// Whether that object was judged, too.
+    pub judged: bool,
 }
 
 /// A directory that was not rendered.
@@ -75,8 +121,11 @@ pub struct ObjectReport {
     pub kind: String,
     /// The namespace; empty if it is not known.
     pub namespace: String,
-    /// The name that messages show.
+    /// The name that messages show. If the object has several pod templates, it contains the path of the template.
     pub name: String,
+    /// The path of the pod template in a custom resource.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
     /// The file that contains the object, as given.
     pub file: Option<String>,
     /// The line of the object in that file.

@@ -310,25 +310,26 @@ pub fn manifests(bytes: &[u8]) {
     for document in &manifests.documents {
         let value: Value = serde_json::from_str(document.json()).unwrap();
         assert!((1..=lines).contains(&document.line()), "line {} of {lines}", document.line());
-        let Ok(Some(object)) = document.object() else { continue };
-        let namespace = object.namespace.as_deref().unwrap_or("default");
-        let judgement = judge(&object, namespace, &context, &POLICIES[1], TODAY, Injection::AsAnnotated);
-        let (mut object, findings) = ObjectReport::of(&object, &judgement);
-        (object.file, object.line) = (Some("input.yaml".to_owned()), Some(document.line()));
-        for (shown, finding) in object.findings.iter_mut().zip(&findings) {
-            for at in &finding.at {
-                let line = document.line_of(at);
-                assert!((1..=lines).contains(&line), "line {line} of {lines}");
-                let text = document.line_text(line).to_owned();
-                shown.lines.push(LineReport { file: "input.yaml".to_owned(), line, text });
-            }
-            for proposal in fix::proposals(finding, &judgement.survey, &value).into_iter().take(2) {
-                if let Ok(changed) = fix::apply("input.yaml", text, document.line(), &proposal) {
-                    assert_ne!(changed, text, "{proposal:?}");
+        for object in document.objects().unwrap_or_default() {
+            let namespace = object.namespace.as_deref().unwrap_or("default");
+            let judgement = judge(&object, namespace, &context, &POLICIES[1], TODAY, Injection::AsAnnotated);
+            let (mut object, findings) = ObjectReport::of(&object, &judgement);
+            (object.file, object.line) = (Some("input.yaml".to_owned()), Some(document.line()));
+            for (shown, finding) in object.findings.iter_mut().zip(&findings) {
+                for at in &finding.at {
+                    let line = document.line_of(at);
+                    assert!((1..=lines).contains(&line), "line {line} of {lines}");
+                    let text = document.line_text(line).to_owned();
+                    shown.lines.push(LineReport { file: "input.yaml".to_owned(), line, text });
+                }
+                for proposal in fix::proposals(finding, &judgement.survey, &value).into_iter().take(2) {
+                    if let Ok(changed) = fix::apply("input.yaml", text, document.line(), &proposal) {
+                        assert_ne!(changed, text, "{proposal:?}");
+                    }
                 }
             }
+            report.objects.push(object);
         }
-        report.objects.push(object);
     }
     comments::apply(&mut report, "input.yaml", text);
     rendered(&report);

@@ -150,7 +150,7 @@ impl ServerFact {
 
 /// The kind and name of the workload that an object is or belongs to; `None` if it has no name of its own.
 pub fn workload<'o>(object: &'o Object<'_>) -> Option<(&'o str, &'o str)> {
-    let own = || Some((object.kind.as_str(), &**object.name.as_ref()?));
+    let own = || Some((object.kind_name(), &**object.name.as_ref()?));
     match &object.owner {
         Some(owner) if &*owner.kind == "ReplicaSet" => {
             let hash = object.pod.labels.get(TEMPLATE_HASH);

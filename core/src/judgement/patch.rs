@@ -12,7 +12,7 @@ use crate::{
         finding::{Change, Edit},
     },
     workload::{
-        object::Object,
+        object::{Kind, Object},
         pod::{Container, Pod},
     },
 };
@@ -40,10 +40,11 @@ pub fn render(pod: &Pod<'_>, edits: &[Edit]) -> Result<Patch, PatchError> {
     let patch = Patch(edits.iter().map(operation).collect());
     let mut touched = touched(pod);
     json_patch::patch(&mut touched, &patch).map_err(PatchError::Apply)?;
-    let json = serde_json::to_string(&touched).map_err(PatchError::Read)?;
-    let object = Object::read(&json).map_err(PatchError::Read)?;
-    let object =
-        object.ok_or_else(|| PatchError::Useless("the patched object has no pod spec".to_owned()))?;
+    let patched = pod.at.resolve(&touched).ok();
+    let patched =
+        patched.ok_or_else(|| PatchError::Useless("the patched object has no pod spec".to_owned()))?;
+    let json = serde_json::to_string(patched).map_err(PatchError::Read)?;
+    let object = Object::read_as(Kind::Pod, &json).map_err(PatchError::Read)?;
     match close_wait::current(&object.pod, None) {
         CurrentState::Sets(..) => Ok(patch),
         CurrentState::Unset => Err(PatchError::Useless("nothing sets the timeout".to_owned())),
@@ -70,7 +71,8 @@ fn operation(edit: &Edit) -> PatchOperation {
     }
 }
 
-/// A Pod with only those fields of the object that an edit can touch, at the path of the pod.
+/// A Pod with only those fields of the object that an edit can touch, at the path of the pod. An item of a list is the
+/// member of an object here, which JSON Patch finds by the same token.
 fn touched(pod: &Pod<'_>) -> Value {
     let mut object = json!({"spec": {}});
     // An empty list may be absent in the object, so nothing can be inserted into it.
@@ -81,14 +83,10 @@ fn touched(pod: &Pod<'_>) -> Value {
     if let Some(context) = pod.security_context.and_then(read) {
         object["spec"]["securityContext"] = context;
     }
-    for token in pod.at.iter().rev() {
-        object = json!({ *token: object });
-    }
-    let kind = crate::workload::object::Kind::ALL.into_iter().find(|kind| kind.pod_at() == pod.at);
-    if let Some(kind) = kind {
-        object["kind"] = kind.as_str().into();
-        object["apiVersion"] =
-            if kind.group().is_empty() { "v1".to_owned() } else { format!("{}/v1", kind.group()) }.into();
+    let mut at = &*pod.at;
+    while let Some((parent, token)) = at.split_back() {
+        object = json!({ token.decoded(): object });
+        at = parent;
     }
     object
 }

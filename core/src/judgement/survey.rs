@@ -17,7 +17,7 @@ use crate::{
     workload::{
         annotations::{Annotations, IDLE_TIMEOUT, IdleTimeout},
         context::{Context, Unprivileged},
-        pod::{Container, Handler, Pod, Probe},
+        pod::{Container, Handler, Pod, Probe, ProbeKind},
     },
 };
 
@@ -141,6 +141,8 @@ pub enum NotPooled {
     Https,
     /// The request goes to another address than that of the pod.
     OtherHost,
+    /// Knative's queue-proxy answers it.
+    QueueProxy,
     /// The container has no port with this name.
     UnknownPort,
     /// The handler is unknown.
@@ -160,6 +162,9 @@ impl fmt::Display for NotPooled {
             Self::TcpSocket => "a tcpSocket probe only connects, and the proxy accepts the connection",
             Self::Https => "scheme HTTPS: the proxy forwards each TLS connection as TCP and re-uses none",
             Self::OtherHost => "the probe sets a host other than the pod",
+            Self::QueueProxy => {
+                "Knative's queue-proxy answers the probe, and connects to the container inside the pod"
+            }
             Self::UnknownPort => "the container has no port with the probe's port name",
             Self::UnknownHandler => "the probe's handler is not known",
         })
@@ -203,7 +208,7 @@ pub fn of<'p, 'c>(
             container,
             probe,
             answered_by: container_on_port(&apps[index], &declared_in, probe.port).unwrap_or(index),
-            transport: transport(mesh.proxy(), probe),
+            transport: transport(mesh.proxy(), pod.queue_proxy, probe),
         })
         .collect();
     let unprivileged = context.unprivileged.get(namespace).copied();
@@ -256,7 +261,7 @@ fn container_on_port(
     if itself { None } else { declared_in.get(&port).copied() }
 }
 
-fn transport(proxy: Option<&Proxy>, probe: &Probe<'_>) -> Transport {
+fn transport(proxy: Option<&Proxy>, queue_proxy: bool, probe: &Probe<'_>) -> Transport {
     let (pooled, port) = match &probe.handler {
         Handler::Exec => return Transport::Not(NotPooled::Exec),
         Handler::TcpSocket => return Transport::Not(NotPooled::TcpSocket),
@@ -266,8 +271,16 @@ fn transport(proxy: Option<&Proxy>, probe: &Probe<'_>) -> Transport {
         Handler::HttpGet { .. } => (Transport::Http1, probe.port),
         Handler::Grpc { .. } => (Transport::Http2, probe.port),
     };
+    // Knative removes the readiness probe from the container and points the HTTP liveness probe at its queue-proxy
+    // (knative/serving `pkg/reconciler/revision/resources/deploy.go`).
+    let is_queue_proxys = match probe.kind {
+        ProbeKind::Readiness => true,
+        ProbeKind::Liveness => pooled == Transport::Http1,
+        ProbeKind::Startup => false,
+    };
     match (proxy, port) {
         (None, _) => Transport::Not(NotPooled::NotMeshed),
+        _ if queue_proxy && is_queue_proxys => Transport::Not(NotPooled::QueueProxy),
         (_, None) => Transport::Not(NotPooled::UnknownPort),
         (Some(proxy), Some(port)) => port_transport(proxy, port).map_or(pooled, Transport::Not),
     }

@@ -152,6 +152,7 @@ fn action(finding: &Finding, object: &Object<'_>, policy: &Policy) -> Action {
         Action::Reject if policy.reject_from == RejectFrom::Certain && !finding.certainty.is_certain() => {
             Action::Warn
         }
+        Action::Reject if object.is_guess() => Action::Warn,
         // The workload itself was judged: rejecting its pods would block workloads that already run.
         Action::Reject if policy.reject_at == RejectAt::Workloads && is_judged_at_owner(object) => {
             Action::Warn

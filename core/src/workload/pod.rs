@@ -6,9 +6,9 @@
 mod probe;
 mod volume;
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
-use json_patch::jsonptr::PointerBuf;
+use json_patch::jsonptr::{Pointer, PointerBuf};
 use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, MapAccess, Visitor},
@@ -24,9 +24,12 @@ use crate::base::text::{Text, nullable};
 /// A pod, or the pod template of a workload.
 #[derive(Clone, Debug, Default)]
 pub struct Pod<'a> {
-    /// The JSON pointer tokens from the root of the object to the pod: empty for a Pod, `["spec", "template"]` for a
-    /// Deployment.
-    pub at: &'static [&'static str],
+    /// The JSON pointer from the root of the object to the pod: empty for a Pod, `/spec/template` for a Deployment.
+    pub at: Cow<'static, Pointer>,
+    /// Where the metadata and the containers are below that.
+    pub layout: Layout,
+    /// Whether Knative puts its queue-proxy in front of the containers.
+    pub queue_proxy: bool,
     /// The labels with a relevant key, see [`StringMap`].
     pub labels: StringMap<'a>,
     /// The annotations with a relevant key, see [`StringMap`].
@@ -72,7 +75,11 @@ impl<'a> Pod<'a> {
 
     /// The JSON pointer from the root of the object to `tokens` below the pod.
     pub fn pointer<'t>(&self, tokens: impl IntoIterator<Item = &'t str>) -> PointerBuf {
-        PointerBuf::from_tokens(self.at.iter().copied().chain(tokens))
+        let mut pointer = self.at.to_buf();
+        for token in tokens {
+            pointer.push_back(token);
+        }
+        pointer
     }
 
     /// The JSON pointer of a container, followed by `tokens`.
@@ -81,8 +88,28 @@ impl<'a> Pod<'a> {
         container: &Container<'_>,
         tokens: impl IntoIterator<Item = &'t str>,
     ) -> PointerBuf {
-        let mut pointer = self.pointer(["spec", container.list.field()]);
-        pointer.push_back(container.index);
+        let list = container.list.field();
+        let mut index = Some(container.index);
+        let mut pointer = match (self.layout, container.list) {
+            (Layout::Template, _) => self.pointer(["spec", list]),
+            (Layout::PodSpec, _) | (Layout::Step(_), ContainerList::Init) => self.pointer([list]),
+            (Layout::Step(Main::Container), ContainerList::Regular) => {
+                index = container.index.checked_sub(1);
+                self.pointer([if index.is_none() { "container" } else { "sidecars" }])
+            }
+            (Layout::Step(Main::ContainerSet(length)), ContainerList::Regular) => {
+                match container.index.checked_sub(length) {
+                    None => self.pointer(["containerSet", "containers"]),
+                    sidecar => {
+                        index = sidecar;
+                        self.pointer(["sidecars"])
+                    }
+                }
+            }
+        };
+        if let Some(index) = index {
+            pointer.push_back(index);
+        }
         for token in tokens {
             pointer.push_back(token);
         }
@@ -93,6 +120,27 @@ impl<'a> Pod<'a> {
     pub fn annotation_pointer(&self, key: &str) -> PointerBuf {
         self.pointer(["metadata", "annotations", key])
     }
+}
+
+/// Where the parts of a pod are, below its JSON pointer.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Layout {
+    /// A pod or a pod template, with `metadata` and `spec`.
+    #[default]
+    Template,
+    /// A pod spec without metadata.
+    PodSpec,
+    /// A template of an Argo Workflow. It has the containers itself, and `metadata`.
+    Step(Main),
+}
+
+/// The main containers of a [`Layout::Step`]. They come first among the regular containers, before the sidecars.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Main {
+    /// One, in `container`.
+    Container,
+    /// This number, in `containerSet.containers`.
+    ContainerSet(usize),
 }
 
 /// The list of the pod spec that a container is in.
@@ -420,6 +468,8 @@ impl<'a> From<RawContainer<'a>> for Container<'a> {
 impl PartialEq for Pod<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.at == other.at
+            && self.layout == other.layout
+            && self.queue_proxy == other.queue_proxy
             && self.labels == other.labels
             && self.annotations == other.annotations
             && self.host_network == other.host_network

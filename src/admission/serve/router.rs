@@ -41,7 +41,6 @@ use crate::{
     base::{clock::today, duration},
     judgement::{facts::Facts, policy::Policy},
     review::{self, Endpoint, InvalidReview, Outcome, Record, ReviewFailure, Reviewed},
-    workload::object::Kind,
 };
 
 /// The maximum length of text from a client in a log line or a response, in characters: that of a DNS subdomain (RFC
@@ -290,7 +289,7 @@ fn log(state: &State, endpoint: Endpoint, record: &Record, took: Duration) {
         ($level:ident, $suppressed:expr) => {
             $level!(
                 uid = truncate(&record.uid),
-                kind = record.kind.map_or("", Kind::as_str),
+                kind = &*record.kind,
                 namespace = truncate(&record.namespace),
                 name = truncate(&record.name),
                 operation = truncate(&record.operation),
@@ -306,7 +305,7 @@ fn log(state: &State, endpoint: Endpoint, record: &Record, took: Duration) {
             )
         };
     }
-    let key = (endpoint, record.kind, &record.namespace, without_ordinal(&record.name), record.outcome);
+    let key = (endpoint, &record.kind, &record.namespace, without_ordinal(&record.name), record.outcome);
     match (state.log_decision(key), record.outcome) {
         (LogDecision::Suppress, _) => event!(debug, 0_u64),
         (LogDecision::Log { suppressed }, Outcome::Failed | Outcome::Unreadable) => event!(warn, suppressed),

@@ -8,11 +8,10 @@ use serde_json::Value;
 use super::{
     BUILD_FIRST, LooksLike, ManifestError, is_template,
     lines::{self, Lines, Source},
-    walk,
 };
 use crate::{
-    base::text::Text,
-    workload::object::{Kind, Object},
+    base::{text::Text, walk},
+    workload::object::{Kind, Object, Reading},
 };
 
 /// An object of a file.
@@ -128,19 +127,29 @@ impl Document {
         self.source.line_text(line)
     }
 
-    /// The object, if its kind contains a pod.
+    /// The pods that the object describes.
     ///
     /// # Errors
     ///
-    /// Returns an error if a field has another type than in the Kubernetes API.
-    pub fn object(&self) -> Result<Option<Object<'_>>, ManifestError> {
-        let mut object = Object::read(&self.json).map_err(|error| self.read_error(&self.kind, &error))?;
-        if let Some(object) = &mut object
-            && object.namespace.as_deref().is_none_or(str::is_empty)
-        {
-            object.namespace = self.review_namespace().map(Text::from);
+    /// Returns an error if a field of a built-in kind has another type than in the Kubernetes API.
+    pub fn read(&self) -> Result<Reading<'_>, ManifestError> {
+        let mut reading =
+            Object::read_all(&self.json).map_err(|error| self.read_error(&self.kind, &error))?;
+        if let Reading::Pods(objects) = &mut reading {
+            for object in objects.iter_mut().filter(|it| it.namespace.as_deref().is_none_or(str::is_empty)) {
+                object.namespace = self.review_namespace().map(Text::from);
+            }
         }
-        Ok(object)
+        Ok(reading)
+    }
+
+    /// The objects to judge, one for each pod or pod template.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read`].
+    pub fn objects(&self) -> Result<Vec<Object<'_>>, ManifestError> {
+        self.read().map(Reading::objects)
     }
 
     /// Turns an error of serde_json into one at the line of the file.
@@ -192,7 +201,7 @@ impl Document {
         let group = self.api_version.split_once('/').map_or("", |(group, _)| group);
         let Some(kind) = Kind::find(group, &self.kind) else { return false };
         let Ok(object) = serde_json::from_str::<Value>(&self.json) else { return false };
-        let pod = kind.pod_at().iter().try_fold(&object, |here, token| here.get(token));
+        let pod = kind.pod_at().resolve(&object).ok();
         let containers = pod.and_then(|pod| pod.get("spec")?.get("containers")?.as_array());
         let no_image = |container: &Value| container.is_object() && container.get("image").is_none();
         let no_selector =

@@ -48,7 +48,7 @@ fn pointers_lead_to_lines(#[case] pointer: &str, #[case] expected: usize) {
         let document = one(&text);
         assert_eq!(line(&document, pointer), expected);
         assert_eq!(document.line_text(12), "      periodSeconds: 5");
-        assert_eq!(document.object().unwrap().unwrap().display_name(), "web");
+        assert_eq!(document.objects().unwrap()[0].display_name(), "web");
     }
 }
 
@@ -60,7 +60,7 @@ fn json_keeps_its_own_lines() {
     assert_eq!(manifests.errors, []);
     let [first, second] = manifests.documents.as_slice() else { panic!() };
     assert_eq!((line(first, "/metadata/name"), line(first, "/spec/containers/0/name")), (5, 8));
-    assert_eq!(first.object().unwrap().unwrap().display_name(), "a😀\n");
+    assert_eq!(first.objects().unwrap()[0].display_name(), "a😀\n");
     assert_eq!((second.line(), line(second, "/kind")), (10, 10));
 }
 
@@ -72,7 +72,7 @@ fn lists_are_split_and_their_items_keep_their_lines() {
     let [a, b] = manifests.documents.as_slice() else { panic!("{manifests:?}") };
     assert_eq!((a.kind(), a.line(), line(a, "/metadata/name")), ("Pod", 4, 6));
     assert_eq!((b.kind(), b.line(), line(b, "/metadata/name")), ("Deployment", 8, 11));
-    assert_eq!(b.object().unwrap().unwrap().display_name(), "b");
+    assert_eq!(b.objects().unwrap()[0].display_name(), "b");
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn items_of_a_typed_list_inherit_its_type() {
     let manifests = read("list.json", text);
     let [b, empty] = manifests.documents.as_slice() else { panic!("{manifests:?}") };
     assert_eq!((b.line(), line(b, "/metadata"), line(b, "/metadata/name")), (2, 3, 3));
-    assert_eq!(b.object().unwrap().unwrap().display_name(), "b");
+    assert_eq!(b.objects().unwrap()[0].display_name(), "b");
     assert_eq!(empty.json(), r#"{"apiVersion":"apps/v1","kind":"Deployment"}"#);
 }
 
@@ -90,7 +90,7 @@ fn a_review_gives_up_its_object() {
     let text = "kind: AdmissionReview\napiVersion: admission.k8s.io/v1\nrequest:\n  namespace: shop\n  object:\n    \
                 apiVersion: v1\n    kind: Pod\n    metadata: {name: web}\n";
     let document = one(text);
-    let object = document.object().unwrap().unwrap();
+    let object = document.objects().unwrap().remove(0);
     assert_eq!(object.namespace.as_deref(), Some("shop"));
     assert_eq!((document.line(), line(&document, "/metadata/name")), (5, 8));
     let deletion = "kind: AdmissionReview\napiVersion: admission.k8s.io/v1\nrequest: {object: null}\n";
@@ -148,7 +148,7 @@ fn of_two_keys_the_last_counts() {
     "cannot read Pod: spec.containers: invalid type: integer `3`, expected a sequence"
 )]
 fn wrong_types_lead_to_lines(#[case] text: &str, #[case] line: usize, #[case] message: &str) {
-    let error = one(text).object().unwrap_err();
+    let error = one(text).objects().unwrap_err();
     assert_eq!((error.line, error.message.as_str()), (line, message));
     assert_eq!(error.to_string(), format!("shop.yaml:{line}: {message}"));
 }
@@ -275,7 +275,7 @@ proptest! {
             let value: serde_json::Value = serde_json::from_str(document.json()).unwrap();
             prop_assert!(value.is_object());
             prop_assert!(document.line() <= text.lines().count() + 1);
-            let _ = document.object();
+            let _ = document.objects();
         }
     }
 }
@@ -286,6 +286,6 @@ fn nesting_does_not_overflow_the_stack() {
     assert_eq!(read("l.json", &lists).errors[0].message, "lists are nested more than 8 levels deep");
     let deep =
         format!(r#"{{"apiVersion":"v1","kind":"Pod","spec":{}1{}}}"#, "[".repeat(2_000), "]".repeat(2_000));
-    assert!(one(&deep).object().is_err());
+    assert!(one(&deep).objects().is_err());
     assert_eq!(read("y.yaml", &format!("a: {}", "[".repeat(2_000))).errors.len(), 1);
 }

@@ -14,7 +14,7 @@ use crate::{
         survey::{ProbeUse, Survey, Transport},
     },
     linkerd::{Mesh, Proxy},
-    workload::object::Object,
+    workload::{object::Object, pod::Layout},
 };
 
 impl ObjectReport {
@@ -22,11 +22,14 @@ impl ObjectReport {
     pub fn of(object: &Object<'_>, judgement: &Judgement<'_>) -> (Self, Vec<Finding>) {
         let Judgement { survey, plan, verdict } = judgement;
         let edits = verdict.edits();
-        let patch = if edits.is_empty() { Ok(Patch::default()) } else { patch::render(survey.pod, &edits) };
+        // The patch is for pods; only a template has the same fields.
+        let no_patch = edits.is_empty() || survey.pod.layout != Layout::Template;
+        let patch = if no_patch { Ok(Patch::default()) } else { patch::render(survey.pod, &edits) };
         let report = Self {
-            kind: object.kind.as_str().to_owned(),
+            kind: object.kind_name().to_owned(),
             namespace: object.namespace.as_deref().unwrap_or_default().to_owned(),
             name: object.display_name(),
+            template: object.custom.as_ref().map(|custom| custom.template.clone()),
             file: None,
             line: None,
             rendered_from: None,

@@ -33,6 +33,7 @@ fn cart() -> ObjectReport {
         kind: "Deployment".into(),
         namespace: "shop".into(),
         name: "cart".into(),
+        template: None,
         file: Some("shop.yaml".into()),
         line: Some(1),
         rendered_from: None,

@@ -24,6 +24,10 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(input: &RuleInput<'_>) -> Vec<Finding> {
     let Some(proxy) = input.survey.mesh.proxy() else { return Vec::new() };
+    if input.survey.pod.queue_proxy {
+        // The proxy's connections end at the queue-proxy.
+        return Vec::new();
+    }
     let mut findings = Vec::new();
     let answers =
         input.survey.apps.iter().flat_map(|app| app.answers().into_iter().map(move |answer| (app, answer)));

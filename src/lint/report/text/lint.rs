@@ -9,7 +9,7 @@ use super::{Styles, clean, full_name, paint, severity};
 use crate::{
     base::plural::count,
     judgement::finding::{Action, RuleId},
-    lint::report::{FindingReport, LineReport, ObjectReport, Report, Skipped},
+    lint::report::{FindingReport, LineReport, NotJudged, ObjectReport, Report, Skipped},
 };
 
 /// With more findings than this, a summary comes first, and findings that differ only in their location are merged.
@@ -214,11 +214,26 @@ fn summary(report: &Report, styles: &Styles) -> String {
     if !not_linted.is_empty() {
         ends.push(format!("not linted: {}", not_linted.join(", ")));
     }
+    if let Some(kinds) = without_template(skipped) {
+        ends.push(format!("not judged, no pod template: {kinds}"));
+    }
     let mut text = parts.join(", ");
     for end in ends {
         text.push_str(&format!("; {end}"));
     }
     text + "\n"
+}
+
+/// The kinds of objects that probably run pods, but have no pod template: `2 Kafka, 1 Prometheus`.
+fn without_template(skipped: &Skipped) -> Option<String> {
+    let kinds: Vec<_> = skipped
+        .kinds
+        .iter()
+        .filter(|kind| kind.why == NotJudged::NoPodTemplate)
+        .map(|kind| format!("{} {}", kind.objects, kind.kind))
+        .collect();
+    let kinds: Vec<_> = kinds.iter().map(String::as_str).collect();
+    (!kinds.is_empty()).then(|| listed(&kinds))
 }
 
 /// The maximum number of names in a note, and of reasons with a note.
@@ -249,6 +264,19 @@ pub fn not_linted(skipped: &Skipped) -> String {
     let files = [("patches", &skipped.patches), ("templates", &skipped.templates)];
     for (what, files) in files {
         note(format!("{what} that were not linted"), files.iter().map(String::as_str).collect());
+    }
+    for (judged, what) in [
+        (true, "judged with the object that has their pod template"),
+        (false, "not judged, because the object with their pod template is not in the input"),
+    ] {
+        let of = skipped.references.iter().filter(|reference| reference.judged == judged);
+        let names: Vec<_> = of
+            .map(|reference| {
+                let name = full_name(&reference.namespace, &reference.name);
+                format!("{} {name} ({} {})", reference.kind, reference.target_kind, reference.target_name)
+            })
+            .collect();
+        note(what.to_owned(), names.iter().map(String::as_str).collect());
     }
     text
 }

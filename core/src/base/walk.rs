@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use crate::base::text::Text;
 
 /// The members of an object or the items of a list, each with its JSON pointer token; empty for scalars.
-pub(crate) fn children(json: &str) -> Vec<(Text<'_>, &str)> {
+pub fn children(json: &str) -> Vec<(Text<'_>, &str)> {
     let mut children = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_str(json);
     // The text is known to be valid JSON, so an error means a scalar.
@@ -21,7 +21,7 @@ pub(crate) fn children(json: &str) -> Vec<(Text<'_>, &str)> {
 }
 
 /// The offset of the value that a pointer refers to, or of its closest existing ancestor.
-pub(crate) fn offset_of(json: &str, pointer: &Pointer) -> usize {
+pub fn offset_of(json: &str, pointer: &Pointer) -> usize {
     let mut here = json;
     for token in pointer.tokens() {
         let token = token.decoded();
@@ -35,7 +35,7 @@ pub(crate) fn offset_of(json: &str, pointer: &Pointer) -> usize {
 }
 
 /// The path of the innermost value at an offset: `spec.containers[0].image`.
-pub(crate) fn path_at(json: &str, offset: usize) -> String {
+pub fn path_at(json: &str, offset: usize) -> String {
     let mut path = String::new();
     let mut here = json;
     // Each step parses its part again. The limit bounds the cost; Kubernetes objects are not deeper.
@@ -59,7 +59,7 @@ pub(crate) fn path_at(json: &str, offset: usize) -> String {
 }
 
 /// The offset of `part`, which is a slice of `json`.
-pub(crate) fn offset_in(json: &str, part: &str) -> usize {
+pub fn offset_in(json: &str, part: &str) -> usize {
     (part.as_ptr() as usize).saturating_sub(json.as_ptr() as usize)
 }
 
