@@ -134,6 +134,13 @@ const POLICY: &str = "# Müller & Söhne <ops@example.com>\ntolerance: 50ms\n";
     Options { pod_monitor: monitored(&[]), ..Options::default() },
     json!({"podMonitor": {"enabled": true}})
 )]
+#[case::workloads(
+    Options {
+        workloads: ["rollouts.argoproj.io", "clonesets.apps.kruise.io"].map(str::to_owned).into(),
+        ..Options::default()
+    },
+    json!({"workloads": ["rollouts.argoproj.io", "clonesets.apps.kruise.io", "rollouts.argoproj.io"]})
+)]
 #[case::everything(
     Options {
         ha: true,
@@ -213,6 +220,7 @@ fn a_digest_pins_the_image() {
     json!({"tls": {"source": "byo", "caBundle": "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"}}),
     "at '/tls/caBundle'"
 )]
+#[case::a_workload_of_kubernetes(json!({"workloads": ["deployments.apps"]}), "at '/workloads/0'")]
 #[case::no_bundle(json!({"tls": {"source": "byo"}}), "tls.source byo and tls.caBundle must be used together")]
 #[case::two_servers_at_a_port(json!({"adminPort": 8443}), "webhookPort and adminPort are both 8443")]
 #[case::no_network_policy_on_the_host_network(

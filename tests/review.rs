@@ -328,6 +328,105 @@ async fn other_objects_are_admitted_without_warnings(#[case] pointer: &str, #[ca
     }
 }
 
+/// A review of a custom resource whose pod template has a server that closes connections when a probe comes.
+fn custom(group: &str, kind: &str, spec: Value) -> Value {
+    json!({
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": "7d2f0b62-5b5e-4a55-8f0e-3f7f4d1d9a10",
+            "kind": {"group": group, "version": "v1", "kind": kind},
+            "resource": {"group": group, "version": "v1", "resource": "things"},
+            "operation": "CREATE",
+            "namespace": "shop",
+            "name": "cart",
+            "object": {
+                "apiVersion": format!("{group}/v1"),
+                "kind": kind,
+                "metadata": {"name": "cart", "namespace": "shop"},
+                "spec": spec,
+            },
+            "oldObject": null,
+        },
+    })
+}
+
+fn racing_template() -> Value {
+    json!({
+        "metadata": {"annotations": {
+            "linkerd.io/inject": "enabled",
+            "config.linkerd.io/proxy-additional-env":
+                "[{\"name\":\"LINKERD2_PROXY_INBOUND_HTTP1_CONNECTION_POOL_IDLE_TIMEOUT\",\"value\":\"90s\"}]",
+        }},
+        "spec": {"containers": [{
+            "name": "web",
+            "image": "example.com/cart:1",
+            "command": ["uvicorn", "cart:app"],
+            "ports": [{"containerPort": 8000}],
+            "livenessProbe": {"httpGet": {"port": 8000}, "periodSeconds": 5},
+        }]},
+    })
+}
+
+#[rstest]
+#[case::rollout("argoproj.io", "Rollout", json!({"template": racing_template()}), "rejected")]
+#[case::jobs("jobset.x-k8s.io", "JobSet",
+    json!({"replicatedJobs": [{"name": "a", "template": {"spec": {"template": racing_template()}}}]}), "rejected")]
+#[case::controller_is_not_known("ray.io", "RayCluster",
+    json!({"headGroupSpec": {"template": racing_template()}}), "warned")]
+#[case::knative("serving.knative.dev", "Service", json!({"template": racing_template()}), "admitted")]
+#[case::workload_ref("argoproj.io", "Rollout", json!({"workloadRef": {"kind": "Deployment", "name": "cart"}}), "")]
+#[case::no_template("kafka.strimzi.io", "Kafka", json!({"kafka": {"replicas": 3}}), "")]
+#[case::spec_of_another_type("example.com", "Text", json!("template"), "")]
+#[case::fields_of_other_types("example.com", "Form", json!({"template": 3, "containers": "web"}), "")]
+#[case::template_that_is_none("example.com", "Page",
+    json!({"template": {"spec": {"containers": [{"image": "cover.png", "ports": "none"}]}}}), "")]
+#[tokio::test]
+async fn custom_resources_are_judged_by_their_pod_templates(
+    #[case] group: &str,
+    #[case] kind: &str,
+    #[case] spec: Value,
+    #[case] expected: &str,
+) {
+    let review = custom(group, kind, spec);
+    let hook = Hook::with("reject: likely\n");
+    let admission = hook.admit(WebhookKind::Validating, Mode::Enforce, &review).await;
+    let outcome = admission.audit.iter().find(|(key, _)| key == "outcome").map_or("", |(_, value)| value);
+    assert_eq!(outcome, expected, "{}", told(&admission));
+    assert_eq!(admission.allowed, expected != "rejected");
+    assert_eq!(admission.warnings.is_empty(), expected != "warned", "{}", told(&admission));
+    let mutating = hook.admit(WebhookKind::Mutating, Mode::Enforce, &review).await;
+    assert_eq!((mutating.allowed, told(&mutating)), (true, String::new()));
+}
+
+#[tokio::test]
+async fn each_of_several_pod_templates_is_named() {
+    let groups = json!([{"groupName": "small", "template": racing_template()},
+                        {"groupName": "large", "template": racing_template()}]);
+    let review = custom("ray.io", "RayCluster", json!({"workerGroupSpecs": groups}));
+    let admission = Hook::with("").admit(WebhookKind::Validating, Mode::Warn, &review).await;
+    for template in
+        ["spec.workerGroupSpecs[small].template: web: ", "spec.workerGroupSpecs[large].template: web: "]
+    {
+        let named = format!("linkerd-linger: {template}");
+        assert!(admission.warnings.iter().any(|warning| warning.starts_with(&named)), "{}", told(&admission));
+    }
+}
+
+#[tokio::test]
+async fn an_update_of_a_custom_resource_is_judged_only_where_a_template_changes() {
+    let hook = Hook::with("");
+    let mut review = custom("argoproj.io", "Rollout", json!({"replicas": 2, "template": racing_template()}));
+    review["request"]["operation"] = json!("UPDATE");
+    review["request"]["oldObject"] = review["request"]["object"].clone();
+    review["request"]["object"]["spec"]["replicas"] = json!(0);
+    let scaled = hook.admit(WebhookKind::Validating, Mode::Enforce, &review).await;
+    assert_eq!((scaled.allowed, told(&scaled)), (true, String::new()));
+    review["request"]["oldObject"]["spec"]["template"]["spec"]["containers"][0]["command"] = json!(["sleep"]);
+    let changed = hook.admit(WebhookKind::Validating, Mode::Enforce, &review).await;
+    assert!(!changed.allowed);
+}
+
 #[rstest]
 #[case::containers("/request/object/spec/containers", json!(3))]
 #[case::period("/request/object/spec/containers/1/livenessProbe/periodSeconds", json!("often"))]

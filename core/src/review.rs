@@ -355,9 +355,13 @@ fn review_other(
     Ok(answered(&request, &objects, endpoint, policy, today))
 }
 
+/// The pod templates of a custom resource.
 fn read_objects(json: Option<&RawValue>) -> Vec<Object<'_>> {
     let reading = json.map(|json| Object::read_all(json.get()));
-    reading.and_then(Result::ok).map(Reading::objects).unwrap_or_default()
+    let mut objects = reading.and_then(Result::ok).map(Reading::objects).unwrap_or_default();
+    // The request says that it is no built-in kind.
+    objects.retain(|object| object.kind == Kind::Custom);
+    objects
 }
 
 fn is_judged(webhook: WebhookKind, kind: Kind, operation: &str, sub_resource: &str) -> bool {

@@ -14,6 +14,9 @@ pub mod output;
 pub mod pre;
 mod selector;
 mod webhook_entries;
+pub mod workloads;
+
+use std::collections::BTreeMap;
 
 use std::collections::BTreeMap;
 
@@ -25,6 +28,7 @@ use k8s_openapi::api::{
 };
 
 pub use self::id::{Category, CheckId};
+use self::workloads::Resources;
 use crate::{
     base::names::INIT_IMAGE_FLAG,
     judgement::policy::{Policy, PolicyError},
@@ -141,6 +145,8 @@ pub struct Snapshot {
     pub policy: Read<Option<String>>,
     /// Linkerd's proxy injector.
     pub injector: Read<Option<Deployment>>,
+    /// The resources of each API group for whose custom resources the validating webhook is called.
+    pub resources: Read<BTreeMap<String, Resources>>,
 }
 
 impl Snapshot {
@@ -202,6 +208,7 @@ pub fn installed(snapshot: &Snapshot, now: Timestamp) -> Vec<CheckResult> {
     if !snapshot.is_installed() {
         return results;
     }
+    results.extend(workloads::check(snapshot));
     results.extend(order::checks(snapshot));
     results.extend(certificate::checks(snapshot, now));
     results.extend(namespaces::checks(snapshot));

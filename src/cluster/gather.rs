@@ -1,6 +1,11 @@
 //! Reads the objects that the checks need.
 
-use k8s_openapi::api::core::v1::ConfigMap;
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    api::{admissionregistration::v1::ValidatingWebhookConfiguration, core::v1::ConfigMap},
+    apimachinery::pkg::apis::meta::v1::{APIGroup, APIResourceList},
+};
 use kube::api::ListParams;
 
 use super::{Cluster, RawPod};
@@ -10,6 +15,7 @@ use crate::{
         Read, ReadError, Snapshot,
         data_plane::{PodJudge, PodSummary},
         pre::{PERMISSIONS, Permission},
+        workloads::{self, Resources},
     },
 };
 
@@ -41,7 +47,30 @@ impl Cluster {
             self.policy(),
             self.get(&injector, &injector_what),
         );
-        Snapshot { mutating, validating, namespaces, server, certificate, policy, injector }
+        let resources = self.resources(validating.as_deref().unwrap_or_default()).await;
+        Snapshot { mutating, validating, namespaces, server, certificate, policy, injector, resources }
+    }
+
+    /// Reads which resources the API groups have whose custom resources the validating webhook reviews.
+    async fn resources(
+        &self,
+        validating: &[ValidatingWebhookConfiguration],
+    ) -> Read<BTreeMap<String, Resources>> {
+        let mut found = BTreeMap::new();
+        for group in workloads::in_rules(validating).into_keys() {
+            let what = format!("read the resources of the API group {group}");
+            let mut resources = Resources::new();
+            let versions: Option<APIGroup> = self.get(&format!("/apis/{group}"), &what).await?;
+            for version in versions.into_iter().flat_map(|group| group.versions) {
+                let path = format!("/apis/{}", version.group_version);
+                let list: Option<APIResourceList> = self.get(&path, &what).await?;
+                resources.extend(
+                    list.into_iter().flat_map(|list| list.resources).map(|it| (it.name, it.namespaced)),
+                );
+            }
+            found.insert(group, resources);
+        }
+        Ok(found)
     }
 
     async fn policy(&self) -> Read<Option<String>> {

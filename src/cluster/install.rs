@@ -10,13 +10,14 @@ mod sockets;
 mod webhooks;
 mod yaml;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
 pub use self::{
     pods::{Effect, ReadError, Toleration, read_label, read_secret_name},
     sockets::READ_SOCKETS,
+    webhooks::read_workload,
     yaml::print,
 };
 use crate::{
@@ -59,6 +60,8 @@ pub struct Options {
     pub tolerations: Vec<Toleration>,
     /// The labels of the PodMonitors; `None` adds no PodMonitors.
     pub pod_monitor: Option<BTreeMap<String, String>>,
+    /// The custom resources that the validating webhook also reviews, each as `PLURAL.GROUP`.
+    pub workloads: BTreeSet<String>,
 }
 
 impl Default for Options {
@@ -80,6 +83,7 @@ impl Default for Options {
             node_selector: BTreeMap::new(),
             tolerations: Vec::new(),
             pod_monitor: None,
+            workloads: BTreeSet::new(),
         }
     }
 }

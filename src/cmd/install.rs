@@ -107,6 +107,14 @@ pub struct Args {
     /// Label of the PodMonitors, for Prometheus instances that select by label; may be repeated
     #[arg(long, value_name = "KEY=VALUE", requires = "pod_monitor", value_parser = install::read_label)]
     pod_monitor_label: Vec<(String, String)>,
+
+    /// Custom resources with pod templates that the validating webhook also reviews; separated by commas, or repeated
+    ///
+    /// Give the names of their CRDs. The pod templates are found in any field. For a kind whose controller may change the
+    /// pod template, such as a RayCluster, findings are only warnings. Without this flag, the webhook first sees the objects
+    /// that the controller creates: ReplicaSets, Jobs or pods.
+    #[arg(long, value_name = "PLURAL.GROUP", value_delimiter = ',', value_parser = install::read_workload)]
+    workloads: Vec<String>,
 }
 
 /// The ports that a process without privileges can listen on.
@@ -119,6 +127,7 @@ Examples:
   linkerd-linger install | kubectl apply -f -
   linkerd-linger install --ha --default-mode audit | kubectl apply -f -
   linkerd-linger install --node-selector pool=system --toleration pool | kubectl apply -f -
+  linkerd-linger install --workloads rollouts.argoproj.io,clonesets.apps.kruise.io | kubectl apply -f -
   kubectl label namespace shop linkerd-linger.io/mode=enforce
 
 Exit codes:
@@ -215,6 +224,7 @@ fn options(args: &Args) -> Result<Options> {
         node_selector,
         tolerations: args.toleration.clone(),
         pod_monitor: args.pod_monitor.then_some(monitor_labels),
+        workloads: args.workloads.iter().cloned().collect(),
     })
 }
 

@@ -365,9 +365,13 @@ impl<'a> TypeMeta<'a> {
     /// Whether the kind is none of Kubernetes itself, and so may have a pod template anywhere. Groups of custom
     /// resources contain a dot.
     pub fn is_custom(&self) -> bool {
-        let group = self.group();
-        group.contains('.') && !KUBERNETES_GROUPS.contains(&group)
+        is_custom_group(self.group())
     }
+}
+
+/// Whether an API group is none of Kubernetes itself.
+pub fn is_custom_group(group: &str) -> bool {
+    group.contains('.') && !KUBERNETES_GROUPS.contains(&group)
 }
 
 /// `metadata` of any object.

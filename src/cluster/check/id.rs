@@ -25,6 +25,8 @@ pub enum CheckId {
     Policy,
     /// Both webhook configurations exist.
     Configurations,
+    /// The custom resources in the rules of the validating webhook exist.
+    Workloads,
     /// Our configuration comes after Linkerd's.
     Order,
     /// Our webhook is called again after webhooks that come later.
@@ -101,7 +103,7 @@ impl Category {
 
 impl CheckId {
     /// Every check, in the order of execution.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::ApiClient,
         Self::ApiQuery,
         Self::ApiVersion,
@@ -113,6 +115,7 @@ impl CheckId {
         Self::Server,
         Self::Policy,
         Self::Configurations,
+        Self::Workloads,
         Self::Order,
         Self::Reinvocation,
         Self::CaBundle,
@@ -145,6 +148,7 @@ impl CheckId {
             Self::Server => "server",
             Self::Policy => "policy",
             Self::Configurations => "webhook-configurations",
+            Self::Workloads => "webhook-workloads",
             Self::Order => "webhook-order",
             Self::Reinvocation => "webhook-reinvocation",
             Self::CaBundle => "ca-bundle",
@@ -178,6 +182,7 @@ impl CheckId {
             Self::Server => "webhook server is ready",
             Self::Policy => "policy can be used",
             Self::Configurations => "webhook configurations exist",
+            Self::Workloads => "custom resources of `install --workloads` exist",
             Self::Order => "mutating webhook is called after Linkerd's injectors",
             Self::Reinvocation => "mutating webhook is called again after later webhooks",
             Self::CaBundle => "API server trusts the serving certificate",
@@ -204,7 +209,7 @@ impl CheckId {
             Self::LinkerdInjector => Category::Linkerd,
             Self::PreFresh | Self::PreAccess => Category::Pre,
             Self::Namespace | Self::ExtensionLabel | Self::Server | Self::Policy => Category::Installation,
-            Self::Configurations | Self::Order | Self::Reinvocation => Category::Webhooks,
+            Self::Configurations | Self::Workloads | Self::Order | Self::Reinvocation => Category::Webhooks,
             Self::CaBundle | Self::Lifetime => Category::Certificate,
             Self::ModeLabels | Self::OptedIn | Self::PodSecurity => Category::Namespaces,
             Self::PatchAdmitted | Self::DryRunPatched | Self::DryRunRejected => Category::DryRun,

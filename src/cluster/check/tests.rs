@@ -159,7 +159,19 @@ fn healthy() -> Snapshot {
         certificate: Ok(Some(secret(&chain))),
         policy: Ok(None),
         injector: Ok(Some(deployment("cr.l5d.io/linkerd/controller:edge-24.11.8", 1))),
+        resources: Ok(BTreeMap::new()),
     }
+}
+
+/// A rule of the validating webhook for a custom resource, and the resources of its group.
+fn reviewed(snapshot: &mut Snapshot, plural: &str, served: &[(&str, bool)]) {
+    let rule = json!({"apiGroups": ["argoproj.io"], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"],
+                      "resources": [plural], "scope": "Namespaced"});
+    for entry in snapshot.validating.as_mut().unwrap()[0].webhooks.iter_mut().flatten() {
+        entry.rules.as_mut().unwrap().push(serde_json::from_value(rule.clone()).unwrap());
+    }
+    let served = served.iter().map(|(plural, namespaced)| ((*plural).to_owned(), *namespaced)).collect();
+    snapshot.resources = Ok([("argoproj.io".to_owned(), served)].into());
 }
 
 fn outcome_of(snapshot: &Snapshot, id: CheckId) -> Outcome {
@@ -258,6 +270,25 @@ fn ours(snapshot: &mut Snapshot) -> &mut MutatingWebhookConfiguration {
 #[case::a_mode_is_missing(
     |it: &mut Snapshot| { ours(it).webhooks.as_mut().unwrap().remove(0); },
     CheckId::Configurations, "error", "has no webhook for enforce"
+)]
+#[case::workloads_that_exist(
+    |it: &mut Snapshot| reviewed(it, "rollouts", &[("rollouts", true), ("rollouts/status", true)]),
+    CheckId::Workloads, "good", ""
+)]
+#[case::workloads_without_crd(
+    |it: &mut Snapshot| reviewed(it, "rollouts", &[("workflows", true)]),
+    CheckId::Workloads, "warning", "rollouts.argoproj.io: the cluster has no such CRD"
+)]
+#[case::workloads_of_no_namespace(
+    |it: &mut Snapshot| reviewed(it, "clusterworkflowtemplates", &[("clusterworkflowtemplates", false)]),
+    CheckId::Workloads, "warning", "clusterworkflowtemplates.argoproj.io: it is not namespaced"
+)]
+#[case::workloads_not_readable(
+    |it: &mut Snapshot| {
+        reviewed(it, "rollouts", &[]);
+        it.resources = Err(ReadError::Forbidden { what: "read the resources".to_owned() });
+    },
+    CheckId::Workloads, "warning", "read the resources"
 )]
 #[case::called_too_early(
     |it: &mut Snapshot| ours(it).metadata.name = Some("linger".into()),

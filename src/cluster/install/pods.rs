@@ -70,6 +70,12 @@ pub enum ReadError {
     /// The name is not a valid object name.
     #[error("{0:?} is not a Secret name: expected lower-case letters, digits, `-` and `.`")]
     Name(String),
+    /// The name is not that of a custom resource.
+    #[error(
+        "{0:?} is not a custom resource: expected PLURAL.GROUP, such as rollouts.argoproj.io (see `kubectl \
+         api-resources`); workloads of Kubernetes itself are always reviewed"
+    )]
+    Workload(String),
 }
 
 impl Toleration {
@@ -188,7 +194,7 @@ fn is_label_value(text: &str) -> bool {
         && ends(text.chars().last())
 }
 
-fn is_subdomain(text: &str) -> bool {
+pub(super) fn is_subdomain(text: &str) -> bool {
     let part = |part: &str| {
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
         part.starts_with(plain) && part.ends_with(plain) && part.chars().all(|c| plain(c) || c == '-')

@@ -5,11 +5,18 @@
 
 use serde_json::{Value, json};
 
-use super::{FailurePolicy, Options, Tls, object, with};
+use super::{
+    FailurePolicy, Options, Tls, object,
+    pods::{ReadError, is_subdomain},
+    with,
+};
 use crate::{
     base::names,
     review::{Endpoint, Mode, WebhookKind},
-    workload::context::{NEVER, POD_SECURITY_LABEL, PRIVILEGED_LABEL, UNPRIVILEGED_LEVELS},
+    workload::{
+        context::{NEVER, POD_SECURITY_LABEL, PRIVILEGED_LABEL, UNPRIVILEGED_LEVELS},
+        object::is_custom_group,
+    },
 };
 
 /// The timeout of the API server. A review takes less than a millisecond.
@@ -106,7 +113,7 @@ fn endpoint(options: &Options, of: Endpoint, privilege: Privilege) -> Value {
         "objectSelector": {
             "matchExpressions": [{"key": "linkerd.io/control-plane-component", "operator": "DoesNotExist"}],
         },
-        "rules": rules(webhook),
+        "rules": rules(options, webhook),
         "sideEffects": "None",
         "timeoutSeconds": TIMEOUT_SECONDS,
     });
@@ -157,7 +164,7 @@ fn namespaces(options: &Options, mode: Mode, privilege: Privilege) -> Vec<Value>
 /// Pods are mutated on creation, because almost none of their fields can change later. Workloads are only validated, so
 /// that controllers and GitOps tools see no difference, while users see the response when they apply them. For running
 /// pods only images and labels can change, and a failure policy must not block the removal of finalizers.
-fn rules(webhook: WebhookKind) -> Value {
+fn rules(options: &Options, webhook: WebhookKind) -> Value {
     let rule = |group: &str, version: &str, resources: &[&str], operations: &[&str]| {
         json!({
             "apiGroups": [group],
@@ -171,17 +178,58 @@ fn rules(webhook: WebhookKind) -> Value {
         WebhookKind::Mutating => json!([rule("", "v1", &["pods"], &["CREATE"])]),
         WebhookKind::Validating => {
             let operations = ["CREATE", "UPDATE"];
-            json!([
+            let mut rules = vec![
                 rule("", "v1", &["pods"], &["CREATE"]),
                 rule("", "v1", &["podtemplates", "replicationcontrollers"], &operations),
                 rule(
                     "apps",
                     "v1",
                     &["daemonsets", "deployments", "replicasets", "statefulsets"],
-                    &operations
+                    &operations,
                 ),
                 rule("batch", "v1", &["cronjobs", "jobs"], &operations),
-            ])
+            ];
+            // The pod templates are found by their shape, so every version can be read.
+            let custom = options.workloads.iter().filter_map(|name| name.split_once('.'));
+            rules.extend(custom.map(|(plural, group)| rule(group, "*", &[plural], &operations)));
+            rules.into()
         }
+    }
+}
+
+/// Parses the name of a custom resource definition: `rollouts.argoproj.io`.
+///
+/// # Errors
+///
+/// Returns an error if it is not valid, or names a kind of Kubernetes itself.
+pub fn read_workload(text: &str) -> Result<String, ReadError> {
+    let is_custom = text.split_once('.').is_some_and(|(_, group)| is_custom_group(group));
+    if is_custom && is_subdomain(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(ReadError::Workload(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::custom("rollouts.argoproj.io", true)]
+    #[case::kubernetes_sigs("jobsets.jobset.x-k8s.io", true)]
+    #[case::community_group("sparkapplications.sparkoperator.k8s.io", true)]
+    #[case::kind("Rollout.argoproj.io", false)]
+    #[case::no_group("rollouts", false)]
+    #[case::core("pods", false)]
+    #[case::built_in("deployments.apps", false)]
+    #[case::built_in_with_a_dot("ingresses.networking.k8s.io", false)]
+    #[case::subresource("rollouts/scale.argoproj.io", false)]
+    #[case::all("*.argoproj.io", false)]
+    #[case::empty("", false)]
+    fn workloads_are_custom_resources(#[case] name: &str, #[case] expected: bool) {
+        assert_eq!(read_workload(name).is_ok(), expected);
     }
 }
