@@ -491,6 +491,91 @@ fn several_objects_of_a_file_are_fixed() {
     assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
 }
 
+/// A RayCluster whose two groups have the pod template of the Deployment.
+fn ray_cluster() -> String {
+    let (_, template) = BAD.split_once("  template:\n").unwrap();
+    let lines: String = template.lines().map(|line| format!("  {line}\n")).collect();
+    let template = format!("    template:\n{lines}");
+    format!(
+        "apiVersion: ray.io/v1\nkind: RayCluster\nmetadata: {{name: demo, namespace: shop}}\nspec:\n  \
+         headGroupSpec:\n{template}  workerGroupSpecs:\n  - groupName: small\n{template}"
+    )
+}
+
+#[test]
+fn each_pod_template_of_an_object_is_fixed() {
+    let text = ray_cluster();
+    let directory = directory(&[("ray.yaml", &text)]);
+    let output = run(directory.path(), &["lint", "--fix", "ray.yaml"]);
+    let fixed = fs::read_to_string(directory.path().join("ray.yaml")).unwrap();
+    assert_eq!(fixed, text.replace("alive, '10'", "alive, '75'"), "{}", stderr(&output));
+    assert!(stderr(&output).starts_with("fixed 2 findings in 1 file\n"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_baseline_distinguishes_the_pod_templates_of_an_object() {
+    let text = ray_cluster();
+    let directory = directory(&[("ray.yaml", &text.replacen("alive, '10'", "alive, '75'", 1))]);
+    run(directory.path(), &["lint", "--write-baseline", "known.yaml", "ray.yaml"]);
+    let args = ["lint", "--baseline", "known.yaml", "--fail-on", "warning", "ray.yaml"];
+    assert_eq!(run(directory.path(), &args).status.code(), Some(0));
+    write(directory.path(), &[("ray.yaml", &text)]);
+    let output = run(directory.path(), &args);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stdout(&output).contains("RayCluster shop/demo (spec.headGroupSpec.template)  warning["));
+    assert!(last_line(&output).ends_with("1 warning, 1 finding suppressed"), "{}", last_line(&output));
+}
+
+const WITHOUT_TEMPLATE: &str = "\
+apiVersion: kafka.strimzi.io/v1
+kind: KafkaNodePool
+metadata: {name: broker}
+spec: {replicas: 3}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: cart}
+spec: {parentRefs: [{name: public}]}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: cart}
+---
+apiVersion: argoproj.io/v1alpha1
+kind: Rollout
+metadata: {name: cart, namespace: shop}
+spec:
+  workloadRef: {apiVersion: apps/v1, kind: Deployment, name: cart}
+";
+
+#[test]
+fn objects_that_may_run_pods_are_counted_by_kind() {
+    let directory = directory(&[("all.yaml", WITHOUT_TEMPLATE)]);
+    let output = run(directory.path(), &["lint", "all.yaml"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(last_line(&output), "no object runs pods; not judged, no pod template: 1 KafkaNodePool");
+    let report = run(directory.path(), &["lint", "-o", "json", "all.yaml"]);
+    let report: serde_json::Value = serde_json::from_slice(&report.stdout).unwrap();
+    let kind = |api_version: &str, kind: &str, why: &str| serde_json::json!({"apiVersion": api_version, "kind": kind, "objects": 1, "why": why});
+    let expected = serde_json::json!([
+        kind("kafka.strimzi.io/v1", "KafkaNodePool", "no-pod-template"),
+        kind("v1", "ConfigMap", "no-pods"),
+        kind("gateway.networking.k8s.io/v1", "HTTPRoute", "no-pods"),
+    ]);
+    assert_eq!(report["skipped"]["kinds"], expected);
+}
+
+#[rstest]
+#[case::with_the_deployment(BAD, "note: judged with the object that has their pod template")]
+#[case::without("", "note: not judged, because the object with their pod template is not in the input")]
+fn a_rollout_may_have_the_pod_template_of_a_deployment(#[case] more: &str, #[case] note: &str) {
+    let directory = directory(&[("all.yaml", &format!("{WITHOUT_TEMPLATE}---\n{more}"))]);
+    for command in ["lint", "explain"] {
+        let output = run(directory.path(), &[command, "all.yaml"]);
+        assert_eq!(stderr(&output), format!("{note}: Rollout shop/cart (Deployment cart)\n"));
+    }
+}
+
 #[test]
 fn stdin_cannot_be_fixed() {
     let directory = directory(&[("cart.yaml", BAD)]);
