@@ -449,6 +449,51 @@ async fn check_sees_an_installation_that_works() {
 }
 
 #[tokio::test]
+async fn custom_resources_that_install_names_are_reviewed() {
+    let Some((bed, _turn)) = bed().await else { return };
+    let crd = json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "rollouts.argoproj.io"},
+        "spec": {
+            "group": "argoproj.io",
+            "names": {"kind": "Rollout", "listKind": "RolloutList", "plural": "rollouts", "singular": "rollout"},
+            "scope": "Namespaced",
+            "versions": [{
+                "name": "v1alpha1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+            }],
+        },
+    });
+    bed.cluster.kubectl_with(&["apply", "-f", "-"], &crd.to_string()).await.ok();
+    let established = ["wait", "--for=condition=Established", "--timeout=30s", "crd/rollouts.argoproj.io"];
+    bed.cluster.kubectl(&established).await.ok();
+    bed.install(&["--workloads", "rollouts.argoproj.io,clonesets.apps.kruise.io"]).await;
+    let namespace = bed.namespace(&json!({names::MODE_LABEL: "enforce"})).await;
+    bed.is_in_force(&namespace, true).await;
+    let rollout = |period: u32| {
+        let mut template = template(GUNICORN, period);
+        template["metadata"]["annotations"] = json!({"linkerd.io/inject": "enabled"});
+        json!({
+            "apiVersion": "argoproj.io/v1alpha1",
+            "kind": "Rollout",
+            "metadata": {"name": format!("cart-{period}")},
+            "spec": {"replicas": 2, "template": template},
+        })
+    };
+    let refused = bed.create(&namespace, &rollout(10), &[]).await;
+    assert!(!refused.success && refused.stderr.contains("the liveness probe on port"), "{refused:?}");
+    bed.create(&namespace, &rollout(7), &[]).await.ok();
+
+    let kubeconfig = bed.cluster.kubeconfig();
+    let args = ["check", "-o", "short", "--wait", "1s", "--kubeconfig", kubeconfig.to_str().unwrap()];
+    let told = linger(&args).await.stdout;
+    assert!(told.contains("clonesets.apps.kruise.io: the cluster has no such CRD"), "{told}");
+    assert!(!told.contains("rollouts.argoproj.io"), "{told}");
+    bed.cluster.kubectl(&["delete", "crd", "rollouts.argoproj.io"]).await.ok();
+}
+
+#[tokio::test]
 async fn uninstall_leaves_nothing() {
     let Some((bed, _turn)) = bed().await else { return };
     bed.install(&["--network-policy"]).await;

@@ -553,6 +553,28 @@ fn thousands_of_ports_that_are_skipped() -> Value {
     review
 }
 
+/// Lists in lists, as deep as they are searched.
+fn deep_lists() -> Value {
+    let leaves = json!(vec![json!({"a": 1}); 300_000]);
+    custom("example.com", "Deep", (0..14).fold(leaves, |inner, _| json!([inner])))
+}
+
+fn thousands_of_templates() -> Value {
+    let groups = vec![json!({"template": racing_template()}); 10_000];
+    custom("example.com", "Many", json!({"groups": groups}))
+}
+
+#[rstest]
+#[case::deep_lists(deep_lists())]
+#[case::thousands_of_templates(thousands_of_templates())]
+#[tokio::test]
+async fn no_custom_resource_costs_more_than_its_size(#[case] review: Value) {
+    let started = Instant::now();
+    let admission = Hook::with("").admit(WebhookKind::Validating, Mode::Enforce, &review).await;
+    assert!(admission.allowed);
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+}
+
 #[rstest]
 #[case::probes(thousands_of_probes())]
 #[case::probes_of_one_server(thousands_of_probes_of_one_server())]

@@ -242,6 +242,7 @@ impl<'a> Object<'a> {
     fn custom(meta: &TypeMeta<'a>, json: &'a str, templates: &[Template<'a>]) -> Vec<Self> {
         let pods: Vec<_> =
             templates.iter().filter_map(|template| Some((template, read_template(template).ok()?))).collect();
+        let Ok(Root { metadata }) = serde_json::from_str::<Root<'a>>(json) else { return Vec::new() };
         let several = pods.len() > 1;
         let group = meta.group();
         let as_written = AS_WRITTEN.contains(&(group, &*meta.kind));
@@ -258,11 +259,10 @@ impl<'a> Object<'a> {
                 several,
                 as_written: as_written && template.layout == Layout::Template,
             };
-            let root: Root<'a> = serde_json::from_str(json).ok()?;
-            let object = Self::new(Kind::Custom, root.metadata, pod);
-            Some(Self { custom: Some(Box::new(custom)), ..object })
+            let object = Self::new(Kind::Custom, metadata.clone(), pod);
+            Self { custom: Some(Box::new(custom)), ..object }
         };
-        pods.into_iter().filter_map(object).collect()
+        pods.into_iter().map(object).collect()
     }
 
     fn new(kind: Kind, mut own: Metadata<'a>, pod: Pod<'a>) -> Self {
@@ -415,7 +415,7 @@ pub struct Manifest<'a> {
     template: Option<Box<Self>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Metadata<'a> {
     #[serde(borrow, default)]
