@@ -114,8 +114,9 @@ static SAMPLES: LazyLock<Vec<Sample>> = LazyLock::new(|| {
         {
             let file = path.to_str().unwrap().trim_start_matches(root).to_owned();
             let documents = manifest::read(&file, &fs::read_to_string(path).unwrap()).documents;
-            for document in
-                documents.iter().filter(|document| document.object().is_ok_and(|object| object.is_some()))
+            for document in documents
+                .iter()
+                .filter(|document| document.objects().is_ok_and(|objects| !objects.is_empty()))
             {
                 let object: Value = serde_json::from_str(document.json()).unwrap();
                 // Names of API versions that no API server has any more.

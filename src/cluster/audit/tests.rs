@@ -19,6 +19,7 @@ fn snapshot() -> Snapshot {
         certificate: Err(unread()),
         policy: Ok(None),
         injector: Err(unread()),
+        resources: Ok(std::collections::BTreeMap::new()),
     }
 }
 

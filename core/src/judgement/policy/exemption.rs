@@ -99,7 +99,7 @@ impl<'a> Subject<'a> {
         let owner = object.owner.as_ref();
         Self {
             namespace,
-            owner_kind: owner.map_or(object.kind.as_str(), |owner| &owner.kind),
+            owner_kind: owner.map_or_else(|| object.kind_name(), |owner| &owner.kind),
             owner: owner
                 .map_or_else(|| object.name.as_deref(), |owner| Some(&owner.name))
                 .unwrap_or_default(),
