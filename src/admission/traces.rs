@@ -97,10 +97,9 @@ pub(crate) struct RequestSpan(SdkSpan);
 impl RequestSpan {
     /// Adds what the review was about, and its outcome.
     pub(crate) fn reviewed(&mut self, record: &Record) {
-        let kind = record.kind.map_or("", crate::workload::object::Kind::as_str);
         self.0.set_attributes([
             KeyValue::new("linkerd_linger.outcome", record.outcome.as_str()),
-            KeyValue::new("linkerd_linger.kind", kind),
+            KeyValue::new("linkerd_linger.kind", record.kind.clone()),
             KeyValue::new("linkerd_linger.dry_run", record.dry_run),
             KeyValue::new("k8s.namespace.name", record.namespace.clone()),
             KeyValue::new("linkerd_linger.request.uid", record.uid.clone()),

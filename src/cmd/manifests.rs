@@ -199,12 +199,12 @@ impl Loaded {
 
 /// Judges a document without other input.
 pub(crate) fn judge_alone(document: &Document, policy: &Policy) -> anyhow::Result<ObjectReport> {
-    let object = document.object().map_err(|error| anyhow::anyhow!("{error}"))?;
-    let object = object.with_context(|| format!("{}: it runs no pod", document.file()))?;
+    let objects = document.objects().map_err(|error| anyhow::anyhow!("{error}"))?;
+    let object = objects.first().with_context(|| format!("{}: it runs no pod", document.file()))?;
     let namespace = object.namespace.as_deref().unwrap_or_default();
     let context = workload::context::Context::default();
-    let judgement = judge(&object, namespace, &context, policy, today(), policy.injection(object.kind));
-    let (report, findings) = ObjectReport::of(&object, &judgement);
+    let judgement = judge(object, namespace, &context, policy, today(), policy.injection(object.kind));
+    let (report, findings) = ObjectReport::of(object, &judgement);
     Ok(placed(report, &findings, document, &Origin::Named))
 }
 
