@@ -29,8 +29,10 @@ use linkerd_linger::{
     base::names,
     cli::Cli,
     cluster::install::{
-        FailurePolicy, Options, Tls, Toleration, cluster_scoped, manifests as objects, print, read_label,
+        Engine, FailurePolicy, Options, PolicyEngineError, Tls, Toleration, cluster_scoped,
+        manifests as objects, policies, print, read_label,
     },
+    judgement::policy::Policy,
     review::Mode,
 };
 use rstest::rstest;
@@ -105,7 +107,7 @@ fn find(options: &Options, kind: &str) -> Value {
 #[test]
 fn the_files_are_what_install_prints() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests");
-    let mut files = vec![("uninstall.yaml".to_owned(), print(&cluster_scoped()).unwrap())];
+    let mut files = vec![("uninstall.yaml".to_owned(), print(&cluster_scoped(Engine::Webhook)).unwrap())];
     for (name, options) in variants() {
         files.push((format!("{name}.yaml"), print(&objects(&options)).unwrap()));
     }
@@ -138,7 +140,7 @@ fn round_trip<T: DeserializeOwned + Serialize>(object: &Value) -> Value {
 
 #[test]
 fn every_object_is_of_its_type() {
-    for object in all_options().iter().flat_map(objects).chain(cluster_scoped()) {
+    for object in all_options().iter().flat_map(objects).chain(cluster_scoped(Engine::Webhook)) {
         let typed = match object["kind"].as_str().unwrap() {
             "Namespace" => round_trip::<Namespace>(&object),
             "ServiceAccount" => round_trip::<ServiceAccount>(&object),
@@ -171,7 +173,7 @@ fn every_object_is_of_its_type() {
 #[test]
 fn cluster_scoped_objects_are_uninstalled() {
     let key = |object: &Value| (object["kind"].clone().to_string(), object["metadata"]["name"].to_string());
-    let removed: BTreeSet<_> = cluster_scoped().iter().map(key).collect();
+    let removed: BTreeSet<_> = cluster_scoped(Engine::Webhook).iter().map(key).collect();
     let mut seen = BTreeSet::new();
     for object in all_options().iter().flat_map(objects) {
         match object["metadata"]["namespace"].as_str() {
@@ -184,8 +186,29 @@ fn cluster_scoped_objects_are_uninstalled() {
         assert!(if is_other { label.is_null() } else { label == names::EXTENSION }, "{object}");
     }
     assert_eq!(seen, removed);
-    let namespaced = cluster_scoped().iter().all(|object| object["metadata"].get("namespace").is_none());
+    let namespaced =
+        cluster_scoped(Engine::Webhook).iter().all(|object| object["metadata"].get("namespace").is_none());
     assert!(namespaced);
+}
+
+#[test]
+fn policies_are_uninstalled() {
+    let key = |object: &Value| (object["kind"].clone().to_string(), object["metadata"]["name"].to_string());
+    let removed: BTreeSet<_> = cluster_scoped(Engine::Policy).iter().map(key).collect();
+    let installed = policies(&Options::default(), &Policy::default()).unwrap();
+    let outside = installed.iter().filter(|object| object["metadata"].get("namespace").is_none());
+    let left: Vec<_> = outside.map(key).filter(|key| !removed.contains(key)).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[rstest]
+#[case::exemptions(
+    "exemptions: [{namespace: shop, reason: moves, until: 2999-12-31}]",
+    PolicyEngineError::Exemptions
+)]
+#[case::sysctl("closeWait: {via: pod-sysctl}", PolicyEngineError::Sysctl)]
+fn a_policy_that_expressions_cannot_evaluate_is_refused(#[case] text: &str, #[case] why: PolicyEngineError) {
+    assert_eq!(policies(&Options::default(), &Policy::parse(text).unwrap()), Err(why));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 mod certificates;
 mod monitor;
 mod pods;
+mod policies;
 mod server;
 mod sockets;
 mod webhooks;
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 
 pub use self::{
     pods::{Effect, ReadError, Toleration, read_label, read_secret_name},
+    policies::{MIN_MINOR_VERSION as POLICY_ENGINE_MIN_MINOR_VERSION, PolicyEngineError, policies},
     sockets::READ_SOCKETS,
     webhooks::read_workload,
     yaml::print,
@@ -102,6 +104,16 @@ pub enum Tls {
     },
 }
 
+/// What judges and patches pods.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Engine {
+    /// A server, which API servers call.
+    #[default]
+    Webhook,
+    /// The API servers themselves, by admission policies.
+    Policy,
+}
+
 /// What the API server does with an object if no server responds.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum FailurePolicy {
@@ -153,9 +165,13 @@ pub fn manifests(options: &Options) -> Vec<Value> {
 }
 
 /// Every object outside of our namespace for any options, with nothing but its name, and the namespaces. The webhook
-/// configurations come first, so that API servers stop calling the servers before these are deleted.
-pub fn cluster_scoped() -> Vec<Value> {
-    let mut objects = Vec::new();
+/// configurations come first, so that API servers stop calling the servers before these are deleted. API servers without
+/// MutatingAdmissionPolicies do not know the objects of `--engine policy`, so these are printed only for it.
+pub fn cluster_scoped(engine: Engine) -> Vec<Value> {
+    let mut objects = match engine {
+        Engine::Webhook => Vec::new(),
+        Engine::Policy => policies::names(),
+    };
     for webhook in WebhookKind::ALL {
         let kind = webhook.configuration();
         objects.push(object("admissionregistration.k8s.io/v1", kind, names::WEBHOOK_CONFIGURATION));

@@ -9,13 +9,13 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use clap::ValueEnum;
+use clap::{ValueEnum, builder::PossibleValue};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use crate::{
     admission::policy_file::{self, PolicyFileError},
-    cluster::install::{self, FailurePolicy, Options, Tls, Toleration},
-    judgement::close_wait,
+    cluster::install::{self, Engine, FailurePolicy, Options, Tls, Toleration},
+    judgement::{close_wait, policy::Policy},
     review::Mode,
 };
 
@@ -23,6 +23,10 @@ use crate::{
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
+    /// What judges and patches pods
+    #[arg(long, value_enum, value_name = "ENGINE", default_value_t = Engine::Webhook)]
+    engine: Engine,
+
     /// Mode of namespaces without the label linkerd-linger.io/mode
     #[arg(long, value_enum, value_name = "MODE", default_value_t = DefaultMode::Off)]
     default_mode: DefaultMode,
@@ -126,13 +130,14 @@ const EXAMPLES: &str = "\
 Examples:
   linkerd-linger install | kubectl apply -f -
   linkerd-linger install --ha --default-mode audit | kubectl apply -f -
+  linkerd-linger install --engine policy | kubectl apply -f -
   linkerd-linger install --node-selector pool=system --toleration pool | kubectl apply -f -
   linkerd-linger install --workloads rollouts.argoproj.io,clonesets.apps.kruise.io | kubectl apply -f -
   kubectl label namespace shop linkerd-linger.io/mode=enforce
 
 Exit codes:
   0  the manifests were printed
-  2  a file or a flag cannot be used";
+  2  a file or a flag cannot be used, or the policy needs --engine webhook";
 
 /// The mode of namespaces without the label.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -169,12 +174,30 @@ enum TlsSource {
     Byo,
 }
 
+impl ValueEnum for Engine {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Webhook, Self::Policy]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Webhook => {
+                PossibleValue::new("webhook").help("A server, which the API server calls; it evaluates every rule")
+            }
+            Self::Policy => PossibleValue::new("policy").help(
+                "The API server itself, by admission policies and without a server; needs Kubernetes 1.36, and \
+                 decides fewer cases (docs/policy-engine.md)",
+            ),
+        })
+    }
+}
+
 impl ValueEnum for FailurePolicy {
     fn value_variants<'a>() -> &'a [Self] {
         &Self::ALL
     }
 
-    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+    fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(self.as_str().into())
     }
 }
@@ -185,9 +208,50 @@ impl ValueEnum for FailurePolicy {
 ///
 /// Returns an error if a file cannot be read, or has mistakes.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let objects = install::manifests(&options(args)?);
+    let options = options(args)?;
+    let objects = match args.engine {
+        Engine::Webhook => install::manifests(&options),
+        Engine::Policy => {
+            if let Some(flag) = args.of_server() {
+                bail!("{flag} configures the server, but --engine policy installs none: remove {flag}");
+            }
+            install::policies(&options, &parsed_policy(args)?)?
+        }
+    };
     stdout().write_all(install::print(&objects)?.as_bytes()).context("cannot write the manifests")?;
     Ok(ExitCode::SUCCESS)
+}
+
+impl Args {
+    /// The first flag that only the server has.
+    fn of_server(&self) -> Option<&'static str> {
+        let defaults = Options::default();
+        [
+            ("--ha", self.ha),
+            ("--tls", self.tls != TlsSource::SelfSigned),
+            ("--facts", self.facts.is_some()),
+            ("--failure-policy", self.failure_policy != defaults.failure_policy),
+            ("--network-policy", self.network_policy),
+            ("--sockets", self.sockets),
+            ("--host-network", self.host_network),
+            ("--webhook-port", self.webhook_port != defaults.webhook_port),
+            ("--admin-port", self.admin_port != defaults.admin_port),
+            ("--image-pull-secret", !self.image_pull_secret.is_empty()),
+            ("--node-selector", !self.node_selector.is_empty()),
+            ("--toleration", !self.toleration.is_empty()),
+            ("--pod-monitor", self.pod_monitor),
+        ]
+        .into_iter()
+        .find_map(|(flag, is_given)| is_given.then_some(flag))
+    }
+}
+
+/// The policy to install.
+fn parsed_policy(args: &Args) -> Result<Policy, PolicyFileError> {
+    match &args.set_policy {
+        Some(path) => policy_file::parse(path, &policy_file::text(path)?),
+        None => Ok(Policy::default()),
+    }
 }
 
 fn options(args: &Args) -> Result<Options> {

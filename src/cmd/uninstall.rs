@@ -7,16 +7,21 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::cluster::install;
+use crate::cluster::install::{self, Engine};
 
 /// Print the objects to delete when you remove linkerd-linger from a cluster
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Args {}
+pub struct Args {
+    /// What judges and patches pods in this installation
+    #[arg(long, value_enum, value_name = "ENGINE", default_value_t = Engine::Webhook)]
+    engine: Engine,
+}
 
 const EXAMPLES: &str = "\
 Examples:
   linkerd-linger uninstall | kubectl delete --ignore-not-found -f -
+  linkerd-linger uninstall --engine policy | kubectl delete --ignore-not-found -f -
 
 Exit codes:
   0  printed";
@@ -26,8 +31,8 @@ Exit codes:
 /// # Errors
 ///
 /// Returns an error if stdout is closed.
-pub fn run(_: &Args) -> Result<ExitCode> {
-    let text = install::print(&install::cluster_scoped())?;
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let text = install::print(&install::cluster_scoped(args.engine))?;
     stdout().write_all(text.as_bytes()).context("cannot write the manifests")?;
     Ok(ExitCode::SUCCESS)
 }

@@ -10,6 +10,8 @@ pub const EXTENSION_LABEL: &str = "linkerd.io/extension";
 /// one must come after `linkerd-proxy-injector-webhook-config` and `linkerd-tap-injector-webhook-config`, because it
 /// inspects the containers that they add.
 pub const WEBHOOK_CONFIGURATION: &str = "zz-linkerd-linger-webhook-config";
+/// The MutatingAdmissionPolicy of `install --engine policy`, and the prefix of its bindings.
+pub const CLOSE_WAIT_POLICY: &str = "linkerd-linger-close-wait";
 /// The label of a namespace that selects the mode: `enforce`, `warn`, `audit` or `off`.
 pub const MODE_LABEL: &str = "linkerd-linger.io/mode";
 /// The value of [`MODE_LABEL`] that disables the webhooks.

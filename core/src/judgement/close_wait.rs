@@ -9,7 +9,14 @@ mod pod_sysctl;
 mod with_proxy_init;
 
 use self::own_init::OwnInit;
-pub use self::{forecast::Forecast, own_init::read_image};
+pub use self::{
+    forecast::Forecast,
+    own_init::{
+        COMMAND as OWN_COMMAND, RESOURCES as COPIED_RESOURCES, RESOURCES_OF as COPIES_RESOURCES_OF,
+        read_image,
+    },
+    pod_sysctl::NAME as SYSCTL,
+};
 use crate::{
     base::{duration, names::INIT_CONTAINER},
     judgement::{

@@ -22,10 +22,10 @@ pub const UPSTREAM_IMAGES: [&str; 3] =
 
 /// The end of `command[0]` if proxy-init runs from the proxy image (2.20 and newer, edge-25.11.3, linkerd2 0e9a38d7d).
 /// That image has no `sysctl`, so the container crash-loops with the flag.
-pub(super) const COMBINED_COMMAND: &str = "linkerd2-proxy-init";
+pub const COMBINED_COMMAND: &str = "linkerd2-proxy-init";
 
 /// The flags that the injector writes, and how each takes its value (`_proxy-init.tpl` of 2.9 to 2.20).
-const INJECTED_FLAGS: [(&str, FlagValue); 14] = [
+pub const INJECTED_FLAGS: [(&str, FlagValue); 14] = [
     (FLAG, FlagValue::Value),
     ("--firewall-bin-path", FlagValue::OneOf(&["iptables", "iptables-legacy", "iptables-nft"])),
     (
@@ -46,8 +46,8 @@ const INJECTED_FLAGS: [(&str, FlagValue); 14] = [
 ];
 
 /// How a flag takes its value.
-#[derive(Clone, Copy)]
-enum FlagValue {
+#[derive(Clone, Copy, Debug)]
+pub enum FlagValue {
     /// The next argument, or the text after `=`.
     Value,
     /// The same, but only these values: a path would let a privileged container run another program.
@@ -236,7 +236,7 @@ impl SecurityContext {
 }
 
 /// The maximum number of mounts of linkerd-init: the lock of iptables and the service account token.
-const INJECTED_MOUNTS: usize = 2;
+pub const INJECTED_MOUNTS: usize = 2;
 
 /// The lock of iptables, in an emptyDir, or the token that the ServiceAccount admission plugin mounts.
 fn is_injected_mount(pod: &Pod<'_>, mount: &Mount<'_>) -> bool {

@@ -362,7 +362,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for StringMap<'a> {
 }
 
 /// The default of `terminationMessagePath` (kubernetes `pkg/apis/core/v1/defaults.go`).
-const DEFAULT_MESSAGE_PATH: &str = "/dev/termination-log";
+pub const DEFAULT_MESSAGE_PATH: &str = "/dev/termination-log";
 
 /// A container in the pod spec.
 #[derive(Deserialize)]

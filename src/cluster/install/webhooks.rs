@@ -56,7 +56,7 @@ fn configuration(options: &Options, webhook: WebhookKind) -> Value {
 /// The namespaces of an entry. A selector cannot express "or", so two entries share the path for namespaces without
 /// privileged containers. No namespace matches two of these.
 #[derive(Clone, Copy)]
-enum Privilege {
+pub(super) enum Privilege {
     /// Namespaces that allow privileged containers.
     Allowed,
     /// Namespaces whose Pod Security level refuses them.
@@ -108,11 +108,8 @@ fn endpoint(options: &Options, of: Endpoint, privilege: Privilege) -> Value {
         "clientConfig": client_config(options, &of.path()),
         "failurePolicy": failure_policy(options, mode).as_str(),
         "matchPolicy": "Equivalent",
-        "namespaceSelector": {"matchExpressions": namespaces(options, mode, privilege)},
-        // Linkerd's injector excludes these, too: its control plane must be able to start first.
-        "objectSelector": {
-            "matchExpressions": [{"key": "linkerd.io/control-plane-component", "operator": "DoesNotExist"}],
-        },
+        "namespaceSelector": {"matchExpressions": namespaces(options.default_mode, mode, privilege)},
+        "objectSelector": objects(),
         "rules": rules(options, webhook),
         "sideEffects": "None",
         "timeoutSeconds": TIMEOUT_SECONDS,
@@ -137,21 +134,21 @@ fn client_config(options: &Options, path: &str) -> Value {
 }
 
 /// Audit and warn never block objects, whatever failure policy is configured.
-const fn failure_policy(options: &Options, mode: Mode) -> FailurePolicy {
+pub(super) const fn failure_policy(options: &Options, mode: Mode) -> FailurePolicy {
     match mode {
         Mode::Enforce => options.failure_policy,
         Mode::Warn | Mode::Audit => FailurePolicy::Ignore,
     }
 }
 
-fn namespaces(options: &Options, mode: Mode, privilege: Privilege) -> Vec<Value> {
+pub(super) fn namespaces(default_mode: Option<Mode>, mode: Mode, privilege: Privilege) -> Vec<Value> {
     let excluded = json!({
         "key": names::NAMESPACE_NAME_LABEL,
         "operator": "NotIn",
         "values": names::EXCLUDED_NAMESPACES,
     });
     // `NotIn` also matches namespaces without the label, and those with an unknown value.
-    let labelled = if options.default_mode == Some(mode) {
+    let labelled = if default_mode == Some(mode) {
         let others = Mode::ALL.into_iter().filter(|other| *other != mode).map(Mode::as_str);
         let others: Vec<_> = others.chain([names::MODE_OFF]).collect();
         json!({"key": names::MODE_LABEL, "operator": "NotIn", "values": others})
@@ -161,10 +158,17 @@ fn namespaces(options: &Options, mode: Mode, privilege: Privilege) -> Vec<Value>
     [vec![excluded, labelled], privilege.expressions()].concat()
 }
 
+/// Linkerd's injector excludes these, too: its control plane must be able to start first.
+pub(super) fn objects() -> Value {
+    json!({
+        "matchExpressions": [{"key": "linkerd.io/control-plane-component", "operator": "DoesNotExist"}],
+    })
+}
+
 /// Pods are mutated on creation, because almost none of their fields can change later. Workloads are only validated, so
 /// that controllers and GitOps tools see no difference, while users see the response when they apply them. For running
 /// pods only images and labels can change, and a failure policy must not block the removal of finalizers.
-fn rules(options: &Options, webhook: WebhookKind) -> Value {
+pub(super) fn rules(options: &Options, webhook: WebhookKind) -> Value {
     let rule = |group: &str, version: &str, resources: &[&str], operations: &[&str]| {
         json!({
             "apiGroups": [group],

@@ -15,12 +15,15 @@ use crate::{
 };
 
 /// The subcommand of our binary, which is the first argument of the container.
-const COMMAND: &str = "set-close-wait";
+pub const COMMAND: &str = "set-close-wait";
 /// Containers that may run before ours because they open no connections: linkerd-init, and `pause -v` in CNI mode of
 /// 2.12.2 to 2.12.6.
 const OPENS_NOTHING: [&str; 2] = [proxy_init::NAME, linkerd::NOOP];
 /// The resources that LimitRanges and quotas limit. Others, such as GPUs, must not be requested twice.
-const RESOURCES: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
+pub const RESOURCES: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
+/// The containers of Linkerd whose resources our init container gets; the first that has some.
+pub const RESOURCES_OF: [&str; 4] =
+    [proxy_init::NAME, linkerd::NETWORK_VALIDATOR, linkerd::NOOP, linkerd::PROXY];
 
 /// A container with the name of our init container.
 #[derive(Clone, Debug, PartialEq)]
@@ -100,24 +103,22 @@ pub(super) fn container(pod: &Pod<'_>, image: &str, seconds: u32) -> Value {
 /// LimitRanges and quotas that admit Linkerd's container then also admit ours. The QoS class stays, and the scheduler
 /// reserves no more, because init containers that run one after another count with the largest request.
 fn resources(pod: &Pod<'_>) -> Option<Value> {
-    [proxy_init::NAME, linkerd::NETWORK_VALIDATOR, linkerd::NOOP, linkerd::PROXY].into_iter().find_map(
-        |name| {
-            let container = pod.all_containers().find(|container| &*container.name == name)?;
-            let given: Map<String, Value> = serde_json::from_str(container.resources?.get()).ok()?;
-            let part = |part: &str| -> Option<(String, Value)> {
-                let quantities: Map<String, Value> = given
-                    .get(part)?
-                    .as_object()?
-                    .clone()
-                    .into_iter()
-                    .filter(|(name, _)| RESOURCES.contains(&name.as_str()))
-                    .collect();
-                (!quantities.is_empty()).then(|| (part.to_owned(), quantities.into()))
-            };
-            let copied: Map<String, Value> = ["limits", "requests"].into_iter().filter_map(part).collect();
-            (!copied.is_empty()).then_some(Value::Object(copied))
-        },
-    )
+    RESOURCES_OF.into_iter().find_map(|name| {
+        let container = pod.all_containers().find(|container| &*container.name == name)?;
+        let given: Map<String, Value> = serde_json::from_str(container.resources?.get()).ok()?;
+        let part = |part: &str| -> Option<(String, Value)> {
+            let quantities: Map<String, Value> = given
+                .get(part)?
+                .as_object()?
+                .clone()
+                .into_iter()
+                .filter(|(name, _)| RESOURCES.contains(&name.as_str()))
+                .collect();
+            (!quantities.is_empty()).then(|| (part.to_owned(), quantities.into()))
+        };
+        let copied: Map<String, Value> = ["limits", "requests"].into_iter().filter_map(part).collect();
+        (!copied.is_empty()).then_some(Value::Object(copied))
+    })
 }
 
 /// Parses the image of our init container from a flag.

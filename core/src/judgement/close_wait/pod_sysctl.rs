@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The sysctl with dots. Pods may use slashes.
-const NAME: &str = "net.netfilter.nf_conntrack_tcp_timeout_close_wait";
+pub const NAME: &str = "net.netfilter.nf_conntrack_tcp_timeout_close_wait";
 
 #[derive(Default, Deserialize)]
 struct SecurityContext<'a> {
