@@ -32,10 +32,15 @@ use linkerd_linger::{
         apiserver,
         install::{self, Options},
     },
-    judgement::policy::Policy,
+    judgement::policy::{Policy, RejectWhen},
+    linkerd::{self, Injection, Mesh},
     lint::manifest,
     review::{self, Endpoint, Mode, WebhookKind},
-    workload::object::{Kind, Object},
+    servers,
+    workload::{
+        context::Context,
+        object::{Kind, Object},
+    },
 };
 use serde_json::{Value, json};
 use tokio::{runtime::Runtime, sync::OnceCell};
@@ -44,7 +49,10 @@ use self::{
     cluster::{
         Cluster,
         others::{OTHER_WEBHOOKS, Other},
-        pods::{GUNICORN, LINES, assert_patched, containers, init, injected, of_line, pod_of, template},
+        pods::{
+            GUNICORN, LINES, assert_patched, containers, deployment, init, injected, of_line, pod_of,
+            template,
+        },
         webhook,
     },
     support::{NotRun, eventually, say},
@@ -101,28 +109,46 @@ impl Bed {
                 bed.cluster.kubectl_with(&["apply", "-f", "-"], &object.to_string()).await.ok();
             }
             bed.namespace(&format!("enforce-{index}"), index, "enforce", json!({})).await;
+            let injected = json!({Other::label("injector"): "called"});
+            bed.namespace(&format!("enforce-{index}-injected"), index, "enforce", injected).await;
         }
         bed.namespace("unbound", usize::MAX, "off", json!({})).await;
+        let injected = json!({Other::label("injector"): "called"});
+        bed.namespace("unbound-injected", usize::MAX, "off", injected).await;
         for other in OTHER_WEBHOOKS {
             let manifest = other.manifest(&RUNTIME.spawn(webhook::serve(other.mutate)).await.unwrap());
             bed.cluster.kubectl_with(&["apply", "-f", "-"], &manifest.to_string()).await.ok();
         }
-        let client = bed.cluster.client().await;
-        let pod = injected("front-nginx");
-        for (index, text) in bed.variants.iter().enumerate() {
-            if text.contains("timeout: off")
-                || text.contains("close-wait-unset")
-                || text.contains("closeWait: {images")
-            {
-                continue;
-            }
-            eventually("the mutating policies are in force", async || {
-                let created = create(&client, &format!("enforce-{index}"), &pod).await.unwrap();
-                created["spec"]["initContainers"] != pod["spec"]["initContainers"]
-            })
-            .await;
-        }
+        bed.is_in_force().await;
         Ok(bed)
+    }
+
+    /// Waits until the API server evaluates all policies.
+    async fn is_in_force(&self) {
+        let client = self.cluster.client().await;
+        let pod = complete(pod_of(&template(GUNICORN, 7)));
+        eventually("the injector is called", async || {
+            let created = create(&client, "unbound-injected", &pod).await.unwrap();
+            containers(&created, "containers").contains_key("linkerd-proxy")
+        })
+        .await;
+        for (index, text) in self.variants.iter().enumerate() {
+            let namespace = format!("enforce-{index}");
+            let policy = policy(text);
+            let pod = complete(injected("front-nginx"));
+            if webhook(&pod, &policy).unwrap() != pod {
+                eventually("the mutating policy is in force", async || {
+                    create(&client, &namespace, &pod).await.unwrap()["spec"]["initContainers"]
+                        != pod["spec"]["initContainers"]
+                })
+                .await;
+            }
+            let pod = complete(injected("cart-gunicorn"));
+            if webhook(&pod, &policy).is_err() && policy.reject == RejectWhen::Always {
+                let what = "the validating policy is in force";
+                eventually(what, async || create(&client, &namespace, &pod).await.is_err()).await;
+            }
+        }
     }
 
     async fn namespace(&self, name: &str, variant: usize, mode: &str, labels: Value) {
@@ -161,6 +187,10 @@ fn objects_of(index: usize, text: &str) -> Vec<Value> {
     let mut objects = install::policies(&options(text), &policy(text)).unwrap();
     objects.retain(|object| object["kind"].as_str().unwrap().contains("AdmissionPolicy"));
     for object in &mut objects {
+        // An expression that fails, or costs too much, must not go unnoticed.
+        if let Some(policy) = object["spec"].get_mut("failurePolicy") {
+            *policy = "Fail".into();
+        }
         let rename = |name: &mut Value| *name = format!("{}-{index}", name.as_str().unwrap()).into();
         rename(&mut object["metadata"]["name"]);
         if let Some(resources) = object["spec"].get_mut("matchResources") {
@@ -252,7 +282,13 @@ fn complete(mut object: Value) -> Value {
 /// Creates an object in a dry run, and returns what would be stored, or why it is refused.
 async fn create(client: &Client, namespace: &str, object: &Value) -> Result<Value, String> {
     let mut object = object.clone();
-    object["metadata"].as_object_mut().unwrap().remove("namespace");
+    let metadata = object["metadata"].as_object_mut().unwrap();
+    metadata.retain(|field, _| {
+        ["name", "generateName", "labels", "annotations", "ownerReferences"].contains(&field.as_str())
+    });
+    if metadata.contains_key("generateName") {
+        metadata.remove("name");
+    }
     let (version, kind) = (object["apiVersion"].as_str().unwrap(), object["kind"].as_str().unwrap());
     let (group, version) = version.split_once('/').unwrap_or(("", version));
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
@@ -288,76 +324,147 @@ fn webhook(object: &Value, policy: &Policy) -> Result<Value, String> {
     if admission.allowed { Ok(object) } else { Err(admission.message) }
 }
 
-/// The part of a stored object that the webhook and the policies may change.
-fn spec(object: &Value) -> Value {
-    object["spec"].clone()
+/// What came of the comparison of many objects.
+#[derive(Default)]
+struct Comparison {
+    /// Of what the webhook does, how much the policies do, too.
+    shares: BTreeMap<&'static str, (usize, usize)>,
+    contradictions: Vec<String>,
+    /// What the policies leave alone.
+    left: Vec<String>,
+    /// What the API server itself refuses.
+    invalid: Vec<String>,
 }
 
-#[derive(Default)]
-struct Shares(BTreeMap<&'static str, (usize, usize)>);
-
-impl Shares {
+impl Comparison {
     fn count(&mut self, what: &'static str, decided: bool) {
-        let (of, all) = self.0.entry(what).or_default();
+        let (of, all) = self.shares.entry(what).or_default();
         *of += usize::from(decided);
         *all += 1;
     }
+
+    /// Creates an object with and without the policies of a variant, and compares the result with the webhook's.
+    async fn compare(
+        &mut self,
+        client: &Client,
+        variant: usize,
+        policy: &Policy,
+        name: &str,
+        object: &Value,
+    ) {
+        let suffix = if will_be_injected(object) { "-injected" } else { "" };
+        let before = match create(client, &format!("unbound{suffix}"), object).await {
+            Ok(object) => object,
+            Err(why) => return self.invalid.push(format!("{name}: {why}")),
+        };
+        let with_policies = create(client, &format!("enforce-{variant}{suffix}"), object).await;
+        match (webhook(&before, policy), with_policies) {
+            (Err(_), Err(why)) => {
+                assert!(why.contains("denied request: linkerd-linger: "), "{name}: {why}");
+                self.count("rejections", true);
+            }
+            (Err(why), Ok(_)) => {
+                self.left.push(format!("{name}: {why}"));
+                self.count("rejections", false);
+            }
+            (Ok(_), Err(why)) => self.contradictions.push(format!("{name}: {why}")),
+            (Ok(patched), Ok(with_policies)) => {
+                let mut expected = patched.clone();
+                if patched != before {
+                    expected = create(client, "unbound", &patched).await.unwrap();
+                }
+                let [before, expected, with_policies] =
+                    [before, expected, with_policies].map(|object| object["spec"].clone());
+                if before != expected {
+                    if with_policies == before {
+                        self.left.push(format!("{name}: unpatched"));
+                    }
+                    self.count("patches", with_policies == expected);
+                }
+                if with_policies != expected && with_policies != before {
+                    self.contradictions.push(format!("{name}: {with_policies}\n instead of {expected}"));
+                }
+            }
+        }
+    }
+
+    /// Prints the shares, and fails if there is a contradiction.
+    fn conclude(&self, what: &str) {
+        for line in self.left.iter().filter(|_| std::env::var_os("POLICIES_LOG").is_some()) {
+            say(&format!("left alone: {line}"));
+        }
+        for line in &self.invalid {
+            say(&format!("not valid for the API server: {line}"));
+        }
+        for (kind, (of, all)) in &self.shares {
+            say(&format!("{what}: the policies decide {of} of {all} {kind}"));
+        }
+        let contradictions = self.contradictions.join("\n");
+        assert!(contradictions.is_empty(), "these contradict the webhook:\n{contradictions}");
+    }
+}
+
+/// Whether Linkerd's injector would inject the pod.
+fn will_be_injected(object: &Value) -> bool {
+    let json = object.to_string();
+    let object = Object::read(&json).unwrap().unwrap();
+    let mesh = linkerd::mesh(&object.pod, "", &Context::default(), Injection::AsAnnotated);
+    object.kind == Kind::Pod && matches!(mesh, Mesh::WillBeInjected(_))
 }
 
 #[tokio::test]
 async fn no_case_contradicts_the_webhook() {
     let Some(bed) = bed().await else { return };
     let client = bed.cluster.client().await;
-    let mut shares = Shares::default();
-    let (mut contradictions, mut left, mut invalid, mut other) = (Vec::new(), Vec::new(), Vec::new(), 0);
-    for case in cases() {
-        let Some(variant) = bed.variant(&case.policy) else {
-            other += 1;
-            continue;
-        };
-        let name = &case.name;
-        let before = match create(&client, "unbound", &case.object).await {
-            Ok(object) => object,
-            Err(why) => {
-                invalid.push(format!("{name}: {why}"));
-                continue;
-            }
-        };
-        let with_policies = create(&client, &format!("enforce-{variant}"), &case.object).await;
-        match (webhook(&case.object, &policy(&case.policy)), with_policies) {
-            (Err(_), Err(why)) => {
-                assert!(why.contains("ValidatingAdmissionPolicy"), "{name}: {why}");
-                shares.count("rejections", true);
-            }
-            (Err(why), Ok(_)) => {
-                left.push(format!("{name}: {why}"));
-                shares.count("rejections", false);
-            }
-            (Ok(_), Err(why)) => contradictions.push(format!("{name}: {why}")),
-            (Ok(patched), Ok(with_policies)) => {
-                let expected = create(&client, "unbound", &patched).await.unwrap();
-                let (before, expected, with_policies) =
-                    (spec(&before), spec(&expected), spec(&with_policies));
-                if before != expected {
-                    if with_policies == before {
-                        left.push(format!("{name}: unpatched"));
-                    }
-                    shares.count("patches", with_policies == expected);
-                }
-                if with_policies != expected && with_policies != before {
-                    contradictions.push(format!("{name}: {with_policies}\n instead of {expected}"));
-                }
-            }
+    let mut comparison = Comparison::default();
+    for Case { name, policy: text, object } in cases() {
+        if let Some(variant) = bed.variant(&text) {
+            comparison.compare(&client, variant, &policy(&text), &name, &object).await;
         }
     }
-    for line in &left {
-        say(&format!("left alone: {line}"));
+    comparison.conclude("cases of the rules");
+}
+
+/// Typical periods of probes, and typical idle timeouts.
+const PERIODS: [u64; 15] = [1, 2, 3, 4, 5, 6, 10, 15, 20, 30, 60, 65, 75, 90, 120];
+
+#[tokio::test]
+async fn no_server_of_the_catalog_contradicts_the_webhook() {
+    let Some(bed) = bed().await else { return };
+    let client = bed.cluster.client().await;
+    let (variant, policy) = (bed.variant("").unwrap(), policy(""));
+    let mut comparison = Comparison::default();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/catalog");
+    for entry in walkdir::WalkDir::new(folder).sort_by_file_name().min_depth(1) {
+        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+        for (_, case) in servers::cases::parse(&text).unwrap() {
+            let timeout = case.expect.split([' ', '.']).find_map(|word| word.strip_suffix('s')?.parse().ok());
+            let timeout: u64 = timeout.filter(|seconds| *seconds > 0).unwrap_or(5);
+            // Probes at the timeout, and at any other time.
+            let meets = probed(&case, &[timeout]);
+            comparison.compare(&client, variant, &policy, &case.name, &meets).await;
+            let others: Vec<_> = PERIODS.into_iter().filter(|period| period.abs_diff(timeout) > 11).collect();
+            let misses = probed(&case, &others);
+            comparison.compare(&client, variant, &policy, &format!("{} (others)", case.name), &misses).await;
+        }
     }
-    for line in &invalid {
-        say(&format!("not valid for the API server: {line}"));
+    comparison.conclude("cases of the catalog");
+}
+
+/// The pod of a case after injection, with a container for each period of a probe.
+fn probed(case: &servers::cases::Case, periods: &[u64]) -> Value {
+    let mut pod = complete(case.object().unwrap());
+    pod["metadata"]["annotations"] = json!({"linkerd-linger.io/close-wait-timeout": "off"});
+    let containers = pod["spec"]["containers"].as_array_mut().unwrap();
+    let app = containers.pop().unwrap();
+    containers.push(json!({"name": "linkerd-proxy", "image": "cr.l5d.io/linkerd/proxy:edge-24.11.8"}));
+    for (index, period) in periods.iter().enumerate() {
+        let mut app = app.clone();
+        app["name"] = format!("app-{index}").into();
+        app["livenessProbe"] = json!({"httpGet": {"port": 8000 + index}, "periodSeconds": period});
+        containers.push(app);
     }
-    say(&format!("{:?}, {other} with another policy", shares.0));
-    assert!(contradictions.is_empty(), "these contradict the webhook:\n{}", contradictions.join("\n"));
+    pod
 }
 
 #[tokio::test]
@@ -387,9 +494,65 @@ async fn every_line_of_linkerd_sets_the_timeout() {
         let pod = complete(of_line(line, "line", &[]));
         let expected = create(&client, "unbound", &webhook(&pod, &policy("")).unwrap()).await.unwrap();
         let created = create(&client, &namespace, &pod).await.unwrap();
-        assert_eq!(spec(&created), spec(&expected), "{line}");
-        assert_ne!(spec(&created)["initContainers"], pod["spec"]["initContainers"], "{line}");
+        assert_eq!(created["spec"], expected["spec"], "{line}");
+        assert_ne!(created["spec"]["initContainers"], pod["spec"]["initContainers"], "{line}");
     }
+}
+
+#[tokio::test]
+async fn what_kubectl_prints_in_each_mode() {
+    let Some(bed) = bed().await else { return };
+    let variant = bed.variant("").unwrap();
+    let pod = injected("cart-gunicorn").to_string();
+    const FACT: &str = "linkerd-linger: cart: Gunicorn closes idle connections after 10s to 11s; the liveness probe on \
+                        port 8000 runs every 10s. To fix: ";
+    for mode in ["enforce", "warn", "audit"] {
+        let name = format!("prints-{mode}");
+        bed.namespace(&name, variant, mode, json!({})).await;
+        let args = ["create", "-n", &name, "-f", "-", "--dry-run=server"];
+        match mode {
+            "enforce" => {
+                eventually("the namespace is bound", async || {
+                    let told = bed.cluster.kubectl_with(&args, &pod).await;
+                    !told.success && told.stderr.contains(FACT)
+                })
+                .await;
+            }
+            "warn" => {
+                eventually("the namespace is bound", async || {
+                    let told = bed.cluster.kubectl_with(&args, &pod).await.ok();
+                    told.stderr.starts_with("Warning: ") && told.stderr.contains(FACT)
+                })
+                .await;
+            }
+            _ => assert_eq!(bed.cluster.kubectl_with(&args, &pod).await.ok().stderr, ""),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_update_of_something_else_is_admitted() {
+    let Some(bed) = bed().await else { return };
+    bed.namespace("updates", bed.variant("").unwrap(), "off", json!({})).await;
+    let mut template = template(GUNICORN, 10);
+    template["metadata"]["annotations"] = json!({"linkerd.io/inject": "enabled"});
+    let deployment = deployment(&template).to_string();
+    bed.cluster.kubectl_with(&["create", "-n", "updates", "-f", "-"], &deployment).await.ok();
+    let label = format!("{}=enforce", names::MODE_LABEL);
+    bed.cluster.kubectl(&["label", "namespace", "updates", &label, "--overwrite"]).await.ok();
+    let patch = async |patch: Value| {
+        bed.cluster.kubectl(&["patch", "deployment", "cart", "-n", "updates", "-p", &patch.to_string()]).await
+    };
+    let image =
+        json!({"spec": {"template": {"spec": {"containers": [{"name": "cart", "image": "cart:5"}]}}}});
+    eventually("a change of the container is rejected", async || {
+        let told = patch(image.clone()).await;
+        !told.success && told.stderr.contains("linkerd-linger: cart: Gunicorn closes")
+    })
+    .await;
+    patch(json!({"spec": {"replicas": 2}})).await.ok();
+    let restart = json!({"kubectl.kubernetes.io/restartedAt": "2026-11-23T10:00:00Z"});
+    patch(json!({"spec": {"template": {"metadata": {"annotations": restart}}}})).await.ok();
 }
 
 #[tokio::test]

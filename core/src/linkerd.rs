@@ -30,13 +30,13 @@ pub const NETWORK_VALIDATOR: &str = "linkerd-network-validator";
 /// The init container that replaces linkerd-init in CNI mode in 2.12.2 to 2.12.6.
 pub const NOOP: &str = "noop";
 /// The annotation that the injector uses.
-const INJECT: &str = "linkerd.io/inject";
+pub const INJECT: &str = "linkerd.io/inject";
 /// The only version string that the injector writes into a pod.
 const PROXY_VERSION: &str = "linkerd.io/proxy-version";
 /// Ports that bypass the proxy.
-const SKIP_INBOUND_PORTS: &str = "config.linkerd.io/skip-inbound-ports";
+pub const SKIP_INBOUND_PORTS: &str = "config.linkerd.io/skip-inbound-ports";
 /// Ports that the proxy forwards as TCP.
-const OPAQUE_PORTS: &str = "config.linkerd.io/opaque-ports";
+pub const OPAQUE_PORTS: &str = "config.linkerd.io/opaque-ports";
 /// Environment variables for the proxy, as a JSON array of EnvVar (2.20, edge-26.4.3, linkerd2 #15156).
 const PROXY_ADDITIONAL_ENV: &str = "config.linkerd.io/proxy-additional-env";
 /// The image of linkerd-init, up to 2.19.
@@ -44,15 +44,15 @@ const INIT_IMAGE: &str = "config.linkerd.io/init-image";
 /// A version that the user sets for the injector.
 const CONFIG_PROXY_VERSION: &str = "config.linkerd.io/proxy-version";
 /// [`OPAQUE_PORTS`] in the environment of the proxy.
-const OPAQUE_PORTS_ENV: &str = "LINKERD2_PROXY_INBOUND_PORTS_DISABLE_PROTOCOL_DETECTION";
+pub const OPAQUE_PORTS_ENV: &str = "LINKERD2_PROXY_INBOUND_PORTS_DISABLE_PROTOCOL_DETECTION";
 
 /// The proxy's own ports and their defaults, which the injector always skips. The CNI plugin uses its own settings.
-const OWN_PORTS: [(&str, &str); 2] =
+pub const OWN_PORTS: [(&str, &str); 2] =
     [("config.linkerd.io/control-port", "4190"), ("config.linkerd.io/admin-port", "4191")];
 /// The default of further skipped ports, since 2.11 (`values.yaml`, `proxyInit.ignoreInboundPorts`).
-const DEFAULT_SKIPPED: &str = "4567,4568";
+pub const DEFAULT_SKIPPED: &str = "4567,4568";
 /// The default of opaque ports, since 2.11 (`values.yaml`, `proxy.opaquePorts`).
-const DEFAULT_OPAQUE: &str = "25,587,3306,4444,5432,6379,9300,11211";
+pub const DEFAULT_OPAQUE: &str = "25,587,3306,4444,5432,6379,9300,11211";
 
 /// Whether a pod has a Linkerd proxy.
 #[derive(Clone, Debug)]

@@ -7,6 +7,7 @@ pub mod cases;
 mod catalog;
 mod command;
 mod idle;
+pub mod literal;
 mod recognise;
 mod resolve;
 mod settings;

@@ -12,6 +12,7 @@ use clap::{Subcommand, ValueEnum};
 
 use super::output;
 use crate::{
+    cluster::install::Engine,
     judgement::policy::Policy,
     lint::report::catalog::{self as report, ServerReport},
     servers::{Catalog, CatalogError, cases},
@@ -21,6 +22,7 @@ const EXAMPLES: &str = "\
 Examples:
   linkerd-linger catalog list
   linkerd-linger catalog list --family python -o json
+  linkerd-linger catalog list --engine policy
   linkerd-linger catalog show gunicorn
   linkerd-linger catalog test --servers ours.yaml ours-cases.yaml";
 
@@ -42,6 +44,9 @@ enum Command {
         /// A policy file with your own servers
         #[arg(long, value_name = "FILE")]
         policy: Option<PathBuf>,
+        /// With policy: list which servers the admission policies of `install --engine policy` decide
+        #[arg(long, value_enum, value_name = "ENGINE", default_value_t = Engine::Webhook)]
+        engine: Engine,
         /// The output format
         #[arg(short, long, value_enum, default_value_t = Format::Text)]
         output: Format,
@@ -86,7 +91,9 @@ enum Format {
 /// Returns an error if a file cannot be used, or the server is unknown.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.command {
-        Command::List { family, policy, output } => list(family.as_deref(), policy.as_deref(), *output),
+        Command::List { family, policy, engine, output } => {
+            list(family.as_deref(), policy.as_deref(), *engine, *output)
+        }
         Command::Show { id, policy, output } => show(id, policy.as_deref(), *output),
         Command::Test { cases, servers } => test(cases, servers),
     }
@@ -101,13 +108,21 @@ fn policy(path: Option<&Path>) -> anyhow::Result<Policy> {
     })
 }
 
-fn list(family: Option<&str>, path: Option<&Path>, output: Format) -> anyhow::Result<ExitCode> {
+fn list(
+    family: Option<&str>,
+    path: Option<&Path>,
+    engine: Engine,
+    output: Format,
+) -> anyhow::Result<ExitCode> {
     let policy = policy(path)?;
     let servers: Vec<_> = policy
         .catalog
         .servers()
         .filter(|server| family.is_none_or(|family| server.family == family))
-        .map(ServerReport::of)
+        .map(|server| match engine {
+            Engine::Webhook => ServerReport::of(server),
+            Engine::Policy => ServerReport::of(server).with_policy_engine(policy.catalog.literal(server)),
+        })
         .collect();
     if let Some(family) = family.filter(|_| servers.is_empty()) {
         let mut known: Vec<_> = policy.catalog.servers().map(|server| server.family.as_str()).collect();

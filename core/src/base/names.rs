@@ -12,6 +12,8 @@ pub const EXTENSION_LABEL: &str = "linkerd.io/extension";
 pub const WEBHOOK_CONFIGURATION: &str = "zz-linkerd-linger-webhook-config";
 /// The MutatingAdmissionPolicy of `install --engine policy`, and the prefix of its bindings.
 pub const CLOSE_WAIT_POLICY: &str = "linkerd-linger-close-wait";
+/// The ValidatingAdmissionPolicy of `install --engine policy`, and the prefix of its bindings.
+pub const PROBE_POLICY: &str = "linkerd-linger-probes";
 /// The label of a namespace that selects the mode: `enforce`, `warn`, `audit` or `off`.
 pub const MODE_LABEL: &str = "linkerd-linger.io/mode";
 /// The value of [`MODE_LABEL`] that disables the webhooks.

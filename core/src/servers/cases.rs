@@ -194,7 +194,12 @@ impl Case {
         ))
     }
 
-    fn object(&self) -> Result<Value, String> {
+    /// The pod with the container, without what only `config_maps` and `image_config` tell.
+    ///
+    /// # Errors
+    ///
+    /// Returns what is wrong with the case.
+    pub fn object(&self) -> Result<Value, String> {
         let env: Vec<Value> =
             self.env.iter().map(|(name, value)| json!({"name": name, "value": value.text()})).collect();
         let env_from: Vec<Value> = self

@@ -6,6 +6,7 @@
 
 mod cel;
 mod close_wait;
+mod probes;
 
 use serde_json::{Value, json};
 
@@ -16,7 +17,10 @@ use super::{
 };
 use crate::{
     base::names,
-    judgement::policy::{Policy, Via},
+    judgement::{
+        finding::{Action, RuleId},
+        policy::{Policy, RejectWhen, Via},
+    },
     review::{Mode, WebhookKind},
 };
 
@@ -53,6 +57,7 @@ pub fn policies(options: &Options, policy: &Policy) -> Result<Vec<Value>, Policy
     }
     let mut objects = vec![namespace(options), server::policy(options)];
     objects.extend(close_wait(options, policy));
+    objects.extend(probes(options, policy));
     Ok(objects)
 }
 
@@ -61,6 +66,7 @@ pub fn policies(options: &Options, policy: &Policy) -> Result<Vec<Value>, Policy
 pub(super) fn names() -> Vec<Value> {
     let options = Options { default_mode: None, ..Options::default() };
     let mut objects = close_wait(&options, &Policy::default());
+    objects.extend(probes(&options, &Policy::default()));
     for object in &mut objects {
         if let Some(object) = object.as_object_mut() {
             object.remove("spec");
@@ -85,10 +91,52 @@ fn close_wait(options: &Options, policy: &Policy) -> Vec<Value> {
     });
     spec = with(spec, close_wait::fields(policy, &options.image));
     let bindings = [Mode::Enforce, Mode::Warn].into_iter().map(|mode| {
-        let namespaces = webhooks::namespaces(options.default_mode, mode, Privilege::Allowed);
+        let namespaces =
+            [webhooks::namespaces(options.default_mode, mode), Privilege::Allowed.expressions()].concat();
         binding("MutatingAdmissionPolicyBinding", name, mode, namespaces, json!({}))
     });
     let policy = with(object(API_VERSION, "MutatingAdmissionPolicy", name), json!({"spec": spec}));
+    [policy].into_iter().chain(bindings).collect()
+}
+
+/// The validating policy, and its bindings to the modes; nothing if the policy does not reject or warn.
+fn probes(options: &Options, policy: &Policy) -> Vec<Value> {
+    let action = policy.action(RuleId::ProbeMatchesIdleTimeout);
+    let is_told = match action {
+        // Whether a finding can fail now depends on the settings of the proxy, which expressions do not read.
+        Action::Reject => policy.reject == RejectWhen::Always,
+        Action::Warn => true,
+        Action::Patch | Action::Ignore => false,
+    };
+    if !is_told {
+        return Vec::new();
+    }
+    let name = names::PROBE_POLICY;
+    let spec = json!({
+        "failurePolicy": "Ignore",
+        "matchConstraints": {
+            "matchPolicy": "Equivalent",
+            "objectSelector": webhooks::objects(),
+            "resourceRules": webhooks::rules(WebhookKind::Validating),
+        },
+    });
+    let spec = with(spec, probes::fields(policy));
+    let bindings = Mode::ALL.into_iter().map(|mode| {
+        let does = match (mode, action) {
+            (Mode::Enforce, Action::Reject) => "Deny",
+            (Mode::Enforce | Mode::Warn, _) => "Warn",
+            (Mode::Audit, _) => "Audit",
+        };
+        let namespaces = webhooks::namespaces(options.default_mode, mode);
+        binding(
+            "ValidatingAdmissionPolicyBinding",
+            name,
+            mode,
+            namespaces,
+            json!({"validationActions": [does]}),
+        )
+    });
+    let policy = with(object(API_VERSION, "ValidatingAdmissionPolicy", name), json!({"spec": spec}));
     [policy].into_iter().chain(bindings).collect()
 }
 

@@ -81,7 +81,7 @@ impl Privilege {
         }
     }
 
-    fn expressions(self) -> Vec<Value> {
+    pub(super) fn expressions(self) -> Vec<Value> {
         let operator = |is_in: bool| if is_in { "In" } else { "NotIn" };
         let pod_security = json!({
             "key": POD_SECURITY_LABEL,
@@ -102,13 +102,16 @@ impl Privilege {
 
 fn endpoint(options: &Options, of: Endpoint, privilege: Privilege) -> Value {
     let Endpoint { webhook, mode, .. } = of;
+    let namespaces = [namespaces(options.default_mode, mode), privilege.expressions()].concat();
     let endpoint = json!({
         "name": format!("{}{}.{}.linkerd-linger.io", mode.as_str(), privilege.suffix(), webhook.as_str()),
         "admissionReviewVersions": ["v1"],
         "clientConfig": client_config(options, &of.path()),
         "failurePolicy": failure_policy(options, mode).as_str(),
         "matchPolicy": "Equivalent",
-        "namespaceSelector": {"matchExpressions": namespaces(options.default_mode, mode, privilege)},
+        "namespaceSelector": {
+            "matchExpressions": namespaces,
+        },
         "objectSelector": objects(),
         "rules": rules(options, webhook),
         "sideEffects": "None",
@@ -141,7 +144,7 @@ pub(super) const fn failure_policy(options: &Options, mode: Mode) -> FailurePoli
     }
 }
 
-pub(super) fn namespaces(default_mode: Option<Mode>, mode: Mode, privilege: Privilege) -> Vec<Value> {
+pub(super) fn namespaces(default_mode: Option<Mode>, mode: Mode) -> Vec<Value> {
     let excluded = json!({
         "key": names::NAMESPACE_NAME_LABEL,
         "operator": "NotIn",
@@ -155,7 +158,7 @@ pub(super) fn namespaces(default_mode: Option<Mode>, mode: Mode, privilege: Priv
     } else {
         json!({"key": names::MODE_LABEL, "operator": "In", "values": [mode.as_str()]})
     };
-    [vec![excluded, labelled], privilege.expressions()].concat()
+    vec![excluded, labelled]
 }
 
 /// Linkerd's injector excludes these, too: its control plane must be able to start first.

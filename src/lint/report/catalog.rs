@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::servers::Server;
+use crate::servers::{
+    Server,
+    literal::{LiteralServer, Start},
+};
 
 /// A server as `catalog list` and `catalog show` have it.
 #[derive(Clone, Debug, Serialize)]
@@ -32,6 +35,21 @@ pub struct ServerReport {
     pub gotchas: Vec<String>,
     /// Where settings and behaviour come from.
     pub sources: Vec<String>,
+    /// Whether `install --engine policy` decides its timeout, if that was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy_engine: Option<PolicyEngineReport>,
+}
+
+/// Whether admission policies in CEL decide the timeout of a server.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyEngineReport {
+    /// How the server must be started for that: `gunicorn`, `python -m gunicorn`, `image docker.io/minio/minio`; empty if
+    /// policies leave it alone.
+    pub starts: Vec<String>,
+    /// Why policies leave it alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// A program that behaves as an entry says.
@@ -89,7 +107,24 @@ impl ServerReport {
                 .collect(),
             gotchas: server.gotchas.clone(),
             sources: server.sources.clone(),
+            policy_engine: None,
         }
+    }
+
+    /// The same with what admission policies decide.
+    pub fn with_policy_engine(self, literal: Result<LiteralServer<'_>, String>) -> Self {
+        let start = |start: &Start| match start {
+            Start::Command(words) => words.clone(),
+            Start::Module(words) => format!("python -m {words}"),
+            Start::Image(repository) => format!("image {repository}"),
+        };
+        let report = match literal {
+            Ok(literal) => {
+                PolicyEngineReport { starts: literal.starts.iter().map(start).collect(), why: None }
+            }
+            Err(why) => PolicyEngineReport { starts: Vec::new(), why: Some(why) },
+        };
+        Self { policy_engine: Some(report), ..self }
     }
 }
 
@@ -112,7 +147,12 @@ pub fn list(servers: &[ServerReport]) -> String {
                 different.push(closes);
             }
         }
-        let _ = writeln!(text, "  {:width$}  {}: {}", server.id, server.name, different.join(", "));
+        let told = match &server.policy_engine {
+            None => different.join(", "),
+            Some(PolicyEngineReport { why: Some(why), .. }) => format!("left alone ({why})"),
+            Some(PolicyEngineReport { starts, why: None }) => format!("decided for {}", starts.join(", ")),
+        };
+        let _ = writeln!(text, "  {:width$}  {}: {told}", server.id, server.name);
     }
     text
 }

@@ -1,0 +1,632 @@
+//! The rule `probe-matches-idle-timeout` as a ValidatingAdmissionPolicy, compiled from the catalog.
+//!
+//! Expressions read literal words and variables; they do not follow shell scripts, expand `$(NAME)` or read files. An object
+//! is rejected only if the webhook rejects it, too: whatever an expression cannot read exactly is left alone.
+//!
+//! CEL has no local names, so each variable is a list with an item for each container, and refers to the lists before it by
+//! the index `i`.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde_json::{Value, json};
+
+use super::cel::{field, text, texts, variable};
+use crate::{
+    judgement::policy::{Policy, RejectAt},
+    linkerd::{
+        DEFAULT_OPAQUE, DEFAULT_SKIPPED, INJECT, OPAQUE_PORTS, OPAQUE_PORTS_ENV, OWN_PORTS, PROXY,
+        SKIP_INBOUND_PORTS, proxy_init,
+    },
+    servers::literal::{Behaviour, Choice, Literal, LiteralFormat, LiteralServer, Start},
+    workload::annotations::{EXEMPT, IDLE_TIMEOUT},
+    workload::object::Kind,
+};
+
+/// A duration of whole seconds in the annotation.
+const WHOLE_SECONDS: &str = "[1-9][0-9]{0,4}[hms]([0-9]{1,4}[ms]){0,2}";
+/// Longer words are not read. Each comparison costs as much as the word is long.
+const MAX_WORD: usize = 1024;
+/// Containers with more words are not read.
+const MAX_WORDS: usize = 128;
+
+/// The variables and the validation.
+pub(super) fn fields(policy: &Policy) -> Value {
+    let mut literals = Vec::new();
+    for server in policy.catalog.servers() {
+        literals.extend(policy.catalog.literal(server).ok());
+    }
+    json!({
+        "variables": variables(policy, &literals),
+        "validations": [{
+            "expression": "size(variables.hits) == 0",
+            "messageExpression": "'linkerd-linger: ' + variables.hits[0] + '. To fix: raise the idle timeout well above the period, \
+                or choose another period; see docs/rules.md#probe-matches-idle-timeout'",
+            "message": "linkerd-linger: a probe arrives when the server closes the idle connection",
+            "reason": "Forbidden",
+        }],
+    })
+}
+
+/// A list with an item for each app container, computed from its index `i`.
+fn each(item: &str) -> String {
+    format!("lists.range(size(variables.apps)).map(i, {item})")
+}
+
+/// One value with a name: `let name = value in body`.
+fn bind(name: &str, value: &str, body: &str) -> String {
+    format!("[{value}].map({name}, {body})[0]")
+}
+
+fn variables(policy: &Policy, literals: &[LiteralServer<'_>]) -> Vec<Value> {
+    let list = |of: &str, field: &str| format!("(has({of}.{field}) ? {of}.{field} : [])");
+    let app = "variables.apps[i]";
+    let is_linkerds = texts([PROXY, proxy_init::NAME]);
+    let running = format!(
+        "{}.filter(c, has(c.restartPolicy) && c.restartPolicy == 'Always') + variables.pod.spec.containers",
+        list("variables.pod.spec", "initContainers")
+    );
+    vec![
+        variable("pod", template("object")),
+        variable(
+            "annotations",
+            "has(variables.pod.metadata) && has(variables.pod.metadata.annotations) ? \
+             variables.pod.metadata.annotations : {}",
+        ),
+        variable(
+            "all",
+            format!("{} + variables.pod.spec.containers", list("variables.pod.spec", "initContainers")),
+        ),
+        variable("apps", format!("({running}).filter(c, !(c.name in {is_linkerds}))")),
+        // The ports that bypass the proxy, and those that it forwards as TCP.
+        variable("proxies", format!("variables.all.filter(c, c.name == {})", text(PROXY))),
+        variable(
+            "inits",
+            format!(
+                "{}.filter(c, c.name == {})",
+                list("variables.pod.spec", "initContainers"),
+                text(proxy_init::NAME)
+            ),
+        ),
+        variable("isMeshed", is_meshed(policy)),
+        variable("isChanged", is_changed()),
+        variable("bypass", bypass()),
+        // The server of each container.
+        variable("env", each(&list(app, "env"))),
+        variable("words", each(&format!("{} + {}", list(app, "command"), list(app, "args")))),
+        variable(
+            "isRead",
+            each(&format!(
+                "size(variables.words[i]) <= {MAX_WORDS} && variables.words[i].all(w, size(w) <= {MAX_WORD} && \
+                 !w.contains('$') && w != '--')"
+            )),
+        ),
+        variable("image", each(&image(app))),
+        variable("starts", starts(literals)),
+        variable("server", each(&server(app))),
+        variable("mode", each(&mode(literals))),
+        variable("behaviours", behaviours(literals)),
+        variable(
+            "behaviour",
+            each(&bind(
+                "key",
+                "variables.server[i] + '/' + variables.mode[i]",
+                "key in variables.behaviours ? variables.behaviours[key] : []",
+            )),
+        ),
+        // The timeout of each container: when it closes at the earliest and at the latest, in milliseconds.
+        variable("declared", text_of_annotation()),
+        variable("window", each(&window())),
+        // The probes of each container: their names and periods.
+        variable("probes", each(&probes(app))),
+        variable("hits", hits(policy)),
+    ]
+}
+
+/// The pod, or the pod template, of an object.
+fn template(object: &str) -> String {
+    format!(
+        "request.kind.kind == 'Pod' ? {object} : request.kind.kind == 'CronJob' ? \
+         {object}.spec.jobTemplate.spec.template : request.kind.kind == 'PodTemplate' ? {object}.template : \
+         {object}.spec.template"
+    )
+}
+
+/// Whether an update changes what the rule reads. Running workloads must not be blocked by a change of something else.
+fn is_changed() -> String {
+    let fields = |container: &str| {
+        let fields = [
+            "image",
+            "command",
+            "args",
+            "env",
+            "envFrom",
+            "ports",
+            "volumeMounts",
+            "livenessProbe",
+            "readinessProbe",
+            "startupProbe",
+            "restartPolicy",
+            "lifecycle",
+        ];
+        let fields = fields.map(|name| format!("dyn({})", field(container, name, "dyn('')")));
+        format!("[dyn({container}.name), {}]", fields.join(", "))
+    };
+    let of = |pod: &str| {
+        let init = field(&format!("{pod}.spec"), "initContainers", "[]");
+        let annotations = format!(
+            "(has({pod}.metadata) && has({pod}.metadata.annotations) ? {pod}.metadata.annotations : {{}})\
+             .transformMap(k, v, k.startsWith('linkerd-linger.io/') || k.startsWith('linkerd.io/') || \
+             k.contains('.linkerd.io/'), v)"
+        );
+        format!("[dyn((({init}) + {pod}.spec.containers).map(c, {})), dyn({annotations})]", fields("c"))
+    };
+    format!(
+        "request.operation != 'UPDATE' || {}",
+        bind("old", &template("oldObject"), &format!("{} != {}", of("old"), of("variables.pod")))
+    )
+}
+
+/// Whether the pod has a proxy, or its template asks for one.
+fn is_meshed(policy: &Policy) -> String {
+    let inject = text(INJECT);
+    let assumed = if policy.assume_injected {
+        format!("!({inject} in variables.annotations) || ")
+    } else {
+        String::new()
+    };
+    format!(
+        "!('kubernetes.io/config.mirror' in variables.annotations) && \
+         (!has(variables.pod.spec.hostNetwork) || !variables.pod.spec.hostNetwork) && \
+         (size(variables.proxies) == 1 || request.kind.kind != 'Pod' && \
+         ({assumed}{inject} in variables.annotations && variables.annotations[{inject}] in ['enabled', 'ingress']) && \
+         size(variables.inits) == 0 && !variables.all.exists(c, c.name in ['istio-proxy', 'istio-init'] || \
+         c.image.contains('l5d.io/linkerd/proxy') || c.image.contains('istio/proxy')))"
+    )
+}
+
+/// The items of the lists of ports that bypass the proxy or are opaque. `*` stands for every port.
+fn bypass() -> String {
+    let annotation = |key: &str, default: &str| {
+        let key = text(key);
+        format!("({key} in variables.annotations ? variables.annotations[{key}] : {})", text(default))
+    };
+    let flag = "--inbound-ports-to-ignore";
+    let of_init = format!(
+        "(variables.inits[0].args.exists(a, a.startsWith('--ports-to-redirect')) ? '*' : \
+         lists.range(size(variables.inits[0].args)).map(j, \
+         variables.inits[0].args[j].startsWith('{flag}=') ? variables.inits[0].args[j].substring({}) : \
+         j > 0 && variables.inits[0].args[j - 1] == '{flag}' ? variables.inits[0].args[j] : '').join(','))",
+        flag.len() + 1
+    );
+    let [control, admin] = OWN_PORTS;
+    let own = format!("{} + ',' + {}", annotation(control.0, control.1), annotation(admin.0, admin.1));
+    let default_own = format!("'{},{}'", control.1, admin.1);
+    let opaque_env = format!(
+        "(has(variables.proxies[0].env) ? variables.proxies[0].env.filter(e, e.name == {}).map(e, has(e.value) ? \
+         e.value : '*').join(',') : '')",
+        text(OPAQUE_PORTS_ENV)
+    );
+    let injected = format!(
+        "(size(variables.inits) == 0 ? {default_own} + ',' + {} : has(variables.inits[0].args) ? {of_init} : '') + ',' \
+         + {opaque_env}",
+        annotation(SKIP_INBOUND_PORTS, "")
+    );
+    let expected = format!(
+        "{own} + ',' + {} + ',' + {}",
+        annotation(SKIP_INBOUND_PORTS, DEFAULT_SKIPPED),
+        annotation(OPAQUE_PORTS, DEFAULT_OPAQUE)
+    );
+    format!(
+        "(size(variables.proxies) == 0 ? {expected} : {injected}).replace(' ', '').split(',').filter(item, item != '')"
+    )
+}
+
+/// Whether a port may bypass the proxy or be opaque. Names are not resolved: a list with one stands for every port.
+fn is_bypassed(port: &str) -> String {
+    format!(
+        "variables.bypass.exists(item, item.matches('^[0-9]{{1,5}}$') ? int(item) == {port} : \
+         item.matches('^[0-9]{{1,5}}-[0-9]{{1,5}}$') ? int(item.split('-')[0]) <= {port} && \
+         {port} <= int(item.split('-')[1]) : true)"
+    )
+}
+
+/// The repository of the image with its registry.
+fn image(app: &str) -> String {
+    let repository = format!("(has({app}.image) ? {app}.image : '').split('@')[0].replace(' ', '')");
+    let without_tag = bind("r", &repository, "r.matches(':[^/]*$') ? r.substring(0, r.lastIndexOf(':')) : r");
+    bind(
+        "r",
+        &without_tag,
+        "r.matches('^[^/]*[.:][^/]*/') || r.startsWith('localhost/') ? r : \
+         'docker.io/' + (r.contains('/') ? '' : 'library/') + r",
+    )
+}
+
+/// The server of each start: `c` for a command, `m` for a module, `i` for an image.
+fn starts(literals: &[LiteralServer<'_>]) -> String {
+    let mut table = BTreeMap::new();
+    for literal in literals {
+        for start in &literal.starts {
+            let key = match start {
+                Start::Command(words) => format!("c {words}"),
+                Start::Module(words) => format!("m {words}"),
+                Start::Image(repository) => format!("i {repository}"),
+            };
+            table.insert(key, literal.server.id.clone());
+        }
+    }
+    let entries: Vec<_> = table.iter().map(|(key, id)| format!("{}: {}", text(key), text(id))).collect();
+    format!("{{{}}}", entries.join(", "))
+}
+
+/// The id of the server, or nothing.
+fn server(app: &str) -> String {
+    let words = "variables.words[i]";
+    let command = format!("{words}[0].substring({words}[0].lastIndexOf('/') + 1)");
+    let with_next = |kind: &str, first: &str, at: usize| {
+        let second = format!(
+            "(size({words}) > {at} ? ' ' + {words}[{at}].substring({words}[{at}].lastIndexOf('/') + 1) : '')"
+        );
+        bind(
+            "one",
+            &format!("'{kind} ' + {first}"),
+            &format!("one + {second} in variables.starts ? one + {second} : one"),
+        )
+    };
+    let of_command = bind(
+        "program",
+        &command,
+        &format!(
+            "program.matches('^(python|pypy)[0-9.]*$') ? (size({words}) > 2 && {words}[1] == '-m' ? {} : '') : {}",
+            with_next("m", &format!("{words}[2]"), 3),
+            with_next("c", "program", 1)
+        ),
+    );
+    let start = format!(
+        "has({app}.command) && size({app}.command) > 0 ? {of_command} : size({words}) == 0 || \
+         {words}[0].startsWith('-') ? 'i ' + variables.image[i] : ''"
+    );
+    format!(
+        "!variables.isRead[i] ? '' : {}",
+        bind("start", &start, "start in variables.starts ? variables.starts[start] : ''")
+    )
+}
+
+/// The value at a place, in a list: empty if it is not set, and `?` if it cannot be read.
+fn value(at: &Literal) -> String {
+    match at {
+        Literal::Flag(pattern) => flag_value(&text(pattern)),
+        Literal::Variable(name) => variable_value(&text(name)),
+    }
+}
+
+fn flag_value(pattern: &str) -> String {
+    let words = "variables.words[i]";
+    bind(
+        "h",
+        &format!("{words}.filter(w, w.matches({pattern}))"),
+        &format!(
+            "size(h) == 0 ? [] : size(h) > 1 ? ['?'] : h[0].contains('=') ? [h[0].substring(h[0].indexOf('=') + 1)] : \
+             {words}.indexOf(h[0]) + 1 < size({words}) ? [{words}[{words}.indexOf(h[0]) + 1]] : ['?']"
+        ),
+    )
+}
+
+fn variable_value(name: &str) -> String {
+    let has_from = "has(variables.apps[i].envFrom) && size(variables.apps[i].envFrom) > 0";
+    bind(
+        "h",
+        &format!("variables.env[i].filter(e, e.name == {name})"),
+        &format!(
+            "size(h) == 0 ? ({has_from} ? ['?'] : []) : size(h) > 1 || has(h[0].valueFrom) ? ['?'] : has(h[0].value) ? \
+             (h[0].value.contains('$') ? ['?'] : [h[0].value]) : ['']"
+        ),
+    )
+}
+
+/// The mode of the server; `?` if it cannot be read.
+fn mode(literals: &[LiteralServer<'_>]) -> String {
+    let with_modes = literals.iter().filter(|literal| !literal.steps.is_empty());
+    let modes = with_modes.map(|literal| {
+        let start = literal.behaviours.first().map_or("", |behaviour| behaviour.mode.as_str());
+        let mut mode = text(start);
+        for step in &literal.steps {
+            let choices =
+                step.choices.iter().rev().fold("m".to_owned(), |rest, choice| chosen(choice, &rest));
+            let body = if step.when.is_empty() {
+                format!("m == '?' ? m : {choices}")
+            } else {
+                format!("m in {} ? {choices} : m", texts(&step.when))
+            };
+            mode = bind("m", &mode, &body);
+        }
+        format!("variables.server[i] == {} ? {mode} : ", text(&literal.server.id))
+    });
+    format!("{}''", modes.collect::<String>())
+}
+
+/// The mode that a choice selects, or that of the choices after it.
+fn chosen(choice: &Choice, rest: &str) -> String {
+    let values: Vec<_> =
+        choice.values.iter().map(|(value, mode)| format!("{}: {}", text(value), text(mode))).collect();
+    let otherwise = choice.otherwise.as_deref().unwrap_or("?");
+    bind(
+        "v",
+        &value(&choice.at),
+        &format!(
+            "size(v) == 0 ? {rest} : v[0] == '?' ? '?' : v[0] in {{{values}}} ? {{{values}}}[v[0]] : {}",
+            text(otherwise),
+            values = values.join(", ")
+        ),
+    )
+}
+
+/// What each server does in each mode, as texts; see [`row`].
+fn behaviours(literals: &[LiteralServer<'_>]) -> String {
+    let rows = literals.iter().flat_map(|literal| {
+        literal.behaviours.iter().map(move |behaviour| {
+            format!(
+                "{}: {}",
+                text(&format!("{}/{}", literal.server.id, behaviour.mode)),
+                row(literal, behaviour)
+            )
+        })
+    });
+    format!("{{{}}}", rows.collect::<Vec<_>>().join(", "))
+}
+
+/// The columns of a behaviour.
+#[derive(Clone, Copy)]
+enum Column {
+    /// The name of the server.
+    Name,
+    /// The kind of the first place: `flag`, `variable` or nothing.
+    FirstKind,
+    /// The first place.
+    First,
+    /// The kind of the second place.
+    SecondKind,
+    /// The second place.
+    Second,
+    /// The format of both.
+    Format,
+    /// Words that make the answer unknown.
+    Words,
+    /// Variables that make the answer unknown.
+    Variables,
+    /// The default: from, in milliseconds.
+    From,
+    /// The default: to.
+    To,
+    /// How much earlier it may close.
+    Early,
+    /// How much later it may close.
+    Late,
+    /// `yes` if volumes and hooks can change the answer.
+    Files,
+    /// `yes` if unknown variables can change the answer.
+    ReadsVariables,
+    /// Parts of images with other versions.
+    Images,
+}
+
+fn row(literal: &LiteralServer<'_>, behaviour: &Behaviour) -> String {
+    let millis = |duration: Duration| duration.as_millis().to_string();
+    let yes = |is: bool| if is { "yes" } else { "" };
+    let place = |at: Option<&Literal>| match at {
+        None => ["", ""].map(str::to_owned),
+        Some(Literal::Flag(pattern)) => ["flag".to_owned(), pattern.clone()],
+        Some(Literal::Variable(name)) => ["variable".to_owned(), name.clone()],
+    };
+    let format = behaviour.settings.first().map(|setting| setting.format);
+    let mut settings = behaviour.settings.iter().take_while(|setting| Some(setting.format) == format);
+    let [first_kind, first] = place(settings.next().map(|setting| &setting.at));
+    let [second_kind, second] = place(settings.next().map(|setting| &setting.at));
+    // What has no column makes the answer unknown.
+    let known =
+        behaviour.settings.iter().take_while(|setting| Some(setting.format) == format).take(2).count();
+    let (mut words, mut variables) = (behaviour.doubtful_words.clone(), behaviour.doubtful_variables.clone());
+    for setting in behaviour.settings.iter().skip(known) {
+        let (list, pattern) = match &setting.at {
+            Literal::Flag(pattern) => (&mut words, pattern.clone()),
+            Literal::Variable(name) => (&mut variables, format!("^{}$", super::cel::literal(name))),
+        };
+        *list = if list.is_empty() { pattern } else { format!("{list}|{pattern}") };
+    }
+    let (from, to) = behaviour.default.map_or_else(Default::default, |(from, to)| (millis(from), millis(to)));
+    let images: Vec<_> = literal.not_images.iter().map(|image| super::cel::literal(image)).collect();
+    let format = match format {
+        Some(LiteralFormat::Seconds) => "seconds",
+        Some(LiteralFormat::Milliseconds) => "milliseconds",
+        Some(LiteralFormat::Duration) => "duration",
+        None => "",
+    };
+    texts([
+        literal.server.name.as_str(),
+        &first_kind,
+        &first,
+        &second_kind,
+        &second,
+        format,
+        &words,
+        &variables,
+        &from,
+        &to,
+        &millis(behaviour.early),
+        &millis(behaviour.late),
+        yes(literal.reads_files),
+        yes(literal.reads_variables),
+        &images.join("|"),
+    ])
+}
+
+/// A column of the behaviour of the container.
+fn column(column: Column) -> String {
+    format!("variables.behaviour[i][{}]", column as usize)
+}
+
+/// The annotation with the idle timeout.
+fn text_of_annotation() -> String {
+    let key = text(IDLE_TIMEOUT);
+    format!("{key} in variables.annotations ? variables.annotations[{key}] : ''")
+}
+
+/// The window of a container in milliseconds: empty if it is not certain.
+fn window() -> String {
+    let millis = |text: &str| format!("duration({text}).getSeconds() * 1000");
+    let name = "variables.apps[i].name";
+    let item = format!("({WHOLE_SECONDS}|none)");
+    let for_all = bind("ms", &millis("variables.declared"), "[ms, ms]");
+    let own = bind(
+        "own",
+        &format!("variables.declared.split(',').filter(item, item.startsWith({name} + '='))"),
+        &format!(
+            "size(own) == 1 && !own[0].endsWith('=none') ? {} : []",
+            bind("ms", &millis("own[0].substring(own[0].indexOf('=') + 1)"), "[ms, ms]")
+        ),
+    );
+    let names =
+        "variables.declared.split(',').all(item, variables.all.exists(c, c.name == item.split('=')[0]))";
+    let is_named = format!("variables.declared.matches('^[a-z0-9-]+={item}(,[a-z0-9-]+={item})*$')");
+    let is_own = format!("variables.declared.split(',').exists(item, item.startsWith({name} + '='))");
+    let declared = format!(
+        "variables.declared.matches('^{WHOLE_SECONDS}$') ? {for_all} : {is_named} && {names} ? \
+         ({is_own} ? {own} : {}) : []",
+        detected()
+    );
+    format!("variables.declared == '' ? {} : {declared}", detected())
+}
+
+/// The window of the server of a container.
+fn detected() -> String {
+    let app = "variables.apps[i]";
+    let c = column;
+    let has_from = format!("has({app}.envFrom) && size({app}.envFrom) > 0");
+    let at = |kind: &str, place: &str| {
+        format!(
+            "({kind} == 'flag' ? {} : {kind} == 'variable' ? {} : [])",
+            flag_value(place),
+            variable_value(place)
+        )
+    };
+    let first = at(&c(Column::FirstKind), &c(Column::First));
+    let second = at(&c(Column::SecondKind), &c(Column::Second));
+    let has_mounts = format!(
+        "has({app}.volumeMounts) && {app}.volumeMounts.exists(m, \
+         m.mountPath != '/var/run/secrets/kubernetes.io/serviceaccount') || has({app}.lifecycle)"
+    );
+    let doubtful = format!(
+        "size(variables.behaviour[i]) == 0 || {} == 'yes' && ({has_mounts}) || \
+         {words} != '' && variables.words[i].exists(w, w.matches({words})) || \
+         {vars} != '' && variables.env[i].exists(e, e.name.matches({vars})) || \
+         {vars} != '' && {has_from} || {images} != '' && {app}.image.matches({images})",
+        c(Column::Files),
+        words = c(Column::Words),
+        vars = c(Column::Variables),
+        images = c(Column::Images)
+    );
+    let format = c(Column::Format);
+    let number = "v[0].matches('^[1-9][0-9]{0,6}$')";
+    let millis = format!(
+        "({format} == 'seconds' && {number} ? int(v[0]) * 1000 : {format} == 'milliseconds' && {number} ? int(v[0]) : \
+         {format} == 'duration' && v[0].matches('^{WHOLE_SECONDS}$') ? duration(v[0]).getSeconds() * 1000 : -1)"
+    );
+    let margins = |from: &str, to: &str| {
+        format!(
+            "[{from} - int({early}) < 0 ? 0 : {from} - int({early}), {to} + int({late})]",
+            early = c(Column::Early),
+            late = c(Column::Late)
+        )
+    };
+    let set = bind("ms", &millis, &format!("ms < 0 ? [] : {}", margins("ms", "ms")));
+    let default = format!(
+        "{from} == '' || {} == 'yes' && {has_from} ? [] : {}",
+        c(Column::ReadsVariables),
+        margins(&format!("int({})", c(Column::From)), &format!("int({})", c(Column::To))),
+        from = c(Column::From)
+    );
+    // A flag that is set decides whatever unknown variables contain.
+    let value = bind("f", &first, &format!("size(f) > 0 ? f : {second}"));
+    let of_value = bind("v", &value, &format!("size(v) > 0 ? {set} : {default}"));
+    format!("({doubtful} ? [] : {of_value})")
+}
+
+/// The probes of a container whose requests use the pool of the proxy, as their names and their periods in seconds.
+fn probes(app: &str) -> String {
+    let port = |probe: &str| {
+        let named = format!("{app}.ports.filter(p, has(p.name) && p.name == {probe}.httpGet.port)");
+        let of_http = format!(
+            "(type({probe}.httpGet.port) == int ? {probe}.httpGet.port : has({app}.ports) && size({named}) > 0 ? \
+             {named}[0].containerPort : 0)"
+        );
+        format!("(has({probe}.httpGet) ? {of_http} : has({probe}.grpc) ? {probe}.grpc.port : 0)")
+    };
+    let is_plain = |probe: &str| {
+        format!(
+            "(!has({probe}.httpGet) || (!has({probe}.httpGet.scheme) || {probe}.httpGet.scheme == 'HTTP') && \
+             (!has({probe}.httpGet.host) || {probe}.httpGet.host == ''))"
+        )
+    };
+    // Another container that declares the port answers.
+    let answers = |port: &str| {
+        let declares = |c: &str| format!("has({c}.ports) && {c}.ports.exists(p, p.containerPort == {port})");
+        format!("({} || !variables.apps.exists(c, {}))", declares(app), declares("c"))
+    };
+    let of = |kind: &str, field: &str| {
+        let probe = format!("{app}.{field}");
+        let period =
+            format!("has({probe}.periodSeconds) && {probe}.periodSeconds != 0 ? {probe}.periodSeconds : 10");
+        let found = bind(
+            "port",
+            &port(&probe),
+            &format!(
+                "port > 0 && {} && {} && !{} ? [['{kind}', string(port), string({period})]] : []",
+                is_plain(&probe),
+                answers("port"),
+                is_bypassed("port")
+            ),
+        );
+        format!("(has({probe}) ? {found} : [])")
+    };
+    let all = [("liveness", "livenessProbe"), ("readiness", "readinessProbe"), ("startup", "startupProbe")];
+    all.map(|(kind, field)| of(kind, field)).join(" + ")
+}
+
+/// The messages about the probes that arrive when the server closes the connection.
+fn hits(policy: &Policy) -> String {
+    let tolerance = policy.tolerance.as_millis();
+    let name = format!(
+        "(variables.declared == '' && size(variables.behaviour[i]) > 0 ? {} : 'its server')",
+        column(Column::Name)
+    );
+    let seconds =
+        |ms: &str| format!("(string({ms} / 1000) + ({ms} % 1000 == 0 ? '' : '.' + string({ms} % 1000)))");
+    let message = format!(
+        "variables.apps[i].name + ': ' + {name} + ' closes idle connections after ' + {} + 's' + \
+         (variables.window[i][1] > variables.window[i][0] ? ' to ' + {} + 's' : '') + '; the ' + p[0] + \
+         ' probe on port ' + p[1] + ' runs every ' + p[2] + 's'",
+        seconds("variables.window[i][0]"),
+        seconds("variables.window[i][1]")
+    );
+    let meets = format!(
+        "int(p[2]) * 1000 + {tolerance} >= variables.window[i][0] && int(p[2]) * 1000 <= variables.window[i][1] + {tolerance}"
+    );
+    let exempt = if policy.annotation_exemptions {
+        format!("{} in variables.annotations || ", text(EXEMPT))
+    } else {
+        String::new()
+    };
+    let owner = match policy.reject_at {
+        RejectAt::Both => String::new(),
+        RejectAt::Workloads => {
+            let kinds = texts(Kind::ALL.map(Kind::as_str));
+            format!(
+                "has(object.metadata.ownerReferences) && object.metadata.ownerReferences.exists(o, o.kind in {kinds}) || "
+            )
+        }
+    };
+    format!(
+        "{exempt}{owner}!variables.isMeshed || !variables.isChanged ? [] : lists.range(size(variables.apps)).map(i, size(variables.window[i]) == 0 ? [] : \
+         variables.probes[i].filter(p, {meets}).map(p, {message})).flatten()"
+    )
+}
