@@ -47,7 +47,7 @@ use tokio::{runtime::Runtime, sync::OnceCell};
 
 use self::{
     cluster::{
-        Cluster,
+        Cluster, Told,
         others::{OTHER_WEBHOOKS, Other},
         pods::{
             GUNICORN, LINES, assert_patched, containers, deployment, init, injected, of_line, pod_of,
@@ -553,6 +553,91 @@ async fn an_update_of_something_else_is_admitted() {
     patch(json!({"spec": {"replicas": 2}})).await.ok();
     let restart = json!({"kubectl.kubernetes.io/restartedAt": "2026-11-23T10:00:00Z"});
     patch(json!({"spec": {"template": {"metadata": {"annotations": restart}}}})).await.ok();
+}
+
+/// A pod that is larger than usual ones: the expressions of each policy may cost 10 000 000 units, and each one 1 000 000.
+#[tokio::test]
+async fn a_large_pod_is_within_the_cost_budget() {
+    let Some(bed) = bed().await else { return };
+    let client = bed.cluster.client().await;
+    let namespace = format!("enforce-{}", bed.variant("").unwrap());
+    let mut pod = complete(injected("front-nginx"));
+    let containers = pod["spec"]["containers"].as_array_mut().unwrap();
+    for index in 0..LARGE_POD.containers {
+        let words =
+            (0..LARGE_POD.words).map(|word| format!("--an-option-of-the-app-{word}=a-value-of-some-length"));
+        let variables =
+            (0..LARGE_POD.variables).map(|it| json!({"name": format!("VARIABLE_{it}"), "value": "a value"}));
+        containers.push(json!({
+            "name": format!("app-{index}"),
+            "image": "registry.example.com/app:1",
+            "command": ["gunicorn", "--threads", "8", "--keep-alive", "10", "app:app"],
+            "args": words.collect::<Vec<_>>(),
+            "env": variables.collect::<Vec<_>>(),
+            "ports": [{"containerPort": 8000 + index}],
+            "livenessProbe": {"httpGet": {"port": 8000 + index}, "periodSeconds": 20},
+            "readinessProbe": {"httpGet": {"port": 8000 + index}, "periodSeconds": 5},
+        }));
+    }
+    let created = create(&client, &namespace, &pod).await.unwrap();
+    assert_ne!(init(&created)["args"], init(&pod)["args"], "it is patched");
+    let last = format!("/spec/containers/{}/livenessProbe/periodSeconds", LARGE_POD.containers);
+    *pod.pointer_mut(&last).unwrap() = 10.into();
+    let why = create(&client, &namespace, &pod).await.unwrap_err();
+    assert!(why.contains("denied request: linkerd-linger: "), "{why}");
+}
+
+struct LargePod {
+    containers: usize,
+    words: usize,
+    variables: usize,
+}
+
+/// Documented in `docs/policy-engine.md`.
+const LARGE_POD: LargePod = LargePod { containers: 20, words: 60, variables: 60 };
+
+#[tokio::test]
+async fn an_installation_is_checked_and_removed() {
+    let cluster = match tokio::task::spawn_blocking(Cluster::start).await.unwrap() {
+        Ok(cluster) => cluster,
+        Err(why) => return why.tell(),
+    };
+    let linger = async |args: &[&str]| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_linkerd-linger"));
+        command.args(args).env("KUBECONFIG", cluster.kubeconfig());
+        Told::from(command.output().await.unwrap())
+    };
+    let check = async |args: &[&str]| {
+        let told = linger(&[&["check", "--output", "json"], args].concat()).await;
+        let categories = told.json()["categories"].as_array().unwrap().clone();
+        let checks = categories.into_iter().flat_map(|it| it["checks"].as_array().unwrap().clone());
+        let bad = checks.filter(|check| check["result"] == "error").map(|check| check.to_string());
+        (bad.collect::<Vec<_>>().join("\n"), told.stdout)
+    };
+    assert_eq!(check(&["--pre", "--engine", "policy"]).await.0, "");
+    let printed = linger(&["install", "--engine", "policy"]).await.ok().stdout;
+    cluster.kubectl_with(&["apply", "-f", "-"], &printed).await.ok();
+    cluster.kubectl(&["create", "namespace", "shop"]).await.ok();
+    let label = format!("{}=enforce", names::MODE_LABEL);
+    cluster.kubectl(&["label", "namespace", "shop", &label]).await.ok();
+    let (bad, all) = check(&["--wait", "30s"]).await;
+    assert_eq!(bad, "", "{all}");
+    for told in
+        ["admission policies and their bindings exist", "in shop: rejected, as expected", "sets 3600s"]
+    {
+        assert!(all.contains(told), "{told}: {all}");
+    }
+    assert!(
+        check(&["--pre", "--engine", "policy"]).await.0.contains("admission policies"),
+        "it is installed already"
+    );
+    let printed = linger(&["uninstall", "--engine", "policy"]).await.ok().stdout;
+    cluster.kubectl_with(&["delete", "--ignore-not-found", "-f", "-"], &printed).await.ok();
+    for kind in ["mutatingadmissionpolicies", "validatingadmissionpolicies"] {
+        for kind in [kind.to_owned(), kind.replace("policies", "policybindings")] {
+            assert_eq!(cluster.kubectl(&["get", &kind, "-o", "name"]).await.ok().stdout, "", "{kind}");
+        }
+    }
 }
 
 #[tokio::test]

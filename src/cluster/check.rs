@@ -11,6 +11,7 @@ mod installation;
 mod namespaces;
 mod order;
 pub mod output;
+pub mod policies;
 pub mod pre;
 mod selector;
 mod webhook_entries;
@@ -25,8 +26,11 @@ use k8s_openapi::api::{
     core::v1::{Namespace, Secret},
 };
 
-pub use self::id::{Category, CheckId};
 use self::workloads::Resources;
+pub use self::{
+    id::{Category, CheckId},
+    policies::Policies,
+};
 use crate::{
     base::names::INIT_IMAGE_FLAG,
     judgement::policy::{Policy, PolicyError},
@@ -145,6 +149,8 @@ pub struct Snapshot {
     pub injector: Read<Option<Deployment>>,
     /// The resources of each API group for whose custom resources the validating webhook is called.
     pub resources: Read<BTreeMap<String, Resources>>,
+    /// The admission policies.
+    pub policies: Read<Policies>,
 }
 
 impl Snapshot {
@@ -152,7 +158,17 @@ impl Snapshot {
     pub fn is_installed(&self) -> bool {
         // Objects that could not be read may exist.
         let namespace = self.namespaces.as_ref().map_or(true, |all| namespaces::own_namespace(all).is_some());
-        namespace || !webhook_entries::own_entries(self).is_empty()
+        namespace || !webhook_entries::own_entries(self).is_empty() || self.own_policies().is_some()
+    }
+
+    /// The admission policies, if some are ours.
+    fn own_policies(&self) -> Option<&Policies> {
+        self.policies.as_ref().ok().filter(|policies| policies.is_installed())
+    }
+
+    /// Whether the cluster uses our admission policies, and not the webhook.
+    pub(self) fn has_policy_engine(&self) -> bool {
+        self.own_policies().is_some() && webhook_entries::own_entries(self).is_empty()
     }
 
     /// The mode of each namespace that the API server sends to our webhooks.
@@ -206,9 +222,11 @@ pub fn installed(snapshot: &Snapshot, now: Timestamp) -> Vec<CheckResult> {
     if !snapshot.is_installed() {
         return results;
     }
-    results.extend(workloads::check(snapshot));
-    results.extend(order::checks(snapshot));
-    results.extend(certificate::checks(snapshot, now));
+    if !snapshot.has_policy_engine() {
+        results.extend(workloads::check(snapshot));
+        results.extend(order::checks(snapshot));
+        results.extend(certificate::checks(snapshot, now));
+    }
     results.extend(namespaces::checks(snapshot));
     results
 }

@@ -12,9 +12,9 @@ use super::{Cluster, RawPod};
 use crate::{
     base::names,
     cluster::check::{
-        Read, ReadError, Snapshot,
+        Policies, Read, ReadError, Snapshot,
         data_plane::{PodJudge, PodSummary},
-        pre::{PERMISSIONS, Permission},
+        pre::Permission,
         workloads::{self, Resources},
     },
 };
@@ -38,7 +38,7 @@ impl Cluster {
         const ADMISSION: &str = "/apis/admissionregistration.k8s.io/v1";
         let mutating = format!("{ADMISSION}/mutatingwebhookconfigurations");
         let validating = format!("{ADMISSION}/validatingwebhookconfigurations");
-        let (mutating, validating, namespaces, server, certificate, policy, injector) = tokio::join!(
+        let (mutating, validating, namespaces, server, certificate, policy, injector, policies) = tokio::join!(
             self.list(&mutating, "list mutatingwebhookconfigurations"),
             self.list(&validating, "list validatingwebhookconfigurations"),
             self.list("/api/v1/namespaces", "list namespaces"),
@@ -46,9 +46,10 @@ impl Cluster {
             self.get(&secret, &secret_what),
             self.policy(),
             self.get(&injector, &injector_what),
+            self.policies(),
         );
         let resources = self.resources(validating.as_deref().unwrap_or_default()).await;
-        Snapshot { mutating, validating, namespaces, server, certificate, policy, injector, resources }
+        Snapshot { mutating, validating, namespaces, server, certificate, policy, injector, policies, resources }
     }
 
     /// Reads which resources the API groups have whose custom resources the validating webhook reviews.
@@ -71,6 +72,31 @@ impl Cluster {
             found.insert(group, resources);
         }
         Ok(found)
+    }
+
+    /// The admission policies. API servers before 1.36 have no mutating ones.
+    async fn policies(&self) -> Read<Policies> {
+        const ADMISSION: &str = "/apis/admissionregistration.k8s.io/v1";
+        let path = |resource: &str| (format!("{ADMISSION}/{resource}"), format!("list {resource}"));
+        let paths = [
+            path("mutatingadmissionpolicies"),
+            path("mutatingadmissionpolicybindings"),
+            path("validatingadmissionpolicies"),
+            path("validatingadmissionpolicybindings"),
+        ];
+        let [mutating, mutating_bindings, validating, validating_bindings] = &paths;
+        let (mutating, mutating_bindings, validating, validating_bindings) = tokio::join!(
+            self.list(&mutating.0, &mutating.1),
+            self.list(&mutating_bindings.0, &mutating_bindings.1),
+            self.list(&validating.0, &validating.1),
+            self.list(&validating_bindings.0, &validating_bindings.1),
+        );
+        Ok(Policies {
+            mutating: mutating?,
+            mutating_bindings: mutating_bindings?,
+            validating: validating?,
+            validating_bindings: validating_bindings?,
+        })
     }
 
     async fn policy(&self) -> Read<Option<String>> {
@@ -103,12 +129,16 @@ impl Cluster {
     }
 
     /// Checks whether the user can create each object of an installation.
-    pub async fn access(&self) -> Vec<(Permission, Read<bool>)> {
+    pub async fn access(&self, permissions: &[Permission]) -> Vec<(Permission, Read<bool>)> {
         // Concurrently, since each request may wait until its timeout.
-        let reviews = PERMISSIONS.map(|permission| {
-            let cluster = self.clone();
-            (permission, tokio::spawn(async move { cluster.can_create(&permission).await }))
-        });
+        let reviews: Vec<_> = permissions
+            .iter()
+            .copied()
+            .map(|permission| {
+                let cluster = self.clone();
+                (permission, tokio::spawn(async move { cluster.can_create(&permission).await }))
+            })
+            .collect();
         let mut access = Vec::new();
         for (permission, answer) in reviews {
             let answer = answer.await.unwrap_or_else(|error| {

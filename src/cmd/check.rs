@@ -20,6 +20,7 @@ use crate::{
     cluster::{
         Cluster,
         check::{self, CheckId, CheckResult, Outcome, Snapshot, data_plane, dry_run, output, pre},
+        install::Engine,
     },
     sockets::remote,
 };
@@ -59,6 +60,9 @@ pub struct Args {
           require_equals = true, default_value_t = false, default_missing_value = "true",
           hide_possible_values = true, hide_default_value = true)]
     proxy: bool,
+    /// What judges and patches pods; for --pre
+    #[arg(long, value_enum, value_name = "ENGINE", default_value_t = Engine::Webhook)]
+    engine: Engine,
     /// The namespace for --proxy [default: all]
     #[arg(short, long, value_name = "NAMESPACE")]
     namespace: Option<String>,
@@ -121,12 +125,12 @@ async fn results(args: &Args) -> Vec<CheckResult> {
         }
         Ok(version) => {
             results.push(CheckResult::of(CheckId::ApiQuery, Outcome::Good));
-            results.push(pre::version(&version.major, &version.minor, &version.git_version));
+            results.push(pre::version(args.engine, &version.major, &version.minor, &version.git_version));
         }
     }
     if args.pre {
         let snapshot = cluster.snapshot(&args.connection.linkerd_namespace).await;
-        results.extend(pre::checks(&snapshot, &cluster.access().await));
+        results.extend(pre::checks(&snapshot, &cluster.access(pre::permissions(args.engine)).await));
         return results;
     }
     let (snapshot, installed) = retry_until_ok(&cluster, args, deadline).await;

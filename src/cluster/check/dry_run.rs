@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::{CheckId, CheckResult, Outcome, ReadError, Snapshot, namespaces, webhook_entries};
 use crate::{
+    base::names,
     judgement::{
         close_wait::{self, CurrentState},
         finding::Action,
@@ -187,7 +188,7 @@ impl DryRun {
     /// our patch is the reason.
     pub fn without_patch(&self, answer: &Answer) -> Option<Value> {
         let Answer::Refused(message) = answer else { return None };
-        if names_our_webhook(message) {
+        if names_our_webhook(message) || message.contains(&our_policy()) {
             return None;
         }
         let mut pod = self.pod.clone();
@@ -299,7 +300,13 @@ fn not_called_message(namespace: &str, what: &str) -> String {
 /// Whether our webhook denied the request, from the message of the API server (apiserver
 /// `pkg/admission/plugin/webhook/errors/statuserror.go`).
 fn is_denied_by_us(message: &str) -> bool {
-    names_our_webhook(message) && message.contains("denied the request")
+    message.contains(&our_policy()) || names_our_webhook(message) && message.contains("denied the request")
+}
+
+/// What the API server writes if our policy denies a request (apiserver
+/// `pkg/admission/plugin/policy/validating/dispatcher.go`).
+fn our_policy() -> String {
+    format!("ValidatingAdmissionPolicy '{}'", names::PROBE_POLICY)
 }
 
 /// Whether the message quotes one of our webhook entries; API servers do so if a call is denied or fails.

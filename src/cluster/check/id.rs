@@ -27,6 +27,8 @@ pub enum CheckId {
     Configurations,
     /// The custom resources in the rules of the validating webhook exist.
     Workloads,
+    /// The admission policies and their bindings exist.
+    AdmissionPolicies,
     /// Our configuration comes after Linkerd's.
     Order,
     /// Our webhook is called again after webhooks that come later.
@@ -103,7 +105,7 @@ impl Category {
 
 impl CheckId {
     /// Every check, in the order of execution.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::ApiClient,
         Self::ApiQuery,
         Self::ApiVersion,
@@ -116,6 +118,7 @@ impl CheckId {
         Self::Policy,
         Self::Configurations,
         Self::Workloads,
+        Self::AdmissionPolicies,
         Self::Order,
         Self::Reinvocation,
         Self::CaBundle,
@@ -149,6 +152,7 @@ impl CheckId {
             Self::Policy => "policy",
             Self::Configurations => "webhook-configurations",
             Self::Workloads => "webhook-workloads",
+            Self::AdmissionPolicies => "admission-policies",
             Self::Order => "webhook-order",
             Self::Reinvocation => "webhook-reinvocation",
             Self::CaBundle => "ca-bundle",
@@ -183,6 +187,7 @@ impl CheckId {
             Self::Policy => "policy can be used",
             Self::Configurations => "webhook configurations exist",
             Self::Workloads => "custom resources of `install --workloads` exist",
+            Self::AdmissionPolicies => "admission policies and their bindings exist",
             Self::Order => "mutating webhook is called after Linkerd's injectors",
             Self::Reinvocation => "mutating webhook is called again after later webhooks",
             Self::CaBundle => "API server trusts the serving certificate",
@@ -208,7 +213,11 @@ impl CheckId {
             Self::ApiClient | Self::ApiQuery | Self::ApiVersion => Category::Api,
             Self::LinkerdInjector => Category::Linkerd,
             Self::PreFresh | Self::PreAccess => Category::Pre,
-            Self::Namespace | Self::ExtensionLabel | Self::Server | Self::Policy => Category::Installation,
+            Self::Namespace
+            | Self::ExtensionLabel
+            | Self::Server
+            | Self::Policy
+            | Self::AdmissionPolicies => Category::Installation,
             Self::Configurations | Self::Workloads | Self::Order | Self::Reinvocation => Category::Webhooks,
             Self::CaBundle | Self::Lifetime => Category::Certificate,
             Self::ModeLabels | Self::OptedIn | Self::PodSecurity => Category::Namespaces,

@@ -3,7 +3,7 @@
 use jiff::civil::Date;
 use k8s_openapi::api::apps::v1::Deployment;
 
-use super::{CheckId, CheckResult, Outcome, Snapshot, namespaces, webhook_entries};
+use super::{CheckId, CheckResult, Outcome, Snapshot, namespaces, policies, webhook_entries};
 use crate::{
     base::names,
     judgement::policy::{Exemption, Policy},
@@ -20,9 +20,14 @@ pub(super) fn checks(snapshot: &Snapshot, today: Date) -> Vec<CheckResult> {
     if !snapshot.is_installed() {
         return results;
     }
-    results.push(server(snapshot));
+    if !snapshot.has_policy_engine() {
+        results.push(server(snapshot));
+    }
     results.push(policy(snapshot, today));
-    results.push(configurations(snapshot));
+    if !snapshot.has_policy_engine() {
+        results.push(configurations(snapshot));
+    }
+    results.extend(snapshot.own_policies().map(|own| policies::check(snapshot, own)));
     results
 }
 

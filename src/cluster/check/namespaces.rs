@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Namespace;
 
-use super::{CheckId, CheckResult, Outcome, Snapshot, listed, selector, webhook_entries};
+use super::{CheckId, CheckResult, Outcome, Policies, Snapshot, listed, selector, webhook_entries};
 use crate::{
     base::{names, plural::count},
     review::Mode,
@@ -36,17 +36,21 @@ pub(super) fn own_namespace(all: &[Namespace]) -> Option<&Namespace> {
 /// The namespaces that the API server sends to our webhooks, with the mode of the path.
 pub(super) fn opted_in<'a>(snapshot: &'a Snapshot, all: &'a [Namespace]) -> Vec<OptedIn<'a>> {
     let entries = webhook_entries::own_entries(snapshot);
+    let bindings = snapshot.own_policies().map(Policies::own_bindings).unwrap_or_default();
     let none = BTreeMap::new();
     let mut found = Vec::new();
     for namespace in all {
         let labels = namespace.metadata.labels.as_ref().unwrap_or(&none);
         let entry = entries.iter().find(|entry| selector::matches(entry.namespaces, labels));
-        let Some((entry, mode)) = entry.and_then(|entry| Some((entry, entry.mode()?))) else { continue };
+        let entry = entry.and_then(|entry| Some((entry.mode()?, entry.is_unprivileged())));
+        // The bindings of a policy that patches leave out unprivileged namespaces.
+        let binding = || bindings.iter().find(|binding| selector::matches(binding.namespaces, labels));
+        let Some((mode, is_unprivileged)) = entry.or_else(|| Some((binding()?.mode, true))) else { continue };
         found.push(OptedIn {
             name: name(namespace),
             mode,
             unprivileged: unprivileged(namespace),
-            label_is_ignored: unprivileged(namespace).is_some() && !entry.is_unprivileged(),
+            label_is_ignored: unprivileged(namespace).is_some() && !is_unprivileged,
             terminating: namespace.metadata.deletion_timestamp.is_some(),
         });
     }

@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::{CheckId, CheckResult, Outcome, Read, Snapshot, installation, webhook_entries};
-use crate::base::names;
+use crate::{
+    base::names,
+    cluster::install::{Engine, POLICY_ENGINE_MIN_MINOR_VERSION},
+};
 
 /// The oldest supported API server, as a minor version of 1.
 const MIN_MINOR_VERSION: u32 = 25;
@@ -32,7 +35,25 @@ const fn namespaced(group: &'static str, resource: &'static str, kind: &'static 
 const RBAC: &str = "rbac.authorization.k8s.io";
 const ADMISSION: &str = "admissionregistration.k8s.io";
 
-/// The permissions that an installation needs.
+/// The permissions that an installation with this engine needs.
+pub const fn permissions(engine: Engine) -> &'static [Permission] {
+    match engine {
+        Engine::Webhook => &PERMISSIONS,
+        Engine::Policy => &POLICY_PERMISSIONS,
+    }
+}
+
+/// The permissions for `install --engine policy`.
+const POLICY_PERMISSIONS: [Permission; 6] = [
+    cluster("", "namespaces", "Namespaces"),
+    cluster(ADMISSION, "mutatingadmissionpolicies", "MutatingAdmissionPolicies"),
+    cluster(ADMISSION, "mutatingadmissionpolicybindings", "MutatingAdmissionPolicyBindings"),
+    cluster(ADMISSION, "validatingadmissionpolicies", "ValidatingAdmissionPolicies"),
+    cluster(ADMISSION, "validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBindings"),
+    namespaced("", "configmaps", "ConfigMaps"),
+];
+
+/// The permissions that an installation of the webhook needs.
 pub const PERMISSIONS: [Permission; 14] = [
     cluster("", "namespaces", "Namespaces"),
     cluster(RBAC, "clusterroles", "ClusterRoles"),
@@ -51,24 +72,25 @@ pub const PERMISSIONS: [Permission; 14] = [
 ];
 
 /// Checks whether the API server is new enough; `major` and `minor` are as it reports them (`1`, `31+`).
-pub fn version(major: &str, minor: &str, git: &str) -> CheckResult {
+pub fn version(engine: Engine, major: &str, minor: &str, git: &str) -> CheckResult {
     let id = CheckId::ApiVersion;
+    let (oldest, what) = match engine {
+        Engine::Webhook => (MIN_MINOR_VERSION, "linkerd-linger"),
+        Engine::Policy => (POLICY_ENGINE_MIN_MINOR_VERSION, "--engine policy"),
+    };
     let number = |text: &str| {
         let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         text[..end].parse::<u32>().ok()
     };
     match (number(major), number(minor)) {
-        (Some(major), Some(minor)) if (major, minor) >= (1, MIN_MINOR_VERSION) => {
+        (Some(major), Some(minor)) if (major, minor) >= (1, oldest) => {
             CheckResult::good(id, format!("{} ({git})", id.description()))
         }
-        (Some(_), Some(_)) => CheckResult::of(
-            id,
-            Outcome::Error(format!("it is {git}; linkerd-linger needs v1.{MIN_MINOR_VERSION} or newer")),
-        ),
+        (Some(_), Some(_)) => {
+            CheckResult::of(id, Outcome::Error(format!("it is {git}; {what} needs v1.{oldest} or newer")))
+        }
         _ => {
-            let why = format!(
-                "its version {git:?} cannot be parsed; linkerd-linger needs v1.{MIN_MINOR_VERSION} or newer"
-            );
+            let why = format!("its version {git:?} cannot be parsed; {what} needs v1.{oldest} or newer");
             CheckResult::of(id, Outcome::Warning(why))
         }
     }
@@ -118,5 +140,8 @@ fn fresh(snapshot: &Snapshot) -> CheckResult {
         .map(|entry| format!("webhook configuration {}", entry.configuration))
         .collect();
     found.extend(configurations);
+    if snapshot.own_policies().is_some() {
+        found.push("admission policies".to_owned());
+    }
     CheckResult::of(id, Outcome::fail_about("these objects exist already", &found))
 }

@@ -5,6 +5,7 @@ mod data_plane;
 mod dry_run;
 mod output;
 mod pre;
+mod without_server;
 
 use jiff::{Timestamp, civil::Date};
 use rcgen::{
@@ -160,6 +161,7 @@ fn healthy() -> Snapshot {
         policy: Ok(None),
         injector: Ok(Some(deployment("cr.l5d.io/linkerd/controller:edge-24.11.8", 1))),
         resources: Ok(BTreeMap::new()),
+        policies: Ok(Policies::default()),
     }
 }
 

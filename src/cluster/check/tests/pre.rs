@@ -1,7 +1,10 @@
 use rstest::rstest;
 
 use super::*;
-use crate::cluster::check::pre::{PERMISSIONS, checks, version};
+use crate::cluster::{
+    check::pre::{PERMISSIONS, checks, version},
+    install::Engine,
+};
 
 #[rstest]
 #[case::new("1", "31+", "good")]
@@ -10,7 +13,7 @@ use crate::cluster::check::pre::{PERMISSIONS, checks, version};
 #[case::next_major("2", "0", "good")]
 #[case::unreadable("", "", "warning")]
 fn the_api_server_must_not_be_too_old(#[case] major: &str, #[case] minor: &str, #[case] kind: &str) {
-    assert_outcome(&version(major, minor, "v1.24.3-x").outcome, kind, "");
+    assert_outcome(&version(Engine::Webhook, major, minor, "v1.24.3-x").outcome, kind, "");
 }
 
 #[test]
@@ -46,4 +49,13 @@ fn another_installation_is_found_under_any_name() {
         "error",
         "\n\t* Namespace mesh\n\t* webhook configuration own-name\n\t* webhook conf",
     );
+}
+
+#[rstest]
+#[case::before("35", "error")]
+#[case::since("36+", "good")]
+fn the_policy_engine_needs_a_newer_api_server(#[case] minor: &str, #[case] kind: &str) {
+    let result = version(Engine::Policy, "1", minor, "v1.35.2");
+    let text = if kind == "good" { "" } else { "it is v1.35.2; --engine policy needs v1.36 or newer" };
+    assert_outcome(&result.outcome, kind, text);
 }
