@@ -401,6 +401,11 @@ impl Comparison {
         }
         let contradictions = self.contradictions.join("\n");
         assert!(contradictions.is_empty(), "these contradict the webhook:\n{contradictions}");
+        for (kind, (of, all)) in &self.shares {
+            let row = format!("| {what} | {kind} | {of} of {all} |");
+            let page = include_str!("../docs/policy-engine.md");
+            assert!(page.contains(&row), "docs/policy-engine.md has no row {row}");
+        }
     }
 }
 
