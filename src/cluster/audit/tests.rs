@@ -20,6 +20,7 @@ fn snapshot() -> Snapshot {
         policy: Ok(None),
         injector: Err(unread()),
         resources: Ok(std::collections::BTreeMap::new()),
+        policies: Err(unread()),
     }
 }
 
