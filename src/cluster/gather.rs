@@ -49,7 +49,17 @@ impl Cluster {
             self.policies(),
         );
         let resources = self.resources(validating.as_deref().unwrap_or_default()).await;
-        Snapshot { mutating, validating, namespaces, server, certificate, policy, injector, policies, resources }
+        Snapshot {
+            mutating,
+            validating,
+            namespaces,
+            server,
+            certificate,
+            policy,
+            injector,
+            policies,
+            resources,
+        }
     }
 
     /// Reads which resources the API groups have whose custom resources the validating webhook reviews.

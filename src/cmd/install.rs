@@ -240,6 +240,7 @@ impl Args {
             ("--node-selector", !self.node_selector.is_empty()),
             ("--toleration", !self.toleration.is_empty()),
             ("--pod-monitor", self.pod_monitor),
+            ("--workloads", !self.workloads.is_empty()),
         ]
         .into_iter()
         .find_map(|(flag, is_given)| is_given.then_some(flag))

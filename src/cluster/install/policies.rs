@@ -85,7 +85,7 @@ fn close_wait(options: &Options, policy: &Policy) -> Vec<Value> {
         "matchConstraints": {
             "matchPolicy": "Equivalent",
             "objectSelector": webhooks::objects(),
-            "resourceRules": webhooks::rules(WebhookKind::Mutating),
+            "resourceRules": webhooks::rules(&without_custom_resources(options), WebhookKind::Mutating),
         },
         "matchConditions": match_conditions(),
     });
@@ -117,7 +117,7 @@ fn probes(options: &Options, policy: &Policy) -> Vec<Value> {
         "matchConstraints": {
             "matchPolicy": "Equivalent",
             "objectSelector": webhooks::objects(),
-            "resourceRules": webhooks::rules(WebhookKind::Validating),
+            "resourceRules": webhooks::rules(&without_custom_resources(options), WebhookKind::Validating),
         },
     });
     let spec = with(spec, probes::fields(policy));
@@ -148,6 +148,11 @@ fn binding(kind: &str, policy: &str, mode: Mode, namespaces: Vec<Value>, fields:
     });
     let name = format!("{policy}-{}", mode.as_str());
     with(object(API_VERSION, kind, &name), json!({"spec": with(spec, fields)}))
+}
+
+/// The options for the rules: expressions do not find the pod templates of custom resources.
+fn without_custom_resources(options: &Options) -> Options {
+    Options { workloads: Default::default(), ..options.clone() }
 }
 
 /// Pods that Linkerd never injects. None of these fields is one that the injector adds.
