@@ -619,7 +619,7 @@ fn hits(policy: &Policy) -> String {
     let owner = match policy.reject_at {
         RejectAt::Both => String::new(),
         RejectAt::Workloads => {
-            let kinds = texts(Kind::ALL.map(Kind::as_str));
+            let kinds = texts(Kind::BUILT_IN.map(Kind::as_str));
             format!(
                 "has(object.metadata.ownerReferences) && object.metadata.ownerReferences.exists(o, o.kind in {kinds}) || "
             )
