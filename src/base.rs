@@ -1,6 +1,7 @@
-//! Shared utilities: those of the core, and the date, PEM files and signals.
+//! Shared utilities: those of the core, and the date, hashes, PEM files and signals.
 
 pub(crate) mod clock;
+pub(crate) mod digest;
 pub(crate) mod pem;
 pub mod shutdown;
 

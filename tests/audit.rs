@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "clippy takes only functions marked #[test] for tests")]
 
+mod audit {
+    mod reports;
+}
 #[path = "support/simulated.rs"]
 mod simulated;
 
@@ -41,7 +44,7 @@ fn list(items: &Value) -> (u16, Value) {
 /// A Deployment in the meshed namespace `shop` whose server closes idle connections when the probe comes.
 fn racing(name: &str) -> Value {
     json!({
-        "metadata": {"name": name, "namespace": "shop"},
+        "metadata": {"name": name, "namespace": "shop", "uid": format!("uid-of-{name}")},
         "spec": {"template": {"spec": {"containers": [{
             "name": "cart", "image": "cart:1",
             "command": ["sh", "-c", "exec uvicorn app:app --timeout-keep-alive $KEEP_ALIVE"],

@@ -3,9 +3,12 @@
 //! [`Audit`] judges the JSON of one object after another, and keeps a report and a few numbers for each owner.
 //! `read` gets the objects from the API server, and [`report`] has the result.
 
+mod events;
+mod policy_report;
 mod read;
 pub mod report;
 mod text;
+mod write;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -16,11 +19,13 @@ use jiff::civil::Date;
 use serde::Deserialize;
 
 use self::report::{
-    Admission, AuditReport, ExemptionReport, ExemptionState, OwnerReport, PodCounts, Unknown,
+    Admission, AuditReport, ExemptionReport, ExemptionState, OwnerReport, PodCounts, Reference, Unknown,
 };
 pub use self::{
+    policy_report::ReportApi,
     read::{Objects, Scope},
     text::{summary, text},
+    write::Written,
 };
 use crate::{
     cluster::check::Snapshot,
@@ -53,15 +58,22 @@ struct Key {
 #[derive(Debug)]
 struct Owner {
     report: ObjectReport,
+    reference: Option<Reference>,
     admission: Admission,
     pods: PodCounts,
     refusals: BTreeSet<String>,
 }
 
 impl Owner {
-    fn of(object: &Object<'_>, judgement: &Judgement<'_>, policy: &Policy) -> Self {
+    fn of(
+        object: &Object<'_>,
+        reference: Option<Reference>,
+        judgement: &Judgement<'_>,
+        policy: &Policy,
+    ) -> Self {
         Self {
             report: ObjectReport::of(object, judgement).0,
+            reference,
             admission: Admission::of(judgement, policy),
             pods: PodCounts::default(),
             refusals: BTreeSet::new(),
@@ -98,6 +110,27 @@ struct Live {
 struct LiveMetadata {
     #[serde(default)]
     deletion_timestamp: Option<String>,
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    uid: Option<String>,
+    #[serde(default)]
+    owner_references: Option<Vec<LiveOwner>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LiveOwner {
+    #[serde(default)]
+    api_version: String,
+    #[serde(default)]
+    kind: String,
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    uid: String,
+    #[serde(default)]
+    controller: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]
@@ -122,6 +155,23 @@ impl Live {
         };
         self.metadata.deletion_timestamp.is_some()
             || kind == Kind::Job && self.status.conditions.iter().flatten().any(ended)
+    }
+
+    /// The object itself, or the controller of a pod: the pod is replaced more often than its controller.
+    fn reference(self, kind: Kind) -> Option<Reference> {
+        let LiveMetadata { name, uid, owner_references, .. } = self.metadata;
+        let controller = owner_references
+            .into_iter()
+            .flatten()
+            .find(|owner| kind == Kind::Pod && owner.controller == Some(true) && !owner.uid.is_empty());
+        if let Some(LiveOwner { api_version, kind, name, uid, .. }) = controller {
+            return Some(Reference { api_version, kind, name, uid });
+        }
+        let api_version = match kind.group() {
+            "" => "v1".to_owned(),
+            group => format!("{group}/v1"),
+        };
+        Some(Reference { api_version, kind: kind.as_str().to_owned(), name: name?, uid: uid? })
     }
 }
 
@@ -149,7 +199,7 @@ impl Audit {
 
     /// Notes that something could not be read; the audit is not whole then.
     fn fail(&mut self, message: String, help: Option<String>) {
-        self.errors.push(ErrorReport { file: "cluster".to_owned(), line: None, column: None, message, help });
+        self.errors.push(ErrorReport::of_cluster(message, help));
     }
 
     /// Judges the JSON of an object of this kind. Workloads come before pods.
@@ -159,13 +209,13 @@ impl Audit {
             return;
         }
         match Object::read_as(kind, json) {
-            Ok(object) if kind == Kind::Pod => self.add_pod(&object),
-            Ok(object) => self.add_workload(&object),
+            Ok(object) if kind == Kind::Pod => self.add_pod(&object, live),
+            Ok(object) => self.add_workload(&object, live),
             Err(error) => self.fail(format!("cannot read a {}: {error}", kind.as_str()), None),
         }
     }
 
-    fn add_workload(&mut self, object: &Object<'_>) {
+    fn add_workload(&mut self, object: &Object<'_>, live: Live) {
         let namespace = object.namespace.as_deref().unwrap_or_default().to_owned();
         if let Some(owner) = &object.owner
             && owner.judged().is_some()
@@ -177,15 +227,17 @@ impl Audit {
         }
         let key = Key { namespace, kind: object.kind.as_str().to_owned(), name: object.display_name() };
         let injection = self.policy.injection(object.kind);
-        let owner = self.judge(object, injection, |judgement, policy| Owner::of(object, judgement, policy));
+        let reference = live.reference(object.kind);
+        let owner = self
+            .judge(object, injection, |judgement, policy| Owner::of(object, reference, judgement, policy));
         self.owners.insert(key, owner);
     }
 
-    fn add_pod(&mut self, pod: &Object<'_>) {
+    fn add_pod(&mut self, pod: &Object<'_>, live: Live) {
         let key = self.key(pod);
         let known = self.owners.contains_key(&key);
         let (state, refusal, first) = self.judge(pod, Injection::Completed, |judgement, policy| {
-            let first = (!known).then(|| Owner::of(pod, judgement, policy));
+            let first = (!known).then(|| Owner::of(pod, live.reference(Kind::Pod), judgement, policy));
             let refusal = judgement.verdict.with_action(Action::Reject).next();
             (PodState::of(pod, judgement), refusal.map(|finding| finding.message.clone()), first)
         });
@@ -261,11 +313,12 @@ impl Audit {
         let owners: Vec<_> = self
             .owners
             .into_iter()
-            .map(|(key, Owner { report, admission, pods, refusals })| OwnerReport {
+            .map(|(key, Owner { report, reference, admission, pods, refusals })| OwnerReport {
                 mode: modes.get(&key.namespace).copied(),
                 admission,
                 pods,
                 refusals: refusals.into_iter().collect(),
+                reference,
                 object: report,
             })
             .collect();

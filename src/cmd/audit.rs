@@ -2,8 +2,8 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
+use anyhow::bail;
 use clap::{ValueEnum, builder::PossibleValue};
-use jiff::Timestamp;
 
 use super::{
     connection::{self, Connection},
@@ -14,10 +14,10 @@ use super::{
 };
 use crate::{
     admission::policy_file,
-    base::clock::today,
+    base::clock::{now, today},
     cluster::{
         Cluster,
-        audit::{self, Audit, Scope, report::AuditReport},
+        audit::{self, Audit, ReportApi, Scope, report::AuditReport},
         check::Snapshot,
     },
     judgement::{close_wait, facts::Facts, finding::Action, policy::Policy},
@@ -36,13 +36,15 @@ Examples:
   linkerd linger audit -A
   # a policy before it is installed, as if every namespace were in the mode enforce
   linkerd linger audit -A --policy policy.yaml --mode enforce
+  # a report in the cluster for each workload with findings
+  linkerd linger audit -A --write-reports -o summary
   # one team's workloads, for people and for programs
   linkerd linger audit -n shop -l team=checkout -o table -o json=audit.json
 
 Exit codes:
   0  no object would be rejected
   1  an object would be rejected; with --fail-on warning, also if there is a warning
-  2  an object or a kind of objects could not be read: the result is not whole";
+  2  an object or a kind of objects could not be read: the result is not whole; or a report could not be written";
 
 /// The flags of `audit`.
 #[derive(Debug, clap::Args)]
@@ -69,7 +71,7 @@ pub struct Args {
     /// Judge what a drain breaks as if every namespace had this mode [default: the mode of each namespace]
     #[arg(long, value_enum, value_name = "MODE")]
     mode: Option<ModeArg>,
-    /// The output format: table, json, html, sarif or junit; may be repeated
+    /// The output format: table, summary, json, html, sarif or junit; may be repeated
     ///
     /// FORMAT=FILE writes to a file atomically. Only one output can go to stdout. `html` is a page with the findings, without
     /// other files.
@@ -78,6 +80,18 @@ pub struct Args {
     /// When to exit with code 1
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = FailOn::Reject)]
     fail_on: FailOn,
+    /// Write a report for each workload with findings to the cluster: OpenReports, or PolicyReports if it has only those
+    ///
+    /// A report belongs to its workload and is deleted with it. Reports that say the same are not written again, and those
+    /// of workloads without findings are deleted. See docs/audit.md#reports-in-the-cluster.
+    #[arg(long, conflicts_with = "selector")]
+    write_reports: bool,
+    /// Write an Event for each workload with findings, at most 100 in a run
+    #[arg(long)]
+    events: bool,
+    /// Write nothing: print how many reports and Events would be written
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     connection: Connection,
 }
@@ -103,11 +117,14 @@ enum FailOn {
     Reject,
     /// If an object would be rejected, or has a warning
     Warning,
+    /// Never: findings do not change the exit code
+    Never,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Format {
     Table,
+    Summary,
     Json,
     Html,
     Sarif,
@@ -115,11 +132,13 @@ enum Format {
 }
 
 impl formats::Format for Format {
-    const ALL: &'static [Self] = &[Self::Table, Self::Json, Self::Html, Self::Sarif, Self::Junit];
+    const ALL: &'static [Self] =
+        &[Self::Table, Self::Summary, Self::Json, Self::Html, Self::Sarif, Self::Junit];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Table => "table",
+            Self::Summary => "summary",
             Self::Json => "json",
             Self::Html => "html",
             Self::Sarif => "sarif",
@@ -146,6 +165,7 @@ fn render(output: &Output<Format>, report: &AuditReport, args: &Args) -> anyhow:
     let styles = if output.file.is_some() { Styles::plain() } else { Styles::colored() };
     Ok(match output.format {
         Format::Table => audit::text(report, &styles),
+        Format::Summary => audit::summary(report),
         Format::Json => serde_json::to_string_pretty(report)? + "\n",
         Format::Html => html::render(&report.objects(), &about(args)),
         Format::Sarif => sarif::render(&report.objects())?,
@@ -163,12 +183,16 @@ fn about(args: &Args) -> About {
     };
     let mut facts = vec![("Context", context), ("Namespaces", namespaces)];
     facts.extend(args.selector.clone().map(|labels| ("Labels", labels)));
-    facts.push(("Time", format!("{:.0}", Timestamp::now())));
+    facts.push(("Time", format!("{:.0}", now())));
     About { title: "Audit by linkerd-linger".to_owned(), facts }
 }
 
 async fn audit(args: &Args) -> anyhow::Result<AuditReport> {
+    if args.dry_run && !args.write_reports && !args.events {
+        bail!("--dry-run needs --write-reports or --events: an audit without them writes nothing");
+    }
     let cluster = args.connection.connect().await?;
+    let apis = if args.write_reports { report_apis(&cluster).await? } else { Vec::new() };
     let snapshot = cluster.snapshot(&args.connection.linkerd_namespace).await;
     let policy = policy(args, &cluster, &snapshot).await?;
     let mut audit = Audit::new(&snapshot, policy, args.mode.map(|mode| mode.0), today());
@@ -180,7 +204,34 @@ async fn audit(args: &Args) -> anyhow::Result<AuditReport> {
     let scope = Scope { namespaces, selector: args.selector.clone() };
     let mut progress = Progress::new("auditing");
     cluster.audit(&mut audit, &scope, |objects| progress.show_text(&objects)).await;
-    Ok(audit.finish())
+    drop(progress);
+    let mut report = audit.finish();
+    let mut written = Vec::new();
+    if args.write_reports {
+        written.push(cluster.write_reports(&apis, &report, &scope, now(), args.dry_run).await);
+    }
+    if args.events {
+        written.push(cluster.write_events(&report, now(), args.dry_run).await);
+    }
+    for written in written {
+        note_line!("{written}");
+        report.add_errors(&written.errors);
+    }
+    Ok(report)
+}
+
+/// The APIs for reports, and an error if there is none.
+async fn report_apis(cluster: &Cluster) -> anyhow::Result<Vec<ReportApi>> {
+    let served = cluster.report_apis().await?;
+    if served.is_empty() {
+        let known = ReportApi::ALL.map(|api| format!("{} of {}", api.resource(), api.api_version()));
+        bail!(
+            "--write-reports: the cluster has no API for reports ({}): install the CRDs of openreports.io, or leave \
+             out --write-reports",
+            known.join(", or ")
+        );
+    }
+    Ok(served)
 }
 
 /// The policy of the flags; what they do not give comes from the installation.
@@ -196,7 +247,7 @@ async fn policy(args: &Args, cluster: &Cluster, snapshot: &Snapshot) -> anyhow::
         (None, Ok(installed)) => installed,
         (None, Err(errors)) => {
             let first = errors.first().map(ToString::to_string).unwrap_or_default();
-            anyhow::bail!("the policy of the installation cannot be used: {first}; pass one with --policy");
+            bail!("the policy of the installation cannot be used: {first}; pass one with --policy");
         }
     };
     if let Some(image) = &args.init_image {
@@ -219,6 +270,9 @@ async fn policy(args: &Args, cluster: &Cluster, snapshot: &Snapshot) -> anyhow::
 fn exit_code(report: &AuditReport, fail_on: FailOn) -> ExitCode {
     if !report.errors.is_empty() {
         return ExitCode::from(2);
+    }
+    if fail_on == FailOn::Never {
+        return ExitCode::SUCCESS;
     }
     let mut findings = report.owners.iter().flat_map(|owner| &owner.object.findings);
     let fails = findings.any(|finding| {

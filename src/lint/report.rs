@@ -440,6 +440,13 @@ pub struct ErrorReport {
     pub help: Option<String>,
 }
 
+impl ErrorReport {
+    /// Something that went wrong with a cluster.
+    pub fn of_cluster(message: String, help: Option<String>) -> Self {
+        Self { file: "cluster".to_owned(), line: None, column: None, message, help }
+    }
+}
+
 impl From<ManifestError> for ErrorReport {
     fn from(error: ManifestError) -> Self {
         let line = (error.line > 0).then_some(error.line);

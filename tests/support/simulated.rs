@@ -33,7 +33,7 @@ pub(crate) enum Fault {
 /// The server.
 pub(crate) struct ApiServer {
     pub(crate) address: SocketAddr,
-    /// The request lines and headers, in lower case except for the paths.
+    /// The requests: line, headers, an empty line and the body.
     pub(crate) requests: Arc<Mutex<Vec<String>>>,
 }
 
@@ -81,7 +81,7 @@ fn serve(
         let mut body = vec![0; length.unwrap_or(0)];
         reader.read_exact(&mut body).unwrap();
         let line = head.lines().next().unwrap().trim_end_matches(" HTTP/1.1").to_owned();
-        seen.lock().unwrap().push(head);
+        seen.lock().unwrap().push(head + &String::from_utf8_lossy(&body));
         let found = answers.iter().filter(|(key, _)| line.starts_with(*key)).max_by_key(|(key, _)| key.len());
         let missing_namespace = (404, json!({"kind": "Status", "message": "not found", "code": 404}));
         let (code, body) = found.map_or(&missing_namespace, |(_, answer)| answer);

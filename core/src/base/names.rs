@@ -57,6 +57,14 @@ pub const SOCKETS_SELECTOR: &str = "app.kubernetes.io/name=linkerd-linger-socket
 pub const CERTIFICATE_CRON_JOB: &str = "linkerd-linger-certs";
 /// The field manager of `certs rotate`, which writes only the Secret and `caBundle`.
 pub const CERTIFICATE_FIELD_MANAGER: &str = CERTIFICATE_CRON_JOB;
+/// The ServiceAccount, ClusterRole and CronJob of `install --reports`.
+pub const REPORTS: &str = "linkerd-linger-reports";
+/// The field manager of `audit --write-reports` and `audit --events`.
+pub const REPORTS_FIELD_MANAGER: &str = REPORTS;
+/// The label of the objects that `audit` writes.
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+/// The value of [`MANAGED_BY_LABEL`].
+pub const MANAGED_BY: &str = "linkerd-linger";
 /// The DNS names of the serving certificate. API servers use the first (k8s.io/apiserver `pkg/util/webhook/client.go`),
 /// other clients in the cluster also the second.
 pub const SERVICE_NAMES: [&str; 2] =

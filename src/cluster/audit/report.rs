@@ -4,6 +4,7 @@ use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::{Serialize, Serializer};
 
 use crate::{
+    cluster::check::ReadError,
     lint::report::{ErrorReport, ObjectReport, Report},
     review::Mode,
 };
@@ -23,6 +24,11 @@ pub struct AuditReport {
 }
 
 impl AuditReport {
+    /// Adds what could not be written.
+    pub fn add_errors(&mut self, errors: &[ReadError]) {
+        self.errors.extend(errors.iter().map(|error| ErrorReport::of_cluster(error.to_string(), None)));
+    }
+
     /// The reports on the objects, for the formats that `lint` has too.
     pub fn objects(&self) -> Report {
         Report {
@@ -47,6 +53,9 @@ pub struct OwnerReport {
     pub pods: PodCounts,
     /// Why its running pods would be rejected if they were created anew.
     pub refusals: Vec<String>,
+    /// The live object that owns what is written about it; not part of the JSON.
+    #[serde(skip)]
+    pub reference: Option<Reference>,
     /// The workload; the first of its pods if the workload itself is not readable.
     #[serde(flatten)]
     pub object: ObjectReport,
@@ -73,6 +82,19 @@ impl OwnerReport {
         matches!(&*self.object.kind, "Deployment" | "StatefulSet" | "DaemonSet")
             .then(|| format!("kubectl rollout restart -n {} {}", self.object.namespace, self.reference()))
     }
+}
+
+/// A reference to a live object.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Reference {
+    /// `apiVersion`.
+    pub api_version: String,
+    /// `kind`.
+    pub kind: String,
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.uid`.
+    pub uid: String,
 }
 
 /// What the webhooks would do with an object in each mode: `rejected`, `patched`, `warned`, `recorded` or `admitted`. A

@@ -35,12 +35,12 @@ fn template(flags: &[&str], period: u64) -> Value {
     })
 }
 
-fn deployment(flags: &[&str], period: u64) -> Value {
+pub(super) fn deployment(flags: &[&str], period: u64) -> Value {
     json!({"metadata": {"name": "cart", "namespace": "shop"}, "spec": {"template": template(flags, period)}})
 }
 
 /// A pod of the deployment `cart`, as Linkerd 2.14 injects it; `seconds` is the flag of linkerd-init.
-fn pod(name: &str, flags: &[&str], seconds: Option<u32>) -> Value {
+pub(super) fn pod(name: &str, flags: &[&str], seconds: Option<u32>) -> Value {
     let mut pod = template(flags, 10);
     pod["metadata"] = json!({
         "name": name, "namespace": "shop",
@@ -66,7 +66,7 @@ fn audit(objects: &[(Kind, Value)], mode: Option<Mode>) -> AuditReport {
     audit_with(objects, mode, Policy::default())
 }
 
-fn audit_with(objects: &[(Kind, Value)], mode: Option<Mode>, policy: Policy) -> AuditReport {
+pub(super) fn audit_with(objects: &[(Kind, Value)], mode: Option<Mode>, policy: Policy) -> AuditReport {
     let mut audit = Audit::new(&snapshot(), policy, mode, TODAY);
     for (kind, object) in objects {
         audit.add(*kind, &object.to_string());

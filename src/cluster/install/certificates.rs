@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 
 use super::{Options, Tls, container_security, labels, namespaced, object, pod_security, pods, with};
-use crate::base::names;
+use crate::base::{digest, names};
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 /// Once a day, at a minute that few other jobs use.
@@ -66,7 +66,7 @@ pub(super) fn rotation_jobs(options: &Options) -> Vec<Value> {
 /// cluster whose nodes are added later, there would be no certificate until the CronJob runs.
 fn job(options: &Options) -> Value {
     let spec = job_spec(options);
-    let name = format!("{}-{}", names::CERTIFICATE_CRON_JOB, hash(&spec.to_string()));
+    let name = format!("{}-{}", names::CERTIFICATE_CRON_JOB, digest::short(&spec.to_string()));
     let spec = with(spec, json!({"ttlSecondsAfterFinished": 3600}));
     let mut job = with(namespaced("batch/v1", "Job", &name), json!({"spec": spec}));
     // Argo CD would report the Job as missing after the API server has deleted it. As a hook it runs with each sync.
@@ -153,21 +153,9 @@ fn cert_manager() -> Vec<Value> {
     ]
 }
 
-/// The first 8 hexadecimal digits of SHA-256, which the Helm chart can compute, too.
-fn hash(text: &str) -> String {
-    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
-    digest.as_ref()[..4].iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_hash_is_the_published_one() {
-        // FIPS 180-2, appendix B.1.
-        assert_eq!(hash("abc"), "ba7816bf");
-    }
 
     #[test]
     fn a_job_with_another_image_has_another_name() {
