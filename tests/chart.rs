@@ -14,7 +14,7 @@ use std::{collections::BTreeSet, env, fs, path::Path};
 
 use linkerd_linger::{
     base::names,
-    cluster::install::{FailurePolicy, Options, Tls, Toleration, manifests, print, read_label},
+    cluster::install::{FailurePolicy, Options, Reports, Tls, Toleration, manifests, print, read_label},
     review::Mode,
 };
 use rstest::rstest;
@@ -124,6 +124,10 @@ const POLICY: &str = "# Müller & Söhne <ops@example.com>\ntolerance: 50ms\n";
 )]
 #[case::network_policy(Options { network_policy: true, ..Options::default() }, json!({"networkPolicy": true}))]
 #[case::sockets(Options { sockets: true, ..Options::default() }, json!({"sockets": true}))]
+#[case::reports(
+    Options { reports: Some(Reports::default()), ..Options::default() },
+    json!({"reports": {"enabled": true}})
+)]
 #[case::ports(
     Options { webhook_port: 10_260, admin_port: 10_261, ..Options::default() },
     json!({"webhookPort": 10260, "adminPort": 10261})
@@ -146,6 +150,7 @@ const POLICY: &str = "# Müller & Söhne <ops@example.com>\ntolerance: 50ms\n";
         ha: true,
         facts: Some("images: []\n".to_owned()),
         sockets: true,
+        reports: Some(Reports { schedule: "*/30 * * * *".to_owned(), events: true }),
         host_network: true,
         webhook_port: 10_260,
         pod_monitor: monitored(&["release=prometheus", "app.kubernetes.io/name=mine"]),
@@ -157,6 +162,7 @@ const POLICY: &str = "# Müller & Söhne <ops@example.com>\ntolerance: 50ms\n";
             ("ha", json!(true)),
             ("facts", json!("images: []\n")),
             ("sockets", json!(true)),
+            ("reports", json!({"enabled": true, "schedule": "*/30 * * * *", "events": true})),
             ("hostNetwork", json!(true)),
             ("webhookPort", json!(10260)),
             ("podMonitor", json!({"enabled": true, "labels": {"release": "prometheus", "app.kubernetes.io/name": "mine"}})),
@@ -212,6 +218,7 @@ fn a_digest_pins_the_image() {
 #[case::unknown_value_inside(json!({"tls": {"ca": ""}}), "at '/tls': additional properties 'ca' not allowed")]
 #[case::unknown_mode(json!({"defaultMode": "on"}), "at '/defaultMode'")]
 #[case::a_word_for_a_number(json!({"webhookPort": "https"}), "at '/webhookPort'")]
+#[case::no_schedule(json!({"reports": {"enabled": true, "schedule": "0 * * *"}}), "at '/reports/schedule'")]
 #[case::a_port_of_root(json!({"webhookPort": 443}), "at '/webhookPort'")]
 #[case::a_number_for_a_label(json!({"nodeSelector": {"pool": 1}}), "at '/nodeSelector/pool'")]
 #[case::a_name_for_an_object(json!({"imagePullSecrets": ["registry"]}), "at '/imagePullSecrets/0'")]

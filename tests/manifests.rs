@@ -29,7 +29,7 @@ use linkerd_linger::{
     base::names,
     cli::Cli,
     cluster::install::{
-        Engine, FailurePolicy, Options, PolicyEngineError, Tls, Toleration, cluster_scoped,
+        Engine, FailurePolicy, Options, PolicyEngineError, Reports, Tls, Toleration, cluster_scoped,
         manifests as objects, policies, print, read_label,
     },
     judgement::policy::Policy,
@@ -45,7 +45,7 @@ use self::manifests::{
 };
 
 /// The usual ways to install, by the name of their file.
-pub(crate) fn variants() -> [(&'static str, Options); 5] {
+pub(crate) fn variants() -> [(&'static str, Options); 6] {
     let default = Options::default;
     [
         ("default", default()),
@@ -53,6 +53,7 @@ pub(crate) fn variants() -> [(&'static str, Options); 5] {
         ("enforce", Options { default_mode: Some(Mode::Enforce), ..default() }),
         ("ha", Options { ha: true, ..default() }),
         ("cert-manager", Options { tls: Tls::CertManager, ..default() }),
+        ("reports", Options { reports: Some(Reports::default()), ..default() }),
     ]
 }
 
@@ -81,6 +82,7 @@ fn placed() -> Options {
     let label = |text: &str| read_label(text).unwrap();
     Options {
         sockets: true,
+        reports: Some(Reports { schedule: "@daily".to_owned(), events: true }),
         host_network: true,
         webhook_port: 10_260,
         admin_port: 10_261,
@@ -371,6 +373,31 @@ fn access_is_to_named_objects() {
             assert!(!rule.to_string().contains('*'));
         }
     }
+}
+
+/// `audit` reads the whole cluster, but no Secrets, and changes only reports and Events.
+#[rstest]
+#[case::reports(false, &["reports", "policyreports"])]
+#[case::reports_and_events(true, &["reports", "policyreports", "events"])]
+fn the_reports_job_changes_only_reports_and_events(#[case] events: bool, #[case] written: &[&str]) {
+    let reports = Some(Reports { events, ..Reports::default() });
+    let options = Options { tls: Tls::CertManager, reports, ..Options::default() };
+    let role = find(&options, "ClusterRole");
+    let mut changed = Vec::new();
+    for rule in role["rules"].as_array().unwrap() {
+        let resources = rule["resources"].as_array().unwrap();
+        assert!(!rule.to_string().contains('*') && !resources.contains(&json!("secrets")), "{rule}");
+        let reads = |verb: &Value| ["get", "list"].contains(&verb.as_str().unwrap());
+        if !rule["verbs"].as_array().unwrap().iter().all(reads) {
+            changed.extend(resources.iter().map(|resource| resource.as_str().unwrap().to_owned()));
+        }
+    }
+    assert_eq!(changed, written);
+    let job = find(&options, "CronJob");
+    let args = job.pointer("/spec/jobTemplate/spec/template/spec/containers/0/args").unwrap();
+    let words = args.as_array().unwrap().iter().map(|word| word.as_str().unwrap());
+    Cli::try_parse_from(["linkerd-linger"].into_iter().chain(words)).unwrap();
+    assert_eq!(args.to_string().contains("--events"), events);
 }
 
 /// Pod Security at `restricted`, which our namespace enforces.

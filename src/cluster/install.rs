@@ -6,6 +6,7 @@ mod certificates;
 mod monitor;
 mod pods;
 mod policies;
+mod reports;
 mod server;
 mod sockets;
 mod webhooks;
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 pub use self::{
     pods::{Effect, ReadError, Toleration, read_label, read_secret_name},
     policies::{MIN_MINOR_VERSION as POLICY_ENGINE_MIN_MINOR_VERSION, PolicyEngineError, policies},
+    reports::{Reports, ScheduleError, read_schedule},
     sockets::READ_SOCKETS,
     webhooks::read_workload,
     yaml::print,
@@ -48,6 +50,8 @@ pub struct Options {
     pub network_policy: bool,
     /// Whether to add a DaemonSet that exposes metrics about half-closed connections.
     pub sockets: bool,
+    /// The CronJob that audits the cluster and writes reports; `None` adds none.
+    pub reports: Option<Reports>,
     /// Whether the server uses the host network, for API servers that cannot reach pods.
     pub host_network: bool,
     /// The webhook port of the server.
@@ -56,9 +60,9 @@ pub struct Options {
     pub admin_port: u16,
     /// The image pull secrets, which must exist in our namespaces.
     pub image_pull_secrets: Vec<String>,
-    /// The node selector of the server and of `certs rotate`.
+    /// The node selector of the server and of the Jobs.
     pub node_selector: BTreeMap<String, String>,
-    /// The tolerations of the server and of `certs rotate`.
+    /// The tolerations of the server and of the Jobs.
     pub tolerations: Vec<Toleration>,
     /// The labels of the PodMonitors; `None` adds no PodMonitors.
     pub pod_monitor: Option<BTreeMap<String, String>>,
@@ -78,6 +82,7 @@ impl Default for Options {
             failure_policy: FailurePolicy::Ignore,
             network_policy: false,
             sockets: false,
+            reports: None,
             host_network: false,
             webhook_port: server::WEBHOOK_PORT,
             admin_port: server::ADMIN_PORT,
@@ -160,6 +165,9 @@ pub fn manifests(options: &Options) -> Vec<Value> {
     if options.sockets {
         objects.extend(sockets::objects(options));
     }
+    if let Some(reports) = &options.reports {
+        objects.extend(reports::objects(options, reports));
+    }
     objects.extend(monitor::objects(options));
     objects
 }
@@ -176,8 +184,10 @@ pub fn cluster_scoped(engine: Engine) -> Vec<Value> {
         let kind = webhook.configuration();
         objects.push(object("admissionregistration.k8s.io/v1", kind, names::WEBHOOK_CONFIGURATION));
     }
-    for kind in ["ClusterRoleBinding", "ClusterRole"] {
-        objects.push(object("rbac.authorization.k8s.io/v1", kind, names::CERTIFICATE_CRON_JOB));
+    for name in [names::CERTIFICATE_CRON_JOB, names::REPORTS] {
+        for kind in ["ClusterRoleBinding", "ClusterRole"] {
+            objects.push(object("rbac.authorization.k8s.io/v1", kind, name));
+        }
     }
     for name in [names::SOCKETS, names::NAMESPACE] {
         objects.push(object("v1", "Namespace", name));

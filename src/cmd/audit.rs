@@ -117,7 +117,7 @@ enum FailOn {
     Reject,
     /// If an object would be rejected, or has a warning
     Warning,
-    /// Never: findings do not change the exit code
+    /// Findings do not change the exit code
     Never,
 }
 

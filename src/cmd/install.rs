@@ -14,7 +14,7 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use crate::{
     admission::policy_file::{self, PolicyFileError},
-    cluster::install::{self, Engine, FailurePolicy, Options, Tls, Toleration},
+    cluster::install::{self, Engine, FailurePolicy, Options, Reports, Tls, Toleration},
     judgement::{close_wait, policy::Policy},
     review::Mode,
 };
@@ -69,6 +69,21 @@ pub struct Args {
     /// every process of their node
     #[arg(long)]
     sockets: bool,
+
+    /// Also install a CronJob that audits the cluster and writes a report for each workload with findings
+    ///
+    /// It reads workloads, pods, ConfigMaps and namespaces of the whole cluster, and no Secrets. The cluster must have the CRDs
+    /// of openreports.io, or policyreports of wgpolicyk8s.io. See docs/audit.md#reports-in-the-cluster.
+    #[arg(long)]
+    reports: bool,
+
+    /// When the CronJob of --reports runs, in the format of cron [default: once an hour]
+    #[arg(long, value_name = "CRON", requires = "reports", value_parser = install::read_schedule)]
+    reports_schedule: Option<String>,
+
+    /// Let the CronJob of --reports also write Events about workloads with findings
+    #[arg(long, requires = "reports")]
+    reports_events: bool,
 
     /// Run the server on the network of its nodes, for API servers that cannot reach pods
     ///
@@ -282,6 +297,7 @@ fn options(args: &Args) -> Result<Options> {
         failure_policy: args.failure_policy,
         network_policy: args.network_policy,
         sockets: args.sockets,
+        reports: args.reports.then(|| reports(args)),
         host_network: args.host_network,
         webhook_port: args.webhook_port,
         admin_port: args.admin_port,
@@ -291,6 +307,14 @@ fn options(args: &Args) -> Result<Options> {
         pod_monitor: args.pod_monitor.then_some(monitor_labels),
         workloads: args.workloads.iter().cloned().collect(),
     })
+}
+
+fn reports(args: &Args) -> Reports {
+    let defaults = Reports::default();
+    Reports {
+        schedule: args.reports_schedule.clone().unwrap_or(defaults.schedule),
+        events: args.reports_events,
+    }
 }
 
 /// Collects labels, and refuses repeated keys.

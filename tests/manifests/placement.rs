@@ -27,7 +27,7 @@ fn pods_run_where_the_options_say() {
     let templates = templates(&placed());
     assert_eq!(
         templates.iter().map(|(kind, _)| &**kind).collect::<Vec<_>>(),
-        ["Deployment", "Job", "CronJob", "DaemonSet"]
+        ["Deployment", "Job", "CronJob", "DaemonSet", "CronJob"]
     );
     for (kind, template) in templates {
         let pod = &template["spec"];

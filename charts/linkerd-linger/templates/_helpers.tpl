@@ -62,7 +62,7 @@ capabilities:
 readOnlyRootFilesystem: true
 {{- end -}}
 
-{{/* Where the server and `certs rotate` may run, and how nodes pull their image. */}}
+{{/* Where the server and the Jobs may run, and how nodes pull their image. */}}
 {{- define "linger.placement" -}}
 nodeSelector:
   {{- merge (dict) .Values.nodeSelector (dict "kubernetes.io/os" "linux") | toYaml | nindent 2 }}

@@ -131,7 +131,7 @@ pub fn read_secret_name(text: &str) -> Result<String, ReadError> {
     if is_subdomain(text) { Ok(text.to_owned()) } else { Err(ReadError::Name(text.to_owned())) }
 }
 
-/// The scheduling fields of the pods of the server and of `certs rotate`.
+/// The scheduling fields of the pods of the server and of the Jobs.
 pub(super) fn placement(options: &Options) -> Value {
     let mut fields = node_selector(&options.node_selector);
     if let Some(secrets) = image_pull_secrets(options) {
