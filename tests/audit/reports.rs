@@ -37,7 +37,12 @@ const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/shop/events";
 
 /// The cluster, which also serves an API with these reports.
 fn serving(mut answers: Answers, api: &Api, stored: &Value) -> Answers {
-    answers.insert(api.discovery, (200, json!({"resources": [{"name": api.resource}]})));
+    let resource =
+        json!({"name": api.resource, "singularName": "", "namespaced": true, "kind": "", "verbs": []});
+    answers.insert(
+        api.discovery,
+        (200, json!({"kind": "APIResourceList", "groupVersion": "", "resources": [resource]})),
+    );
     answers.insert(api.list, list(stored));
     answers.insert(api.apply, (200, json!({})));
     answers.insert(api.delete, (200, json!({})));

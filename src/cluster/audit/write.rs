@@ -9,11 +9,11 @@ use std::{
 };
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResourceList;
 use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
     core::Request,
 };
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
@@ -33,18 +33,6 @@ use crate::{
 
 /// After so many failed requests no more are sent: the next ones would fail too, and each may take 30 s.
 const MAX_FAILURES: usize = 5;
-
-/// The resources of an API version.
-#[derive(Deserialize)]
-struct Resources {
-    #[serde(default)]
-    resources: Vec<Resource>,
-}
-
-#[derive(Deserialize)]
-struct Resource {
-    name: String,
-}
 
 /// What was written, or would be in a dry run.
 #[derive(Debug, Default)]
@@ -105,7 +93,7 @@ impl Cluster {
         let mut served = Vec::new();
         for api in ReportApi::ALL {
             let path = format!("/apis/{}", api.api_version());
-            let found: Option<Resources> =
+            let found: Option<APIResourceList> =
                 self.get(&path, &format!("read the resources of {}", api.api_version())).await?;
             let resources = found.into_iter().flat_map(|found| found.resources);
             if resources.into_iter().any(|resource| resource.name == api.resource()) {
