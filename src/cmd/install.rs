@@ -248,6 +248,7 @@ impl Args {
             ("--failure-policy", self.failure_policy != defaults.failure_policy),
             ("--network-policy", self.network_policy),
             ("--sockets", self.sockets),
+            ("--reports", self.reports),
             ("--host-network", self.host_network),
             ("--webhook-port", self.webhook_port != defaults.webhook_port),
             ("--admin-port", self.admin_port != defaults.admin_port),
