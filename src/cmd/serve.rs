@@ -82,7 +82,7 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = duration)]
     drain: Duration,
 
-    /// Send a span of each review to this OpenTelemetry collector (OTLP over HTTP), such as http://collector.traces:4318.
+    /// Send a span of each review to this OpenTelemetry collector (OTLP over HTTP), such as `http://collector.traces:4318`.
     ///
     /// A span continues the trace of the API server. If the collector does not answer, spans are lost and no review waits.
     #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
