@@ -47,7 +47,7 @@ use crate::{
 };
 
 /// The workload that pods belong to, or a pod without one.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 struct Key {
     namespace: String,
     kind: String,
@@ -89,8 +89,8 @@ pub struct Audit {
     today: Date,
     modes: BTreeMap<String, Mode>,
     owners: BTreeMap<Key, Owner>,
-    /// The CronJob of each Job, by namespace and name.
-    cron_jobs: HashMap<(String, String), String>,
+    /// The CronJob of each Job, and the custom resource of each ReplicaSet, such as an Argo Rollout.
+    owners_of: HashMap<Key, Key>,
     /// How many findings each exemption of the policy suppressed, in the order of the policy.
     exempted: Vec<usize>,
     errors: Vec<ErrorReport>,
@@ -192,7 +192,7 @@ impl Audit {
             today,
             modes,
             owners: BTreeMap::new(),
-            cron_jobs: HashMap::new(),
+            owners_of: HashMap::new(),
             errors: Vec::new(),
         }
     }
@@ -217,15 +217,18 @@ impl Audit {
 
     fn add_workload(&mut self, object: &Object<'_>, live: Live) {
         let namespace = object.namespace.as_deref().unwrap_or_default().to_owned();
+        let key = Key { namespace, kind: object.kind.as_str().to_owned(), name: object.display_name() };
         if let Some(owner) = &object.owner
-            && owner.judged().is_some()
+            && (owner.judged().is_some() || object.kind == Kind::ReplicaSet)
         {
-            if object.kind == Kind::Job {
-                self.cron_jobs.insert((namespace, object.display_name()), owner.name.to_string());
+            // The pods of a Deployment are known by its name.
+            if owner.judged() != Some(Kind::Deployment) {
+                let (kind, name) = (owner.kind.to_string(), owner.name.to_string());
+                let owner = Key { namespace: key.namespace.clone(), kind, name };
+                self.owners_of.insert(key, owner);
             }
             return;
         }
-        let key = Key { namespace, kind: object.kind.as_str().to_owned(), name: object.display_name() };
         let injection = self.policy.injection(object.kind);
         let reference = live.reference(object.kind);
         let owner = self
@@ -261,18 +264,18 @@ impl Audit {
 
     /// The owner of a pod: its Deployment, CronJob or another controller, otherwise the pod itself.
     fn key(&self, pod: &Object<'_>) -> Key {
-        let namespace = pod.namespace.as_deref().unwrap_or_default().to_owned();
-        let (kind, name) = workload(pod).map_or_else(
-            || (pod.kind.as_str().to_owned(), pod.display_name()),
-            |(kind, name)| (kind.to_owned(), name.to_owned()),
-        );
-        let job = (namespace, name);
-        match self.cron_jobs.get(&job).filter(|_| kind == Kind::Job.as_str()) {
-            Some(cron_job) => {
-                Key { namespace: job.0, kind: Kind::CronJob.as_str().to_owned(), name: cron_job.clone() }
-            }
-            None => Key { namespace: job.0, kind, name: job.1 },
+        let namespace = pod.namespace.as_deref().unwrap_or_default();
+        let key = |kind: &str, name: &str| Key {
+            namespace: namespace.to_owned(),
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+        };
+        let controller = pod.owner.as_ref().map(|owner| key(&owner.kind, &owner.name));
+        if let Some(owner) = controller.and_then(|controller| self.owners_of.get(&controller)) {
+            return owner.clone();
         }
+        workload(pod)
+            .map_or_else(|| key(pod.kind.as_str(), &pod.display_name()), |(kind, name)| key(kind, name))
     }
 
     /// Judges an object, and counts the exemptions that cover its findings.

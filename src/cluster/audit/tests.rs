@@ -151,6 +151,19 @@ fn owned_workloads_and_ended_jobs_are_left_out() {
 }
 
 #[test]
+fn pods_of_a_custom_resource_count_for_it() {
+    let mut replica_set = deployment(&[], 10);
+    replica_set["metadata"]["name"] = "cart-7c9f8b6d5".into();
+    replica_set["metadata"]["ownerReferences"] = json!([{
+        "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": "cart", "controller": true,
+    }]);
+    let objects = [(Kind::ReplicaSet, replica_set), (Kind::Pod, pod("cart-1", &[], Some(3600)))];
+    let report = audit(&objects, None);
+    let references: Vec<_> = report.owners.iter().map(OwnerReport::reference).collect();
+    assert_eq!(references, ["rollout/cart"]);
+}
+
+#[test]
 fn exemptions_that_do_nothing_are_listed() {
     let policy = Policy::parse(
         "
