@@ -14,7 +14,7 @@ use std::{
     process::Stdio,
     sync::{
         LazyLock,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -45,7 +45,7 @@ use self::{
         pods::{GUNICORN, assert_patched, containers, deployment, init, injected, pod_of, template},
         webhook,
     },
-    support::{Authority, Mount, NotRun, eventually},
+    support::{Authority, Mount, NotRun, eventually, started},
 };
 
 /// The shared cluster of this file, with an installation.
@@ -96,22 +96,11 @@ async fn bed_with_controllers() -> Option<InUse> {
 
 /// The test bed; `None` on a machine that cannot run it, which is a failure only in CI.
 async fn any_bed() -> Option<&'static Bed> {
-    match BED.get_or_init(Bed::start).await {
-        Ok(bed) => Some(bed),
-        Err(why) => {
-            why.tell();
-            None
-        }
-    }
+    started(&BED, Bed::start).await
 }
 
 impl Bed {
     async fn start() -> Result<Self, NotRun> {
-        static TRIED: AtomicBool = AtomicBool::new(false);
-        assert!(
-            !TRIED.swap(true, Ordering::Relaxed),
-            "the test bed did not start: the test that started it tells why"
-        );
         let cluster = tokio::task::spawn_blocking(Cluster::start).await.unwrap()?;
         let authority = Authority::new();
         let mount = Mount::new(

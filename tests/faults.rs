@@ -1,4 +1,4 @@
-//! Tests the running server when its surroundings fail: its log, its files, the clock, and its own end.
+//! Tests the running server after faults of its log, its files and the clock, and after SIGKILL and SIGTERM.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -55,7 +55,7 @@ async fn serves_on(server: &Running) {
     assert_eq!(get(server.admin_addr(), "/readyz").await.status, 200);
 }
 
-/// The beginning of a ClientHello: a record of 512 bytes, of which 100 come.
+/// The beginning of a ClientHello: a record of 512 bytes that ends after 100.
 fn half_a_client_hello() -> Vec<u8> {
     [&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3][..], &[0; 89]].concat()
 }

@@ -42,7 +42,7 @@ use self::{
         pods::{LINES, app, of_line},
     },
     recordings::{Fault, Form, Recording, record},
-    support::{NotRun, say},
+    support::{NotRun, say, started},
 };
 
 /// Longer than any start of pods takes on a loaded machine.
@@ -73,22 +73,11 @@ async fn bed_alone() -> Option<(&'static Bed, RwLockWriteGuard<'static, ()>)> {
 }
 
 async fn any_bed() -> Option<&'static Bed> {
-    match BED.get_or_init(Bed::start).await {
-        Ok(bed) => Some(bed),
-        Err(why) => {
-            why.tell();
-            None
-        }
-    }
+    started(&BED, Bed::start).await
 }
 
 impl Bed {
     async fn start() -> Result<Self, NotRun> {
-        static TRIED: AtomicBool = AtomicBool::new(false);
-        assert!(
-            !TRIED.swap(true, Ordering::Relaxed),
-            "the test bed did not start: the test that started it tells why"
-        );
         let cluster = RUNTIME.spawn_blocking(Cluster::start_with_node).await.unwrap()?;
         let bed = Self { cluster, whole: RwLock::new(()) };
         bed.install(&[]).await;

@@ -9,15 +9,7 @@
 mod cluster;
 mod support;
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::Path,
-    sync::{
-        LazyLock,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{collections::BTreeMap, fs, path::Path, sync::LazyLock};
 
 use jiff::civil::date;
 use k8s_openapi::api::core::v1::Namespace;
@@ -55,7 +47,7 @@ use self::{
         },
         webhook,
     },
-    support::{NotRun, eventually, say},
+    support::{NotRun, eventually, say, started},
 };
 
 /// The image of our init container.
@@ -75,22 +67,11 @@ struct Bed {
 
 /// The cluster; `None` on a machine that cannot run it, which is a failure only in CI.
 async fn bed() -> Option<&'static Bed> {
-    match BED.get_or_init(Bed::start).await {
-        Ok(bed) => Some(bed),
-        Err(why) => {
-            why.tell();
-            None
-        }
-    }
+    started(&BED, Bed::start).await
 }
 
 impl Bed {
     async fn start() -> Result<Self, NotRun> {
-        static TRIED: AtomicBool = AtomicBool::new(false);
-        assert!(
-            !TRIED.swap(true, Ordering::Relaxed),
-            "the cluster did not start: the test that started it tells why"
-        );
         if std::env::var_os("KUBEBUILDER_ASSETS").is_some() {
             return Err(NotRun(format!(
                 "KUBEBUILDER_ASSETS may be older than Kubernetes 1.{}",

@@ -44,7 +44,7 @@ impl Cluster {
             self.list("/api/v1/namespaces", "list namespaces"),
             self.get(&deployment, &deployment_what),
             self.get(&secret, &secret_what),
-            self.policy(),
+            self.own_config_map(names::POLICY_CONFIG_MAP, names::POLICY_KEY),
             self.get(&injector, &injector_what),
             self.policies(),
         );
@@ -109,12 +109,12 @@ impl Cluster {
         })
     }
 
-    async fn policy(&self) -> Read<Option<String>> {
-        let path = format!("/api/v1/namespaces/{}/configmaps/{}", names::NAMESPACE, names::POLICY_CONFIG_MAP);
-        let what =
-            format!("get the configmap {} in the namespace {}", names::POLICY_CONFIG_MAP, names::NAMESPACE);
+    /// A key of a ConfigMap of the installation; `None` if it is not there.
+    pub(in crate::cluster) async fn own_config_map(&self, name: &str, key: &str) -> Read<Option<String>> {
+        let path = format!("/api/v1/namespaces/{}/configmaps/{name}", names::NAMESPACE);
+        let what = format!("get the configmap {name} in the namespace {}", names::NAMESPACE);
         let found: Option<ConfigMap> = self.get(&path, &what).await?;
-        Ok(found.and_then(|map| map.data).unwrap_or_default().remove(names::POLICY_KEY))
+        Ok(found.and_then(|map| map.data).unwrap_or_default().remove(key))
     }
 
     /// Judges the injected pods of a namespace, or of all namespaces.

@@ -153,7 +153,7 @@ impl formats::Format for Format {
 ///
 /// Returns an error if the cluster cannot be reached, a policy cannot be used, or an output cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    formats::check(&args.output)?;
+    formats::check(&args.output, "report")?;
     args.connection.log();
     let report = connection::runtime()?.block_on(audit(args))?;
     formats::write_all(&args.output, |output| render(output, &report, args))?;

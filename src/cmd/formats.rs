@@ -35,15 +35,15 @@ pub(crate) fn parse<F: Format>(text: &str) -> Result<Output<F>, String> {
     Ok(Output { format, file })
 }
 
-/// Checks that each output has its own destination.
-pub(crate) fn check<F: Format>(outputs: &[Output<F>]) -> anyhow::Result<()> {
+/// Checks that each output has its own destination; `name` is that of a file to suggest.
+pub(crate) fn check<F: Format>(outputs: &[Output<F>], name: &str) -> anyhow::Result<()> {
     let mut places = BTreeSet::new();
     for Output { format, file } in outputs {
         if !places.insert(file) {
             match file {
                 Some(file) => bail!("two outputs go to {}: give each its own file", file.display()),
                 None => bail!(
-                    "two outputs go to stdout: write one to a file, such as --output {0}=report.{0}",
+                    "two outputs go to stdout: write one to a file, such as --output {0}={name}.{0}",
                     format.as_str()
                 ),
             }

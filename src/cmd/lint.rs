@@ -1,7 +1,6 @@
 //! `lint`: reports findings in manifests, with an exit code for pipelines.
 
 use std::{
-    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -12,6 +11,7 @@ use clap::ValueEnum;
 
 use super::{
     fix::Fixes,
+    formats::{self, Output},
     manifests::{self, Inputs},
     output::{self, note_line},
     write,
@@ -58,8 +58,8 @@ pub struct Args {
     ///
     /// FORMAT=FILE writes to a file atomically. Only one output can go to stdout. `html` is a page without
     /// other files. `github` prints workflow commands, which GitHub Actions shows as annotations.
-    #[arg(short, long, value_name = "FORMAT[=FILE]", default_value = "text", value_parser = output)]
-    output: Vec<Output>,
+    #[arg(short, long, value_name = "FORMAT[=FILE]", default_value = "text", value_parser = formats::parse::<Format>)]
+    output: Vec<Output<Format>>,
     /// When to exit with code 1
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = FailOn::Reject)]
     fail_on: FailOn,
@@ -91,13 +91,6 @@ enum FailOn {
     Warning,
 }
 
-/// A format, and the file that it is written to; without one, stdout.
-#[derive(Clone, Debug, Eq, PartialEq)]
-struct Output {
-    format: Format,
-    file: Option<PathBuf>,
-}
-
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Format {
     Text,
@@ -108,10 +101,11 @@ enum Format {
     Github,
 }
 
-impl Format {
-    const ALL: [Self; 6] = [Self::Text, Self::Json, Self::Html, Self::Sarif, Self::Junit, Self::Github];
+impl formats::Format for Format {
+    const ALL: &'static [Self] =
+        &[Self::Text, Self::Json, Self::Html, Self::Sarif, Self::Junit, Self::Github];
 
-    const fn as_str(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             Self::Text => "text",
             Self::Json => "json",
@@ -121,18 +115,6 @@ impl Format {
             Self::Github => "github",
         }
     }
-}
-
-fn output(text: &str) -> Result<Output, String> {
-    let (name, file) = match text.split_once('=') {
-        Some((_, "")) => return Err("the file name after the = is missing".to_owned()),
-        Some((name, file)) => (name, Some(PathBuf::from(file))),
-        None => (text, None),
-    };
-    let format = Format::ALL.into_iter().find(|format| format.as_str() == name);
-    let known = Format::ALL.map(Format::as_str).join(", ");
-    let format = format.ok_or_else(|| format!("unknown format {name:?}; expected one of {known}"))?;
-    Ok(Output { format, file })
 }
 
 /// Runs the command.
@@ -146,7 +128,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         output::print(&rules(&args.inputs.policy()?))?;
         return Ok(ExitCode::SUCCESS);
     }
-    check_outputs(&args.output)?;
+    formats::check(&args.output, "lint")?;
     let baseline = args.baseline.as_deref().map(read_baseline).transpose()?;
     let mut loaded = args.inputs.load()?;
     let mut report = loaded.report();
@@ -178,13 +160,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    // Writes files first, because the reader of stdout may read them next.
-    for output in args.output.iter().filter(|output| output.file.is_some()) {
-        print(output, &report, args)?;
-    }
-    for output in args.output.iter().filter(|output| output.file.is_none()) {
-        print(output, &report, args)?;
-    }
+    formats::write_all(&args.output, |output| render(output, &report, args))?;
     manifests::print_errors(&report);
     Ok(exit_code(&report, args.fail_on))
 }
@@ -204,37 +180,16 @@ fn report_to_user(fixes: &Fixes, verb: &str) {
     }
 }
 
-/// Checks that each output has its own destination.
-fn check_outputs(outputs: &[Output]) -> anyhow::Result<()> {
-    let mut places = BTreeSet::new();
-    for Output { format, file } in outputs {
-        if !places.insert(file) {
-            match file {
-                Some(file) => bail!("two outputs go to {}: give each its own file", file.display()),
-                None => bail!(
-                    "two outputs go to stdout: write one to a file, such as --output {0}=lint.{0}",
-                    format.as_str()
-                ),
-            }
-        }
-    }
-    Ok(())
-}
-
-fn print(output: &Output, report: &Report, args: &Args) -> anyhow::Result<()> {
+fn render(output: &Output<Format>, report: &Report, args: &Args) -> anyhow::Result<String> {
     let styles = if output.file.is_some() { Styles::plain() } else { Styles::colored() };
-    let text = match output.format {
+    Ok(match output.format {
         Format::Text => text::lint(report, &styles),
         Format::Json => json::render(report)?,
         Format::Html => html::render(report, &about(&args.inputs)),
         Format::Sarif => sarif::render(report)?,
         Format::Junit => junit::render(report, args.fail_on == FailOn::Warning),
         Format::Github => github::render(report),
-    };
-    match &output.file {
-        Some(file) => write::atomically(file, &text),
-        None => output::print(&text),
-    }
+    })
 }
 
 /// The top of the page. It has no time, so that equal manifests have equal pages.

@@ -12,7 +12,10 @@ use std::{
     net::SocketAddr,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, SystemTime},
 };
@@ -28,6 +31,7 @@ use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    sync::OnceCell,
     time::{Instant, sleep, timeout},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -44,6 +48,29 @@ impl NotRun {
     pub(crate) fn tell(&self) {
         assert!(env::var_os("CI").is_none(), "not run: {}", self.0);
         say(&format!("{}: not run: {}", thread::current().name().unwrap_or_default(), self.0));
+    }
+}
+
+/// What the tests of a file share, started by the first of them; `None` on a machine that cannot run it, which is a
+/// failure only in CI.
+pub(crate) async fn started<B, S: Future<Output = Result<B, NotRun>>>(
+    bed: &'static OnceCell<Result<B, NotRun>>,
+    start: impl FnOnce() -> S,
+) -> Option<&'static B> {
+    static TRIED: AtomicBool = AtomicBool::new(false);
+    let once = || {
+        assert!(
+            !TRIED.swap(true, Ordering::Relaxed),
+            "the test bed did not start: the test that started it tells why"
+        );
+        start()
+    };
+    match bed.get_or_init(once).await {
+        Ok(bed) => Some(bed),
+        Err(why) => {
+            why.tell();
+            None
+        }
     }
 }
 

@@ -313,8 +313,8 @@ pub(crate) const TOO_LONG: &str = "the command line is too long to parse";
 /// The variables of a container as kubelet sets them: the value of a name, or why it is unknown; `None` if it is not
 /// set.
 ///
-/// The proxy has about 70 variables, of which few are asked for. So only variables that depend on others are read with
-/// the whole environment.
+/// The proxy has about 70 variables, and a review looks up three of them. So the whole environment is read only for
+/// variables that depend on others.
 pub fn variables(
     container: &Container<'_>,
     namespace: &str,

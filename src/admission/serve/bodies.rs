@@ -31,8 +31,8 @@ const SMALL_BUDGET: usize = 16 * 1024 * 1024;
 /// The memory for long bodies, in bytes. Both budgets together are a quarter of the 256Mi that `install` sets as limit.
 const LARGE_BUDGET: usize = 48 * 1024 * 1024;
 
-/// The maximum length of a beginning for which there is no memory, in bytes. All before the object takes about 1 KiB,
-/// most of which is `userInfo`.
+/// The maximum length of a beginning for which there is no memory, in bytes. The fields before the object
+/// take about 1 KiB, and `userInfo` is the longest.
 const BEGINNING: usize = 4 * 1024;
 
 /// Reads the bodies of all requests.

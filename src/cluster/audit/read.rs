@@ -118,6 +118,7 @@ impl Cluster {
         kind: Kind,
         page: &[Box<RawValue>],
     ) {
+        // Each object is parsed again when it is judged: keeping a page of parsed objects takes more memory.
         let mut wanted = BTreeSet::new();
         let mut namespaces = BTreeSet::new();
         for object in page {
@@ -181,11 +182,7 @@ impl Cluster {
     ///
     /// Returns an error if they cannot be read.
     pub async fn facts_text(&self) -> Read<Option<String>> {
-        let path = format!("/api/v1/namespaces/{}/configmaps/{}", names::NAMESPACE, names::FACTS_CONFIG_MAP);
-        let what =
-            format!("get the configmap {} in the namespace {}", names::FACTS_CONFIG_MAP, names::NAMESPACE);
-        let found: Option<ConfigMap> = self.get(&path, &what).await?;
-        Ok(found.and_then(|map| map.data).unwrap_or_default().remove(names::FACTS_KEY))
+        self.own_config_map(names::FACTS_CONFIG_MAP, names::FACTS_KEY).await
     }
 }
 

@@ -88,7 +88,7 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// Returns an error if the API server does not tell.
+    /// Returns an error if the API server does not answer.
     pub async fn report_apis(&self) -> Read<Vec<ReportApi>> {
         let mut served = Vec::new();
         for api in ReportApi::ALL {

@@ -173,8 +173,8 @@ impl ApiServer {
         }
     }
 
-    /// Calls the mutating webhooks in their order. Returns those that must be called again, of which there is only one
-    /// more round: webhooks with `IfNeeded`, after which another one changed the object.
+    /// Calls the mutating webhooks in their order. Returns those that must be called again: webhooks with
+    /// `IfNeeded`, after which another one changed the object. There is only one more round.
     async fn mutate<'s>(
         &'s self,
         request: &Request,
