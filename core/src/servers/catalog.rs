@@ -124,6 +124,7 @@ impl Catalog {
                 None => servers.push(server),
             }
         }
+        servers.shrink_to_fit();
         let index = Index::of(&servers);
         Ok(Self { servers, index })
     }

@@ -87,9 +87,9 @@ impl Mistakes {
         let mode = raw.mode.map(|mode| self.mode(mode, &names));
         let files = raw.files.into_iter().filter_map(|(name, file)| Some((name, self.file(file, &names)?)));
         let files: BTreeMap<_, _> = files.collect();
-        let listeners = raw.listeners.into_iter().map(|listener| self.listener(listener, &names)).collect();
+        let listeners = exact(raw.listeners.into_iter().map(|listener| self.listener(listener, &names)));
         let settings = self.settings(raw.settings, &names);
-        let defaults = raw.idle.into_iter().map(|default| self.idle_default(default, &names)).collect();
+        let defaults = exact(raw.idle.into_iter().map(|default| self.idle_default(default, &names)));
         let templates = raw.templates.map(|raw| Templates { from: raw.from, to: raw.to, suffix: raw.suffix });
         Server {
             id: raw.id.value,
@@ -210,15 +210,13 @@ impl Mistakes {
     }
 
     fn mode(&mut self, raw: RawMode, names: &Names) -> Mode {
-        let steps = raw.steps.into_iter().map(|step| ModeStep {
-            when: self.known(step.when, names),
-            choices: step
-                .choices
-                .into_iter()
-                .filter_map(|choice| self.setting(choice, names, settings::Use::Mode))
-                .collect(),
+        let steps = raw.steps.into_iter().map(|step| {
+            let choices = step.choices.into_iter();
+            let choices =
+                exact(choices.filter_map(|choice| self.setting(choice, names, settings::Use::Mode)));
+            ModeStep { when: self.known(step.when, names), choices }
         });
-        Mode { start: raw.start, steps: steps.collect() }
+        Mode { start: raw.start, steps: exact(steps) }
     }
 
     fn known(&mut self, found: Vec<Spanned<String>>, names: &Names) -> Vec<String> {
@@ -227,7 +225,7 @@ impl Mistakes {
                 self.add(name, format!("there is no mode {}", name.value));
             }
         }
-        found.into_iter().map(|name| name.value).collect()
+        exact(found.into_iter().map(|name| name.value))
     }
 
     fn file(&mut self, raw: Spanned<RawFile>, names: &Names) -> Option<ConfigFile> {
@@ -256,9 +254,17 @@ impl Mistakes {
             default_ports: raw.default_port,
             named_ports: raw.default_port_of,
             settings: self.settings_of_one(raw.settings, names),
-            defaults: raw.idle.into_iter().map(|default| self.idle_default(default, names)).collect(),
+            defaults: exact(raw.idle.into_iter().map(|default| self.idle_default(default, names))),
         }
     }
+}
+
+/// Collects into a list without spare capacity. `collect` alone keeps the memory of the parsed list, whose items are larger:
+/// in the built-in catalog, that was over half of its memory.
+fn exact<T>(items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut list: Vec<T> = items.collect();
+    list.shrink_to_fit();
+    list
 }
 
 /// All modes that the steps can select.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_saphyr::Spanned;
 
-use super::{Mistakes, Names};
+use super::{Mistakes, Names, exact};
 use crate::servers::catalog::{
     entry::{Effect, Flag, Grade, IdleDefault, Obeys, Outcome, Setting, Source},
     format::{Format, Parsed},
@@ -27,15 +27,15 @@ pub(super) enum Use {
 
 impl Mistakes {
     pub(super) fn settings(&mut self, raw: Vec<Spanned<RawSetting>>, names: &Names) -> Vec<Setting> {
-        raw.into_iter().filter_map(|setting| self.setting(setting, names, Use::Idle)).collect()
+        exact(raw.into_iter().filter_map(|setting| self.setting(setting, names, Use::Idle)))
     }
 
     pub(super) fn settings_of_one(&mut self, raw: Vec<Spanned<RawSetting>>, names: &Names) -> Vec<Setting> {
-        raw.into_iter().filter_map(|setting| self.setting(setting, names, Use::IdleOfOne)).collect()
+        exact(raw.into_iter().filter_map(|setting| self.setting(setting, names, Use::IdleOfOne)))
     }
 
     pub(super) fn naming(&mut self, raw: Vec<Spanned<RawSetting>>, names: &Names) -> Vec<Setting> {
-        raw.into_iter().filter_map(|setting| self.setting(setting, names, Use::Name)).collect()
+        exact(raw.into_iter().filter_map(|setting| self.setting(setting, names, Use::Name)))
     }
 
     pub(super) fn setting(
