@@ -3,7 +3,10 @@
 //! Turns edits into RFC 6902 operations. Then applies them to the parts that they touch, and checks the result: the API
 //! server rejects the pod if a patch does not apply, whatever the failure policy is.
 
-use json_patch::{AddOperation, Patch, PatchOperation, RemoveOperation, ReplaceOperation};
+use json_patch::{
+    AddOperation, Patch, PatchOperation, RemoveOperation, ReplaceOperation,
+    jsonptr::{Pointer, PointerBuf},
+};
 use serde_json::{Value, json, value::RawValue};
 
 use crate::{
@@ -21,8 +24,8 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum PatchError {
     /// An operation does not apply.
-    #[error("the patch does not apply to the object in the request")]
-    Apply(#[source] json_patch::PatchError),
+    #[error("the patch does not apply to the object in the request: {0} is not there")]
+    Apply(PointerBuf),
     /// The patched parts cannot be parsed.
     #[error("the patched object cannot be read back")]
     Read(#[source] serde_json::Error),
@@ -37,16 +40,17 @@ pub enum PatchError {
 ///
 /// Returns an error if the patch would not apply or not help; it must not be sent then.
 pub fn render(pod: &Pod<'_>, edits: &[Edit]) -> Result<Patch, PatchError> {
-    let patch = Patch(edits.iter().map(operation).collect());
     let mut touched = touched(pod);
-    json_patch::patch(&mut touched, &patch).map_err(PatchError::Apply)?;
+    for edit in edits {
+        apply(&mut touched, edit).ok_or_else(|| PatchError::Apply(edit.at.clone()))?;
+    }
     let patched = pod.at.resolve(&touched).ok();
     let patched =
         patched.ok_or_else(|| PatchError::Useless("the patched object has no pod spec".to_owned()))?;
     let json = serde_json::to_string(patched).map_err(PatchError::Read)?;
     let object = Object::read_as(Kind::Pod, &json).map_err(PatchError::Read)?;
     match close_wait::current(&object.pod, None) {
-        CurrentState::Sets(..) => Ok(patch),
+        CurrentState::Sets(..) => Ok(Patch(edits.iter().map(operation).collect())),
         CurrentState::Unset => Err(PatchError::Useless("nothing sets the timeout".to_owned())),
         CurrentState::Fails(why) => Err(PatchError::Useless(why)),
     }
@@ -69,6 +73,36 @@ fn operation(edit: &Edit) -> PatchOperation {
             PatchOperation::Add(AddOperation { path, value: value.clone() })
         }
     }
+}
+
+/// Applies an edit as JSON Patch applies its operation, and only where the edit expects an object or a list.
+/// `json_patch::patch` takes five times as long, since it decodes each pointer into strings.
+fn apply(object: &mut Value, edit: &Edit) -> Option<()> {
+    let at = &*edit.at;
+    match &edit.change {
+        Change::Append(value) => list(object, at)?.push(value.clone()),
+        Change::Set(value) => {
+            let (parent, member) = at.split_back()?;
+            let parent = parent.resolve_mut(object).ok()?.as_object_mut()?;
+            parent.insert(member.decoded().into_owned(), value.clone());
+        }
+        Change::Insert(value) => {
+            let (parent, index) = at.split_back()?;
+            let list = list(object, parent)?;
+            list.insert(index.to_index().ok()?.for_len_incl(list.len()).ok()?, value.clone());
+        }
+        Change::Replace(value) => at.resolve_mut(object).ok()?.clone_from(value),
+        Change::Remove => {
+            let (parent, index) = at.split_back()?;
+            let list = list(object, parent)?;
+            list.remove(index.to_index().ok()?.for_len(list.len()).ok()?);
+        }
+    }
+    Some(())
+}
+
+fn list<'v>(object: &'v mut Value, at: &Pointer) -> Option<&'v mut Vec<Value>> {
+    at.resolve_mut(object).ok()?.as_array_mut()
 }
 
 /// A Pod with only those fields of the object that an edit can touch, at the path of the pod. An item of a list is the

@@ -8,6 +8,11 @@ use serde::Serialize;
 
 use super::wording;
 
+/// The initial capacity for a patch, in bytes. Most patches are shorter.
+const PATCH_BYTES: usize = 1024;
+/// The initial capacity for all of an answer but its texts, in bytes.
+const FRAME_BYTES: usize = 512;
+
 /// The response to a review.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -81,7 +86,9 @@ impl<'u> Answer<'u> {
 
     /// Adds the patch, base64-encoded as the API requires.
     pub(super) fn patch(mut self, patch: &Patch) -> Self {
-        let json = serde_json::to_vec(patch).expect("a list of strings and JSON values is always valid JSON");
+        let mut json = Vec::with_capacity(PATCH_BYTES);
+        serde_json::to_writer(&mut json, patch)
+            .expect("a list of strings and JSON values is always valid JSON");
         self.patch = Some(STANDARD.encode(json));
         self.patch_type = Some("JSONPatch");
         self
@@ -89,6 +96,11 @@ impl<'u> Answer<'u> {
 
     pub(super) fn render(&self) -> Vec<u8> {
         let review = Review { api_version: "admission.k8s.io/v1", kind: "AdmissionReview", response: self };
-        serde_json::to_vec(&review).expect("strings, numbers and booleans are always valid JSON")
+        // Few texts contain characters that JSON escapes.
+        let texts = self.patch.iter().chain(self.audit_annotations.values()).chain(&self.warnings);
+        let mut json = Vec::with_capacity(FRAME_BYTES + texts.map(String::len).sum::<usize>());
+        serde_json::to_writer(&mut json, &review)
+            .expect("strings, numbers and booleans are always valid JSON");
+        json
     }
 }

@@ -2,9 +2,12 @@
 //!
 //! Applies the API server's defaults for missing fields. The survey decides whether a probe passes through the proxy.
 
-use std::time::Duration;
+use std::{borrow::Cow, fmt, time::Duration};
 
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, Unexpected, Visitor},
+};
 
 use crate::{
     base::text::{Text, nullable},
@@ -86,14 +89,39 @@ impl Handler<'_> {
 }
 
 /// A port by number or by name.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
-#[serde(untagged)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum PortRef<'a> {
     /// A number.
     Number(u16),
     /// The name of a port of the same container.
-    #[serde(borrow)]
     Name(Text<'a>),
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for PortRef<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct PortRefVisitor;
+        impl<'de> Visitor<'de> for PortRefVisitor {
+            type Value = PortRef<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a port number or a name")
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
+                let port = u16::try_from(number);
+                port.map(PortRef::Number).map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
+            }
+
+            fn visit_borrowed_str<E: Error>(self, name: &'de str) -> Result<Self::Value, E> {
+                Ok(PortRef::Name(name.into()))
+            }
+
+            fn visit_str<E: Error>(self, name: &str) -> Result<Self::Value, E> {
+                Ok(PortRef::Name(Text(Cow::Owned(name.to_owned()))))
+            }
+        }
+        deserializer.deserialize_any(PortRefVisitor)
+    }
 }
 
 impl PortRef<'_> {
