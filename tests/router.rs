@@ -5,7 +5,10 @@
 mod support;
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread::park_timeout,
     time::{Duration, Instant},
 };
@@ -221,4 +224,42 @@ async fn a_review_that_takes_too_long_admits_with_a_warning_before_the_client_gi
     let warning = "linkerd-linger: the check of this object took too long, so it was admitted unchecked";
     assert_eq!(answer["response"]["warnings"], serde_json::json!([warning]));
     assert!(answered.metrics.contains("{door=\"mutate\",mode=\"enforce\",outcome=\"failed\"} 1\n"));
+}
+
+static UNDER_REVIEW: AtomicUsize = AtomicUsize::new(0);
+static MOST_UNDER_REVIEW: AtomicUsize = AtomicUsize::new(0);
+
+/// Notes how many bytes are under review at once.
+fn counted(body: &[u8], endpoint: Endpoint, policy: &Policy, today: Date) -> Result<Reviewed, InvalidReview> {
+    let now = UNDER_REVIEW.fetch_add(body.len(), Ordering::SeqCst) + body.len();
+    MOST_UNDER_REVIEW.fetch_max(now, Ordering::SeqCst);
+    let end = Instant::now() + Duration::from_millis(200);
+    while Instant::now() < end {
+        park_timeout(end - Instant::now());
+    }
+    UNDER_REVIEW.fetch_sub(body.len(), Ordering::SeqCst);
+    review::review(body, endpoint, policy, today)
+}
+
+#[tokio::test]
+async fn the_memory_of_long_reviews_is_limited() {
+    let state = State::new(
+        Policy::default(),
+        Arc::new(Metrics::new()),
+        counted,
+        Duration::from_secs(10),
+        CancellationToken::new(),
+    );
+    let router = serve::router(Arc::new(state));
+    let long = Bytes::from(review_of_a_pod("7d2f") + &" ".repeat(6 << 20));
+    let mut answers = tokio::task::JoinSet::new();
+    for _ in 0..6 {
+        let request = Request::post("/mutate/enforce").header(CONTENT_TYPE, "application/json");
+        answers.spawn(router.clone().oneshot(request.body(Body::from(long.clone())).unwrap()));
+    }
+    while let Some(answer) = answers.join_next().await {
+        assert_eq!(answer.unwrap().unwrap().status(), StatusCode::OK);
+    }
+    let most = MOST_UNDER_REVIEW.load(Ordering::SeqCst);
+    assert!(most >= 2 * long.len() && most <= 16 << 20, "{most} bytes were under review at once");
 }

@@ -47,9 +47,13 @@ use crate::{
 /// 1123).
 const MAX_NAME_LEN: usize = 253;
 
-/// The maximum number of concurrent reviews. More than the number of CPUs, so that the kernel shares them between a
-/// slow review and the others.
+/// The maximum number of concurrent reviews of long bodies. More than the number of CPUs, so that the kernel shares them
+/// between a slow review and the others.
 const MAX_CONCURRENT_REVIEWS: usize = 16;
+
+/// The maximum length of all long bodies that are reviewed at once, in bytes. A review took up to 38 MB for a body of 7.3
+/// MB, and the memory limit of `install` is 256Mi.
+const MAX_REVIEWED_BYTES: usize = 16 * 1024 * 1024;
 
 /// The review function: [`review::review`], or another one in tests.
 pub type Review = fn(&[u8], Endpoint, &Policy, Date) -> Result<Reviewed, InvalidReview>;
@@ -59,6 +63,7 @@ pub struct State {
     policy: ArcSwap<Policy>,
     metrics: Arc<Metrics>,
     review: Review,
+    /// A permit for each byte of a long body under review.
     review_permits: Arc<Semaphore>,
     bodies: Bodies,
     max_answer_time: Duration,
@@ -78,7 +83,7 @@ impl State {
         stopping: CancellationToken,
     ) -> Self {
         let (policy, repeat_filter) = (ArcSwap::from_pointee(policy), Mutex::default());
-        let (review_permits, bodies) = (Arc::new(Semaphore::new(MAX_CONCURRENT_REVIEWS)), Bodies::default());
+        let (review_permits, bodies) = (Arc::new(Semaphore::new(MAX_REVIEWED_BYTES)), Bodies::default());
         Self {
             policy,
             metrics,
@@ -266,7 +271,8 @@ async fn review(
     endpoint: Endpoint,
     body: Arc<Body>,
 ) -> Option<Result<Reviewed, InvalidReview>> {
-    let permit = Arc::clone(&state.review_permits).acquire_owned().await.ok()?;
+    let permits = u32::try_from(body.len().max(MAX_REVIEWED_BYTES / MAX_CONCURRENT_REVIEWS)).ok()?;
+    let permit = Arc::clone(&state.review_permits).acquire_many_owned(permits).await.ok()?;
     let (review, policy) = (state.review, state.policy.load_full());
     let reviewing = spawn_blocking(move || {
         let reviewed = review(&body, endpoint, &policy, today());
