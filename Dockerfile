@@ -4,9 +4,9 @@ ARG BUILD_IMAGE=docker.io/library/rust:1.95.0-alpine
 ARG RUN_IMAGE=gcr.io/distroless/static-debian12:nonroot
 
 FROM ${BUILD_IMAGE} AS build
-# ring compiles C and assembly.
+# ring and jemalloc compile C and assembly.
 # hadolint ignore=DL3018
-RUN apk add --no-cache musl-dev
+RUN apk add --no-cache make musl-dev
 WORKDIR /src
 COPY . .
 # Alpine's host target is musl, which links statically. rust-toolchain.toml stays outside: the image has that version.

@@ -4,11 +4,14 @@ use std::{io::Write, process::ExitCode};
 
 use clap::Parser;
 use linkerd_linger::cli::Cli;
-use mimalloc::MiMalloc;
+#[cfg(target_os = "linux")]
+use tikv_jemallocator::Jemalloc;
 
-/// Returns the memory of long requests to the system, and is quick with musl, whose own allocator the image would use.
+/// Is quick with musl, whose own allocator the image would use, and returns memory to the system. `.cargo/config.toml` has
+/// its settings.
+#[cfg(target_os = "linux")]
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     match Cli::parse().command.run() {

@@ -21,13 +21,13 @@ use linkerd_linger_core::{
     review::{self, Endpoint, Mode, WebhookKind},
     judgement::policy::Policy,
 };
-use mimalloc::MiMalloc;
+use tikv_jemallocator::Jemalloc;
 
 use crate::counts::{Counts, Recorded};
 
 /// That of linkerd-linger.
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// The reviews: a patched, a rejected and an admitted one; the largest recorded pod; and one with two objects.
 const REVIEWS: [&str; 5] = [
