@@ -13,6 +13,7 @@ mod support;
 use std::{collections::BTreeSet, env, fs, path::Path};
 
 use linkerd_linger::{
+    admission::traces::CollectorUrl,
     base::names,
     cluster::install::{FailurePolicy, Options, Reports, Tls, Toleration, manifests, print, read_label},
     review::Mode,
@@ -97,6 +98,10 @@ fn monitored(labels: &[&str]) -> Option<std::collections::BTreeMap<String, Strin
     Some(labels.iter().map(|label| read_label(label).unwrap()).collect())
 }
 
+fn collector(url: &str) -> Option<CollectorUrl> {
+    Some(url.parse().unwrap())
+}
+
 const POLICY: &str = "# Müller & Söhne <ops@example.com>\ntolerance: 50ms\n";
 
 #[rstest]
@@ -123,6 +128,22 @@ const POLICY: &str = "# Müller & Söhne <ops@example.com>\ntolerance: 50ms\n";
     json!({"image": {"repository": "registry.example.com/linger", "tag": "1.2.3"}})
 )]
 #[case::network_policy(Options { network_policy: true, ..Options::default() }, json!({"networkPolicy": true}))]
+#[case::traces(
+    Options { otlp_endpoint: collector("https://otlp.example.com/otlp"), ..Options::default() },
+    json!({"otlpEndpoint": "https://otlp.example.com/otlp"})
+)]
+#[case::traces_through_a_network_policy(
+    Options { otlp_endpoint: collector("http://collector.traces:4318"), network_policy: true, ..Options::default() },
+    json!({"otlpEndpoint": "http://collector.traces:4318", "networkPolicy": true})
+)]
+#[case::traces_at_the_port_of_http(
+    Options { otlp_endpoint: collector("http://[fd00::1]/"), network_policy: true, ..Options::default() },
+    json!({"otlpEndpoint": "http://[fd00::1]/", "networkPolicy": true})
+)]
+#[case::traces_at_the_port_of_https(
+    Options { otlp_endpoint: collector("https://otlp.example.com"), network_policy: true, ..Options::default() },
+    json!({"otlpEndpoint": "https://otlp.example.com", "networkPolicy": true})
+)]
 #[case::sockets(Options { sockets: true, ..Options::default() }, json!({"sockets": true}))]
 #[case::reports(
     Options { reports: Some(Reports::default()), ..Options::default() },
@@ -228,6 +249,9 @@ fn a_digest_pins_the_image() {
     "at '/tls/caBundle'"
 )]
 #[case::a_workload_of_kubernetes(json!({"workloads": ["deployments.apps"]}), "at '/workloads/0'")]
+#[case::a_collector_without_a_scheme(json!({"otlpEndpoint": "collector:4318"}), "at '/otlpEndpoint'")]
+#[case::a_collector_with_a_password(json!({"otlpEndpoint": "http://user:secret@collector"}), "at '/otlpEndpoint'")]
+#[case::a_collector_with_a_query(json!({"otlpEndpoint": "http://collector?key=1"}), "at '/otlpEndpoint'")]
 #[case::no_bundle(json!({"tls": {"source": "byo"}}), "tls.source byo and tls.caBundle must be used together")]
 #[case::two_servers_at_a_port(json!({"adminPort": 8443}), "webhookPort and adminPort are both 8443")]
 #[case::no_network_policy_on_the_host_network(

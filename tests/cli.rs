@@ -331,6 +331,7 @@ fn a_certificate_of_ones_own_is_installed_without_its_key() {
 #[case::no_such_effect(&["install", "--toleration", "pool:Never"])]
 #[case::a_node_has_one_value(&["install", "--node-selector", "a=1", "--node-selector", "a=2"])]
 #[case::no_secret_has_this_name(&["install", "--image-pull-secret", "My_Secret"])]
+#[case::a_collector_without_a_scheme(&["install", "--otlp-endpoint", "collector:4318"])]
 #[case::labels_of_no_monitor(&["install", "--pod-monitor-label", "release=prometheus"])]
 fn install_refuses(#[case] args: &[&str]) {
     let directory = directory(&[("ca.crt", ""), ("none.crt", "nothing")]);

@@ -97,6 +97,26 @@ fn placed() -> Options {
     }
 }
 
+/// The server that `install` prints accepts its own arguments, and a NetworkPolicy lets it reach the collector.
+#[test]
+fn the_server_sends_spans_to_the_collector() {
+    let otlp_endpoint = Some("http://collector.traces:4318".parse().unwrap());
+    let options = Options { otlp_endpoint, network_policy: true, ..Options::default() };
+    let args = &find(&options, "Deployment")["spec"]["template"]["spec"]["containers"][0]["args"];
+    let args = args.as_array().unwrap().iter().map(|arg| arg.as_str().unwrap());
+    let parsed = Cli::try_parse_from(["linkerd-linger"].into_iter().chain(args)).unwrap();
+    assert!(format!("{parsed:?}").contains("http://collector.traces:4318"), "{parsed:?}");
+    let policy = find(&options, "NetworkPolicy");
+    assert_eq!(
+        policy["spec"]["egress"],
+        json!([{"ports": [
+            {"port": 4318, "protocol": "TCP"},
+            {"port": 53, "protocol": "UDP"},
+            {"port": 53, "protocol": "TCP"},
+        ]}])
+    );
+}
+
 fn webhooks(options: &Options) -> Vec<Value> {
     let of = |object: Value| object["webhooks"].as_array().cloned().unwrap_or_default();
     objects(options).into_iter().flat_map(of).collect()

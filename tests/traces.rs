@@ -87,6 +87,7 @@ async fn review(traces: &Traces, traceparent: &str, body: &str) -> Duration {
 }
 
 async fn start(url: String) -> Traces {
+    let url = url.parse().unwrap();
     tokio::task::spawn_blocking(move || Traces::start(&url)).await.unwrap().unwrap()
 }
 
@@ -156,10 +157,4 @@ async fn a_collector_that_does_not_answer_delays_nothing() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let took = review(&start(url).await, &format!("00-{TRACE}-{PARENT}-01"), REVIEW).await;
     assert!(took < Duration::from_secs(8), "{took:?}");
-}
-
-#[test]
-fn an_address_that_is_no_url_is_named() {
-    let error = Traces::start("collector:4318:x").unwrap_err();
-    assert_eq!(error.to_string(), "cannot send traces to collector:4318:x");
 }

@@ -25,6 +25,7 @@ pub use self::{
     yaml::print,
 };
 use crate::{
+    admission::traces::CollectorUrl,
     base::names,
     review::{Mode, WebhookKind},
 };
@@ -66,6 +67,8 @@ pub struct Options {
     pub tolerations: Vec<Toleration>,
     /// The labels of the PodMonitors; `None` adds no PodMonitors.
     pub pod_monitor: Option<BTreeMap<String, String>>,
+    /// The OpenTelemetry collector to which the server sends spans, if there is one.
+    pub otlp_endpoint: Option<CollectorUrl>,
     /// The custom resources that the validating webhook also reviews, each as `PLURAL.GROUP`.
     pub workloads: BTreeSet<String>,
 }
@@ -90,6 +93,7 @@ impl Default for Options {
             node_selector: BTreeMap::new(),
             tolerations: Vec::new(),
             pod_monitor: None,
+            otlp_endpoint: None,
             workloads: BTreeSet::new(),
         }
     }
@@ -156,7 +160,7 @@ pub fn manifests(options: &Options) -> Vec<Value> {
     objects.push(server::deployment(options));
     objects.push(server::disruption_budget());
     if options.network_policy {
-        objects.push(server::network_policy());
+        objects.push(server::network_policy(options));
     }
     // Before the webhooks: without cert-manager applying these objects fails, and then no API server must call a server
     // that never gets a certificate.

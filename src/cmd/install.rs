@@ -13,7 +13,10 @@ use clap::{ValueEnum, builder::PossibleValue};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use crate::{
-    admission::policy_file::{self, PolicyFileError},
+    admission::{
+        policy_file::{self, PolicyFileError},
+        traces::CollectorUrl,
+    },
     cluster::install::{self, Engine, FailurePolicy, Options, Reports, Tls, Toleration},
     judgement::{close_wait, policy::Policy},
     review::Mode,
@@ -126,6 +129,13 @@ pub struct Args {
     /// Label of the PodMonitors, for Prometheus instances that select by label; may be repeated
     #[arg(long, value_name = "KEY=VALUE", requires = "pod_monitor", value_parser = install::read_label)]
     pod_monitor_label: Vec<(String, String)>,
+
+    /// Send a span of each review to this OpenTelemetry collector (OTLP over HTTP), such as `http://collector.traces:4318`
+    ///
+    /// With --network-policy, the server may then connect to this port and to DNS servers. A NetworkPolicy applies to the port
+    /// of the collector's pods: if the port of its Service differs, add that of the pods. See docs/monitoring.md#traces.
+    #[arg(long, value_name = "URL")]
+    otlp_endpoint: Option<CollectorUrl>,
 
     /// Custom resources with pod templates that the validating webhook also reviews; separated by commas, or repeated
     ///
@@ -256,6 +266,7 @@ impl Args {
             ("--node-selector", !self.node_selector.is_empty()),
             ("--toleration", !self.toleration.is_empty()),
             ("--pod-monitor", self.pod_monitor),
+            ("--otlp-endpoint", self.otlp_endpoint.is_some()),
             ("--workloads", !self.workloads.is_empty()),
         ]
         .into_iter()
@@ -306,6 +317,7 @@ fn options(args: &Args) -> Result<Options> {
         node_selector,
         tolerations: args.toleration.clone(),
         pod_monitor: args.pod_monitor.then_some(monitor_labels),
+        otlp_endpoint: args.otlp_endpoint.clone(),
         workloads: args.workloads.iter().cloned().collect(),
     })
 }

@@ -14,12 +14,15 @@ use super::log::{self, Flush, LogFormat};
 use crate::{
     admission::{
         serve::{self, CertificateFiles, CertificateSource, Clients, Timeouts, TlsVersion},
-        traces::Traces,
+        traces::{CollectorUrl, CollectorUrlError, Traces},
     },
     base::shutdown::Signals,
     judgement::close_wait,
     review,
 };
+
+/// The value of `--otlp-endpoint`; `None` if it is empty. An alias, because clap treats an `Option` in an `Option` otherwise.
+type Collector = Option<CollectorUrl>;
 
 /// Run the webhook server, which answers admission reviews.
 #[derive(Clone, Debug, clap::Args)]
@@ -85,8 +88,8 @@ pub struct Args {
     /// Send a span of each review to this OpenTelemetry collector (OTLP over HTTP), such as `http://collector.traces:4318`.
     ///
     /// A span continues the trace of the API server. If the collector does not answer, spans are lost and no review waits.
-    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
-    otlp_endpoint: Option<String>,
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_parser = collector)]
+    otlp_endpoint: Option<Collector>,
 
     /// Format of the log, which is written to stderr.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
@@ -111,8 +114,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         let at = panic.location().map(ToString::to_string);
         error!(at, "a bug in linkerd-linger: please report it");
     }));
-    let endpoint = args.otlp_endpoint.clone().filter(|endpoint| !endpoint.is_empty());
-    let traces = endpoint.as_deref().map(Traces::start).transpose()?;
+    let traces = args.otlp_endpoint.as_ref().and_then(Option::as_ref).map(Traces::start).transpose()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -156,6 +158,11 @@ fn config(args: Args) -> serve::Config {
         review: review::review,
         traces: None,
     }
+}
+
+/// Reads the URL of a collector. OpenTelemetry treats an empty variable like an unset one.
+fn collector(text: &str) -> Result<Collector, CollectorUrlError> {
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some) }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -222,6 +229,14 @@ mod tests {
         for bad in ["", "a b", "https://registry.example.com/x", "cr.l5d.io/linkerd/proxy:edge-26.8.3"] {
             assert!(parse(&["--self-signed", "--init-image", bad]).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_collector_is_a_url_or_unset() {
+        assert!(parse(&["--self-signed", "--otlp-endpoint", "http://collector.traces:4318"]).is_ok());
+        assert!(parse(&["--self-signed", "--otlp-endpoint", ""]).is_ok());
+        let error = parse(&["--self-signed", "--otlp-endpoint", "collector:4318"]).unwrap_err();
+        assert!(error.contains("http://collector.traces:4318"), "{error}");
     }
 
     #[test]

@@ -45,6 +45,12 @@ app.kubernetes.io/name: linkerd-linger
 {{ $image.repository }}:{{ $image.tag | default .Chart.AppVersion }}{{ with $image.digest }}@{{ . }}{{ end }}
 {{- end -}}
 
+{{/* The port of the collector of traces, which a NetworkPolicy must name. */}}
+{{- define "linger.collectorPort" -}}
+{{- $url := urlParse .Values.otlpEndpoint -}}
+{{- regexFind ":[0-9]+$" $url.host | trimPrefix ":" | default (ternary "443" "80" (eq $url.scheme "https")) -}}
+{{- end -}}
+
 {{- define "linger.podSecurity" -}}
 fsGroup: 65532
 runAsGroup: 65532

@@ -59,15 +59,20 @@ pub(super) fn quota() -> Value {
     with(namespaced("v1", "ResourceQuota", names::SERVER), json!({"spec": spec}))
 }
 
-/// The server needs no egress. The ingress rule has no addresses, because API servers and kubelets are outside of the
-/// pod network.
-pub(super) fn network_policy() -> Value {
+/// The server needs no egress, except to a collector of traces and to DNS servers, which find its address. The rules have
+/// no addresses: API servers and kubelets are outside of the pod network, and a collector may be, too.
+pub(super) fn network_policy(options: &Options) -> Value {
     let port = |port: &str| json!({"port": port, "protocol": "TCP"});
+    let egress = options.otlp_endpoint.iter().map(|collector| {
+        let dns = |protocol: &str| json!({"port": 53, "protocol": protocol});
+        json!({"ports": [{"port": collector.port(), "protocol": "TCP"}, dns("UDP"), dns("TCP")]})
+    });
+    let egress: Vec<_> = egress.collect();
     let spec = json!({
         "podSelector": {"matchLabels": selector()},
         "policyTypes": ["Ingress", "Egress"],
         "ingress": [{"ports": [port("https"), port(ADMIN)]}],
-        "egress": [],
+        "egress": egress,
     });
     with(namespaced("networking.k8s.io/v1", "NetworkPolicy", names::SERVER), json!({"spec": spec}))
 }
@@ -185,6 +190,9 @@ fn container(options: &Options) -> Value {
     if options.facts.is_some() {
         args.extend(["--facts".to_owned(), format!("/facts/{}", names::FACTS_KEY)]);
         mounts.push(json!({"name": "facts", "mountPath": "/facts", "readOnly": true}));
+    }
+    if let Some(collector) = &options.otlp_endpoint {
+        args.extend(["--otlp-endpoint".to_owned(), collector.to_string()]);
     }
     if options.webhook_port != WEBHOOK_PORT {
         args.extend(["--listen".to_owned(), format!("[::]:{}", options.webhook_port)]);
