@@ -24,12 +24,13 @@ use tokio::{
 };
 
 use self::support::{
-    Authority, Connection, Mount, eventually, get, head,
+    Authority, Connection, Mount, eventually, get, head, metric,
     process::{Process, arguments, command, serve},
     review_of_a_pod, within,
 };
 
 const PATH: &str = "/mutate/enforce?timeout=10s";
+const DROPPED: &str = "linger_dropped_log_lines_total";
 
 /// Two addresses that are free now.
 fn free_addresses() -> [SocketAddr; 2] {
@@ -62,6 +63,7 @@ async fn with_a_closed_stderr_it_serves_on() {
     drop(log);
     reviews_that_are_logged(addr, &authority.pem(), 10).await;
     assert_eq!(get(admin_addr, "/livez").await.status, 200);
+    eventually("each line is counted", async || metric(admin_addr, DROPPED).await >= 10.0).await;
 }
 
 #[tokio::test]
@@ -71,6 +73,8 @@ async fn with_a_full_disk_for_its_log_it_serves_on() {
     let mount = Mount::new(&authority.issue());
     let (_child, [addr, admin_addr]) = start_with_log(&mount, full).await;
     reviews_that_are_logged(addr, &authority.pem(), 10).await;
+    // The lines of the start are lost, too.
+    eventually("each line is counted", async || metric(admin_addr, DROPPED).await > 10.0).await;
     assert_eq!(get(admin_addr, "/livez").await.status, 200);
 }
 
@@ -80,6 +84,7 @@ async fn with_a_log_that_nobody_reads_it_serves_on_and_counts_the_dropped_lines(
     let mount = Mount::new(&authority.issue());
     let mut process = Process::start(&mount, &[]).await;
     // A pipe holds 64 KiB, and the queue 1024 lines; each of these is a line of some 400 bytes.
+    assert_eq!(metric(process.admin_addr, DROPPED).await, 0.0);
     reviews_that_are_logged(process.addr, &authority.pem(), 1500).await;
     assert_eq!(get(process.admin_addr, "/livez").await.status, 200);
     let (mut reviewed, mut dropped) = (0, 0);
@@ -92,6 +97,7 @@ async fn with_a_log_that_nobody_reads_it_serves_on_and_counts_the_dropped_lines(
         }
     }
     assert!(dropped > 0);
+    assert_eq!(metric(process.admin_addr, DROPPED).await, dropped as f64);
 }
 
 #[tokio::test]

@@ -139,6 +139,12 @@ const FACTS_VALID: Metric = Metric {
     kind: MetricKind::Gauge,
     labels: &[],
 };
+const DROPPED_LOG_LINES: Metric = Metric {
+    name: "linger_dropped_log_lines_total",
+    help: "Log lines that were not written, because the log was not read in time or could not be written",
+    kind: MetricKind::Counter,
+    labels: &[],
+};
 const BUILD: Metric = Metric {
     name: "linger_build_info",
     help: "The running version",
@@ -160,6 +166,7 @@ pub const METRICS: &[Metric] = &[
     POLICY_VALID,
     FACTS_RELOADS,
     FACTS_VALID,
+    DROPPED_LOG_LINES,
     BUILD,
 ];
 
@@ -268,6 +275,11 @@ pub struct Metrics {
 impl Metrics {
     /// Registers every metric, with each series at 0.
     pub fn new() -> Self {
+        Self::with_dropped_log_lines(Counter::default())
+    }
+
+    /// Registers every metric, with the counter of a log that is older than the metrics.
+    pub fn with_dropped_log_lines(dropped: Counter) -> Self {
         let mut registry = Registry::default();
         let it = &mut registry;
         let reviews = add(it, &REVIEWS, Counters::default());
@@ -282,6 +294,7 @@ impl Metrics {
         let policy_valid = add(it, &POLICY_VALID, Gauge::default());
         let facts_reloads = add(it, &FACTS_RELOADS, Counters::default());
         let facts_valid = add(it, &FACTS_VALID, Gauge::default());
+        add(it, &DROPPED_LOG_LINES, dropped);
         it.register(wire_root(&BUILD), BUILD.help, Info::new([(BUILD.labels[0], env!("CARGO_PKG_VERSION"))]));
         let metrics = Self {
             registry,

@@ -25,6 +25,7 @@ use axum_server::{
     tls_rustls::{RustlsAcceptor, RustlsConfig, from_tcp_rustls},
 };
 use jiff::Timestamp;
+use prometheus_client::metrics::counter::Counter;
 use tokio::{net::TcpListener, runtime, time::sleep};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
@@ -78,6 +79,8 @@ pub struct Config {
     pub review: Review,
     /// Where spans of requests are sent; nowhere without it.
     pub traces: Option<Traces>,
+    /// The number of lines that the log of the process lost.
+    pub dropped_log_lines: Counter,
 }
 
 impl Config {
@@ -95,6 +98,7 @@ impl Config {
             timeouts: Timeouts { shutdown_delay: Duration::ZERO, ..Timeouts::default() },
             review: review::review,
             traces: None,
+            dropped_log_lines: Counter::default(),
         }
     }
 }
@@ -224,7 +228,7 @@ impl Running {
 pub async fn start(config: Config) -> Result<Running, StartError> {
     let timeouts = config.timeouts;
     let stop = CancellationToken::new();
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::new(Metrics::with_dropped_log_lines(config.dropped_log_lines));
     let readiness = Arc::new(Readiness::new(stop.clone()));
     let policy = config.policy.map(|path| FileOnDisk::open(path, policy_file::parse)).transpose()?;
     let (policy_on_disk, mut policy) =

@@ -6,6 +6,7 @@ use std::{
 };
 
 use clap::ValueEnum;
+use prometheus_client::metrics::counter::Counter;
 use tracing_subscriber::{
     Layer,
     filter::Targets,
@@ -30,13 +31,13 @@ pub(super) fn to_stderr(format: LogFormat, levels: Targets) {
     to(stderr, format, levels);
 }
 
-/// Writes the log of this process to stderr, but never waits for its reader.
+/// Writes the log of this process to stderr, but never waits for its reader. Counts the lines that are lost.
 ///
 /// # Errors
 ///
 /// Returns an error if the thread that writes cannot be started.
-pub(super) fn queued(format: LogFormat, levels: Targets) -> io::Result<Flush> {
-    let queue = Arc::new(LogQueue::to_stderr()?);
+pub(super) fn queued(format: LogFormat, levels: Targets, dropped: Counter) -> io::Result<Flush> {
+    let queue = Arc::new(LogQueue::to_stderr(dropped)?);
     to(Arc::clone(&queue), format, levels);
     Ok(Flush(queue))
 }

@@ -1,7 +1,7 @@
 //! Writes log lines to stderr on a thread of their own, so that a log that nobody reads delays no review.
 //!
 //! A pipe that nobody reads is full after 64 KiB, and then each write waits. Lines that do not fit into the queue are
-//! dropped, and their number is logged.
+//! dropped, and their number is logged. They are also counted, as are lines that cannot be written.
 
 use std::{
     io::{self, Write, stderr},
@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use prometheus_client::metrics::counter::Counter;
 use tracing::warn;
 
 /// The number of lines that may wait. A line of a review has 300 to 600 bytes.
@@ -27,7 +28,10 @@ const PAUSE: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(super) struct LogQueue {
     lines: SyncSender<Entry>,
-    dropped: Arc<AtomicU64>,
+    /// The dropped lines that no line of the log reports yet.
+    unreported: Arc<AtomicU64>,
+    /// All lines that were lost.
+    dropped: Counter,
 }
 
 #[derive(Debug)]
@@ -43,16 +47,18 @@ impl LogQueue {
     /// # Errors
     ///
     /// Returns an error if the thread cannot be started.
-    pub(super) fn to_stderr() -> io::Result<Self> {
-        Self::to(stderr())
+    pub(super) fn to_stderr(dropped: Counter) -> io::Result<Self> {
+        Self::to(stderr(), dropped)
     }
 
-    fn to(output: impl Write + Send + 'static) -> io::Result<Self> {
+    fn to(output: impl Write + Send + 'static, dropped: Counter) -> io::Result<Self> {
         let (lines, received) = sync_channel(CAPACITY);
-        let dropped = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&dropped);
-        thread::Builder::new().name("log".to_owned()).spawn(move || write(&received, output, &counted))?;
-        Ok(Self { lines, dropped })
+        let unreported = Arc::new(AtomicU64::new(0));
+        let (to_report, failed) = (Arc::clone(&unreported), dropped.clone());
+        thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || write(&received, output, &to_report, &failed))?;
+        Ok(Self { lines, unreported, dropped })
     }
 
     /// Waits until all lines are written, for at most a second.
@@ -69,22 +75,26 @@ impl LogQueue {
     }
 }
 
-fn write(received: &Receiver<Entry>, mut output: impl Write, dropped: &AtomicU64) {
-    while let Ok(entry) = next(received, dropped) {
+fn write(received: &Receiver<Entry>, mut output: impl Write, unreported: &AtomicU64, failed: &Counter) {
+    while let Ok(entry) = next(received, unreported) {
         match entry {
-            // A log that cannot be written must not stop the server.
-            Entry::Line(line) => drop(output.write_all(&line)),
+            Entry::Line(line) => {
+                // A log that cannot be written must not stop the server. It cannot report its own failure either.
+                if output.write_all(&line).is_err() {
+                    failed.inc();
+                }
+            }
             Entry::Flush(done) => drop(done.try_send(())),
         }
     }
 }
 
 /// Waits for an entry. Reports dropped lines once the queue is empty, since only then it has space for the report.
-fn next(received: &Receiver<Entry>, dropped: &AtomicU64) -> Result<Entry, RecvError> {
+fn next(received: &Receiver<Entry>, unreported: &AtomicU64) -> Result<Entry, RecvError> {
     if let Ok(entry) = received.try_recv() {
         return Ok(entry);
     }
-    let lines = dropped.swap(0, Ordering::Relaxed);
+    let lines = unreported.swap(0, Ordering::Relaxed);
     if lines > 0 {
         warn!(lines, "dropped log lines, because the log was not read in time");
     }
@@ -95,7 +105,8 @@ fn next(received: &Receiver<Entry>, dropped: &AtomicU64) -> Result<Entry, RecvEr
 impl Write for &LogQueue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if self.lines.try_send(Entry::Line(line.to_vec())).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.unreported.fetch_add(1, Ordering::Relaxed);
+            self.dropped.inc();
         }
         Ok(line.len())
     }
@@ -133,7 +144,7 @@ mod tests {
     #[test]
     fn a_stalled_output_drops_lines_and_the_others_are_written_in_order() {
         let ((permit, permits), (written, lines)) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
-        let queue = LogQueue::to(Gate { permits, written }).unwrap();
+        let queue = LogQueue::to(Gate { permits, written }, Counter::default()).unwrap();
         let sent = CAPACITY + 100;
         for number in 0..sent {
             (&queue).write_all(format!("{number}\n").as_bytes()).unwrap();
@@ -141,7 +152,7 @@ mod tests {
         let started = Instant::now();
         queue.flush();
         assert!((FLUSH..FLUSH * 10).contains(&started.elapsed()), "{:?}", started.elapsed());
-        let dropped = queue.dropped.load(Ordering::Relaxed) as usize;
+        let dropped = queue.dropped.get() as usize;
         // The thread may hold one line.
         assert!((99..=100).contains(&dropped), "{dropped}");
         drop(permit);
@@ -149,5 +160,20 @@ mod tests {
         let lines: Vec<_> = lines.try_iter().map(|line| String::from_utf8(line).unwrap()).collect();
         let expected: Vec<_> = (0..sent - dropped).map(|number| format!("{number}\n")).collect();
         assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn lines_that_cannot_be_written_are_counted() {
+        let (permit, permits) = std::sync::mpsc::channel();
+        drop(permit);
+        // Without its other end, each write fails.
+        let (written, _) = std::sync::mpsc::channel();
+        let dropped = Counter::default();
+        let queue = LogQueue::to(Gate { permits, written }, dropped.clone()).unwrap();
+        for _ in 0..3 {
+            (&queue).write_all(b"line\n").unwrap();
+        }
+        queue.flush();
+        assert_eq!(dropped.get(), 3);
     }
 }

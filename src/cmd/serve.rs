@@ -7,6 +7,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 use anyhow::Context;
 use clap::ArgGroup;
 use jiff::SignedDuration;
+use prometheus_client::metrics::counter::Counter;
 use tracing::error;
 use tracing_subscriber::filter::Targets;
 
@@ -106,7 +107,8 @@ pub struct Args {
 ///
 /// Returns an error if the server cannot start, or ends unexpectedly.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let log = log::queued(args.log_format, args.log_level.clone())
+    let dropped_log_lines = Counter::default();
+    let log = log::queued(args.log_format, args.log_level.clone(), dropped_log_lines.clone())
         .context("cannot start the thread that writes the log")?;
     // Logs only the location: the message of a panic may quote its input, such as a password in the environment of a
     // pod.
@@ -119,7 +121,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("cannot start the threads of the server")?;
-    let config = serve::Config { traces: traces.clone(), ..config(args) };
+    let config = serve::Config { traces: traces.clone(), dropped_log_lines, ..config(args) };
     let ended = runtime.block_on(serve(config, log.clone()));
     if let Some(traces) = traces {
         traces.stop();
@@ -157,6 +159,7 @@ fn config(args: Args) -> serve::Config {
         timeouts: Timeouts { shutdown_delay: args.shutdown_delay, drain: args.drain, ..Timeouts::default() },
         review: review::review,
         traces: None,
+        dropped_log_lines: Counter::default(),
     }
 }
 
