@@ -338,6 +338,29 @@ fn install_refuses(#[case] args: &[&str]) {
     assert_eq!(run(directory.path(), args, "").status.code(), Some(2));
 }
 
+#[rstest]
+#[case::reports(
+    &["--reports", "--reports-events"],
+    "--reports installs a CronJob, but --engine policy installs no pods: remove --reports, and run \
+     `linkerd-linger audit --all-namespaces --write-reports` where you run scheduled jobs"
+)]
+#[case::sockets(
+    &["--sockets"],
+    "--sockets installs a DaemonSet, but --engine policy installs no pods: remove --sockets; `linkerd-linger sockets` \
+     reads the connections of pods without it"
+)]
+#[case::ha(&["--ha"], "--ha configures the server, but --engine policy installs none: remove --ha")]
+#[case::traces(
+    &["--otlp-endpoint", "http://collector.traces:4318"],
+    "--otlp-endpoint configures the server, but --engine policy installs none: remove --otlp-endpoint"
+)]
+fn flags_about_pods_are_refused_without_pods(#[case] flags: &[&str], #[case] message: &str) {
+    let args: Vec<_> = ["install", "--engine", "policy"].iter().chain(flags).copied().collect();
+    let output = run(directory(&[]).path(), &args, "");
+    let expected = format!("error: {message}\n");
+    assert_eq!((stderr(&output), stdout(&output), output.status.code()), (&*expected, "", Some(2)));
+}
+
 const ENTRY: &str = "\
 - id: cart
   name: Cart

@@ -237,9 +237,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let objects = match args.engine {
         Engine::Webhook => install::manifests(&options),
         Engine::Policy => {
-            if let Some(flag) = args.of_server() {
-                bail!("{flag} configures the server, but --engine policy installs none: remove {flag}");
-            }
+            args.refuse_pods()?;
             install::policies(&options, &parsed_policy(args)?)?
         }
     };
@@ -248,17 +246,27 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 impl Args {
-    /// The first flag that only the server has.
-    fn of_server(&self) -> Option<&'static str> {
+    /// Refuses the flags about pods: `--engine policy` installs none.
+    fn refuse_pods(&self) -> Result<()> {
+        if self.reports {
+            bail!(
+                "--reports installs a CronJob, but --engine policy installs no pods: remove --reports, and run \
+                 `linkerd-linger audit --all-namespaces --write-reports` where you run scheduled jobs"
+            );
+        }
+        if self.sockets {
+            bail!(
+                "--sockets installs a DaemonSet, but --engine policy installs no pods: remove --sockets; \
+                 `linkerd-linger sockets` reads the connections of pods without it"
+            );
+        }
         let defaults = Options::default();
-        [
+        let of_server = [
             ("--ha", self.ha),
             ("--tls", self.tls != TlsSource::SelfSigned),
             ("--facts", self.facts.is_some()),
             ("--failure-policy", self.failure_policy != defaults.failure_policy),
             ("--network-policy", self.network_policy),
-            ("--sockets", self.sockets),
-            ("--reports", self.reports),
             ("--host-network", self.host_network),
             ("--webhook-port", self.webhook_port != defaults.webhook_port),
             ("--admin-port", self.admin_port != defaults.admin_port),
@@ -268,9 +276,13 @@ impl Args {
             ("--pod-monitor", self.pod_monitor),
             ("--otlp-endpoint", self.otlp_endpoint.is_some()),
             ("--workloads", !self.workloads.is_empty()),
-        ]
-        .into_iter()
-        .find_map(|(flag, is_given)| is_given.then_some(flag))
+        ];
+        match of_server.into_iter().find(|(_, is_given)| *is_given) {
+            Some((flag, _)) => {
+                bail!("{flag} configures the server, but --engine policy installs none: remove {flag}")
+            }
+            None => Ok(()),
+        }
     }
 }
 

@@ -1,12 +1,12 @@
 //! Two pods that are created with `dryRun=All`: one that the webhook must patch, and one that it must reject.
 //!
 //! Only this checks the whole path: that the API server calls the webhook, reaches it, trusts it and accepts the
-//! response. The expected results are computed as in the server; `cluster` sends the requests.
+//! response; or that it evaluates the admission policies. The expected results are computed as in the server; `cluster` sends the requests.
 
 use jiff::civil::Date;
 use serde_json::{Value, json};
 
-use super::{CheckId, CheckResult, Outcome, ReadError, Snapshot, namespaces, webhook_entries};
+use super::{CheckId, CheckResult, Outcome, ReadError, Snapshot, namespaces, policies, webhook_entries};
 use crate::{
     base::names,
     judgement::{
@@ -44,6 +44,8 @@ pub struct DryRun {
     /// The pod.
     pub pod: Value,
     expected: Expected,
+    /// Whether admission policies judge it, and not the webhook.
+    by_policies: bool,
 }
 
 /// The expected result.
@@ -130,7 +132,7 @@ fn dry_run(
     let json = pod.to_string();
     let skip = |why: &str| Err(CheckResult::good(id, format!("{}: not expected, {why}", id.description())));
     let Ok(Some(object)) = Object::read(&json) else { return skip("the example cannot be read") };
-    let context = context(snapshot);
+    let (context, by_policies) = (context(snapshot), snapshot.has_policy_engine());
     let judgement = judge(&object, namespace, &context, policy, today, Injection::AsAnnotated);
     let expected = match id {
         CheckId::DryRunPatched => {
@@ -142,10 +144,13 @@ fn dry_run(
             }
         }
         _ if !judgement.verdict.rejects() => return skip("because of the policy"),
+        _ if by_policies && !policies::has_probe_policy(policy) => {
+            return skip("because admission policies cannot evaluate `reject: reachable`");
+        }
         _ if mode == Mode::Enforce => Expected::Refused,
         _ => Expected::Warned,
     };
-    Ok(DryRun { id, namespace: namespace.to_owned(), pod, expected })
+    Ok(DryRun { id, namespace: namespace.to_owned(), pod, expected, by_policies })
 }
 
 /// The annotations of namespaces, which Linkerd's injector uses, and the namespaces that refuse privileged containers.
@@ -194,6 +199,28 @@ impl DryRun {
         let mut pod = self.pod.clone();
         pod["metadata"]["annotations"][CLOSE_WAIT_TIMEOUT] = "off".into();
         Some(pod)
+    }
+
+    /// Why the pod may have been admitted although it is expected to be changed or rejected.
+    fn unjudged(&self, what: &str) -> String {
+        let namespace = &self.namespace;
+        if !self.by_policies {
+            return format!(
+                "in {namespace} the pod {what}: the API server did not call the webhook, or could not reach it and the \
+                 failurePolicy admitted the pod"
+            );
+        }
+        let (kind, name, metric) = match self.expected {
+            Expected::SetsTimeout(_) => ("MutatingAdmissionPolicy", names::CLOSE_WAIT_POLICY, "mutating"),
+            Expected::Refused | Expected::Warned => {
+                ("ValidatingAdmissionPolicy", names::PROBE_POLICY, "validating")
+            }
+        };
+        format!(
+            "in {namespace} the pod {what}: the API server did not evaluate the {kind} {name}, or an expression failed and \
+             the failurePolicy admitted the pod; apply the output of `install --engine policy` again. The API server's \
+             metric apiserver_{metric}_admission_policy_check_total counts failed evaluations by error_type"
+        )
     }
 }
 
@@ -269,32 +296,23 @@ fn result_of(dry_run: &DryRun, answer: &Answer) -> CheckResult {
                     CurrentState::Sets(method, seconds) => {
                         fails(format!("in {namespace} {}; expected {wanted}s", method.describe(seconds)))
                     }
-                    CurrentState::Unset => {
-                        fails(not_called_message(namespace, "was admitted without the patch"))
-                    }
+                    CurrentState::Unset => fails(dry_run.unjudged("was admitted without the patch")),
                     CurrentState::Fails(why) => {
                         fails(format!("in {namespace} the pod would not start: {why}"))
                     }
                 },
             }
         }
-        (Answer::Admitted { .. }, Expected::Refused) => fails(not_called_message(namespace, "was admitted")),
+        (Answer::Admitted { .. }, Expected::Refused) => fails(dry_run.unjudged("was admitted")),
         (Answer::Admitted { warnings, .. }, Expected::Warned)
             if !warnings.iter().any(|it| it.contains(WARNING_PREFIX)) =>
         {
-            fails(not_called_message(namespace, "was admitted without a warning"))
+            fails(dry_run.unjudged("was admitted without a warning"))
         }
         (Answer::Admitted { .. }, Expected::Warned) => {
             good("admitted with a warning, because the mode is warn")
         }
     }
-}
-
-fn not_called_message(namespace: &str, what: &str) -> String {
-    format!(
-        "in {namespace} the pod {what}: the API server did not call the webhook, or could not reach it and the \
-         failurePolicy admitted the pod"
-    )
 }
 
 /// Whether our webhook denied the request, from the message of the API server (apiserver

@@ -112,7 +112,7 @@ pub(super) fn check(snapshot: &Snapshot, policies: &Policies) -> CheckResult {
 }
 
 /// Whether `install --engine policy` prints the validating policy.
-fn has_probe_policy(policy: &Policy) -> bool {
+pub(super) fn has_probe_policy(policy: &Policy) -> bool {
     match policy.action(RuleId::ProbeMatchesIdleTimeout) {
         Action::Reject => policy.reject == RejectWhen::Always,
         Action::Warn => true,

@@ -62,6 +62,34 @@ fn missing_objects_are_named(#[case] change: Change, #[case] part: &str) {
     assert_outcome(&outcome_of(&snapshot, CheckId::AdmissionPolicies), "error", part);
 }
 
+/// A pod that our policies should have changed or rejected.
+#[rstest]
+#[case::patch(
+    0,
+    "was admitted without the patch: the API server did not evaluate the MutatingAdmissionPolicy linkerd-linger-close-wait"
+)]
+#[case::rejection(
+    1,
+    "was admitted: the API server did not evaluate the ValidatingAdmissionPolicy linkerd-linger-probes"
+)]
+fn an_admitted_dry_run_names_the_policy(#[case] index: usize, #[case] part: &str) {
+    let (sent, _) = dry_runs(&without_a_server(), today());
+    let answer = Answer::Admitted { pod: sent[index].pod.to_string(), warnings: Vec::new() };
+    let outcome = result(&sent[index], &answer, None).outcome;
+    assert_outcome(&outcome, "error", part);
+    assert!(!format!("{outcome:?}").contains("webhook"), "{outcome:?}");
+}
+
+#[test]
+fn no_rejection_is_expected_of_policies_that_cannot_decide_it() {
+    let mut snapshot = without_a_server();
+    snapshot.policy = Ok(Some("reject: reachable\n".to_owned()));
+    let (sent, skipped) = dry_runs(&snapshot, today());
+    assert_eq!((sent.len(), skipped.len()), (1, 1));
+    assert_eq!(skipped[0].outcome, Outcome::Good);
+    assert!(skipped[0].description.contains("cannot evaluate `reject: reachable`"), "{skipped:?}");
+}
+
 #[test]
 fn both_engines_at_once_are_reported() {
     let snapshot = Snapshot { policies: without_a_server().policies, ..healthy() };
