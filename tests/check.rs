@@ -212,6 +212,38 @@ fn pods_are_created_for_show_only() {
 }
 
 #[test]
+fn a_failed_run_of_the_reports_is_told_with_its_reason() {
+    let ours = json!({"metadata": {"name": "linkerd-linger", "labels": {"linkerd.io/extension": "linger"}}});
+    let batch = "/apis/batch/v1/namespaces/linkerd-linger";
+    let (cron_job, jobs) =
+        (format!("GET {batch}/cronjobs/linkerd-linger-reports"), format!("GET {batch}/jobs?"));
+    let owned = |name: &str, owner: &str| {
+        json!({"name": name, "uid": name, "ownerReferences": [
+            {"apiVersion": "v1", "kind": "Owner", "name": owner, "uid": owner},
+        ]})
+    };
+    let schedule = json!({"schedule": "41 * * * *", "jobTemplate": {}});
+    let failed = json!({"type": "Failed", "status": "True", "message": "no retries"});
+    let log = json!({"exitCode": 2, "message": "error: cannot list pods"});
+    let container = json!({"name": "audit", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                           "state": {"terminated": log}});
+    let mut answers = empty();
+    answers.insert("GET /api/v1/namespaces?", list(&json!([ours])));
+    answers.insert(cron_job.leak(), (200, json!({"metadata": {"uid": "c"}, "spec": schedule})));
+    let run = json!({"metadata": owned("run-1", "c"), "status": {"conditions": [failed]}});
+    answers.insert(jobs.leak(), list(&json!([run])));
+    let pod = json!({"metadata": owned("run-1-x", "run-1"), "status": {"containerStatuses": [container]}});
+    answers.insert("GET /api/v1/namespaces/linkerd-linger/pods?", list(&json!([pod])));
+    let report = json(&self::run(&ApiServer::start(answers), &["-o", "json"]));
+    let apis = find(&report, "linkerd-linger-reports", "the cluster has an API for reports");
+    assert!(apis["error"].as_str().unwrap().contains("neither the CRD reports.openreports.io nor"), "{apis}");
+    let runs = find(&report, "linkerd-linger-reports", "reports are written");
+    let why = "the last run, Job run-1, failed: exit code 2, error: cannot list pods; it never succeeded.";
+    assert!(runs["error"].as_str().unwrap().starts_with(why), "{runs}");
+    assert!(runs["hint"].as_str().unwrap().ends_with("docs/check.md#report-runs"), "{runs}");
+}
+
+#[test]
 fn missing_permission_to_create_pods_is_reported() {
     let mut answers = opted_in();
     let message = "pods is forbidden: User \"jane\" cannot create resource \"pods\" in API group \"\" in the namespace \"shop\"";

@@ -13,6 +13,7 @@ mod order;
 pub mod output;
 pub mod policies;
 pub mod pre;
+pub mod reports;
 mod selector;
 mod webhook_entries;
 pub mod workloads;
@@ -26,11 +27,11 @@ use k8s_openapi::api::{
     core::v1::{Namespace, Secret},
 };
 
-use self::workloads::Resources;
 pub use self::{
     id::{Category, CheckId},
     policies::Policies,
 };
+use self::{reports::ReportsJob, workloads::Resources};
 use crate::{
     base::names::INIT_IMAGE_FLAG,
     judgement::policy::{Policy, PolicyError},
@@ -151,6 +152,8 @@ pub struct Snapshot {
     pub resources: Read<BTreeMap<String, Resources>>,
     /// The admission policies.
     pub policies: Read<Policies>,
+    /// The CronJob that writes reports, if `install --reports` installed it.
+    pub reports: Read<Option<ReportsJob>>,
 }
 
 impl Snapshot {
@@ -228,6 +231,7 @@ pub fn installed(snapshot: &Snapshot, now: Timestamp) -> Vec<CheckResult> {
         results.extend(certificate::checks(snapshot, now));
     }
     results.extend(namespaces::checks(snapshot));
+    results.extend(reports::checks(snapshot, now));
     results
 }
 

@@ -15,6 +15,7 @@ use crate::{
         Policies, Read, ReadError, Snapshot,
         data_plane::{PodJudge, PodSummary},
         pre::Permission,
+        reports::ReportsJob,
         workloads::{self, Resources},
     },
 };
@@ -38,7 +39,7 @@ impl Cluster {
         const ADMISSION: &str = "/apis/admissionregistration.k8s.io/v1";
         let mutating = format!("{ADMISSION}/mutatingwebhookconfigurations");
         let validating = format!("{ADMISSION}/validatingwebhookconfigurations");
-        let (mutating, validating, namespaces, server, certificate, policy, injector, policies) = tokio::join!(
+        let (mutating, validating, namespaces, server, certificate, policy, injector, policies, reports) = tokio::join!(
             self.list(&mutating, "list mutatingwebhookconfigurations"),
             self.list(&validating, "list validatingwebhookconfigurations"),
             self.list("/api/v1/namespaces", "list namespaces"),
@@ -47,6 +48,7 @@ impl Cluster {
             self.own_config_map(names::POLICY_CONFIG_MAP, names::POLICY_KEY),
             self.get(&injector, &injector_what),
             self.policies(),
+            self.reports(),
         );
         let resources = self.resources(validating.as_deref().unwrap_or_default()).await;
         Snapshot {
@@ -59,7 +61,23 @@ impl Cluster {
             injector,
             policies,
             resources,
+            reports,
         }
+    }
+
+    /// The CronJob that writes reports, with its runs; `None` if it is not installed.
+    async fn reports(&self) -> Read<Option<ReportsJob>> {
+        let namespace = names::NAMESPACE;
+        let batch = format!("/apis/batch/v1/namespaces/{namespace}");
+        let cron_job = format!("{batch}/cronjobs/{}", names::REPORTS);
+        let what = format!("get the cronjob {} in the namespace {namespace}", names::REPORTS);
+        let Some(cron_job) = self.get(&cron_job, &what).await? else { return Ok(None) };
+        let (jobs, pods) = (format!("{batch}/jobs"), format!("/api/v1/namespaces/{namespace}/pods"));
+        let [list_jobs, list_pods] =
+            ["jobs", "pods"].map(|resource| format!("list {resource} in the namespace {namespace}"));
+        let (apis, jobs, pods) =
+            tokio::join!(self.report_apis(), self.list(&jobs, &list_jobs), self.list(&pods, &list_pods));
+        Ok(Some(ReportsJob { cron_job, apis, jobs, pods }))
     }
 
     /// Reads which resources the API groups have whose custom resources the validating webhook reviews.

@@ -21,6 +21,7 @@ fn snapshot() -> Snapshot {
         injector: Err(unread()),
         resources: Ok(std::collections::BTreeMap::new()),
         policies: Err(unread()),
+        reports: Err(unread()),
     }
 }
 

@@ -43,6 +43,10 @@ pub enum CheckId {
     OptedIn,
     /// No opted-in namespace refuses privileged containers.
     PodSecurity,
+    /// The cluster has an API for reports.
+    ReportApis,
+    /// The CronJob that writes reports succeeds.
+    ReportRuns,
     /// No policy or webhook rejects our patch, checked with a dry run.
     PatchAdmitted,
     /// A pod is patched, checked with a dry run.
@@ -80,6 +84,8 @@ pub enum Category {
     Certificate,
     /// The namespaces of the users.
     Namespaces,
+    /// The reports of `install --reports`.
+    Reports,
     /// The dry runs.
     DryRun,
     /// The pods of the users.
@@ -97,6 +103,7 @@ impl Category {
             Self::Webhooks => "linkerd-linger-webhooks",
             Self::Certificate => "linkerd-linger-certificate",
             Self::Namespaces => "linkerd-linger-namespaces",
+            Self::Reports => "linkerd-linger-reports",
             Self::DryRun => "linkerd-linger-dry-run",
             Self::DataPlane => "linkerd-linger-data-plane",
         }
@@ -105,7 +112,7 @@ impl Category {
 
 impl CheckId {
     /// Every check, in the order of execution.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::ApiClient,
         Self::ApiQuery,
         Self::ApiVersion,
@@ -126,6 +133,8 @@ impl CheckId {
         Self::ModeLabels,
         Self::OptedIn,
         Self::PodSecurity,
+        Self::ReportApis,
+        Self::ReportRuns,
         Self::PatchAdmitted,
         Self::DryRunPatched,
         Self::DryRunRejected,
@@ -160,6 +169,8 @@ impl CheckId {
             Self::ModeLabels => "mode-labels",
             Self::OptedIn => "opted-in",
             Self::PodSecurity => "pod-security",
+            Self::ReportApis => "report-apis",
+            Self::ReportRuns => "report-runs",
             Self::PatchAdmitted => "patch-admitted",
             Self::DryRunPatched => "dry-run-patched",
             Self::DryRunRejected => "dry-run-rejected",
@@ -195,6 +206,8 @@ impl CheckId {
             Self::ModeLabels => "namespace labels are valid",
             Self::OptedIn => "namespaces opt in",
             Self::PodSecurity => "these namespaces allow the patch of linkerd-init",
+            Self::ReportApis => "the cluster has an API for reports",
+            Self::ReportRuns => "reports are written",
             Self::PatchAdmitted => "no other policy refuses the patch (server-side dry run)",
             Self::DryRunPatched => "a pod is patched (server-side dry run)",
             Self::DryRunRejected => "a pod is rejected (server-side dry run)",
@@ -221,6 +234,7 @@ impl CheckId {
             Self::Configurations | Self::Workloads | Self::Order | Self::Reinvocation => Category::Webhooks,
             Self::CaBundle | Self::Lifetime => Category::Certificate,
             Self::ModeLabels | Self::OptedIn | Self::PodSecurity => Category::Namespaces,
+            Self::ReportApis | Self::ReportRuns => Category::Reports,
             Self::PatchAdmitted | Self::DryRunPatched | Self::DryRunRejected => Category::DryRun,
             Self::CloseWait
             | Self::CloseWaitKernel

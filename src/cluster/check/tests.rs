@@ -5,6 +5,7 @@ mod data_plane;
 mod dry_run;
 mod output;
 mod pre;
+mod reports;
 mod without_server;
 
 use jiff::{Timestamp, civil::Date};
@@ -162,6 +163,7 @@ fn healthy() -> Snapshot {
         injector: Ok(Some(deployment("cr.l5d.io/linkerd/controller:edge-24.11.8", 1))),
         resources: Ok(BTreeMap::new()),
         policies: Ok(Policies::default()),
+        reports: Ok(None),
     }
 }
 

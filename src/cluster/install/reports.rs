@@ -108,6 +108,8 @@ fn cron_job(options: &Options, reports: &Reports) -> Value {
         "image": options.image,
         "imagePullPolicy": "IfNotPresent",
         "args": args,
+        // The status of a failed pod has the end of its log, which `check` shows.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
         "securityContext": container_security(),
     });
