@@ -8,6 +8,7 @@ mod support;
 
 use std::process::Command;
 
+use jiff::{SignedDuration, Timestamp};
 use linkerd_linger::{
     base::names,
     cluster::{
@@ -17,9 +18,12 @@ use linkerd_linger::{
 };
 use serde_json::{Value, json};
 
-use self::cluster::{
-    Cluster,
-    pods::{GUNICORN, deployment, template},
+use self::{
+    cluster::{
+        Cluster,
+        pods::{GUNICORN, deployment, template},
+    },
+    support::eventually,
 };
 
 const NAMESPACE: &str = "checkout";
@@ -27,50 +31,12 @@ const REPORT: &str = "linkerd-linger-deployment-cart";
 /// The garbage collector looks for new kinds every 30 s.
 const COLLECTED: &str = "--timeout=120s";
 
-/// A CRD with the fields that both published ones have, their types and their enumerations. The API server drops others.
-fn crd(api: ReportApi) -> Value {
-    let (text, number, flag) =
-        (json!({"type": "string"}), json!({"type": "integer"}), json!({"type": "boolean"}));
-    let map = json!({"type": "object", "additionalProperties": text});
-    let object = |properties: Value| json!({"type": "object", "properties": properties});
-    let result = json!({
-        "type": "object",
-        "required": ["policy"],
-        "properties": {
-            "source": text, "policy": text, "rule": text, "category": text, "message": text,
-            "severity": {"type": "string", "enum": ["high", "low", "medium"]},
-            "result": {"type": "string", "enum": ["pass", "fail", "warn", "error", "skip"]},
-            "scored": flag,
-            "properties": map,
-            "timestamp": {
-                "type": "object",
-                "required": ["nanos", "seconds"],
-                "properties": {
-                    "nanos": {"type": "integer", "format": "int32"},
-                    "seconds": {"type": "integer", "format": "int64"},
-                },
-            },
-        },
-    });
-    let schema = object(json!({
-        "scope": object(json!({"apiVersion": text, "kind": text, "name": text, "namespace": text, "uid": text})),
-        "summary": object(json!({"pass": number, "fail": number, "warn": number, "error": number, "skip": number})),
-        "results": {"type": "array", "items": result},
-    }));
-    let version = api.api_version().split_once('/').unwrap().1;
-    json!({
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": format!("{}.{}", api.resource(), api.group())},
-        "spec": {
-            "group": api.group(),
-            "scope": "Namespaced",
-            "names": {"kind": api.kind(), "plural": api.resource()},
-            "versions": [{
-                "name": version, "served": true, "storage": true, "schema": {"openAPIV3Schema": schema},
-            }],
-        },
-    })
+/// The published CRD.
+fn crd(api: ReportApi) -> &'static str {
+    match api {
+        ReportApi::OpenReports => include_str!("fixtures/crds/reports.openreports.io.yaml"),
+        ReportApi::PolicyReports => include_str!("fixtures/crds/policyreports.wgpolicyk8s.io.yaml"),
+    }
 }
 
 /// Runs the audit as the CronJob does, with the rights of its ServiceAccount; returns the exit code and stderr.
@@ -85,6 +51,20 @@ fn audit(cluster: &Cluster, args: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(output.stderr).unwrap().trim().to_owned())
 }
 
+/// What `check` reports about the API for reports, and about the runs of the CronJob.
+fn check(cluster: &Cluster) -> (Value, Value) {
+    let output = Command::new(env!("CARGO_BIN_EXE_linkerd-linger"))
+        .args(["check", "--output=json", "--wait=0s"])
+        .env("KUBECONFIG", cluster.kubeconfig())
+        .output()
+        .unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let categories = report["categories"].as_array().unwrap();
+    let found = categories.iter().find(|category| category["categoryName"] == "linkerd-linger-reports");
+    let checks = &found.unwrap_or_else(|| panic!("{report:#}"))["checks"];
+    (checks[0]["result"].clone(), checks[1].clone())
+}
+
 async fn apply(cluster: &Cluster, object: &Value) {
     cluster.kubectl_with(&["apply", "-f", "-"], &object.to_string()).await.ok();
 }
@@ -97,11 +77,12 @@ async fn cart(cluster: &Cluster, period: u32) {
 }
 
 async fn lives_through_its_life(cluster: &Cluster, api: ReportApi, args: &[&str]) {
-    let crd = crd(api);
-    apply(cluster, &crd).await;
-    let resource = crd["metadata"]["name"].as_str().unwrap();
+    cluster.kubectl_with(&["apply", "-f", "-"], crd(api)).await.ok();
+    let resource = format!("{}.{}", api.resource(), api.group());
     let established = format!("crd/{resource}");
     cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", &established]).await.ok();
+    // The API server serves a new API a moment later.
+    eventually("check sees the API", async || check(cluster).0 == json!("success")).await;
     cart(cluster, 10).await;
 
     let name = format!("{resource}/{REPORT}");
@@ -154,22 +135,98 @@ async fn reports_and_events_are_written_with_the_rights_of_the_cron_job() {
     });
     apply(&cluster, &meshed).await;
 
+    let (apis, runs) = check(&cluster);
+    assert_eq!((apis, &runs["result"]), (json!("error"), &json!("success")), "{runs:#}");
     let (code, told) = audit(&cluster, &args);
     assert!(told.contains("the cluster has no API for reports"), "{told}");
+    if cluster.has_controllers() {
+        a_run_fails(&cluster, &told).await;
+    }
     assert_eq!(code, Some(2));
 
     lives_through_its_life(&cluster, ReportApi::PolicyReports, &args).await;
     lives_through_its_life(&cluster, ReportApi::OpenReports, &args).await;
 
-    let events =
-        cluster.kubectl(&["get", "events.events.k8s.io", "-n", NAMESPACE, "-o", "json"]).await.ok().json();
-    let ours: Vec<_> = events["items"]
-        .as_array()
-        .unwrap()
+    let ours = events(&cluster).await;
+    let told: Vec<_> = ours
         .iter()
-        .filter(|event| event["reportingController"] == "linkerd-linger.io/audit")
         .map(|event| (event["regarding"]["name"].as_str().unwrap(), event["reason"].as_str().unwrap()))
         .collect();
     // One for each of the two Deployments: the second one has another uid.
-    assert_eq!(ours, [("cart", "PodsWouldBeRejected"); 2], "{events:#}");
+    assert_eq!(told, [("cart", "PodsWouldBeRejected"); 2], "{ours:#?}");
+    an_event_counts_repetitions(&cluster, &args).await;
+}
+
+/// The Events that we wrote.
+async fn events(cluster: &Cluster) -> Vec<Value> {
+    let get = ["get", "events.events.k8s.io", "-n", NAMESPACE, "-o", "json"];
+    let events = cluster.kubectl(&get).await.ok().json();
+    let mut events = events["items"].as_array().unwrap().clone();
+    events.retain(|event| event["reportingController"] == "linkerd-linger.io/audit");
+    events
+}
+
+/// A run whose container ends with the error of the audit. There is no node, so the test writes what the kubelet would.
+async fn a_run_fails(cluster: &Cluster, error: &str) {
+    let from = format!("--from=cronjob/{}", names::REPORTS);
+    let kubectl = async |args: &[&str]| {
+        cluster.kubectl(&[&["-n", names::NAMESPACE], args].concat()).await.ok();
+    };
+    kubectl(&["create", "job", "reports-now", &from]).await;
+    let pods = ["get", "pods", "-n", names::NAMESPACE, "-l", "job-name=reports-now", "-o", "name"];
+    let mut pod = String::new();
+    eventually("the run has a pod", async || {
+        pod = cluster.kubectl(&pods).await.ok().stdout.trim().to_owned();
+        !pod.is_empty()
+    })
+    .await;
+    let ended = json!({
+        "name": "audit", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+        "state": {"terminated": {"exitCode": 2, "reason": "Error", "message": error}},
+    });
+    let status = json!({"status": {"phase": "Failed", "containerStatuses": [ended]}}).to_string();
+    kubectl(&["patch", &pod, "--subresource=status", "--type=merge", "-p", &status]).await;
+    kubectl(&["wait", "--for=condition=Failed", "--timeout=60s", "job/reports-now"]).await;
+    let runs = check(cluster).1;
+    let why = runs["error"].as_str().unwrap_or_else(|| panic!("{runs:#}"));
+    let expected =
+        "the last run, Job reports-now, failed: exit code 2, error: --write-reports: the cluster has no API";
+    assert!(why.starts_with(expected), "{why}");
+}
+
+/// An Event whose last occurrence was an hour ago is counted again, and its series is what the API server stores.
+async fn an_event_counts_repetitions(cluster: &Cluster, args: &[&str]) {
+    cart(cluster, 10).await;
+    let before = events(cluster).await.len();
+    audit(cluster, args);
+    let mut event = events(cluster).await.pop().unwrap();
+    assert_eq!((events(cluster).await.len(), &event["series"]), (before + 1, &Value::Null), "{event:#}");
+    let name = event["metadata"]["name"].as_str().unwrap().to_owned();
+    let hour_ago = || format!("{:.6}", Timestamp::now() - SignedDuration::from_hours(1));
+    // The time of an Event cannot be changed, so the test writes another one with the same name.
+    let (name, stored) = (&*name, ["get", "events.events.k8s.io", "-n", NAMESPACE, "-o", "json"]);
+    let delete = ["delete", "events.events.k8s.io", "-n", NAMESPACE, name];
+    cluster.kubectl(&delete).await.ok();
+    for field in ["uid", "resourceVersion", "creationTimestamp", "managedFields"] {
+        event["metadata"].as_object_mut().unwrap().remove(field);
+    }
+    event["eventTime"] = hour_ago().into();
+    cluster.kubectl_with(&["create", "-f", "-"], &event.to_string()).await.ok();
+    let series =
+        async || cluster.kubectl(&[&stored[..], &[name]].concat()).await.ok().json()["series"].take();
+
+    audit(cluster, args);
+    assert_eq!(series().await["count"], 2);
+    audit(cluster, args);
+    assert_eq!(series().await["count"], 2, "the last occurrence was just now");
+    let older = json!({"series": {"count": 2, "lastObservedTime": hour_ago()}}).to_string();
+    cluster
+        .kubectl(&["patch", "events.events.k8s.io", name, "-n", NAMESPACE, "--type=merge", "-p", &older])
+        .await
+        .ok();
+    audit(cluster, args);
+    let counted = series().await;
+    assert_eq!(counted["count"], 3);
+    let last: Timestamp = counted["lastObservedTime"].as_str().unwrap().parse().unwrap();
+    assert!(Timestamp::now().duration_since(last) < SignedDuration::from_mins(5), "{counted}");
 }
