@@ -15,7 +15,10 @@ use std::{collections::BTreeSet, env, fs, path::Path};
 use linkerd_linger::{
     admission::traces::CollectorUrl,
     base::names,
-    cluster::install::{FailurePolicy, Options, Reports, Tls, Toleration, manifests, print, read_label},
+    cluster::install::{
+        FailurePolicy, Options, Reports, Tls, Toleration, manifests, policies, print, read_label,
+    },
+    judgement::policy::Policy,
     review::Mode,
 };
 use rstest::rstest;
@@ -195,16 +198,35 @@ const POLICY: &str = "# Müller & Söhne <ops@example.com>\ntolerance: 50ms\n";
 )]
 fn the_chart_is_what_install_prints(#[case] options: Options, #[case] mut values: Value) {
     values["namespace"] = json!({"create": true});
-    let Some(told) = template(&values) else { return };
+    renders(&values, manifests(&options).into_iter().map(for_helm).collect());
+}
+
+#[rstest]
+#[case::default(Options::default(), json!({}))]
+#[case::audit(default_mode(Mode::Audit), json!({"defaultMode": "audit"}))]
+#[case::enforce(default_mode(Mode::Enforce), json!({"defaultMode": "enforce"}))]
+#[case::image(
+    Options { image: "registry.example.com/linger:1.2.3".to_owned(), ..default_mode(Mode::Warn) },
+    json!({"image": {"repository": "registry.example.com/linger", "tag": "1.2.3"}, "defaultMode": "warn"})
+)]
+fn the_chart_has_the_policies_that_install_prints(#[case] options: Options, #[case] mut values: Value) {
+    values["namespace"] = json!({"create": true});
+    values["engine"] = json!("policy");
+    renders(&values, policies(&options, &Policy::default()).unwrap());
+}
+
+/// Checks that the chart with these values is valid and renders these objects.
+fn renders(values: &Value, printed: Vec<Value>) {
+    let Some(told) = template(values) else { return };
     let rendered: Vec<Value> = serde_saphyr::from_multiple(&told.ok().stdout).unwrap();
     let rendered = sorted(rendered);
-    let printed = sorted(manifests(&options).into_iter().map(for_helm).collect());
+    let printed = sorted(printed);
     let names = |objects: &[Value]| objects.iter().map(name).collect::<Vec<_>>();
     assert_eq!(names(&rendered), names(&printed));
     for (rendered, printed) in rendered.iter().zip(&printed) {
         assert!(rendered == printed, "{}: {rendered} is not {printed}", name(rendered));
     }
-    let linted = helm(&["lint", "--strict", CHART, "--namespace", names::NAMESPACE], &values).unwrap().ok();
+    let linted = helm(&["lint", "--strict", CHART, "--namespace", names::NAMESPACE], values).unwrap().ok();
     assert!(linted.stdout.contains("0 chart(s) failed"), "{linted:?}");
 }
 
@@ -254,6 +276,17 @@ fn a_digest_pins_the_image() {
 #[case::a_collector_with_a_query(json!({"otlpEndpoint": "http://collector?key=1"}), "at '/otlpEndpoint'")]
 #[case::no_bundle(json!({"tls": {"source": "byo"}}), "tls.source byo and tls.caBundle must be used together")]
 #[case::two_servers_at_a_port(json!({"adminPort": 8443}), "webhookPort and adminPort are both 8443")]
+#[case::no_such_engine(json!({"engine": "cel"}), "at '/engine'")]
+#[case::no_server_to_run_three_times(
+    json!({"engine": "policy", "ha": true}),
+    "ha configures the server or other pods, but engine policy installs none: remove ha"
+)]
+#[case::no_port_of_no_server(json!({"engine": "policy", "webhookPort": 10260}), "webhookPort configures the server")]
+#[case::no_reports_of_no_pods(json!({"engine": "policy", "reports": {"enabled": true}}), "reports.enabled configures")]
+#[case::no_compiled_policy(
+    json!({"engine": "policy", "policy": "tolerance: 50ms"}),
+    "apply the output of `linkerd-linger install --engine policy --set-policy FILE` instead"
+)]
 #[case::no_network_policy_on_the_host_network(
     json!({"hostNetwork": true, "networkPolicy": true}),
     "networkPolicy does not apply to pods on the host network"
@@ -298,11 +331,16 @@ fn the_generated_files_are_current() {
     let is_webhook = |object: &Value| object["kind"].as_str().unwrap().ends_with("WebhookConfiguration");
     let webhooks: Vec<_> = manifests(&Options::default()).into_iter().filter(is_webhook).collect();
     let webhooks = print(&[json!(webhooks)]).unwrap();
+    let is_policy = |object: &Value| object["kind"].as_str().unwrap().contains("AdmissionPolicy");
+    let all = policies(&Options::default(), &Policy::default()).unwrap();
+    let policies: Vec<_> = all.into_iter().filter(is_policy).collect();
+    let policies = print(&[json!(policies)]).unwrap();
     let readme = read("README.md");
     let files = [
         ("values.yaml", values::file(&schema)),
         ("README.md", values::in_readme(&readme, &schema)),
         ("files/webhooks.yaml", webhooks),
+        ("files/policies.yaml", policies),
     ];
     for (path, text) in files {
         if env::var_os("UPDATE_DOCS").is_some() {

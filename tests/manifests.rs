@@ -133,6 +133,8 @@ fn the_files_are_what_install_prints() {
     for (name, options) in variants() {
         files.push((format!("{name}.yaml"), print(&objects(&options)).unwrap()));
     }
+    let without_server = policies(&Options::default(), &Policy::default()).unwrap();
+    files.push(("policy.yaml".to_owned(), print(&without_server).unwrap()));
     files.extend(kustomize::files(&variants()));
     if std::env::var_os("UPDATE_DOCS").is_some() {
         for (name, text) in &files {

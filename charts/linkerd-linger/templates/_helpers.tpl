@@ -8,6 +8,9 @@ compares them.
 {{- if ne .Release.Namespace "linkerd-linger" -}}
 {{- fail (printf "the release is in the namespace %q, but the serving certificate is for linkerd-linger.linkerd-linger.svc: use --namespace linkerd-linger" .Release.Namespace) -}}
 {{- end -}}
+{{- if eq .Values.engine "policy" -}}
+{{- include "linger.checkPolicyEngine" . -}}
+{{- end -}}
 {{- if and .Values.hostNetwork .Values.networkPolicy -}}
 {{- fail "networkPolicy does not apply to pods on the host network: set hostNetwork or networkPolicy to false" -}}
 {{- end -}}
@@ -16,6 +19,50 @@ compares them.
 {{- end -}}
 {{- if ne (eq .Values.tls.source "byo") (ne .Values.tls.caBundle "") -}}
 {{- fail "tls.source byo and tls.caBundle must be used together: set both, or neither" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Admission policies have no pods, and Helm cannot compile a policy file into them. */}}
+{{- define "linger.checkPolicyEngine" -}}
+{{- if .Values.policy -}}
+{{- fail "policy is set, but the chart has the admission policies of the default policy: apply the output of `linkerd-linger install --engine policy --set-policy FILE` instead, or set engine to webhook" -}}
+{{- end -}}
+{{- $ofPods := dict
+  "adminPort" (ne (int .Values.adminPort) 9990)
+  "facts" .Values.facts
+  "failurePolicy" (ne .Values.failurePolicy "Ignore")
+  "ha" .Values.ha
+  "hostNetwork" .Values.hostNetwork
+  "imagePullSecrets" .Values.imagePullSecrets
+  "networkPolicy" .Values.networkPolicy
+  "nodeSelector" .Values.nodeSelector
+  "otlpEndpoint" .Values.otlpEndpoint
+  "podMonitor.enabled" .Values.podMonitor.enabled
+  "reports.enabled" .Values.reports.enabled
+  "sockets" .Values.sockets
+  "tls.source" (ne .Values.tls.source "self-signed")
+  "tolerations" .Values.tolerations
+  "webhookPort" (ne (int .Values.webhookPort) 8443)
+  "workloads" .Values.workloads
+-}}
+{{- range $name, $isSet := $ofPods -}}
+{{- if $isSet -}}
+{{- fail (printf "%s configures the server or other pods, but engine policy installs none: remove %s" $name $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+Selects namespaces without a mode label, too, if the mode is the default. NotIn also matches a label with an unknown value.
+*/}}
+{{- define "linger.namespaces" -}}
+{{- if eq .mode (toString .default) -}}
+{{- range $expression := .selector.matchExpressions -}}
+{{- if eq $expression.key "linkerd-linger.io/mode" -}}
+{{- $_ := set $expression "operator" "NotIn" -}}
+{{- $_ := set $expression "values" (without (list "enforce" "warn" "audit" "off") $.mode) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
