@@ -428,18 +428,18 @@ async fn no_server_of_the_catalog_contradicts_the_webhook() {
             let timeout = case.expect.split([' ', '.']).find_map(|word| word.strip_suffix('s')?.parse().ok());
             let timeout: u64 = timeout.filter(|seconds| *seconds > 0).unwrap_or(5);
             // Probes at the timeout, and at any other time.
-            let meets = probed(&case, &[timeout]);
+            let meets = probed(&case, case.port.unwrap_or(8000), &[timeout]);
             comparison.compare(&client, variant, &policy, &case.name, &meets).await;
             let others: Vec<_> = PERIODS.into_iter().filter(|period| period.abs_diff(timeout) > 11).collect();
-            let misses = probed(&case, &others);
+            let misses = probed(&case, 8000, &others);
             comparison.compare(&client, variant, &policy, &format!("{} (others)", case.name), &misses).await;
         }
     }
     comparison.conclude("cases of the catalog");
 }
 
-/// The pod of a case after injection, with a container for each period of a probe.
-fn probed(case: &servers::cases::Case, periods: &[u64]) -> Value {
+/// The pod of a case after injection, with a container for each period of a probe, the first on this port.
+fn probed(case: &servers::cases::Case, port: u16, periods: &[u64]) -> Value {
     let mut pod = complete(case.object().unwrap());
     pod["metadata"]["annotations"] = json!({"linkerd-linger.io/close-wait-timeout": "off"});
     let containers = pod["spec"]["containers"].as_array_mut().unwrap();
@@ -448,7 +448,8 @@ fn probed(case: &servers::cases::Case, periods: &[u64]) -> Value {
     for (index, period) in periods.iter().enumerate() {
         let mut app = app.clone();
         app["name"] = format!("app-{index}").into();
-        app["livenessProbe"] = json!({"httpGet": {"port": 8000 + index}, "periodSeconds": period});
+        app["livenessProbe"] =
+            json!({"httpGet": {"port": usize::from(port) + index}, "periodSeconds": period});
         containers.push(app);
     }
     pod

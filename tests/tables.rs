@@ -139,6 +139,15 @@ fn each_metric_is_documented_and_each_documented_one_exists() {
 }
 
 #[test]
+fn the_servers_that_admission_policies_decide_are_counted() {
+    let catalog = Catalog::builtin();
+    let servers: Vec<_> = catalog.servers().collect();
+    let decided = servers.iter().filter(|server| catalog.literal(server).is_ok()).count();
+    let row = format!("| servers of the catalog | timeouts | {decided} of {} |", servers.len());
+    assert!(read("docs/policy-engine.md").contains(&row), "docs/policy-engine.md has no row {row}");
+}
+
+#[test]
 fn each_annotation_is_documented_and_each_documented_one_exists() {
     let page = read("docs/annotations.md");
     for annotation in annotations::ALL {

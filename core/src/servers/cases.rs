@@ -42,8 +42,9 @@ pub struct Case {
     image_config: Option<CaseImage>,
     #[serde(default)]
     post_start: Words,
+    /// The port that is asked for.
     #[serde(default)]
-    port: Option<u16>,
+    pub port: Option<u16>,
     /// The expected result: `certain gunicorn 10s`, `likely nextjs 5s..6s`, `unknown nginx`.
     pub expect: String,
 }

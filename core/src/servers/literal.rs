@@ -29,6 +29,11 @@ pub struct LiteralServer<'c> {
     pub reads_variables: bool,
     /// Parts of images whose tags select a version with other answers.
     pub not_images: Vec<String>,
+    /// The first release from which all answers are these, although the tag is of such an image. They are those of images
+    /// without a version, too.
+    pub since: Option<[u64; 3]>,
+    /// Ports of other listeners, which have timeouts of their own.
+    pub other_ports: Vec<u16>,
 }
 
 /// How a server is started.
@@ -108,6 +113,8 @@ pub enum LiteralFormat {
     Milliseconds,
     /// Digits with the units h, m and s, as in Go.
     Duration,
+    /// Digits, possibly with the unit s, as in nginx.
+    NginxSeconds,
 }
 
 /// Programs that run other code, so that their name alone says nothing.
@@ -142,7 +149,7 @@ struct Doubts {
 impl<'c> Reader<'c> {
     fn read(&self) -> Result<LiteralServer<'c>, String> {
         let server = self.server;
-        if !server.listeners.is_empty() || server.other_ports.is_some() {
+        if server.other_ports.is_some() || server.listeners.iter().any(|it| it.name.contains('<')) {
             return Err("its ports have different timeouts".to_owned());
         }
         if server.products.iter().any(|product| product.has_ports()) {
@@ -156,7 +163,9 @@ impl<'c> Reader<'c> {
         }
         let choices = server.mode.iter().flat_map(|mode| mode.steps.iter().flat_map(|step| &step.choices));
         let named_by = server.files.values().flat_map(|file| &file.named_by);
-        let all: Vec<&Setting> = server.settings.iter().chain(choices).chain(named_by).collect();
+        let ports = server.listeners.iter().flat_map(|listener| &listener.port);
+        let all: Vec<&Setting> =
+            server.settings.iter().chain(choices).chain(named_by).chain(ports.clone()).collect();
         if all.iter().any(|setting| matches!(setting.source, Source::Property(_) | Source::Spring(_))) {
             return Err("it reads Java properties".to_owned());
         }
@@ -169,7 +178,8 @@ impl<'c> Reader<'c> {
             return Err("no program, module or image identifies it by itself".to_owned());
         }
         let mut common = Doubts::default();
-        for setting in server.files.values().flat_map(|file| &file.named_by) {
+        // A port that is set may be that of a listener with another timeout.
+        for setting in server.files.values().flat_map(|file| &file.named_by).chain(ports) {
             common.add(setting);
         }
         common.variables.extend(server.arguments_env.iter().map(|name| escape(name)));
@@ -189,6 +199,8 @@ impl<'c> Reader<'c> {
             reads_files: !server.files.is_empty() || all.iter().any(is_file),
             reads_variables: !server.arguments_env.is_empty() || all.iter().any(is_variable),
             not_images: if self.has_versions() { self.versioned_images() } else { Vec::new() },
+            since: self.since(),
+            other_ports: server.listeners.iter().flat_map(|it| it.default_ports.iter().copied()).collect(),
         })
     }
 
@@ -208,6 +220,28 @@ impl<'c> Reader<'c> {
     fn has_versions(&self) -> bool {
         self.server.settings.iter().any(|setting| setting.versions.is_some())
             || self.server.defaults.iter().any(|default| default.versions.is_some())
+    }
+
+    /// The release since which the version changes nothing, see [`LiteralServer::since`].
+    fn since(&self) -> Option<[u64; 3]> {
+        let mut since = [0; 3];
+        let listeners = self.server.listeners.iter().flat_map(|listener| &listener.port);
+        let choices = self.server.mode.iter().flat_map(|mode| mode.steps.iter().flat_map(|it| &it.choices));
+        for setting in self.server.settings.iter().chain(listeners).chain(choices) {
+            if let Some(versions) = &setting.versions {
+                since = since.max(versions.all_from()?);
+            }
+        }
+        let own_image = self.server.defaults.iter().any(|default| default.own_image);
+        for mode in self.modes() {
+            let applies = |modes: &[String]| modes.is_empty() || modes.contains(&mode);
+            // Without a version, the first default applies if it is the only one that may.
+            let [default] = self.open_defaults(&applies, own_image)[..] else { return None };
+            if let Some(versions) = &default.versions {
+                since = since.max(versions.all_from()?);
+            }
+        }
+        Some(since)
     }
 
     /// The paths of the images whose tag is the version.
@@ -231,7 +265,11 @@ impl<'c> Reader<'c> {
                     Start::Command(sign.text.clone())
                 }
                 SignKind::Module if !depends_on_image => Start::Module(sign.text.clone()),
-                SignKind::Image if !self.has_versions() || self.server.version_from.is_empty() => {
+                SignKind::Image
+                    if !self.has_versions()
+                        || self.server.version_from.is_empty()
+                        || self.since().is_some() =>
+                {
                     Start::Image(sign.text.clone())
                 }
                 SignKind::Command
@@ -256,7 +294,12 @@ impl<'c> Reader<'c> {
     fn is_shared(&self, kind: SignKind, text: &str) -> bool {
         let first = text.split(' ').next().unwrap_or(text);
         let two_words = first.len() < text.len();
-        let others = self.catalog.servers().filter(|other| other.id != self.server.id);
+        // The more specific entry replaces the general one, see `recognise`.
+        let is_other = |other: &&Server| {
+            other.id != self.server.id
+                && (kind != SignKind::Image || self.server.refines.as_ref() != Some(&other.id))
+        };
+        let others = self.catalog.servers().filter(is_other);
         others.flat_map(|other| &other.signs).filter(|sign| sign.kind == kind).any(|sign| {
             if kind == SignKind::Image {
                 return if sign.prefix { text.starts_with(&sign.text) } else { text == sign.text };
@@ -503,9 +546,8 @@ fn is_interpreter(command: &str) -> bool {
 
 const fn literal_format(format: Format) -> Option<LiteralFormat> {
     match format {
-        Format::Seconds | Format::FloatSeconds | Format::ApacheTime | Format::Nginx => {
-            Some(LiteralFormat::Seconds)
-        }
+        Format::Seconds | Format::FloatSeconds | Format::ApacheTime => Some(LiteralFormat::Seconds),
+        Format::Nginx => Some(LiteralFormat::NginxSeconds),
         Format::Milliseconds | Format::Hocon | Format::Haproxy => Some(LiteralFormat::Milliseconds),
         Format::Go | Format::GoOrSeconds | Format::Prometheus | Format::GoOrNanoseconds => {
             Some(LiteralFormat::Duration)
@@ -573,6 +615,26 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[rstest]
+    #[case::one_bound("falcosidekick", Some([2, 28, 0]))]
+    #[case::settings_of_newer_releases("kube-state-metrics", Some([2, 13, 0]))]
+    #[case::no_version("waitress", Some([0, 0, 0]))]
+    #[case::several_ranges("kserve-model-server", None)]
+    fn the_first_release_with_the_answers_of_the_latest(
+        #[case] id: &str,
+        #[case] expected: Option<[u64; 3]>,
+    ) {
+        assert_eq!(literal(id).unwrap().since, expected);
+    }
+
+    #[test]
+    fn ports_of_other_listeners_are_left_out() {
+        let thruster = literal("thruster").unwrap();
+        assert_eq!(thruster.other_ports, [3000]);
+        assert_eq!(thruster.behaviours[0].doubtful_variables.matches("TARGET_PORT").count(), 2);
+        assert_eq!(thruster.behaviours[0].default, Some((Duration::from_secs(60), Duration::from_secs(60))));
     }
 
     #[rstest]

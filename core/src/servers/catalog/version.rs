@@ -106,6 +106,17 @@ impl Versions {
         (!bounds.is_empty()).then_some(bounds)
     }
 
+    /// The first release, if all later ones are in the range, too.
+    pub(in crate::servers) fn all_from(&self) -> Option<[u64; 3]> {
+        match self.alternatives.as_slice() {
+            [bounds] => match bounds.as_slice() {
+                [Bound::From(from)] => Some(*from),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// Whether `version` is in the range.
     pub(in crate::servers) fn fit(&self, version: Option<&Version>) -> VersionMatch {
         let Some(version) = version else { return VersionMatch::Unsure };

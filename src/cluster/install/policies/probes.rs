@@ -26,6 +26,8 @@ use crate::{
 const WHOLE_SECONDS: &str = "[1-9][0-9]{0,4}[hms]([0-9]{1,4}[ms]){0,2}";
 /// Longer words are not read. Each comparison costs as much as the word is long.
 const MAX_WORD: usize = 1024;
+/// What the parts of a version count, each of which has at most four digits.
+const VERSION_FACTORS: [u64; 3] = [100_000_000, 10_000, 1];
 /// Containers with more words are not read.
 const MAX_WORDS: usize = 128;
 
@@ -101,6 +103,7 @@ fn variables(policy: &Policy, literals: &[LiteralServer<'_>]) -> Vec<Value> {
             )),
         ),
         variable("image", each(&image(app))),
+        variable("version", each(&version(app))),
         variable("starts", starts(literals)),
         variable("server", each(&server(app))),
         variable("mode", each(&mode(literals))),
@@ -239,6 +242,30 @@ fn image(app: &str) -> String {
         &without_tag,
         "r.matches('^[^/]*[.:][^/]*/') || r.startsWith('localhost/') ? r : \
          'docker.io/' + (r.contains('/') ? '' : 'library/') + r",
+    )
+}
+
+/// The version in the tag of the image, as a number: 102030004 for 1.203.4, which is larger than that of each older version. -1 if the
+/// tag is no version, and -2 if it may be one.
+fn version(app: &str) -> String {
+    let tag = bind(
+        "r",
+        &format!("(has({app}.image) ? {app}.image : '').split('@')[0]"),
+        "r.matches(':[^/]*$') ? r.substring(r.lastIndexOf(':') + 1) : ''",
+    );
+    let part = |at: usize, factor: u64| format!("(size(n) > {at} ? int(n[{at}]) * {factor} : 0)");
+    let [first, second, third] = VERSION_FACTORS;
+    let number = bind(
+        "n",
+        "tag.find('[0-9]+([.][0-9]+)*').split('.')",
+        &format!("{} + {} + {}", part(0, first), part(1, second), part(2, third)),
+    );
+    bind(
+        "tag",
+        &tag,
+        &format!(
+            "tag == '' || tag.matches('^v?[^v0-9.]') ? -1 : tag.matches('^v?[0-9]{{1,4}}([.][0-9]{{1,4}}){{0,2}}([-_+].*)?$') ? {number} : -2"
+        ),
     )
 }
 
@@ -408,6 +435,10 @@ enum Column {
     ReadsVariables,
     /// Parts of images with other versions.
     Images,
+    /// The ports of other listeners, each between commas.
+    OtherPorts,
+    /// The first of these versions that has this behaviour, as a number; nothing if none has.
+    Since,
 }
 
 fn row(literal: &LiteralServer<'_>, behaviour: &Behaviour) -> String {
@@ -439,6 +470,7 @@ fn row(literal: &LiteralServer<'_>, behaviour: &Behaviour) -> String {
         Some(LiteralFormat::Seconds) => "seconds",
         Some(LiteralFormat::Milliseconds) => "milliseconds",
         Some(LiteralFormat::Duration) => "duration",
+        Some(LiteralFormat::NginxSeconds) => "nginx",
         None => "",
     };
     texts([
@@ -457,7 +489,14 @@ fn row(literal: &LiteralServer<'_>, behaviour: &Behaviour) -> String {
         yes(literal.reads_files),
         yes(literal.reads_variables),
         &images.join("|"),
+        &literal.other_ports.iter().map(|port| format!(",{port},")).collect::<String>(),
+        &literal.since.map(version_number).unwrap_or_default(),
     ])
+}
+
+/// See [`version`].
+fn version_number(version: [u64; 3]) -> String {
+    version.iter().zip(VERSION_FACTORS).map(|(part, factor)| part * factor).sum::<u64>().to_string()
 }
 
 /// A column of the behaviour of the container.
@@ -519,16 +558,19 @@ fn detected() -> String {
         "size(variables.behaviour[i]) == 0 || {} == 'yes' && ({has_mounts}) || \
          {words} != '' && variables.words[i].exists(w, w.matches({words})) || \
          {vars} != '' && variables.env[i].exists(e, e.name.matches({vars})) || \
-         {vars} != '' && {has_from} || {images} != '' && {app}.image.matches({images})",
+         {vars} != '' && {has_from} || {images} != '' && {app}.image.matches({images}) && \
+         !({since} != '' && (variables.version[i] == -1 || variables.version[i] >= int({since})))",
         c(Column::Files),
         words = c(Column::Words),
         vars = c(Column::Variables),
-        images = c(Column::Images)
+        images = c(Column::Images),
+        since = c(Column::Since)
     );
     let format = c(Column::Format);
     let number = "v[0].matches('^[1-9][0-9]{0,6}$')";
     let millis = format!(
         "({format} == 'seconds' && {number} ? int(v[0]) * 1000 : {format} == 'milliseconds' && {number} ? int(v[0]) : \
+         {format} == 'nginx' && v[0].matches('^[1-9][0-9]{{0,6}}s?$') ? int(v[0].replace('s', '')) * 1000 : \
          {format} == 'duration' && v[0].matches('^{WHOLE_SECONDS}$') ? duration(v[0]).getSeconds() * 1000 : -1)"
     );
     let margins = |from: &str, to: &str| {
@@ -611,6 +653,10 @@ fn hits(policy: &Policy) -> String {
     let meets = format!(
         "int(p[2]) * 1000 + {tolerance} >= variables.window[i][0] && int(p[2]) * 1000 <= variables.window[i][1] + {tolerance}"
     );
+    let of_another = format!(
+        "size(variables.behaviour[i]) > 0 && {}.contains(',' + p[1] + ',')",
+        column(Column::OtherPorts)
+    );
     let exempt = if policy.annotation_exemptions {
         format!("{} in variables.annotations || ", text(EXEMPT))
     } else {
@@ -627,6 +673,6 @@ fn hits(policy: &Policy) -> String {
     };
     format!(
         "{exempt}{owner}!variables.isMeshed || !variables.isChanged ? [] : lists.range(size(variables.apps)).map(i, size(variables.window[i]) == 0 ? [] : \
-         variables.probes[i].filter(p, {meets}).map(p, {message})).flatten()"
+         variables.probes[i].filter(p, {meets} && !({of_another})).map(p, {message})).flatten()"
     )
 }
