@@ -7,6 +7,7 @@
 mod cel;
 mod close_wait;
 mod probes;
+mod servers;
 
 use serde_json::{Value, json};
 

@@ -25,6 +25,11 @@ pub(super) fn variable(name: &str, expression: impl Display) -> Value {
     json!({"name": name, "expression": expression.to_string()})
 }
 
+/// One value with a name: `let name = value in body`.
+pub(super) fn bind(name: &str, value: &str, body: &str) -> String {
+    format!("[{value}].map({name}, {body})[0]")
+}
+
 /// A regular expression (RE2) that matches only this text.
 pub(super) fn literal(text: &str) -> String {
     let mut escaped = String::new();
