@@ -28,7 +28,7 @@ use linkerd_linger::{
     linkerd::{self, Injection, Mesh},
     lint::manifest,
     review::{self, Endpoint, Mode, WebhookKind},
-    servers,
+    servers::{self, literal::wrappers},
     workload::{
         context::Context,
         object::{Kind, Object},
@@ -42,7 +42,7 @@ use self::{
         Cluster, Told,
         others::{OTHER_WEBHOOKS, Other},
         pods::{
-            GUNICORN, LINES, assert_patched, containers, deployment, init, injected, of_line, pod_of,
+            GUNICORN, LINES, app, assert_patched, containers, deployment, init, injected, of_line, pod_of,
             template,
         },
         webhook,
@@ -453,6 +453,31 @@ fn probed(case: &servers::cases::Case, port: u16, periods: &[u64]) -> Value {
         containers.push(app);
     }
     pod
+}
+
+#[tokio::test]
+async fn a_server_is_read_behind_wrappers() {
+    let Some(bed) = bed().await else { return };
+    let client = bed.cluster.client().await;
+    let namespace = format!("enforce-{}", bed.variant("").unwrap());
+    let behind = async |wrapper: &[&str]| {
+        let mut pod = complete(injected("cart-gunicorn"));
+        let command = app(&mut pod)["command"].as_array_mut().unwrap();
+        command.splice(0..0, wrapper.iter().filter(|word| !word.is_empty()).map(|word| json!(word)));
+        let refused =
+            |result: Result<Value, String>| result.is_err_and(|why| why.contains("linkerd-linger: "));
+        (refused(webhook(&pod, &policy(""))), refused(create(&client, &namespace, &pod).await))
+    };
+    for (wrapper, subcommand) in wrappers() {
+        for separator in ["", "--"] {
+            let decided = behind(&[wrapper, subcommand, separator]).await;
+            assert_eq!(decided, (true, true), "{wrapper} {subcommand} {separator}");
+        }
+    }
+    assert_eq!(behind(&["/usr/bin/tini", "--", "poetry", "run"]).await, (true, true));
+    for left in [&["tini", "-g", "--"][..], &["env", "KEEP=1"], &["poetry", "exec"], &["timeout", "9"]] {
+        assert!(!behind(left).await.1, "{left:?}");
+    }
 }
 
 #[tokio::test]

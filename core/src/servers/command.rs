@@ -8,8 +8,8 @@ mod wrappers;
 
 use std::sync::Arc;
 
-pub(super) use self::wrappers::Launch;
 use self::wrappers::{BITNAMI, MAX_DEPTH};
+pub(super) use self::wrappers::{Launch, plain as plain_wrappers};
 use crate::workload::{
     environment::{Environment, TOO_LONG},
     image_config::{ImageConfig, ImageFacts},

@@ -7,9 +7,12 @@
 
 use std::time::Duration;
 
-use super::catalog::{
-    Catalog, Effect, Flag, Format, Grade, IdleDefault, Obeys, Outcome, Server, Setting, SignKind, Source,
-    Strength, VersionMatch,
+use super::{
+    catalog::{
+        Catalog, Effect, Flag, Format, Grade, IdleDefault, Obeys, Outcome, Server, Setting, SignKind, Source,
+        Strength, VersionMatch,
+    },
+    command::plain_wrappers,
 };
 
 /// A server of the catalog, as far as literal words and variables decide.
@@ -122,6 +125,12 @@ const INTERPRETERS: [&str; 8] = ["python", "pypy", "node", "nodejs", "java", "do
 
 /// The short flags that can be combined with another one, see `flags`.
 const SWITCHES: &str = "[RqtTXF]*";
+
+/// Programs that run the words after them, each with the subcommand that it needs; it is empty if it needs none. The words
+/// may follow after `--`, but not after options or assignments of variables.
+pub fn wrappers() -> impl Iterator<Item = (&'static str, &'static str)> {
+    plain_wrappers()
+}
 
 impl Catalog {
     /// The part of a server that literal words and variables decide.

@@ -171,6 +171,13 @@ const WRAPPERS: [Wrapper; 25] = [
     Wrapper::plain(&["dockerize"]).valued(&["-wait", "-timeout", "-wait-retry-interval"]),
 ];
 
+/// The wrappers that, without options, run the words after them and change nothing, each with the subcommand that it needs; it
+/// is empty if it needs none.
+pub(in crate::servers) fn plain() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let plain = WRAPPERS.iter().filter(|wrapper| wrapper.operands == 0 && !wrapper.hiding);
+    plain.flat_map(|wrapper| wrapper.names.iter().map(|name| (*name, wrapper.subcommand.unwrap_or_default())))
+}
+
 impl Wrapper {
     const fn plain(names: &'static [&'static str]) -> Self {
         Self { names, subcommand: None, valued: &[], clearing: &[], operands: 0, hiding: false }

@@ -83,6 +83,19 @@ fn what_is_not_literal_has_a_reason(#[case] id: &str, #[case] why: &str) {
 }
 
 #[test]
+fn wrappers_run_the_words_after_them() {
+    for (wrapper, subcommand) in wrappers() {
+        for separator in ["", "--"] {
+            let words = [wrapper, subcommand, separator, "uvicorn", "app:app", "--timeout-keep-alive", "7"];
+            let command: Vec<_> = words.into_iter().filter(|word| !word.is_empty()).collect();
+            let (id, answer) = resolved(&json!({"name": "app", "image": "app:1", "command": command}));
+            let Idle::ClosesAfter(window, _) = answer.idle else { panic!("{command:?}: {answer:?}") };
+            assert_eq!((id.as_deref(), window.from.as_secs()), (Some("uvicorn"), 7), "{command:?}");
+        }
+    }
+}
+
+#[test]
 fn modes_have_their_own_settings() {
     let gunicorn = literal("gunicorn").unwrap();
     let [sync, gthread] =

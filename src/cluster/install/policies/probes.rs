@@ -88,7 +88,10 @@ fn variables(policy: &Policy, literals: &[LiteralServer<'_>]) -> Vec<Value> {
         variable("bypass", bypass()),
         // The server of each container.
         variable("env", each(&list(app, "env"))),
-        variable("words", each(&format!("{} + {}", list(app, "command"), list(app, "args")))),
+        variable("argv", each(&format!("{} + {}", list(app, "command"), list(app, "args")))),
+        // Out of two wrappers, such as `tini -- poetry run`.
+        variable("inner", each(&servers::unwrapped("variables.argv[i]"))),
+        variable("words", each(&servers::unwrapped("variables.inner[i]"))),
         variable(
             "isRead",
             each(&format!(

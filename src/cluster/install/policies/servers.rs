@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::cel::{bind, literal as exactly, text, texts};
-use crate::servers::literal::{Behaviour, Choice, Literal, LiteralFormat, LiteralServer, Start};
+use crate::servers::literal::{Behaviour, Choice, Literal, LiteralFormat, LiteralServer, Start, wrappers};
 
 /// What the parts of a version count, each of which has at most four digits.
 const VERSION_FACTORS: [u64; 3] = [100_000_000, 10_000, 1];
@@ -42,6 +42,36 @@ pub(super) fn version(app: &str) -> String {
         &tag,
         &format!(
             "tag == '' || tag.matches('^v?[^v0-9.]') ? -1 : tag.matches('^v?[0-9]{{1,4}}([.][0-9]{{1,4}}){{0,2}}([-_+].*)?$') ? {number} : -2"
+        ),
+    )
+}
+
+/// The words without a wrapper, such as `tini --` or `poetry run`. The words of a wrapper with options are not changed, and then
+/// no server is recognised.
+pub(super) fn unwrapped(words: &str) -> String {
+    let wrappers: Vec<_> =
+        wrappers().map(|(name, subcommand)| format!("{}: {}", text(name), text(subcommand))).collect();
+    let rest = |at: usize| {
+        let next = at + 1;
+        format!(
+            "size({words}) > {next} && {words}[{at}] == '--' ? {words}.slice({next}, size({words})) : size({words}) > {at} && \
+             !{words}[{at}].startsWith('-') && !{words}[{at}].contains('=') ? {words}.slice({at}, size({words})) : {words}"
+        )
+    };
+    let (one, two) = (rest(1), rest(2));
+    bind(
+        "wrappers",
+        &format!("{{{}}}", wrappers.join(", ")),
+        &format!(
+            "size({words}) == 0 ? {words} : {}",
+            bind(
+                "program",
+                &format!("{words}[0].substring({words}[0].lastIndexOf('/') + 1)"),
+                &format!(
+                    "!(program in wrappers) ? {words} : wrappers[program] == '' ? ({one}) : \
+                     size({words}) > 1 && {words}[1] == wrappers[program] ? ({two}) : {words}"
+                )
+            )
         ),
     )
 }
