@@ -236,10 +236,9 @@ impl Report {
             goals.extend(value.map(goal));
         };
         let common = |kind, server| {
-            let connections = if kind == Kind::ClosedLoop { 32 } else { 8 };
             self.loads.iter().find(|load| {
                 (load.kind, load.server, load.connections, load.body_bytes)
-                    == (kind, server, connections, crate::reviews::COMMON)
+                    == (kind, server, 8, crate::reviews::COMMON)
             })
         };
         let throughput = |other| {
