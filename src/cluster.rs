@@ -187,14 +187,15 @@ impl Cluster {
         Ok(())
     }
 
-    /// The pages of the list below a path.
+    /// The pages of the list below a path. Without a limit in `params`, they have 500 objects.
     pub(in crate::cluster) fn pager<'c>(
         &'c self,
         path: &'c str,
         params: ListParams,
         what: &'c str,
     ) -> Pager<'c> {
-        Pager { cluster: self, path, params: params.limit(PAGE_SIZE), what, ended: false }
+        let limit = params.limit.unwrap_or(PAGE_SIZE);
+        Pager { cluster: self, path, params: params.limit(limit), what, ended: false }
     }
 
     /// Checks whether the user can create objects.
@@ -330,6 +331,8 @@ impl Pager<'_> {
                             && attempt < ATTEMPTS =>
                     {
                         let fresh = status.metadata.as_ref().and_then(|metadata| metadata.continue_.clone());
+                        // An empty token would begin the list again.
+                        let fresh = fresh.filter(|token| !token.is_empty());
                         if fresh.is_none() || fresh == self.params.continue_token {
                             return Err(refused(self.what, &status));
                         }
@@ -348,6 +351,10 @@ impl Pager<'_> {
     fn page<T: DeserializeOwned>(&mut self, text: &str) -> Read<Vec<T>> {
         let page: Page<T> = parse(self.what, text)?;
         let token = page.metadata.token.filter(|token| !token.is_empty());
+        if token.is_some() && token == self.params.continue_token {
+            let why = "the API server returned the same page again".to_owned();
+            return Err(ReadError::Failed { what: self.what.to_owned(), why });
+        }
         self.ended = token.is_none();
         self.params.continue_token = token;
         Ok(page.items.unwrap_or_default())

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "clippy takes only functions marked #[test] for tests")]
 
 mod audit {
+    mod custom;
     mod reports;
 }
 #[path = "support/simulated.rs"]
@@ -65,6 +66,8 @@ const KINDS: [&str; 8] = [
     "GET /api/v1/pods?",
 ];
 
+const DEFINITIONS: &str = "GET /apis/apiextensions.k8s.io/v1/customresourcedefinitions?";
+
 /// A cluster with one Deployment, whose timeout is in a ConfigMap.
 fn cluster() -> Answers {
     let shop = json!({"metadata": {"name": "shop", "annotations": {"linkerd.io/inject": "enabled"}}});
@@ -74,6 +77,7 @@ fn cluster() -> Answers {
     answers.insert(admission, list(&json!([])));
     let admission = "GET /apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
     answers.insert(admission, list(&json!([])));
+    answers.insert(DEFINITIONS, list(&json!([])));
     answers.insert(KINDS[0], list(&json!([racing("cart")])));
     let config_map = json!({"metadata": {"name": "cart", "namespace": "shop"}, "data": {"keepAlive": "10"}});
     answers.insert("GET /api/v1/namespaces/shop/configmaps/cart", (200, config_map));

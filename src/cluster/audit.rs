@@ -3,7 +3,9 @@
 //! [`Audit`] judges the JSON of one object after another, and keeps a report and a few numbers for each owner.
 //! `read` gets the objects from the API server, and [`report`] has the result.
 
+mod custom;
 mod events;
+mod owners;
 mod policy_report;
 mod read;
 pub mod report;
@@ -11,15 +13,17 @@ mod text;
 mod write;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     mem,
 };
 
 use jiff::civil::Date;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use self::report::{
-    Admission, AuditReport, ExemptionReport, ExemptionState, OwnerReport, PodCounts, Reference, Unknown,
+use self::{
+    owners::{Key, Owner, Owners},
+    report::{AuditReport, ExemptionReport, ExemptionState, OwnerReport, Reference, Unknown},
 };
 pub use self::{
     policy_report::ReportApi,
@@ -30,56 +34,20 @@ pub use self::{
 use crate::{
     cluster::check::Snapshot,
     judgement::{
-        close_wait::{self, CurrentState, Forecast, PlanAction},
+        close_wait::{self, CurrentState, PlanAction},
         facts::workload,
         finding::Action,
         judge::{Judgement, judge},
         policy::{Policy, Subject},
-        verdict::Decision,
     },
     linkerd::Injection,
     lint::report::{ErrorReport, IdleKind, MeshState, ObjectReport},
     review::Mode,
     workload::{
         context::Context,
-        object::{Kind, Object},
+        object::{Kind, Object, TypeMeta, group_of, is_custom_group},
     },
 };
-
-/// The workload that pods belong to, or a pod without one.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-struct Key {
-    namespace: String,
-    kind: String,
-    name: String,
-}
-
-/// What is kept of an owner.
-#[derive(Debug)]
-struct Owner {
-    report: ObjectReport,
-    reference: Option<Reference>,
-    admission: Admission,
-    pods: PodCounts,
-    refusals: BTreeSet<String>,
-}
-
-impl Owner {
-    fn of(
-        object: &Object<'_>,
-        reference: Option<Reference>,
-        judgement: &Judgement<'_>,
-        policy: &Policy,
-    ) -> Self {
-        Self {
-            report: ObjectReport::of(object, judgement).0,
-            reference,
-            admission: Admission::of(judgement, policy),
-            pods: PodCounts::default(),
-            refusals: BTreeSet::new(),
-        }
-    }
-}
 
 /// The audit of a cluster.
 #[derive(Debug)]
@@ -88,21 +56,23 @@ pub struct Audit {
     context: Context,
     today: Date,
     modes: BTreeMap<String, Mode>,
-    owners: BTreeMap<Key, Owner>,
-    /// The CronJob of each Job, and the custom resource of each ReplicaSet, such as an Argo Rollout.
-    owners_of: HashMap<Key, Key>,
+    owners: Owners,
+    /// The API groups and kinds of the custom resources that own workloads or pods.
+    custom_owners: BTreeSet<(String, String)>,
     /// How many findings each exemption of the policy suppressed, in the order of the policy.
     exempted: Vec<usize>,
     errors: Vec<ErrorReport>,
+    /// What was left out on purpose, because the user may not list it.
+    left_out: Vec<String>,
 }
 
 /// The fields that only an audit reads.
 #[derive(Default, Deserialize)]
-struct Live {
+struct Live<'a> {
     #[serde(default)]
     metadata: LiveMetadata,
-    #[serde(default)]
-    status: LiveStatus,
+    #[serde(borrow, default)]
+    status: Option<&'a RawValue>,
 }
 
 #[derive(Default, Deserialize)]
@@ -110,6 +80,8 @@ struct Live {
 struct LiveMetadata {
     #[serde(default)]
     deletion_timestamp: Option<String>,
+    #[serde(default)]
+    namespace: String,
     #[serde(default)]
     name: Option<String>,
     #[serde(default)]
@@ -134,7 +106,7 @@ struct LiveOwner {
 }
 
 #[derive(Default, Deserialize)]
-struct LiveStatus {
+struct JobStatus {
     #[serde(default)]
     conditions: Option<Vec<Condition>>,
 }
@@ -147,32 +119,76 @@ struct Condition {
     status: String,
 }
 
-impl Live {
-    /// Whether it is being deleted, or is a Job that has ended: neither creates pods.
+/// The fields that custom resources have when their work has ended: those of Kubeflow and Tekton, of Argo Workflows, and
+/// of JobSet.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CustomStatus {
+    #[serde(default)]
+    completion_time: Option<String>,
+    #[serde(default)]
+    finished_at: Option<String>,
+    #[serde(default)]
+    terminal_state: Option<String>,
+}
+
+impl Live<'_> {
+    /// Whether it is being deleted, or is a Job or a custom resource that has ended: none of them creates pods.
     fn is_over(&self, kind: Kind) -> bool {
+        let status = self.status.map_or("null", RawValue::get);
         let ended = |condition: &Condition| {
             matches!(&*condition.kind, "Complete" | "Failed") && condition.status == "True"
         };
         self.metadata.deletion_timestamp.is_some()
-            || kind == Kind::Job && self.status.conditions.iter().flatten().any(ended)
+            || match kind {
+                Kind::Job => {
+                    let status: Option<JobStatus> = serde_json::from_str(status).unwrap_or_default();
+                    status.and_then(|it| it.conditions).iter().flatten().any(ended)
+                }
+                Kind::Custom => {
+                    let status: Option<CustomStatus> = serde_json::from_str(status).unwrap_or_default();
+                    let status = status.unwrap_or_default();
+                    let ends = [status.completion_time, status.finished_at, status.terminal_state];
+                    ends.iter().flatten().any(|end| !end.is_empty())
+                }
+                Kind::Pod
+                | Kind::Deployment
+                | Kind::StatefulSet
+                | Kind::DaemonSet
+                | Kind::ReplicaSet
+                | Kind::ReplicationController
+                | Kind::CronJob
+                | Kind::PodTemplate => false,
+            }
     }
 
-    /// The object itself, or the controller of a pod: the pod is replaced more often than its controller.
-    fn reference(self, kind: Kind) -> Option<Reference> {
-        let LiveMetadata { name, uid, owner_references, .. } = self.metadata;
-        let controller = owner_references
-            .into_iter()
-            .flatten()
-            .find(|owner| kind == Kind::Pod && owner.controller == Some(true) && !owner.uid.is_empty());
-        if let Some(LiveOwner { api_version, kind, name, uid, .. }) = controller {
-            return Some(Reference { api_version, kind, name, uid });
-        }
-        let api_version = match kind.group() {
-            "" => "v1".to_owned(),
-            group => format!("{group}/v1"),
-        };
-        Some(Reference { api_version, kind: kind.as_str().to_owned(), name: name?, uid: uid? })
+    fn controller(&self) -> Option<&LiveOwner> {
+        self.metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
     }
+
+    /// The object itself.
+    fn reference(&self, api_version: String, kind: &str) -> Option<Reference> {
+        let LiveMetadata { name, uid, .. } = &self.metadata;
+        Some(Reference { api_version, kind: kind.to_owned(), name: name.clone()?, uid: uid.clone()? })
+    }
+}
+
+/// A built-in object itself, or the controller of a pod: the pod is replaced more often than its controller.
+fn reference(live: &Live<'_>, kind: Kind) -> Option<Reference> {
+    let controller = live.controller().filter(|owner| kind == Kind::Pod && !owner.uid.is_empty());
+    if let Some(LiveOwner { api_version, kind, name, uid, .. }) = controller {
+        return Some(Reference {
+            api_version: api_version.clone(),
+            kind: kind.clone(),
+            name: name.clone(),
+            uid: uid.clone(),
+        });
+    }
+    let api_version = match kind.group() {
+        "" => "v1".to_owned(),
+        group => format!("{group}/v1"),
+    };
+    live.reference(api_version, kind.as_str())
 }
 
 impl Audit {
@@ -191,9 +207,10 @@ impl Audit {
             context,
             today,
             modes,
-            owners: BTreeMap::new(),
-            owners_of: HashMap::new(),
+            owners: Owners::default(),
+            custom_owners: BTreeSet::new(),
             errors: Vec::new(),
+            left_out: Vec::new(),
         }
     }
 
@@ -204,49 +221,93 @@ impl Audit {
 
     /// Judges the JSON of an object of this kind. Workloads come before pods.
     fn add(&mut self, kind: Kind, json: &str) {
-        let live: Live = serde_json::from_str(json).unwrap_or_default();
+        let live: Live<'_> = serde_json::from_str(json).unwrap_or_default();
         if live.is_over(kind) {
             return;
         }
         match Object::read_as(kind, json) {
-            Ok(object) if kind == Kind::Pod => self.add_pod(&object, live),
-            Ok(object) => self.add_workload(&object, live),
+            Ok(object) if kind == Kind::Pod => self.add_pod(&object, &live),
+            Ok(object) => self.add_workload(&object, &live),
             Err(error) => self.fail(format!("cannot read a {}: {error}", kind.as_str()), None),
         }
     }
 
-    fn add_workload(&mut self, object: &Object<'_>, live: Live) {
+    /// Judges the JSON of a custom resource of this type. Custom resources come after workloads and pods.
+    fn add_custom(&mut self, meta: &TypeMeta<'_>, json: &str) {
+        let live: Live<'_> = serde_json::from_str(json).unwrap_or_default();
+        if live.is_over(Kind::Custom) {
+            return;
+        }
+        let LiveMetadata { namespace, name, .. } = &live.metadata;
+        let key = Key {
+            namespace: namespace.clone(),
+            kind: meta.kind.to_string(),
+            name: name.clone().unwrap_or_default(),
+        };
+        self.own(&key, live.controller());
+        let objects = match Object::read_all_as(meta, json) {
+            Ok(reading) => reading.objects(),
+            Err(error) => return self.fail(format!("cannot read a {}: {error}", meta.kind), None),
+        };
+        for object in &objects {
+            let injection = self.policy.injection(object.kind);
+            let reference = live.reference(meta.api_version.to_string(), &meta.kind);
+            let owner = self.judge(object, injection, |judgement, policy| {
+                Owner::of(object, reference, judgement, policy)
+            });
+            self.owners.insert(key.clone(), owner);
+        }
+    }
+
+    /// Notes the controller of an object, unless it is a Deployment, whose pods are known by its name.
+    fn own(&mut self, object: &Key, controller: Option<&LiveOwner>) {
+        self.note_custom(controller);
+        let Some(LiveOwner { api_version, kind, name, .. }) = controller else { return };
+        if Kind::find(group_of(api_version), kind) != Some(Kind::Deployment) {
+            let (namespace, kind, name) = (object.namespace.clone(), kind.clone(), name.clone());
+            self.owners.own(object.clone(), Key { namespace, kind, name });
+        }
+    }
+
+    /// Notes the type of a custom resource that owns an object.
+    fn note_custom(&mut self, owner: Option<&LiveOwner>) {
+        let Some(LiveOwner { api_version, kind, .. }) = owner else { return };
+        let group = group_of(api_version);
+        if is_custom_group(group) {
+            self.custom_owners.insert((group.to_owned(), kind.clone()));
+        }
+    }
+
+    fn add_workload(&mut self, object: &Object<'_>, live: &Live<'_>) {
         let namespace = object.namespace.as_deref().unwrap_or_default().to_owned();
         let key = Key { namespace, kind: object.kind.as_str().to_owned(), name: object.display_name() };
-        if let Some(owner) = &object.owner
-            && (owner.judged().is_some() || object.kind == Kind::ReplicaSet)
-        {
-            // The pods of a Deployment are known by its name.
-            if owner.judged() != Some(Kind::Deployment) {
-                let (kind, name) = (owner.kind.to_string(), owner.name.to_string());
-                let owner = Key { namespace: key.namespace.clone(), kind, name };
-                self.owners_of.insert(key, owner);
-            }
+        self.own(&key, live.controller());
+        let is_judged = object.owner.as_ref().is_some_and(|owner| owner.judged().is_some());
+        if is_judged || object.owner.is_some() && object.kind == Kind::ReplicaSet {
             return;
         }
         let injection = self.policy.injection(object.kind);
-        let reference = live.reference(object.kind);
+        let reference = reference(live, object.kind);
         let owner = self
             .judge(object, injection, |judgement, policy| Owner::of(object, reference, judgement, policy));
         self.owners.insert(key, owner);
     }
 
-    fn add_pod(&mut self, pod: &Object<'_>, live: Live) {
+    fn add_pod(&mut self, pod: &Object<'_>, live: &Live<'_>) {
+        self.note_custom(live.controller());
         let key = self.key(pod);
-        let known = self.owners.contains_key(&key);
+        let known = self.owners.contains(&key);
         let (state, refusal, first) = self.judge(pod, Injection::Completed, |judgement, policy| {
-            let first = (!known).then(|| Owner::of(pod, live.reference(Kind::Pod), judgement, policy));
+            let first = (!known).then(|| Owner::of(pod, reference(live, Kind::Pod), judgement, policy));
             let refusal = judgement.verdict.with_action(Action::Reject).next();
             (PodState::of(pod, judgement), refusal.map(|finding| finding.message.clone()), first)
         });
         if let Some(mut first) = first {
-            first.report.kind.clone_from(&key.kind);
-            first.report.name.clone_from(&key.name);
+            first.is_of_pod = true;
+            for report in &mut first.reports {
+                report.kind.clone_from(&key.kind);
+                report.name.clone_from(&key.name);
+            }
             self.owners.insert(key.clone(), first);
         }
         let Some(owner) = self.owners.get_mut(&key) else { return };
@@ -270,9 +331,12 @@ impl Audit {
             kind: kind.to_owned(),
             name: name.to_owned(),
         };
-        let controller = pod.owner.as_ref().map(|owner| key(&owner.kind, &owner.name));
-        if let Some(owner) = controller.and_then(|controller| self.owners_of.get(&controller)) {
-            return owner.clone();
+        if let Some(owner) = &pod.owner {
+            let controller = key(&owner.kind, &owner.name);
+            let owner = self.owners.judged_or_last(controller.clone());
+            if owner != controller {
+                return owner;
+            }
         }
         workload(pod)
             .map_or_else(|| key(pod.kind.as_str(), &pod.display_name()), |(kind, name)| key(kind, name))
@@ -315,18 +379,26 @@ impl Audit {
         let modes = self.modes;
         let owners: Vec<_> = self
             .owners
+            .finish()
             .into_iter()
-            .map(|(key, Owner { report, reference, admission, pods, refusals })| OwnerReport {
-                mode: modes.get(&key.namespace).copied(),
-                admission,
-                pods,
-                refusals: refusals.into_iter().collect(),
-                reference,
-                object: report,
+            .filter_map(|(key, Owner { reports, reference, admission, pods, refusals, .. })| {
+                let mut reports = reports.into_iter();
+                Some(OwnerReport {
+                    mode: modes.get(&key.namespace).copied(),
+                    admission,
+                    pods,
+                    refusals: refusals.into_iter().collect(),
+                    reference,
+                    own_name: key.name,
+                    object: reports.next()?,
+                    other_templates: reports.collect(),
+                })
             })
             .collect();
-        let unknown = owners.iter().flat_map(Unknown::of).collect();
-        AuditReport { owners, unknown, exemptions, errors: self.errors }
+        let unknown =
+            owners.iter().flat_map(|owner| owner.objects().flat_map(|object| Unknown::of(owner, object)));
+        let unknown = unknown.collect();
+        AuditReport { owners, unknown, exemptions, errors: self.errors, left_out: self.left_out }
     }
 }
 
@@ -354,8 +426,7 @@ impl PodState {
 
 impl Unknown {
     /// The containers of an owner whose idle timeout matters and is not known.
-    fn of(owner: &OwnerReport) -> Vec<Self> {
-        let object = &owner.object;
+    fn of(owner: &OwnerReport, object: &ObjectReport) -> Vec<Self> {
         if object.mesh.state == MeshState::NotMeshed {
             return Vec::new();
         }
@@ -368,36 +439,11 @@ impl Unknown {
             .map(|container| Self {
                 namespace: object.namespace.clone(),
                 kind: object.kind.clone(),
-                name: object.name.clone(),
+                name: owner.own_name.clone(),
                 container: container.name.clone(),
                 why: container.idle.evidence.clone(),
             })
             .collect()
-    }
-}
-
-impl Admission {
-    /// What the webhooks would do with the object, or with its pods, in each mode.
-    fn of(judgement: &Judgement<'_>, policy: &Policy) -> Self {
-        let Judgement { plan, verdict, .. } = judgement;
-        let patches =
-            |forecast: &Forecast| forecast.rule.is_some_and(|rule| policy.action(rule) == Action::Patch);
-        // A workload whose pods are not injected yet has no edits, but a forecast for each way to inject them.
-        let all = !plan.forecasts.is_empty() && plan.forecasts.iter().all(patches);
-        let patched = !verdict.edits().is_empty() || all;
-        let may_be_patched = plan.forecasts.iter().any(patches);
-        let decision = verdict.decision();
-        let warned = match (decision, patched, may_be_patched) {
-            (Decision::Admit, true, _) => "patched",
-            (Decision::Admit, false, true) => "may be patched",
-            (Decision::Admit, false, false) => "admitted",
-            (Decision::Warn | Decision::Reject, true, _) => "patched, warned",
-            (Decision::Warn | Decision::Reject, false, true) => "may be patched, warned",
-            (Decision::Warn | Decision::Reject, false, false) => "warned",
-        };
-        let enforce = if decision == Decision::Reject { "rejected" } else { warned };
-        let audit = if warned == "admitted" { warned } else { "recorded" };
-        Self { enforce, warn: warned, audit }
     }
 }
 

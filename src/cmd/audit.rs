@@ -17,7 +17,10 @@ use crate::{
     base::clock::{now, today},
     cluster::{
         Cluster,
-        audit::{self, Audit, ReportApi, Scope, report::AuditReport},
+        audit::{
+            self, Audit, ReportApi, Scope,
+            report::{AuditReport, OwnerReport},
+        },
         check::Snapshot,
     },
     judgement::{close_wait, facts::Facts, finding::Action, policy::Policy},
@@ -92,6 +95,11 @@ pub struct Args {
     /// Write nothing: print how many reports and Events would be written
     #[arg(long)]
     dry_run: bool,
+    /// Leave out custom resources that you may not list, with a note instead of an error
+    ///
+    /// Their pods, and the workloads that they own, are judged all the same.
+    #[arg(long)]
+    only_permitted: bool,
     #[command(flatten)]
     connection: Connection,
 }
@@ -201,11 +209,14 @@ async fn audit(args: &Args) -> anyhow::Result<AuditReport> {
         (true, false) => vec![cluster.default_namespace().to_owned()],
         (false, false) => args.namespace.clone(),
     };
-    let scope = Scope { namespaces, selector: args.selector.clone() };
+    let scope = Scope { namespaces, selector: args.selector.clone(), only_permitted: args.only_permitted };
     let mut progress = Progress::new("auditing");
     cluster.audit(&mut audit, &scope, |objects| progress.show_text(&objects)).await;
     drop(progress);
     let mut report = audit.finish();
+    if !report.left_out.is_empty() {
+        note_line!("note: custom resources were left out: {}", report.left_out.join("; "));
+    }
     let mut written = Vec::new();
     if args.write_reports {
         written.push(cluster.write_reports(&apis, &report, &scope, now(), args.dry_run).await);
@@ -274,7 +285,7 @@ fn exit_code(report: &AuditReport, fail_on: FailOn) -> ExitCode {
     if fail_on == FailOn::Never {
         return ExitCode::SUCCESS;
     }
-    let mut findings = report.owners.iter().flat_map(|owner| &owner.object.findings);
+    let mut findings = report.owners.iter().flat_map(OwnerReport::findings);
     let fails = findings.any(|finding| {
         finding.counts()
             && match finding.action {

@@ -72,7 +72,7 @@ impl Verdict {
 }
 
 /// The overall decision of a verdict.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Decision {
     /// The object is admitted, possibly patched.
     Admit,

@@ -98,8 +98,7 @@ impl Kind {
 
     /// Finds the kind by an `apiVersion`, such as `apps/v1`.
     fn of(api_version: &str, kind: &str) -> Option<Self> {
-        let group = api_version.split_once('/').map_or("", |(group, _)| group);
-        Self::find(group, kind)
+        Self::find(group_of(api_version), kind)
     }
 
     /// The JSON pointer of the pod, for built-in kinds.
@@ -166,6 +165,11 @@ const AS_WRITTEN: [(&str, &str); 11] = [
     ("leaderworkerset.x-k8s.io", "LeaderWorkerSet"),
 ];
 
+/// Whether the controller of this custom resource creates pods from the template as it is written.
+pub fn is_as_written(group: &str, kind: &str) -> bool {
+    AS_WRITTEN.contains(&(group, kind))
+}
+
 /// The groups of Kubernetes itself that contain a dot (k8s.io/api, apiextensions-apiserver, kube-aggregator). None of
 /// their kinds runs pods.
 const KUBERNETES_GROUPS: [&str; 17] = [
@@ -222,7 +226,15 @@ impl<'a> Object<'a> {
     /// Returns an error if `json` is not JSON, or a field of a built-in kind has another type than in the Kubernetes
     /// API. A part of a custom resource that cannot be parsed as a pod template is not one.
     pub fn read_all(json: &'a str) -> Result<Reading<'a>, serde_json::Error> {
-        let meta = TypeMeta::read(json)?;
+        Self::read_all_as(&TypeMeta::read(json)?, json)
+    }
+
+    /// Parses an object whose `apiVersion` and `kind` are known, as those of the items of a list.
+    ///
+    /// # Errors
+    ///
+    /// Returns the same errors as [`Self::read_all`].
+    pub fn read_all_as(meta: &TypeMeta<'a>, json: &'a str) -> Result<Reading<'a>, serde_json::Error> {
         if let Some(kind) = meta.kind() {
             return Ok(Reading::Pods(vec![Self::read_as(kind, json)?]));
         }
@@ -230,7 +242,7 @@ impl<'a> Object<'a> {
             return Ok(Reading::NoPods);
         }
         let search = template::search(json);
-        let objects = Self::custom(&meta, json, &search.templates);
+        let objects = Self::custom(meta, json, &search.templates);
         Ok(match search.workload_ref {
             _ if !objects.is_empty() => Reading::Pods(objects),
             Some(workload_ref) if !workload_ref.name.is_empty() => Reading::WorkloadRef(workload_ref),
@@ -245,7 +257,7 @@ impl<'a> Object<'a> {
         let Ok(Root { metadata }) = serde_json::from_str::<Root<'a>>(json) else { return Vec::new() };
         let several = pods.len() > 1;
         let group = meta.group();
-        let as_written = AS_WRITTEN.contains(&(group, &*meta.kind));
+        let as_written = is_as_written(group, &meta.kind);
         let object = |(template, mut pod): (&Template<'a>, Pod<'a>)| {
             pod.at = Cow::Owned(template.at.clone());
             pod.layout = template.layout;
@@ -359,7 +371,7 @@ impl<'a> TypeMeta<'a> {
 
     /// The API group; empty for the core group.
     pub fn group(&self) -> &str {
-        self.api_version.split_once('/').map_or("", |(group, _)| group)
+        group_of(&self.api_version)
     }
 
     /// Whether the kind is none of Kubernetes itself, and so may have a pod template anywhere. Groups of custom
@@ -367,6 +379,11 @@ impl<'a> TypeMeta<'a> {
     pub fn is_custom(&self) -> bool {
         is_custom_group(self.group())
     }
+}
+
+/// The API group of an `apiVersion`; empty for the core group.
+pub fn group_of(api_version: &str) -> &str {
+    api_version.split_once('/').map_or("", |(group, _)| group)
 }
 
 /// Whether an API group is none of Kubernetes itself.

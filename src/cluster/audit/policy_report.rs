@@ -135,9 +135,7 @@ pub(super) fn failing(report: &AuditReport) -> Vec<Failing<'_>> {
 /// `None` for owners without findings. The API server gives each object a uid; without one nothing can be owned.
 fn of_owner(owner: &OwnerReport) -> Option<Failing<'_>> {
     let mut findings: Vec<_> = owner
-        .object
-        .findings
-        .iter()
+        .findings()
         .filter(|finding| finding.counts())
         .filter_map(|finding| Some((finding, Outcome::of(finding.action)?)))
         .collect();
@@ -157,7 +155,7 @@ pub(super) fn render(failing: &Failing<'_>, api: ReportApi, now: Timestamp) -> V
         "apiVersion": api.api_version(),
         "kind": api.kind(),
         "metadata": {
-            "name": self::name(&object.kind, &object.name),
+            "name": self::name(&object.kind, &owner.own_name),
             "namespace": object.namespace,
             "labels": {names::MANAGED_BY_LABEL: names::MANAGED_BY},
             "ownerReferences": [{"apiVersion": api_version, "kind": kind, "name": name, "uid": uid}],

@@ -1,12 +1,15 @@
 //! The result of an audit, as plain data. The names of the JSON are an interface: scripts read them.
 
+use std::ops::Add;
+
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::{Serialize, Serializer};
 
 use crate::{
     cluster::check::ReadError,
-    lint::report::{ErrorReport, ObjectReport, Report},
+    lint::report::{ErrorReport, FindingReport, MeshState, ObjectReport, Report},
     review::Mode,
+    workload::object::{group_of, is_custom_group},
 };
 
 /// What admission would do with a cluster.
@@ -21,6 +24,8 @@ pub struct AuditReport {
     pub exemptions: Vec<ExemptionReport>,
     /// What could not be read: the audit is not whole.
     pub errors: Vec<ErrorReport>,
+    /// With `--only-permitted`, the custom resources that the user may not list. Their pods are judged all the same.
+    pub left_out: Vec<String>,
 }
 
 impl AuditReport {
@@ -32,7 +37,7 @@ impl AuditReport {
     /// The reports on the objects, for the formats that `lint` has too.
     pub fn objects(&self) -> Report {
         Report {
-            objects: self.owners.iter().map(|owner| owner.object.clone()).collect(),
+            objects: self.owners.iter().flat_map(OwnerReport::objects).cloned().collect(),
             errors: self.errors.clone(),
             ..Report::default()
         }
@@ -56,12 +61,33 @@ pub struct OwnerReport {
     /// The live object that owns what is written about it; not part of the JSON.
     #[serde(skip)]
     pub reference: Option<Reference>,
+    /// The name of the workload, without the path of a pod template; not part of the JSON.
+    #[serde(skip)]
+    pub own_name: String,
     /// The workload; the first of its pods if the workload itself is not readable.
     #[serde(flatten)]
     pub object: ObjectReport,
+    /// The other pod templates of a custom resource that has several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub other_templates: Vec<ObjectReport>,
 }
 
 impl OwnerReport {
+    /// The report on each pod template.
+    pub fn objects(&self) -> impl Iterator<Item = &ObjectReport> {
+        std::iter::once(&self.object).chain(&self.other_templates)
+    }
+
+    /// The findings of all pod templates.
+    pub fn findings(&self) -> impl Iterator<Item = &FindingReport> {
+        self.objects().flat_map(|object| &object.findings)
+    }
+
+    /// Whether its pods have a proxy, or will get one.
+    pub fn is_meshed(&self) -> bool {
+        self.objects().any(|object| object.mesh.state != MeshState::NotMeshed)
+    }
+
     /// Whether the webhook acts on pods of the namespace now.
     pub fn is_acted_on(&self) -> bool {
         matches!(self.mode, Some(Mode::Enforce | Mode::Warn))
@@ -74,12 +100,14 @@ impl OwnerReport {
 
     /// `deployment/cart`, as kubectl takes it.
     pub fn reference(&self) -> String {
-        format!("{}/{}", self.object.kind.to_lowercase(), self.object.name)
+        format!("{}/{}", self.object.kind.to_lowercase(), self.own_name)
     }
 
     /// The command that creates its pods anew, for the kinds that have one.
     pub fn restart(&self) -> Option<String> {
-        matches!(&*self.object.kind, "Deployment" | "StatefulSet" | "DaemonSet")
+        // Custom resources can have the same kinds, and kubectl restarts only those of Kubernetes.
+        let is_custom = self.reference.as_ref().is_some_and(|it| is_custom_group(group_of(&it.api_version)));
+        (!is_custom && matches!(&*self.object.kind, "Deployment" | "StatefulSet" | "DaemonSet"))
             .then(|| format!("kubectl rollout restart -n {} {}", self.object.namespace, self.reference()))
     }
 }
@@ -126,6 +154,21 @@ pub struct PodCounts {
     pub rejected_if_recreated: usize,
     /// Those whose linkerd-init cannot succeed.
     pub crash_looping: usize,
+}
+
+impl Add for PodCounts {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            running: self.running + other.running,
+            meshed: self.meshed + other.meshed,
+            without_timeout: self.without_timeout + other.without_timeout,
+            patched_if_recreated: self.patched_if_recreated + other.patched_if_recreated,
+            rejected_if_recreated: self.rejected_if_recreated + other.rejected_if_recreated,
+            crash_looping: self.crash_looping + other.crash_looping,
+        }
+    }
 }
 
 /// A container whose idle timeout is not known, though a probe passes through the proxy.

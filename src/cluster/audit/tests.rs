@@ -2,8 +2,14 @@ use jiff::civil::date;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::*;
-use crate::cluster::check::{ReadError, Snapshot};
+use super::{
+    report::{Admission, PodCounts},
+    *,
+};
+use crate::{
+    cluster::check::{ReadError, Snapshot},
+    judgement::finding::RuleId,
+};
 
 const TODAY: Date = date(2026, 11, 30);
 
@@ -70,7 +76,14 @@ fn audit(objects: &[(Kind, Value)], mode: Option<Mode>) -> AuditReport {
 pub(super) fn audit_with(objects: &[(Kind, Value)], mode: Option<Mode>, policy: Policy) -> AuditReport {
     let mut audit = Audit::new(&snapshot(), policy, mode, TODAY);
     for (kind, object) in objects {
-        audit.add(*kind, &object.to_string());
+        match kind {
+            Kind::Custom => {
+                let text = |field| object[field].as_str().unwrap();
+                let meta = super::custom::type_meta(text("apiVersion"), text("kind"));
+                audit.add_custom(&meta, &object.to_string());
+            }
+            kind => audit.add(*kind, &object.to_string()),
+        }
     }
     audit.finish()
 }
@@ -162,6 +175,102 @@ fn pods_of_a_custom_resource_count_for_it() {
     let report = audit(&objects, None);
     let references: Vec<_> = report.owners.iter().map(OwnerReport::reference).collect();
     assert_eq!(references, ["rollout/cart"]);
+}
+
+/// An object that a custom resource of example.com owns.
+fn owned(mut object: Value, name: &str, kind: &str, owner: &str) -> Value {
+    object["metadata"]["name"] = name.into();
+    object["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": "example.com/v1", "kind": kind, "name": owner, "controller": true}]);
+    object
+}
+
+/// A custom resource of example.com with this `spec`.
+fn custom(kind: &str, name: &str, spec: &Value) -> Value {
+    json!({
+        "apiVersion": "example.com/v1", "kind": kind,
+        "metadata": {"name": name, "namespace": "shop", "uid": name}, "spec": spec,
+    })
+}
+
+#[rstest]
+#[case::same_finding("10", 10, 1)]
+#[case::another_finding("20", 20, 2)]
+fn a_custom_resource_its_workloads_and_their_pods_are_one_owner(
+    #[case] timeout: &str,
+    #[case] period: u64,
+    #[case] expected: usize,
+) {
+    let flags = &["--timeout-keep-alive", "10"][..];
+    let changed = deployment(&["--timeout-keep-alive", timeout], period);
+    let replica_set =
+        |name| json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": name, "controller": true}]);
+    let mut pod = pod("site-1-7c9f8b6d5-a", flags, Some(3600));
+    pod["metadata"]["ownerReferences"] = replica_set("site-1-7c9f8b6d5");
+    let objects = [
+        (Kind::Deployment, owned(changed, "site-1", "Revision", "site-1")),
+        (Kind::Pod, pod),
+        (Kind::Custom, owned(custom("Revision", "site-1", &json!({})), "site-1", "Site", "site")),
+        (Kind::Custom, custom("Site", "site", &json!({"template": template(flags, 10)}))),
+    ];
+    let report = audit(&objects, None);
+    let [site] = report.owners.as_slice() else { panic!("{report:?}") };
+    assert_eq!((site.reference(), site.pods.running), ("site/site".to_owned(), 1));
+    let races = site.findings().filter(|finding| finding.rule == RuleId::ProbeMatchesIdleTimeout);
+    let messages: Vec<_> = races.map(|finding| &finding.message).collect();
+    assert_eq!(messages.len(), expected, "{messages:?}");
+    assert_eq!(site.reference.as_ref().unwrap().api_version, "example.com/v1");
+}
+
+#[test]
+fn a_workload_of_a_custom_resource_without_a_template_stays_one() {
+    let flags = &["--timeout-keep-alive", "75"][..];
+    let mut pod = pod("db-0", flags, Some(3600));
+    pod["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db", "controller": true}]);
+    let objects = [
+        (Kind::StatefulSet, owned(deployment(flags, 10), "db", "Database", "db")),
+        (Kind::Pod, pod),
+        (Kind::Custom, custom("Database", "db", &json!({"replicas": 1}))),
+    ];
+    let report = audit(&objects, None);
+    let [owner] = report.owners.as_slice() else { panic!("{report:?}") };
+    assert_eq!((owner.reference(), owner.pods.running), ("statefulset/db".to_owned(), 1));
+}
+
+#[test]
+fn the_templates_of_a_custom_resource_are_one_owner() {
+    let [good, bad] = ["75", "10"].map(|seconds| template(&["--timeout-keep-alive", seconds], 10));
+    let spec = json!({"head": {"template": good}, "workers": [{"name": "small", "template": bad}]});
+    let pod = owned(pod("ray-head", &[], Some(3600)), "ray-head", "Cluster", "ray");
+    let report = audit(&[(Kind::Pod, pod), (Kind::Custom, custom("Cluster", "ray", &spec))], None);
+    let [owner] = report.owners.as_slice() else { panic!("{report:?}") };
+    let paths: Vec<_> = owner.objects().map(|object| object.template.as_deref().unwrap()).collect();
+    assert_eq!(paths, ["spec.head.template", "spec.workers[small].template"]);
+    assert_eq!((owner.reference(), owner.pods.running), ("cluster/ray".to_owned(), 1));
+    // The controller may change the pods, so the webhook only warns.
+    assert_eq!(owner.admission.enforce, "may be patched, warned");
+}
+
+#[rstest]
+#[case::tekton(json!({"completionTime": "2026-11-30T12:00:00Z"}), true)]
+#[case::argo(json!({"finishedAt": "2026-11-30T12:00:00Z"}), true)]
+#[case::argo_running(json!({"finishedAt": null, "phase": "Running"}), false)]
+#[case::job_set(json!({"terminalState": "Failed"}), true)]
+#[case::other_types(json!({"finishedAt": 3}), false)]
+#[case::none(json!(null), false)]
+fn custom_resources_that_have_ended_are_left_out(#[case] status: Value, #[case] is_over: bool) {
+    let mut run = custom("Run", "run", &json!({"template": template(&[], 10)}));
+    run["status"] = status;
+    assert_eq!(audit(&[(Kind::Custom, run)], None).owners.is_empty(), is_over);
+}
+
+#[test]
+fn custom_resources_that_own_each_other_are_kept() {
+    let spec = json!({"template": template(&[], 10)});
+    let objects = [("a", "b"), ("b", "a")]
+        .map(|(name, owner)| (Kind::Custom, owned(custom("Node", name, &spec), name, "Node", owner)));
+    assert_eq!(audit(&objects, None).owners.len(), 1);
 }
 
 #[test]

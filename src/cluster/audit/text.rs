@@ -6,7 +6,7 @@ use super::report::{AuditReport, ExemptionState, OwnerReport};
 use crate::{
     base::plural::count,
     lint::report::{
-        IdleKind, MeshState,
+        IdleKind,
         text::{self as lint, Styles},
     },
     review::Mode,
@@ -94,8 +94,7 @@ fn part(text: &mut String, headline: &str, lines: impl Iterator<Item = String>) 
 /// The numbers: workloads and pods, outcomes in each mode, certainties and servers.
 pub fn summary(report: &AuditReport) -> String {
     let owners = &report.owners;
-    let meshed: Vec<_> =
-        owners.iter().filter(|owner| owner.object.mesh.state != MeshState::NotMeshed).collect();
+    let meshed: Vec<_> = owners.iter().filter(|owner| owner.is_meshed()).collect();
     let pods: usize = owners.iter().map(|owner| owner.pods.running).sum();
     let namespaces = grouped(owners.iter().map(|owner| &*owner.object.namespace));
     let mut text = format!(
@@ -115,12 +114,13 @@ pub fn summary(report: &AuditReport) -> String {
     }
     let modes = owners.iter().map(|owner| owner.mode.map_or("off", Mode::as_str));
     let _ = writeln!(text, "  {:<12} {}", "mode now:", numbers(modes));
-    let findings = owners.iter().flat_map(|owner| &owner.object.findings).filter(|finding| finding.counts());
+    let findings = owners.iter().flat_map(OwnerReport::findings).filter(|finding| finding.counts());
     let certainties = numbers(findings.map(|finding| finding.certainty));
     if !certainties.is_empty() {
         let _ = writeln!(text, "  {:<12} {certainties}", "findings:");
     }
-    let containers = meshed.iter().flat_map(|owner| &owner.object.containers);
+    let objects = meshed.iter().flat_map(|owner| owner.objects());
+    let containers = objects.flat_map(|object| &object.containers);
     let servers = containers.map(|container| match container.idle.kind {
         IdleKind::Unknown => "unknown",
         IdleKind::ClosesAfter | IdleKind::ClosesEachResponse | IdleKind::NeverCloses => &container.server,
