@@ -3,7 +3,7 @@
 //! Parses the JSON of a Pod, Deployment, CronJob, ... into an [`Object`] with its [`Pod`] in a single pass. In custom
 //! resources the pod templates are found by their shape, so that one object can have several.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashMap};
 
 use json_patch::jsonptr::Pointer;
 use serde::Deserialize;
@@ -13,7 +13,7 @@ use crate::{
     base::text::{Text, nullable},
     workload::{
         pod::{Container, ContainerList, Layout, Main, Pod, StringMap, Volume},
-        template::{self, Template},
+        template::{self, KSERVE, TEKTON, Template},
     },
 };
 
@@ -195,6 +195,27 @@ const KUBERNETES_GROUPS: [&str; 17] = [
 /// The API group of Knative Serving.
 const KNATIVE: &str = "serving.knative.dev";
 
+/// The annotation of an InferenceService that says what KServe creates (kserve `pkg/constants`).
+const DEPLOYMENT_MODE: &str = "serving.kserve.io/deploymentMode";
+
+/// Whether KServe creates a Deployment for an InferenceService. Otherwise it creates a Knative Service, unless its
+/// configuration, which is not known, has another default.
+fn is_without_knative(json: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Annotated<'a> {
+        #[serde(borrow)]
+        metadata: Annotations<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Annotations<'a> {
+        #[serde(borrow)]
+        annotations: HashMap<Text<'a>, Text<'a>>,
+    }
+    let object: Option<Annotated<'_>> = serde_json::from_str(json).ok();
+    let mode = object.and_then(|mut object| object.metadata.annotations.remove(&Text::from(DEPLOYMENT_MODE)));
+    mode.is_some_and(|mode| matches!(&*mode, "RawDeployment" | "Standard"))
+}
+
 /// The pods that an object of any kind describes.
 #[derive(Clone, Debug)]
 pub enum Reading<'a> {
@@ -216,6 +237,17 @@ impl<'a> Reading<'a> {
             Self::WorkloadRef(_) | Self::NoTemplate | Self::NoPods => Vec::new(),
         }
     }
+}
+
+/// A part of a custom resource that looks like a pod template, but cannot be read.
+#[derive(Debug)]
+pub struct UnreadableTemplate<'a> {
+    /// Its path.
+    pub template: String,
+    /// The part of the object's JSON that cannot be parsed.
+    pub json: &'a str,
+    /// The reason, with the position in that part.
+    pub error: serde_json::Error,
 }
 
 impl<'a> Object<'a> {
@@ -241,7 +273,7 @@ impl<'a> Object<'a> {
         if !meta.is_custom() {
             return Ok(Reading::NoPods);
         }
-        let search = template::search(json);
+        let search = template::search(json, meta.group());
         let objects = Self::custom(meta, json, &search.templates);
         Ok(match search.workload_ref {
             _ if !objects.is_empty() => Reading::Pods(objects),
@@ -251,19 +283,36 @@ impl<'a> Object<'a> {
         })
     }
 
+    /// The parts of a custom resource that look like pod templates, but have a field of another type than in a pod.
+    pub fn unreadable_templates(json: &'a str) -> Vec<UnreadableTemplate<'a>> {
+        let Ok(meta) = TypeMeta::read(json) else { return Vec::new() };
+        if meta.kind().is_some() || !meta.is_custom() {
+            return Vec::new();
+        }
+        let search = template::search(json, meta.group());
+        let unreadable = search.templates.into_iter().filter_map(|template| {
+            let (json, error) = read_template(&template, meta.group()).err()?;
+            Some(UnreadableTemplate { template: template.path, json, error })
+        });
+        unreadable.collect()
+    }
+
     fn custom(meta: &TypeMeta<'a>, json: &'a str, templates: &[Template<'a>]) -> Vec<Self> {
-        let pods: Vec<_> =
-            templates.iter().filter_map(|template| Some((template, read_template(template).ok()?))).collect();
+        let pods: Vec<_> = templates
+            .iter()
+            .filter_map(|template| Some((template, read_template(template, meta.group()).ok()?)))
+            .collect();
         let Ok(Root { metadata }) = serde_json::from_str::<Root<'a>>(json) else { return Vec::new() };
         let several = pods.len() > 1;
         let group = meta.group();
         let as_written = is_as_written(group, &meta.kind);
+        let has_queue_proxy = group == KNATIVE || group == KSERVE && !is_without_knative(json);
         let object = |(template, mut pod): (&Template<'a>, Pod<'a>)| {
             pod.at = Cow::Owned(template.at.clone());
             pod.layout = template.layout;
-            pod.queue_proxy = group == KNATIVE;
+            pod.queue_proxy = has_queue_proxy;
             for container in pod.containers.iter_mut().filter(|container| container.name.is_empty()) {
-                container.name = Text::from(default_name(pod.layout, pod.queue_proxy));
+                container.name = Text::from(default_name(group, pod.layout));
             }
             let custom = Custom {
                 kind: meta.kind.clone(),
@@ -419,6 +468,11 @@ impl Owner<'_> {
     pub fn judged(&self) -> Option<Kind> {
         Kind::of(&self.api_version, &self.kind)
     }
+
+    /// Whether it is a custom resource.
+    pub fn is_custom(&self) -> bool {
+        is_custom_group(group_of(&self.api_version))
+    }
 }
 
 /// An object of any of these kinds, with the fields of all of them, so that a single pass is enough.
@@ -447,6 +501,15 @@ struct Metadata<'a> {
     annotations: StringMap<'a>,
     #[serde(borrow, default, deserialize_with = "nullable")]
     owner_references: Vec<Owner<'a>>,
+}
+
+impl Metadata<'_> {
+    /// Adds the labels and annotations of other metadata, which take precedence.
+    fn then(mut self, other: Self) -> Self {
+        self.labels.0.extend(other.labels.0);
+        self.annotations.0.extend(other.annotations.0);
+        self
+    }
 }
 
 /// The fields of a PodSpec, and the template fields of workload specs.
@@ -517,16 +580,20 @@ impl<'a> Spec<'a> {
     }
 }
 
-/// A template of an Argo Workflow.
+/// A template of an Argo Workflow, or a Tekton task.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Step<'a> {
     #[serde(borrow, default)]
     container: Option<Container<'a>>,
     #[serde(borrow, default)]
+    script: Option<Container<'a>>,
+    #[serde(borrow, default)]
+    steps: Option<&'a RawValue>,
+    #[serde(borrow, default)]
     container_set: Option<ContainerSet<'a>>,
-    #[serde(borrow, default, deserialize_with = "nullable")]
-    sidecars: Vec<Container<'a>>,
+    #[serde(borrow, default)]
+    sidecars: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -535,47 +602,89 @@ struct ContainerSet<'a> {
     containers: Vec<Container<'a>>,
 }
 
+/// The script of a container of Tekton.
+#[derive(Deserialize)]
+struct Scripted<'a> {
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    script: Text<'a>,
+}
+
+/// The file that Argo writes the script of a template to (argo-workflows `workflow/common`).
+const ARGO_SCRIPT: &str = "/argo/staging/script";
+/// The files that Tekton writes scripts to, and executes (tekton `pkg/pod/script.go`).
+const TEKTON_SCRIPT: &str = "/tekton/scripts/script";
+
+/// JSON that cannot be parsed, and why.
+type Unreadable<'a> = (&'a str, serde_json::Error);
+
+fn parse<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, Unreadable<'a>> {
+    serde_json::from_str(json).map_err(|error| (json, error))
+}
+
+/// The containers of a list of Tekton. One with a script runs that, and not its image's command.
+fn scripted(json: Option<&RawValue>) -> Result<Vec<Container<'_>>, Unreadable<'_>> {
+    let json = json.map_or("[]", RawValue::get);
+    let mut containers: Vec<Container<'_>> = parse(json)?;
+    let scripts: Vec<Scripted<'_>> = parse(json)?;
+    for (container, Scripted { script }) in containers.iter_mut().zip(scripts) {
+        if !script.is_empty() {
+            container.command = vec![Text::from(TEKTON_SCRIPT)];
+        }
+    }
+    Ok(containers)
+}
+
 /// The name that a controller gives to a container without one (argo-workflows `workflow/common`, knative/serving
-/// `pkg/apis/serving/v1`).
-const fn default_name(layout: Layout, is_knative: bool) -> &'static str {
-    match layout {
-        Layout::Step(_) => "main",
-        Layout::Template if is_knative => "user-container",
-        Layout::Template | Layout::PodSpec => "(unnamed)",
+/// `pkg/apis/serving/v1`, kserve `pkg/constants`).
+fn default_name(group: &str, layout: Layout) -> &'static str {
+    match (group, layout) {
+        (KNATIVE, Layout::Template) => "user-container",
+        (KSERVE, _) => "kserve-container",
+        (TEKTON, _) => "(unnamed)",
+        (_, Layout::Step(_)) => "main",
+        (_, Layout::Template | Layout::PodSpec) => "(unnamed)",
     }
 }
 
 /// Reads a template that was found. `spec` and the other fields are where its layout has them.
-fn read_template<'a>(template: &Template<'a>) -> Result<Pod<'a>, serde_json::Error> {
+fn read_template<'a>(template: &Template<'a>, group: &str) -> Result<Pod<'a>, Unreadable<'a>> {
+    let shared = || -> Result<Metadata<'a>, Unreadable<'a>> {
+        let shared: Option<Metadata<'a>> = template.pod_metadata.map_or(Ok(None), parse)?;
+        Ok(shared.unwrap_or_default())
+    };
     match template.layout {
         Layout::Template => {
-            let Manifest { metadata, spec, .. } = serde_json::from_str(template.json)?;
+            let Manifest { metadata, spec, .. } = parse(template.json)?;
             Ok(spec.into_pod(metadata.labels, metadata.annotations))
         }
         Layout::PodSpec => {
-            let spec: Spec<'a> = serde_json::from_str(template.json)?;
-            Ok(spec.into_pod(StringMap::default(), StringMap::default()))
+            let spec: Spec<'a> = parse(template.json)?;
+            if group != KSERVE {
+                return Ok(spec.into_pod(StringMap::default(), StringMap::default()));
+            }
+            // A component has `labels` and `annotations` beside its containers.
+            let Metadata { labels, annotations, .. } = shared()?.then(parse(template.json)?);
+            Ok(spec.into_pod(labels, annotations))
         }
         Layout::Step(main) => {
-            let Root { metadata } = serde_json::from_str(template.json)?;
-            let mut spec: Spec<'a> = serde_json::from_str(template.json)?;
-            let step: Step<'a> = serde_json::from_str(template.json)?;
+            let Root { metadata } = parse(template.json)?;
+            let mut spec: Spec<'a> = parse(template.json)?;
+            let step: Step<'a> = parse(template.json)?;
+            let sidecars = scripted(step.sidecars)?;
             spec.containers = match main {
                 Main::Container => step.container.into_iter().collect(),
+                Main::Script => {
+                    let mut script = step.script;
+                    script.iter_mut().for_each(|container| container.args.push(Text::from(ARGO_SCRIPT)));
+                    script.into_iter().collect()
+                }
                 Main::ContainerSet(_) => step.container_set.map(|set| set.containers).unwrap_or_default(),
+                Main::Steps(_) => scripted(step.steps)?,
             };
-            spec.containers.extend(step.sidecars);
-            // The metadata of the template takes precedence over that of the Workflow.
-            let of_all: Metadata<'a> =
-                template.pod_metadata.map_or(Ok(None), serde_json::from_str)?.unwrap_or_default();
-            let both = |mut first: StringMap<'a>, second: StringMap<'a>| {
-                first.0.extend(second.0);
-                first
-            };
-            Ok(spec.into_pod(
-                both(of_all.labels, metadata.labels),
-                both(of_all.annotations, metadata.annotations),
-            ))
+            spec.containers.extend(sidecars);
+            // The metadata of the template takes precedence over that of the object.
+            let Metadata { labels, annotations, .. } = shared()?.then(metadata);
+            Ok(spec.into_pod(labels, annotations))
         }
     }
 }

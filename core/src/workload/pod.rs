@@ -93,13 +93,14 @@ impl<'a> Pod<'a> {
         let mut pointer = match (self.layout, container.list) {
             (Layout::Template, _) => self.pointer(["spec", list]),
             (Layout::PodSpec, _) | (Layout::Step(_), ContainerList::Init) => self.pointer([list]),
-            (Layout::Step(Main::Container), ContainerList::Regular) => {
-                index = container.index.checked_sub(1);
-                self.pointer([if index.is_none() { "container" } else { "sidecars" }])
-            }
-            (Layout::Step(Main::ContainerSet(length)), ContainerList::Regular) => {
-                match container.index.checked_sub(length) {
-                    None => self.pointer(["containerSet", "containers"]),
+            (Layout::Step(main), ContainerList::Regular) => {
+                match container.index.checked_sub(main.length()) {
+                    None => {
+                        if main.is_single() {
+                            index = None;
+                        }
+                        self.pointer(main.field().iter().copied())
+                    }
                     sidecar => {
                         index = sidecar;
                         self.pointer(["sidecars"])
@@ -130,7 +131,7 @@ pub enum Layout {
     Template,
     /// A pod spec without metadata.
     PodSpec,
-    /// A template of an Argo Workflow. It has the containers itself, and `metadata`.
+    /// A template of an Argo Workflow, or the steps of a Tekton task. It has the containers itself, and `metadata`.
     Step(Main),
 }
 
@@ -139,8 +140,37 @@ pub enum Layout {
 pub enum Main {
     /// One, in `container`.
     Container,
+    /// One, in `script`, with a script as its last argument.
+    Script,
     /// This number, in `containerSet.containers`.
     ContainerSet(usize),
+    /// This number, in `steps` of Tekton.
+    Steps(usize),
+}
+
+impl Main {
+    /// The number of main containers.
+    const fn length(self) -> usize {
+        match self {
+            Self::Container | Self::Script => 1,
+            Self::ContainerSet(length) | Self::Steps(length) => length,
+        }
+    }
+
+    /// Whether the field is a container, and not a list.
+    const fn is_single(self) -> bool {
+        matches!(self, Self::Container | Self::Script)
+    }
+
+    /// The path of the field.
+    const fn field(self) -> &'static [&'static str] {
+        match self {
+            Self::Container => &["container"],
+            Self::Script => &["script"],
+            Self::ContainerSet(_) => &["containerSet", "containers"],
+            Self::Steps(_) => &["steps"],
+        }
+    }
 }
 
 /// The list of the pod spec that a container is in.

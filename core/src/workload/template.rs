@@ -2,7 +2,8 @@
 //!
 //! Custom resources have their pod templates at any depth: `spec.template` in a Rollout, one for each group of workers
 //! in a RayCluster. A part of an object is a pod template if it has a pod spec in which each container has an image.
-//! Containers without an image are changes to containers that a controller creates, not a pod.
+//! Containers without an image are changes to containers that a controller creates, not a pod. Argo, Tekton and KServe
+//! have pods in a form of their own.
 
 use json_patch::jsonptr::PointerBuf;
 use serde::Deserialize;
@@ -21,6 +22,11 @@ const MAX_DEPTH: usize = 16;
 /// The maximum number of templates in an object. The limit bounds the time of a review.
 const MAX_TEMPLATES: usize = 1000;
 
+/// The API group of Tekton, whose tasks have steps instead of containers.
+pub(super) const TEKTON: &str = "tekton.dev";
+/// The API group of KServe, whose components are pod specs.
+pub(super) const KSERVE: &str = "serving.kserve.io";
+
 /// A pod template in an object.
 #[derive(Debug)]
 pub(super) struct Template<'a> {
@@ -32,7 +38,8 @@ pub(super) struct Template<'a> {
     pub layout: Layout,
     /// The JSON of the template.
     pub json: &'a str,
-    /// The JSON of the metadata that an Argo Workflow gives to the pods of all its templates.
+    /// The JSON of the metadata that the pods of all templates get: `podMetadata` of an Argo Workflow, and the metadata of
+    /// objects of Tekton and KServe.
     pub pod_metadata: Option<&'a str>,
 }
 
@@ -45,6 +52,7 @@ pub(super) struct Search<'a> {
     pub workload_ref: Option<WorkloadRef<'a>>,
     /// Whether a field looks as if a controller creates pods for the object.
     pub may_run_pods: bool,
+    family: Family,
     path: Vec<Step<'a>>,
     pod_metadata: Option<&'a str>,
 }
@@ -68,9 +76,37 @@ struct Step<'a> {
     item: Option<Text<'a>>,
 }
 
-/// Searches an object; `json` must be valid JSON.
-pub(super) fn search(json: &str) -> Search<'_> {
-    let mut search = Search::default();
+/// Objects whose pods have a form of their own.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Family {
+    Tekton,
+    KServe,
+    #[default]
+    Other,
+}
+
+impl Family {
+    fn of(group: &str) -> Self {
+        match group {
+            TEKTON => Self::Tekton,
+            KSERVE => Self::KServe,
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether a controller makes pods for objects with this field.
+    fn runs_pods_for(self, field: &str) -> bool {
+        match self {
+            Self::Tekton => field == "steps",
+            Self::KServe => field == "predictor",
+            Self::Other => false,
+        }
+    }
+}
+
+/// Searches an object of an API group; `json` must be valid JSON.
+pub(super) fn search<'a>(json: &'a str, group: &str) -> Search<'a> {
+    let mut search = Search { family: Family::of(group), ..Search::default() };
     search.object(json);
     search
 }
@@ -102,14 +138,16 @@ impl<'a> Search<'a> {
             return self.found(layout, json);
         }
         let outer = self.pod_metadata;
-        self.pod_metadata = member(&members, "podMetadata").or(outer);
         let is_root = self.path.is_empty();
+        let inherits = is_root && self.family != Family::Other;
+        let metadata = if inherits { "metadata" } else { "podMetadata" };
+        self.pod_metadata = member(&members, metadata).or(outer);
         for (name, value) in members {
             let is_about_the_object = is_root && matches!(&*name, "metadata" | "status");
             if is_about_the_object || is_partial(&name) {
                 continue;
             }
-            self.may_run_pods |= hints_at_pods(&name, value);
+            self.may_run_pods |= hints_at_pods(&name, value) || self.family.runs_pods_for(&name);
             if &*name == "workloadRef" {
                 self.workload_ref = serde_json::from_str(value).ok();
             }
@@ -127,12 +165,27 @@ impl<'a> Search<'a> {
         if &*last.token == "podSpec" && PodSpec::is_complete(json) {
             return Some(Layout::PodSpec);
         }
+        if self.family == Family::KServe
+            && matches!(&*last.token, "predictor" | "transformer" | "explainer")
+            && PodSpec::is_complete(json)
+        {
+            return Some(Layout::PodSpec);
+        }
+        if self.family == Family::Tekton
+            && matches!(&*last.token, "spec" | "taskSpec")
+            && let Some(length) = member(members, "steps").and_then(Image::length)
+        {
+            return Some(Layout::Step(Main::Steps(length)));
+        }
         let list = self.path.len().checked_sub(2).map(|list| &*self.path[list].token);
         if last.item.is_none() || list != Some("templates") {
             return None;
         }
         if member(members, "container").is_some_and(Image::is_set) {
             return Some(Layout::Step(Main::Container));
+        }
+        if member(members, "script").is_some_and(Image::is_set) {
+            return Some(Layout::Step(Main::Script));
         }
         let length = member(members, "containerSet").and_then(PodSpec::length)?;
         Some(Layout::Step(Main::ContainerSet(length)))
@@ -198,8 +251,7 @@ impl PodSpec<'_> {
     /// The number of containers, if there are some and each has an image.
     fn length(json: &str) -> Option<usize> {
         let spec: PodSpec<'_> = serde_json::from_str(json).ok()?;
-        let length = spec.containers.len();
-        (length > 0 && spec.containers.iter().all(|container| !container.image.is_empty())).then_some(length)
+        Image::count(&spec.containers)
     }
 
     fn is_complete(json: &str) -> bool {
@@ -216,6 +268,17 @@ struct Image<'a> {
 impl Image<'_> {
     fn is_set(json: &str) -> bool {
         serde_json::from_str::<Image<'_>>(json).is_ok_and(|container| !container.image.is_empty())
+    }
+
+    /// The number of containers in a list, if there are some and each has an image.
+    fn length(json: &str) -> Option<usize> {
+        let containers: Vec<Image<'_>> = serde_json::from_str(json).ok()?;
+        Image::count(&containers)
+    }
+
+    fn count(containers: &[Image<'_>]) -> Option<usize> {
+        let all_have_one = containers.iter().all(|container| !container.image.is_empty());
+        (!containers.is_empty() && all_have_one).then_some(containers.len())
     }
 }
 
@@ -243,7 +306,7 @@ mod tests {
     /// The path and pointer of each template.
     fn found(object: &Value) -> Vec<(String, String)> {
         let json = object.to_string();
-        search(&json).templates.into_iter().map(|it| (it.path, it.at.to_string())).collect()
+        search(&json, "example.com").templates.into_iter().map(|it| (it.path, it.at.to_string())).collect()
     }
 
     fn pod() -> Value {
@@ -299,6 +362,34 @@ mod tests {
     }
 
     #[rstest]
+    #[case::task(TEKTON, json!({"spec": {"steps": [{"image": "a"}, {"image": "b"}]}}), &["/spec"])]
+    #[case::pipeline(
+        TEKTON,
+        json!({"spec": {"tasks": [{"name": "a", "taskSpec": {"steps": [{"image": "a"}]}}]}}),
+        &["/spec/tasks/0/taskSpec"]
+    )]
+    #[case::step_from_elsewhere(TEKTON, json!({"spec": {"steps": [{"image": "a"}, {"ref": {"name": "b"}}]}}), &[])]
+    #[case::no_steps(TEKTON, json!({"spec": {"steps": []}}), &[])]
+    #[case::steps_of_another_group("example.com", json!({"spec": {"steps": [{"image": "a"}]}}), &[])]
+    #[case::predictor(KSERVE, json!({"spec": {"predictor": {"containers": [{"image": "a"}]}}}), &["/spec/predictor"])]
+    #[case::model(KSERVE, json!({"spec": {"predictor": {"model": {"image": "a"}}}}), &[])]
+    #[case::predictor_of_another_group("example.com", json!({"spec": {"predictor": {"containers": [{"image": "a"}]}}}), &[])]
+    #[case::script(
+        "argoproj.io",
+        json!({"spec": {"templates": [{"name": "a", "script": {"image": "a", "source": "true"}}]}}),
+        &["/spec/templates/0"]
+    )]
+    fn some_groups_have_pods_in_a_form_of_their_own(
+        #[case] group: &str,
+        #[case] object: Value,
+        #[case] expected: &[&str],
+    ) {
+        let json = object.to_string();
+        let found: Vec<_> = search(&json, group).templates.into_iter().map(|it| it.at.to_string()).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[rstest]
     #[case::at_the_limit(MAX_DEPTH, 1)]
     #[case::too_deep(MAX_DEPTH + 1, 0)]
     #[case::much_too_deep(100, 0)]
@@ -324,6 +415,6 @@ mod tests {
     #[case::route(json!({"spec": {"rules": [{"backendRefs": [{"name": "web", "port": 80}]}]}}), false)]
     #[case::status(json!({"status": {"replicas": 3}}), false)]
     fn fields_hint_at_pods(#[case] object: Value, #[case] expected: bool) {
-        assert_eq!(search(&object.to_string()).may_run_pods, expected);
+        assert_eq!(search(&object.to_string(), "example.com").may_run_pods, expected);
     }
 }
