@@ -492,6 +492,40 @@ async fn the_policy_has_the_last_word(#[case] policy: &str, #[case] expected: &s
     assert_eq!(outcome, expected, "{}", told(&admission));
 }
 
+#[rstest]
+#[case::of_a_deployment("apps/v1", "Deployment")]
+#[case::of_a_rollout("argoproj.io/v1alpha1", "Rollout")]
+#[case::of_an_unknown_kind("example.com/v1", "Shop")]
+#[tokio::test]
+async fn where_only_workloads_are_rejected_objects_of_controllers_are_not(
+    #[case] api_version: &str,
+    #[case] kind: &str,
+) {
+    let owner = json!([{"apiVersion": api_version, "kind": kind, "name": "cart", "controller": true}]);
+    let mut replica_set = cart();
+    let mut template = replica_set["request"]["object"].clone();
+    template["metadata"].as_object_mut().unwrap().remove("ownerReferences");
+    replica_set["request"]["kind"] = json!({"group": "apps", "version": "v1", "kind": "ReplicaSet"});
+    replica_set["request"]["object"] = json!({
+        "apiVersion": "apps/v1", "kind": "ReplicaSet",
+        "metadata": {"name": "cart-1", "ownerReferences": owner}, "spec": {"template": template},
+    });
+    let mut pod = cart();
+    pod["request"]["object"]["metadata"]["ownerReferences"] = owner;
+    for mut review in [replica_set, pod] {
+        let hook = Hook::with("rejectAt: workloads\n");
+        let admission = hook.admit(WebhookKind::Validating, Mode::Enforce, &review).await;
+        assert!(admission.allowed && !admission.warnings.is_empty(), "{}", told(&admission));
+        let hook = Hook::with("");
+        assert!(!hook.admit(WebhookKind::Validating, Mode::Enforce, &review).await.allowed);
+        // A ConfigMap creates nothing.
+        let owner = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "cart", "controller": true}]);
+        review["request"]["object"]["metadata"]["ownerReferences"] = owner;
+        let hook = Hook::with("rejectAt: workloads\n");
+        assert!(!hook.admit(WebhookKind::Validating, Mode::Enforce, &review).await.allowed);
+    }
+}
+
 #[tokio::test]
 async fn a_pod_may_exempt_itself_for_a_while() {
     let mut review = cart();

@@ -9,10 +9,7 @@ use crate::{
         finding::{Action, Edit, Finding},
         policy::{AnnotationExemption, Exempt, Policy, RejectAt, RejectFrom, RejectWhen, Subject},
     },
-    workload::{
-        annotations,
-        object::{Object, Owner},
-    },
+    workload::{annotations, object::Object},
 };
 
 /// The decision of the policy about an object.
@@ -153,19 +150,16 @@ fn action(finding: &Finding, object: &Object<'_>, policy: &Policy) -> Action {
             Action::Warn
         }
         Action::Reject if object.is_guess() => Action::Warn,
-        // The workload itself was judged: rejecting its pods would block workloads that already run.
-        Action::Reject if policy.reject_at == RejectAt::Workloads && is_judged_at_owner(object) => {
-            Action::Warn
-        }
+        // Rejecting what a controller creates would block workloads that already run.
+        Action::Reject if policy.reject_at == RejectAt::Workloads && has_controller(object) => Action::Warn,
         Action::Patch if finding.edits.is_empty() => Action::Warn,
         action @ (Action::Reject | Action::Patch | Action::Warn | Action::Ignore) => action,
     }
 }
 
-/// Whether the owner is a workload that is judged. For other owners, such as an Argo Rollout, the objects that they
-/// create are the first that the webhook sees.
-fn is_judged_at_owner(object: &Object<'_>) -> bool {
-    object.owner.as_ref().and_then(Owner::judged).is_some()
+/// Whether a workload or a custom resource has created the object. Other owners, such as a ConfigMap, create nothing.
+fn has_controller(object: &Object<'_>) -> bool {
+    object.owner.as_ref().is_some_and(|owner| owner.judged().is_some() || owner.is_custom())
 }
 
 /// The exemption from the annotation of the pod, or the remark about it.

@@ -392,8 +392,10 @@ fn hits(policy: &Policy) -> String {
         RejectAt::Both => String::new(),
         RejectAt::Workloads => {
             let kinds = texts(Kind::BUILT_IN.map(Kind::as_str));
+            // Only groups of custom resources have a dot, apart from groups whose objects own no pods.
+            let creates = format!("o.kind in {kinds} || o.apiVersion.contains('.')");
             format!(
-                "has(object.metadata.ownerReferences) && object.metadata.ownerReferences.exists(o, o.kind in {kinds}) || "
+                "has(object.metadata.ownerReferences) && object.metadata.ownerReferences.exists(o, {creates}) || "
             )
         }
     };
