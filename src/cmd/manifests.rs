@@ -166,10 +166,14 @@ impl Loaded {
     pub(crate) fn report(&mut self) -> Report {
         let documents = std::mem::take(&mut self.read.documents);
         let mut objects = Vec::new();
+        let mut warnings = Vec::new();
         let mut not_judged = NotJudgedObjects::default();
         let mut progress = Progress::new("linting");
         for (index, CollectedDocument { document, origin }) in documents.iter().enumerate() {
             progress.show(index, documents.len());
+            if !document.is_patch() {
+                warnings.extend(document.template_errors().into_iter().map(ErrorReport::from));
+            }
             match document.read() {
                 Ok(Reading::Pods(_)) if document.is_patch() => self.read.skip_patch(document),
                 Ok(Reading::Pods(read)) => objects.extend(read.iter().map(|object| {
@@ -187,7 +191,7 @@ impl Loaded {
         errors.extend(std::mem::take(&mut self.image_errors).into_iter().map(image_error));
         let mut skipped = std::mem::take(&mut self.read.skipped);
         not_judged.report(&objects, &mut skipped);
-        let mut report = Report { objects, errors, skipped, ..Report::default() };
+        let mut report = Report { objects, errors, warnings, skipped };
         let texts: BTreeMap<_, _> =
             self.read.documents.iter().map(|read| (read.document.file(), read.document.text())).collect();
         for (file, text) in texts {

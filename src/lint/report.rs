@@ -19,6 +19,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings, js
 use serde::{Serialize, Serializer};
 
 use crate::{
+    base::plural::count,
     judgement::{
         close_wait::PlanAction,
         finding::{Action, RuleId},
@@ -37,7 +38,7 @@ pub struct Report {
     pub objects: Vec<ObjectReport>,
     /// The inputs that could not be read.
     pub errors: Vec<ErrorReport>,
-    /// Errors in comments that suppress findings.
+    /// Errors in comments that suppress findings, and pod templates in custom resources that could not be read.
     pub warnings: Vec<ErrorReport>,
     /// The skipped documents, files and directories.
     pub skipped: Skipped,
@@ -153,6 +154,39 @@ pub struct ObjectReport {
     /// What the webhook would change, as JSON Patch.
     #[schemars(with = "Vec<serde_json::Map<String, serde_json::Value>>")]
     pub patch: Patch,
+}
+
+impl ObjectReport {
+    /// The name of the object, without the path of the pod template.
+    pub fn own_name(&self) -> &str {
+        let own = || self.name.strip_suffix(')')?.strip_suffix(self.template.as_deref()?)?.strip_suffix(" (");
+        own().unwrap_or(&self.name)
+    }
+
+    /// Whether the next report is on another pod template of the same object.
+    fn is_same_object(&self, next: &Self) -> bool {
+        let object = |it: &Self| (it.kind.clone(), it.namespace.clone(), it.own_name().to_owned());
+        self.template.is_some()
+            && self.template != next.template
+            && (&self.file, self.line) == (&next.file, next.line)
+            && object(self) == object(next)
+    }
+
+    /// The reports of each object, one for each of its pod templates.
+    fn by_object(reports: &[Self]) -> impl Iterator<Item = &[Self]> {
+        reports.chunk_by(Self::is_same_object)
+    }
+}
+
+/// `3 objects`, and if an object has several pod templates, `3 objects with 5 pod templates`.
+fn count_objects(reports: &[ObjectReport]) -> String {
+    let objects = ObjectReport::by_object(reports).count();
+    let text = count(objects, "object");
+    if objects == reports.len() {
+        text
+    } else {
+        format!("{text} with {}", count(reports.len(), "pod template"))
+    }
 }
 
 /// Whether there is a proxy, and what it does with idle connections.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     base::{text::Text, walk},
-    workload::object::{Kind, Object, Reading},
+    workload::object::{Kind, Object, Reading, UnreadableTemplate},
 };
 
 /// An object of a file.
@@ -150,6 +150,29 @@ impl Document {
     /// As [`Self::read`].
     pub fn objects(&self) -> Result<Vec<Object<'_>>, ManifestError> {
         self.read().map(Reading::objects)
+    }
+
+    /// Why parts of a custom resource that look like pod templates are not judged.
+    pub fn template_errors(&self) -> Vec<ManifestError> {
+        let unreadable = Object::unreadable_templates(&self.json).into_iter();
+        unreadable
+            .map(|UnreadableTemplate { template, json, error }| {
+                let start = walk::offset_in(&self.json, json);
+                let offset = start + lines::offset_at(json, error.line(), error.column());
+                let (field, why) = (walk::path_at(&self.json, offset), lines::without_position(&error));
+                ManifestError {
+                    file: self.file().to_owned(),
+                    line: self.line_at(offset),
+                    column: None,
+                    message: format!(
+                        "{template} of this {} looks like a pod template, but was not judged: {field}: {why}",
+                        self.kind
+                    ),
+                    help: Some("use the type that a pod has for this field".to_owned()),
+                    looks_like: LooksLike::Manifest,
+                }
+            })
+            .collect()
     }
 
     /// Turns an error of serde_json into one at the line of the file.

@@ -153,6 +153,41 @@ fn wrong_types_lead_to_lines(#[case] text: &str, #[case] line: usize, #[case] me
     assert_eq!(error.to_string(), format!("shop.yaml:{line}: {message}"));
 }
 
+/// The start of a Rollout whose template has one container.
+const ROLLOUT: &str = "apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nspec:\n  template:\n    spec:\n      \
+    containers:\n      - name: web\n        image: web:1\n";
+
+#[rstest]
+#[case::port(
+    &format!("{ROLLOUT}        ports:\n        - containerPort: x\n"),
+    10,
+    "spec.template of this Rollout looks like a pod template, but was not judged: \
+     spec.template.spec.containers[0].ports[0].containerPort: invalid type: string \"x\", expected u16"
+)]
+#[case::sidecar_of_a_task(
+    "apiVersion: tekton.dev/v1\nkind: Task\nspec:\n  steps:\n  - image: a\n  sidecars:\n  - image: b\n    args: 3\n",
+    8,
+    "spec of this Task looks like a pod template, but was not judged: spec.sidecars[0].args: invalid type: integer \
+     `3`, expected a sequence"
+)]
+fn wrong_types_in_custom_resources_lead_to_lines(
+    #[case] text: &str,
+    #[case] line: usize,
+    #[case] message: &str,
+) {
+    let errors = one(text).template_errors();
+    let errors: Vec<_> = errors.iter().map(|error| (error.line, error.message.as_str())).collect();
+    assert_eq!(errors, [(line, message)]);
+}
+
+#[rstest]
+#[case::good(ROLLOUT)]
+#[case::no_template("apiVersion: example.com/v1\nkind: Shop\nspec:\n  containers: 3\n")]
+#[case::built_in("apiVersion: v1\nkind: Pod\nspec:\n  containers: 3\n")]
+fn other_objects_have_no_unreadable_template(#[case] text: &str) {
+    assert!(one(text).template_errors().is_empty());
+}
+
 #[rstest]
 #[case::value("kind: Pod\nspec:\n  replicas: {{ .Values.replicas }}\n")]
 #[case::flow("{{- if .Values.enabled }}\nkind: Pod\n{{- end }}\n")]

@@ -26,10 +26,15 @@ use crate::{
 
 /// The page: a summary, a filter, the findings by object, and the objects without findings.
 pub fn render(report: &Report, about: &About) -> String {
-    page::page(about, &body(report))
+    render_with(report, about, &html! {})
 }
 
-fn body(report: &Report) -> Markup {
+/// The same page, with further sections between the summary and the findings.
+pub(crate) fn render_with(report: &Report, about: &About, sections: &Markup) -> String {
+    page::page(about, &body(report, sections))
+}
+
+fn body(report: &Report, sections: &Markup) -> Markup {
     let (mut found, quiet): (Vec<_>, Vec<_>) =
         report.objects.iter().partition(|object| !object.findings.is_empty() || !object.remarks.is_empty());
     found.sort_by_key(|object| Reverse(severity(object)));
@@ -38,6 +43,7 @@ fn body(report: &Report) -> Markup {
         @if !report.errors.is_empty() || !report.warnings.is_empty() {
             (section("errors", "Errors while reading", &errors(report)))
         }
+        (sections)
         (filter(&report.objects.iter().collect::<Vec<_>>()))
         @if !found.is_empty() { (section("findings", "Findings", &findings(&found))) }
         @if !quiet.is_empty() { (section("quiet", "Objects without findings", &without_findings(&quiet))) }
@@ -67,11 +73,17 @@ fn severity(object: &ObjectReport) -> u8 {
 fn summary(report: &Report) -> Markup {
     let findings = || report.objects.iter().flat_map(|object| &object.findings);
     let counted = |action| findings().filter(|finding| finding.counts() && finding.action == action).count();
-    let rejected = report.objects.iter().filter(|object| severity(object) == 3).count();
-    let patched = report.objects.iter().filter(|object| !object.patch.0.is_empty()).count();
+    let of_any = |is: &dyn Fn(&ObjectReport) -> bool| {
+        ObjectReport::by_object(&report.objects).filter(|templates| templates.iter().any(is)).count()
+    };
+    let objects = of_any(&|_| true);
+    let templates = if objects == report.objects.len() { 0 } else { report.objects.len() };
+    let rejected = of_any(&|object| severity(object) == 3);
+    let patched = of_any(&|object| !object.patch.0.is_empty());
     let remarks: usize = report.objects.iter().map(|object| object.remarks.len()).sum();
     let entries = [
-        (report.objects.len(), "object that runs pods", "objects that run pods", ""),
+        (objects, "object that runs pods", "objects that run pods", ""),
+        (templates, "pod template", "pod templates", ""),
         (rejected, "object would be rejected", "objects would be rejected", "reject"),
         (counted(Action::Warn) + remarks + report.warnings.len(), "warning", "warnings", "warn"),
         (patched, "object would be patched", "objects would be patched", "patch"),
@@ -98,9 +110,9 @@ fn summary(report: &Report) -> Markup {
 /// The rules with findings, and how many each has.
 fn by_rule(report: &Report) -> Markup {
     let mut rules: BTreeMap<RuleId, (usize, usize)> = BTreeMap::new();
-    for object in &report.objects {
+    for templates in ObjectReport::by_object(&report.objects) {
         let mut seen = BTreeSet::new();
-        for finding in &object.findings {
+        for finding in templates.iter().flat_map(|object| &object.findings) {
             let (findings, objects) = rules.entry(finding.rule).or_default();
             *findings += 1;
             *objects += usize::from(seen.insert(finding.rule));

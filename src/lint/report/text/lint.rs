@@ -9,7 +9,7 @@ use super::{Styles, clean, full_name, paint, severity};
 use crate::{
     base::plural::count,
     judgement::finding::{Action, RuleId},
-    lint::report::{FindingReport, LineReport, NotJudged, ObjectReport, Report, Skipped},
+    lint::report::{FindingReport, LineReport, NotJudged, ObjectReport, Report, Skipped, count_objects},
 };
 
 /// With more findings than this, a summary comes first, and findings that differ only in their location are merged.
@@ -78,7 +78,7 @@ fn overview(findings: &[Shown<'_>], styles: &Styles) -> String {
     for Shown { object, finding } in findings {
         let (number, objects, word) = rules.entry((Reverse(finding.action), finding.rule)).or_default();
         *number += 1;
-        objects.insert((&object.file, object.line, &object.name));
+        objects.insert((&object.file, object.line, &object.kind, object.own_name()));
         *word = severity(finding, styles);
     }
     for (number, objects, word) in rules.values() {
@@ -168,17 +168,20 @@ fn excerpt(finding: &FindingReport, styles: &Styles) -> String {
 
 fn summary(report: &Report, styles: &Styles) -> String {
     let objects = &report.objects;
-    let is_rejected = |object: &&ObjectReport| shown(object).any(|found| found.action == Action::Reject);
-    let rejected = objects.iter().filter(is_rejected).count();
+    let is_rejected = |object: &ObjectReport| shown(object).any(|found| found.action == Action::Reject);
+    let of_any = |is: &dyn Fn(&ObjectReport) -> bool| {
+        ObjectReport::by_object(objects).filter(|templates| templates.iter().any(is)).count()
+    };
+    let rejected = of_any(&is_rejected);
     let suppressed =
         objects.iter().flat_map(|object| &object.findings).filter(|found| found.suppressed.is_some()).count();
-    let patched = objects.iter().filter(|object| !object.patch.0.is_empty()).count();
+    let patched = of_any(&|object| !object.patch.0.is_empty());
     let warnings = objects
         .iter()
         .map(|object| shown(object).filter(|f| f.action == Action::Warn).count() + object.remarks.len())
         .sum::<usize>()
         + report.warnings.len();
-    let mut parts = vec![count(objects.len(), "object")];
+    let mut parts = vec![count_objects(objects)];
     if rejected > 0 {
         parts.push(paint(&format!("{rejected} would be rejected"), styles.error));
     }
