@@ -12,6 +12,7 @@ pub mod install;
 use std::{env, error::Error as _, ffi::OsString, path::PathBuf, time::Duration};
 
 use http_body_util::BodyExt;
+use hyper::body::Body as _;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
@@ -22,7 +23,10 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
     core::Request,
 };
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{
+    Deserialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use serde_json::{Value, value::RawValue};
 use tokio::time::{sleep, timeout};
 
@@ -41,6 +45,8 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 const PAGE_SIZE: u32 = 500;
 /// The status of an expired continue token.
 const GONE: u16 = 410;
+/// The most memory that is asked for before a body is read; more if it is longer.
+const LARGE_BODY: u64 = 8 << 20;
 /// How often a page is asked for.
 const ATTEMPTS: u32 = 3;
 /// The pause after a broken connection.
@@ -100,6 +106,7 @@ pub struct ServerVersion {
 }
 
 #[derive(Deserialize)]
+#[serde(bound(deserialize = "T: Deserialize<'de>"))]
 struct Page<T> {
     #[serde(default)]
     metadata: PageMetadata,
@@ -290,11 +297,17 @@ impl Cluster {
         let request = request.map_err(|error| failed(describe(&error)))?.map(Body::from);
         let exchange = async {
             let response = self.client.send(request).await.map_err(|error| failed(cause(&error)))?;
-            let (head, body) = response.into_parts();
-            let body = body.collect().await.map_err(|error| failed(cause(&error)))?.to_bytes();
+            let (head, mut body) = response.into_parts();
+            // Without a second copy of all frames: a page of a list has megabytes.
+            let length = body.size_hint().exact().unwrap_or_default().min(LARGE_BODY);
+            let mut bytes = Vec::with_capacity(length as usize);
+            while let Some(frame) = body.frame().await {
+                let frame = frame.map_err(|error| failed(cause(&error)))?;
+                bytes.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+            }
             let warnings = head.headers.get_all("warning").iter();
             let warnings = warnings.filter_map(|value| value.to_str().ok().map(str::to_owned)).collect();
-            let body = String::from_utf8(body.into())
+            let body = String::from_utf8(bytes)
                 .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
             Ok(Reply { code: head.status.as_u16(), body, warnings })
         };
@@ -317,13 +330,23 @@ impl Pager<'_> {
     ///
     /// Asks once more after a broken connection. The client itself asks again if the API server is overloaded.
     pub(in crate::cluster) async fn next<T: DeserializeOwned>(&mut self) -> Read<Option<Vec<T>>> {
+        let Some(text) = self.next_text().await? else { return Ok(None) };
+        let page: Page<T> = parse(self.what, &text)?;
+        Ok(Some(page.items.unwrap_or_default()))
+    }
+
+    /// The next page as text, whose [`items`](Self::items) borrow from it.
+    pub(in crate::cluster) async fn next_text(&mut self) -> Read<Option<String>> {
         if self.ended {
             return Ok(None);
         }
         for attempt in 1.. {
             let delay =
                 match self.cluster.request(self.what, Request::new(self.path).list(&self.params)).await {
-                    Ok(Ok(text)) => return self.page(&text).map(Some),
+                    Ok(Ok(text)) => {
+                        self.pass(&text)?;
+                        return Ok(Some(text));
+                    }
                     // etcd has compacted the revision. The new token continues the list with newer objects.
                     Ok(Err(status))
                         if status.code == GONE
@@ -348,8 +371,9 @@ impl Pager<'_> {
         Ok(None)
     }
 
-    fn page<T: DeserializeOwned>(&mut self, text: &str) -> Read<Vec<T>> {
-        let page: Page<T> = parse(self.what, text)?;
+    /// Notes the token of the page after this one.
+    fn pass(&mut self, text: &str) -> Read<()> {
+        let page: Page<IgnoredAny> = parse(self.what, text)?;
         let token = page.metadata.token.filter(|token| !token.is_empty());
         if token.is_some() && token == self.params.continue_token {
             let why = "the API server returned the same page again".to_owned();
@@ -357,6 +381,12 @@ impl Pager<'_> {
         }
         self.ended = token.is_none();
         self.params.continue_token = token;
+        Ok(())
+    }
+
+    /// The JSON of each object of a page.
+    pub(in crate::cluster) fn items<'t>(&self, text: &'t str) -> Read<Vec<&'t RawValue>> {
+        let page: Page<&RawValue> = parse(self.what, text)?;
         Ok(page.items.unwrap_or_default())
     }
 }
@@ -393,7 +423,7 @@ fn listed(variable: Option<OsString>) -> Result<Option<Kubeconfig>, kube::config
     })
 }
 
-fn parse<T: DeserializeOwned>(what: &str, text: &str) -> Read<T> {
+fn parse<'t, T: Deserialize<'t>>(what: &str, text: &'t str) -> Read<T> {
     serde_json::from_str(text).map_err(|error| ReadError::Failed {
         what: what.to_owned(),
         why: format!("the response cannot be parsed: {error}"),

@@ -180,6 +180,37 @@ fn missing_permissions_are_told_once_for_each_kind() {
     assert_eq!(output.status.code(), Some(2));
 }
 
+#[rstest]
+#[case::one("version: 1\nservers: 3\n", "line 2: ", "found a number")]
+#[case::several("servers: 3\nimages: 4\n", "line 1: ", " (and 2 more mistakes)")]
+fn facts_of_the_installation_that_cannot_be_parsed_are_told_once(
+    #[case] facts: &str,
+    #[case] place: &str,
+    #[case] end: &str,
+) {
+    let mut answers = cluster();
+    let map = json!({"metadata": {}, "data": {"facts.yaml": facts}});
+    answers.insert("GET /api/v1/namespaces/linkerd-linger/configmaps/linkerd-linger-facts", (200, map));
+    let output = run(&ApiServer::start(answers.clone()), &["-A", "--fail-on=never", "-o", "json"]);
+    let report = json(&output);
+    let [error] = report["errors"].as_array().unwrap().as_slice() else { panic!("{report:#}") };
+    let message = error["message"].as_str().unwrap();
+    let start = format!(
+        "the facts of the installation were not used: facts.yaml in the ConfigMap linkerd-linger-facts of the \
+         namespace linkerd-linger, {place}"
+    );
+    assert!(message.starts_with(&start) && message.ends_with(end), "{message}");
+    assert_eq!(error["help"], "correct the ConfigMap, or pass a facts file with --facts");
+    assert_eq!(output.status.code(), Some(2));
+
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("facts.yaml");
+    std::fs::write(&file, "version: 1\n").unwrap();
+    let flags = ["-A", "--fail-on=never", "-o", "json", "--facts", file.to_str().unwrap()];
+    let output = run(&ApiServer::start(answers), &flags);
+    assert_eq!((&json(&output)["errors"], output.status.code()), (&json!([]), Some(0)));
+}
+
 #[test]
 fn only_the_named_namespaces_and_labels_are_read() {
     let mut answers = cluster();

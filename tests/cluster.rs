@@ -504,7 +504,9 @@ async fn a_cluster_that_is_dropped_ends_and_leaves_nothing() {
 
 /// Runs `audit`: what it prints, its exit code, and the most memory that it used, in bytes.
 async fn audit(bed: &Bed, args: &[&str]) -> (String, Option<i32>, u64) {
-    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_linkerd-linger"));
+    let program =
+        std::env::var_os("AUDIT_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_linkerd-linger").into());
+    let mut command = tokio::process::Command::new(program);
     command.arg("audit").args(args).env("KUBECONFIG", bed.cluster.kubeconfig());
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
     let status = format!("/proc/{}/status", child.id().unwrap());
@@ -549,6 +551,134 @@ async fn audit_tells_what_admission_does_and_what_a_drain_breaks() {
     let tried = audit(&bed, &["-n", &namespace, "--mode", "warn", "-o", "json"]).await.0;
     let tried: Value = serde_json::from_str(&tried).unwrap();
     assert_eq!((&tried["owners"][0]["mode"], &tried["errors"]), (&json!("warn"), &json!([])));
+}
+
+/// A CustomResourceDefinition of argoproj.io/v1alpha1 with this schema of `spec`.
+fn definition(plural: &str, kind: &str, spec: &Value) -> Value {
+    let schema = json!({"type": "object", "properties": {"spec": spec}});
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{plural}.argoproj.io")},
+        "spec": {
+            "group": "argoproj.io",
+            "scope": "Namespaced",
+            "names": {"kind": kind, "plural": plural, "singular": kind.to_lowercase()},
+            "versions": [{
+                "name": "v1alpha1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema},
+            }],
+        },
+    })
+}
+
+/// The schema of a pod template, as Kubernetes publishes it, without descriptions and references.
+async fn pod_template_schema(bed: &Bed) -> Value {
+    fn resolve(schema: &Value, all: &Value, depth: usize) -> Value {
+        if let Some(name) = schema["$ref"].as_str().or_else(|| schema["allOf"][0]["$ref"].as_str()) {
+            return resolve(&all[name.rsplit('/').next().unwrap()], all, depth);
+        }
+        match schema["type"].as_str() {
+            Some("object") if schema["properties"].is_object() && depth < 12 => {
+                let fields = schema["properties"].as_object().unwrap().iter();
+                let fields = fields.map(|(name, schema)| (name.clone(), resolve(schema, all, depth + 1)));
+                json!({"type": "object", "properties": Value::Object(fields.collect())})
+            }
+            Some("array") => json!({"type": "array", "items": resolve(&schema["items"], all, depth + 1)}),
+            Some("string" | "integer" | "boolean") if schema["format"] != "int-or-string" => {
+                json!({"type": schema["type"]})
+            }
+            _ => json!({"x-kubernetes-preserve-unknown-fields": true}),
+        }
+    }
+    let published = bed.cluster.kubectl(&["get", "--raw=/openapi/v3/api/v1"]).await.ok().json();
+    let all = &published["components"]["schemas"];
+    resolve(&all["io.k8s.api.core.v1.PodTemplateSpec"], all, 0)
+}
+
+#[tokio::test]
+async fn audit_reads_custom_resources_and_counts_their_pods_for_them() {
+    let Some(bed) = bed().await else { return };
+    let namespace = bed.namespace("off", &[]).await;
+    let template_schema = pod_template_schema(&bed).await;
+    assert!(template_schema.to_string().len() > 50_000, "a whole schema");
+    let rollout = json!({"type": "object", "properties": {"template": template_schema}});
+    let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    for definition in
+        [definition("rollouts", "Rollout", &rollout), definition("workflows", "Workflow", &open)]
+    {
+        bed.cluster.kubectl_with(&["apply", "--server-side", "-f", "-"], &definition.to_string()).await.ok();
+    }
+    let wait = ["wait", "--for=condition=Established", "--timeout=60s", "crd"];
+    for name in ["rollouts.argoproj.io", "workflows.argoproj.io"] {
+        bed.cluster.kubectl(&[&wait[..], &[name]].concat()).await.ok();
+    }
+    let create = async |object: Value| {
+        let args = ["create", "-n", &*namespace, "-f", "-", "-o", "json"];
+        bed.cluster.kubectl_with(&args, &object.to_string()).await.ok().json()
+    };
+    let custom = |kind: &str, spec: Value| json!({"apiVersion": "argoproj.io/v1alpha1", "kind": kind, "metadata": {"name": "cart"}, "spec": spec});
+    let mut template = template(GUNICORN, 10);
+    template["metadata"]["annotations"] = json!({"linkerd.io/inject": "enabled"});
+    let rollout = create(custom("Rollout", json!({"template": template}))).await;
+    create(custom("Workflow", json!({"templates": [{"name": "main", "container": {"image": "job:1"}}]})))
+        .await;
+    let mut pod = injected("cart-gunicorn");
+    pod["metadata"]["ownerReferences"] = json!([{
+        "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": "cart", "controller": true,
+        "uid": rollout["metadata"]["uid"],
+    }]);
+    create(pod).await;
+    let (text, code, _) = audit(&bed, &["-n", &namespace, "-o", "json"]).await;
+    let report: Value = serde_json::from_str(&text).unwrap();
+    let owners = report["owners"].as_array().unwrap();
+    let found: Vec<_> = owners.iter().map(|owner| (&owner["kind"], &owner["pods"]["running"])).collect();
+    assert_eq!(found, [(&json!("Rollout"), &json!(1)), (&json!("Workflow"), &json!(0))], "{report:#}");
+    assert_eq!((&owners[0]["template"], &report["errors"]), (&json!("spec.template"), &json!([])));
+    assert_eq!((&owners[0]["admission"]["enforce"], code), (&json!("rejected"), Some(1)));
+
+    // Without the right to list one of them.
+    let reader = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "reader"},
+        "rules": [{
+            "apiGroups": ["", "apps", "batch", "argoproj.io", "apiextensions.k8s.io", "admissionregistration.k8s.io"],
+            "resources": [
+                "namespaces", "pods", "configmaps", "replicationcontrollers", "deployments", "statefulsets", "daemonsets",
+                "replicasets", "jobs", "cronjobs", "workflows", "customresourcedefinitions",
+                "mutatingwebhookconfigurations", "validatingwebhookconfigurations",
+            ],
+            "verbs": ["list", "get"],
+        }],
+    });
+    create(reader).await;
+    bed.cluster
+        .kubectl(&["create", "clusterrolebinding", "reader", "--clusterrole=reader", "--user=reader"])
+        .await
+        .ok();
+    let report = async |flags: &[&str]| {
+        let args = [&["-n", &*namespace, "-o", "json", "--as", "reader"], flags].concat();
+        let (text, code, _) = audit(&bed, &args).await;
+        (serde_json::from_str::<Value>(&text).unwrap(), code)
+    };
+    let (told, code) = report(&[]).await;
+    let message = format!("no permission to list rollouts.argoproj.io in the namespace {namespace}");
+    assert_eq!(
+        (&told["errors"][0]["message"], &told["errors"][1], code),
+        (&json!(message), &json!(null), Some(2))
+    );
+    assert_eq!(
+        (&told["owners"][0]["kind"], &told["owners"][0]["pods"]["running"]),
+        (&json!("Rollout"), &json!(1))
+    );
+    let (told, code) = report(&["--only-permitted"]).await;
+    assert_eq!((&told["errors"], &told["leftOut"], code), (&json!([]), &json!([message]), Some(1)));
+    for kind in [
+        "crd/rollouts.argoproj.io",
+        "crd/workflows.argoproj.io",
+        "clusterrolebinding/reader",
+        "clusterrole/reader",
+    ] {
+        bed.cluster.kubectl(&["delete", kind]).await.ok();
+    }
 }
 
 /// How many pods a workload has in the test of many pods.

@@ -5,6 +5,7 @@
 
 mod custom;
 mod events;
+mod html;
 mod owners;
 mod policy_report;
 mod read;
@@ -21,15 +22,16 @@ use jiff::civil::Date;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use self::{
-    owners::{Key, Owner, Owners},
-    report::{AuditReport, ExemptionReport, ExemptionState, OwnerReport, Reference, Unknown},
-};
 pub use self::{
+    html::page,
     policy_report::ReportApi,
     read::{Objects, Scope},
     text::{summary, text},
     write::Written,
+};
+use self::{
+    owners::{Key, Owner, Owners},
+    report::{AuditReport, ExemptionReport, ExemptionState, OwnerReport, Reference, Unknown},
 };
 use crate::{
     cluster::check::Snapshot,
@@ -215,7 +217,7 @@ impl Audit {
     }
 
     /// Notes that something could not be read; the audit is not whole then.
-    fn fail(&mut self, message: String, help: Option<String>) {
+    pub fn fail(&mut self, message: String, help: Option<String>) {
         self.errors.push(ErrorReport::of_cluster(message, help));
     }
 

@@ -14,7 +14,11 @@ use super::{
 };
 use crate::{
     admission::policy_file,
-    base::clock::{now, today},
+    base::{
+        clock::{now, today},
+        names,
+        plural::count,
+    },
     cluster::{
         Cluster,
         audit::{
@@ -23,13 +27,13 @@ use crate::{
         },
         check::Snapshot,
     },
-    judgement::{close_wait, facts::Facts, finding::Action, policy::Policy},
-    lint::report::{
-        Report,
-        html::{self, About},
-        junit, sarif,
-        text::Styles,
+    judgement::{
+        close_wait,
+        facts::Facts,
+        finding::Action,
+        policy::{Policy, PolicyError},
     },
+    lint::report::{Report, html::About, junit, sarif, text::Styles},
     review::Mode,
 };
 
@@ -76,7 +80,7 @@ pub struct Args {
     mode: Option<ModeArg>,
     /// The output format: table, summary, json, html, sarif or junit; may be repeated
     ///
-    /// FORMAT=FILE writes to a file atomically. Only one output can go to stdout. `html` is a page with the findings, without
+    /// FORMAT=FILE writes to a file atomically. Only one output can go to stdout. `html` is a page with all of this, without
     /// other files.
     #[arg(short, long, value_name = "FORMAT[=FILE]", default_value = "table", value_parser = formats::parse::<Format>)]
     output: Vec<Output<Format>>,
@@ -175,7 +179,7 @@ fn render(output: &Output<Format>, report: &AuditReport, args: &Args) -> anyhow:
         Format::Table => audit::text(report, &styles),
         Format::Summary => audit::summary(report),
         Format::Json => serde_json::to_string_pretty(report)? + "\n",
-        Format::Html => html::render(&report.objects(), &about(args)),
+        Format::Html => audit::page(report, &about(args)),
         Format::Sarif => sarif::render(&report.objects())?,
         Format::Junit => junit::render(&report.objects(), args.fail_on == FailOn::Warning),
     })
@@ -202,8 +206,14 @@ async fn audit(args: &Args) -> anyhow::Result<AuditReport> {
     let cluster = args.connection.connect().await?;
     let apis = if args.write_reports { report_apis(&cluster).await? } else { Vec::new() };
     let snapshot = cluster.snapshot(&args.connection.linkerd_namespace).await;
-    let policy = policy(args, &cluster, &snapshot).await?;
+    let mut policy = policy(args, &snapshot)?;
+    let facts = facts(args, &cluster).await?;
+    let problem = facts.as_ref().err().cloned();
+    policy.facts = facts.unwrap_or_default();
     let mut audit = Audit::new(&snapshot, policy, args.mode.map(|mode| mode.0), today());
+    if let Some(problem) = problem {
+        audit.fail(problem, Some("correct the ConfigMap, or pass a facts file with --facts".to_owned()));
+    }
     let namespaces = match (args.namespace.is_empty(), args.all_namespaces) {
         (_, true) => Vec::new(),
         (true, false) => vec![cluster.default_namespace().to_owned()],
@@ -246,7 +256,7 @@ async fn report_apis(cluster: &Cluster) -> anyhow::Result<Vec<ReportApi>> {
 }
 
 /// The policy of the flags; what they do not give comes from the installation.
-async fn policy(args: &Args, cluster: &Cluster, snapshot: &Snapshot) -> anyhow::Result<Policy> {
+fn policy(args: &Args, snapshot: &Snapshot) -> anyhow::Result<Policy> {
     let installed = snapshot.policy_in_force();
     let mut policy = match (&args.policy, installed) {
         (Some(path), installed) => {
@@ -264,18 +274,36 @@ async fn policy(args: &Args, cluster: &Cluster, snapshot: &Snapshot) -> anyhow::
     if let Some(image) = &args.init_image {
         policy.close_wait.init_image = Some(image.clone());
     }
-    policy.facts = match &args.facts {
-        Some(path) => policy_file::facts(path, &policy_file::text(path)?)?,
-        None => match cluster.facts_text().await {
-            Ok(Some(text)) => Facts::parse(&text).unwrap_or_default(),
-            Ok(None) => Facts::default(),
-            Err(error) => {
-                note_line!("note: without the facts of the installation: {error}");
-                Facts::default()
-            }
-        },
-    };
     Ok(policy)
+}
+
+/// The facts of the flag, or those of the installation; otherwise why these cannot be used.
+async fn facts(args: &Args, cluster: &Cluster) -> anyhow::Result<Result<Facts, String>> {
+    if let Some(path) = &args.facts {
+        return Ok(Ok(policy_file::facts(path, &policy_file::text(path)?)?));
+    }
+    Ok(match cluster.facts_text().await {
+        Ok(Some(text)) => Facts::parse(&text).map_err(|errors| unusable(&errors)),
+        Ok(None) => Ok(Facts::default()),
+        Err(error) => {
+            note_line!("note: without the facts of the installation: {error}");
+            Ok(Facts::default())
+        }
+    })
+}
+
+/// Why the facts of the installation cannot be used.
+fn unusable(errors: &[PolicyError]) -> String {
+    let (namespace, map, key) = (names::NAMESPACE, names::FACTS_CONFIG_MAP, names::FACTS_KEY);
+    let first = errors.first().map(ToString::to_string).unwrap_or_default();
+    let more = match errors.len() {
+        0 | 1 => String::new(),
+        all => format!(" (and {})", count(all - 1, "more mistake")),
+    };
+    format!(
+        "the facts of the installation were not used: {key} in the ConfigMap {map} of the namespace {namespace}, \
+         {first}{more}"
+    )
 }
 
 fn exit_code(report: &AuditReport, fail_on: FailOn) -> ExitCode {

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     base::names,
     cluster::{
-        Cluster,
+        Cluster, Pager,
         check::{Read, ReadError},
         gather::NOT_COMPLETED,
     },
@@ -41,6 +41,9 @@ const CONCURRENT_READS: usize = 16;
 
 /// The longest ConfigMap that is kept, in bytes. The files that servers are configured with are far shorter.
 const MAX_CONFIG_MAP_LEN: usize = 256 << 10;
+
+/// How many workloads or pods are in a page. A page of 200 pods with their managed fields is 2 to 3 MB.
+const PAGE_SIZE: u32 = 200;
 
 /// How many CustomResourceDefinitions are in a page. One with pod templates can have a megabyte of schemas.
 const DEFINITIONS_PAGE_SIZE: u32 = 10;
@@ -115,8 +118,8 @@ impl Source<'_> {
             params = params.labels(selector);
         }
         match self {
-            Self::BuiltIn(Kind::Pod) => params.fields(NOT_COMPLETED),
-            Self::BuiltIn(_) => params,
+            Self::BuiltIn(Kind::Pod) => params.fields(NOT_COMPLETED).limit(PAGE_SIZE),
+            Self::BuiltIn(_) => params.limit(PAGE_SIZE),
             Self::Custom(_) => params.limit(CUSTOM_PAGE_SIZE),
         }
     }
@@ -185,15 +188,15 @@ impl<P: FnMut(Objects)> Reader<'_, P> {
         let mut pages = self.cluster.pager(DEFINITIONS, params, "list customresourcedefinitions");
         loop {
             (self.progress)(Objects { plural: "customresourcedefinitions".to_owned(), read: self.read });
-            let page: Vec<Box<RawValue>> = match pages.next().await {
-                Ok(Some(page)) => page,
+            let text = match pages.next_text().await {
+                Ok(Some(text)) => text,
                 Ok(None) => return found,
                 Err(error) => {
                     self.unread_custom(&error);
                     return found;
                 }
             };
-            for definition in page {
+            for definition in self.items(&pages, &text) {
                 match Resource::read(definition.get()) {
                     Ok(resource) => found.extend(resource),
                     Err(error) => {
@@ -214,8 +217,8 @@ impl<P: FnMut(Objects)> Reader<'_, P> {
             let mut pages = self.cluster.pager(&path, source.params(scope), &what);
             loop {
                 (self.progress)(Objects { plural: source.plural(), read: self.read });
-                let page: Vec<Box<RawValue>> = match pages.next().await {
-                    Ok(Some(page)) => page,
+                let text = match pages.next_text().await {
+                    Ok(Some(text)) => text,
                     Ok(None) => break,
                     Err(error) => {
                         match source {
@@ -225,25 +228,34 @@ impl<P: FnMut(Objects)> Reader<'_, P> {
                         break;
                     }
                 };
+                let page = self.items(&pages, &text);
                 self.read += page.len();
-                self.judge(source, page).await;
+                self.judge(source, &page).await;
             }
         }
     }
 
+    /// The objects of a page.
+    fn items<'t>(&mut self, pages: &Pager<'_>, text: &'t str) -> Vec<&'t RawValue> {
+        pages.items(text).unwrap_or_else(|error| {
+            self.audit.unread(&error);
+            Vec::new()
+        })
+    }
+
     /// Judges the objects of a page.
-    async fn judge(&mut self, source: &Source<'_>, page: Vec<Box<RawValue>>) {
+    async fn judge(&mut self, source: &Source<'_>, page: &[&RawValue]) {
         match source {
             Source::BuiltIn(kind) => {
                 let read = |json| Object::read_as(*kind, json).into_iter().collect();
-                self.read_config_maps(&page, read).await;
+                self.read_config_maps(page, read).await;
                 page.iter().for_each(|object| self.audit.add(*kind, object.get()));
             }
             Source::Custom(resource) => {
                 let api_version = resource.api_version();
                 let meta = custom::type_meta(&api_version, &resource.kind);
                 let read = |json| Object::read_all_as(&meta, json).map(Reading::objects).unwrap_or_default();
-                self.read_config_maps(&page, read).await;
+                self.read_config_maps(page, read).await;
                 page.iter().for_each(|object| self.audit.add_custom(&meta, object.get()));
             }
         }
@@ -267,7 +279,7 @@ impl<P: FnMut(Objects)> Reader<'_, P> {
     /// Reads the ConfigMaps that the objects of a page use, and forgets those of namespaces that the list has passed.
     async fn read_config_maps<'p>(
         &mut self,
-        page: &'p [Box<RawValue>],
+        page: &[&'p RawValue],
         read: impl Fn(&'p str) -> Vec<Object<'p>>,
     ) {
         let Self { cluster, audit, config_maps, .. } = self;

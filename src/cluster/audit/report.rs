@@ -34,6 +34,24 @@ impl AuditReport {
         self.errors.extend(errors.iter().map(|error| ErrorReport::of_cluster(error.to_string(), None)));
     }
 
+    /// The owners whose pods would not come back after a drain of their nodes.
+    pub fn drained(&self) -> impl Iterator<Item = &OwnerReport> {
+        self.owners.iter().filter(|owner| owner.breaks_when_drained())
+    }
+
+    /// The owners with pods that a restart fixes, and how to restart them.
+    pub fn restarts(&self) -> impl Iterator<Item = (&OwnerReport, Restart)> {
+        let acted_on = self.owners.iter().filter(|owner| owner.is_acted_on());
+        acted_on.filter(|owner| owner.pods.patched_if_recreated > 0).map(|owner| {
+            let restart = match owner.restart() {
+                _ if owner.breaks_when_drained() => Restart::NotYet,
+                Some(command) => Restart::Command(command),
+                None => Restart::ThroughOwner,
+            };
+            (owner, restart)
+        })
+    }
+
     /// The reports on the objects, for the formats that `lint` has too.
     pub fn objects(&self) -> Report {
         Report {
@@ -112,6 +130,17 @@ impl OwnerReport {
     }
 }
 
+/// How pods are created anew.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Restart {
+    /// With this command.
+    Command(String),
+    /// Not before the findings are fixed, because the new pods would be rejected.
+    NotYet,
+    /// Through their owner: there is no command for its kind.
+    ThroughOwner,
+}
+
 /// A reference to a live object.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Reference {
@@ -187,6 +216,18 @@ pub struct Unknown {
     pub why: String,
 }
 
+impl Unknown {
+    /// The workload, as kubectl takes it.
+    pub fn workload(&self) -> String {
+        format!("{}/{}", self.kind.to_lowercase(), self.name)
+    }
+
+    /// The command that measures the timeout.
+    pub fn command(&self) -> String {
+        format!("linkerd linger measure -n {} {}", self.namespace, self.workload())
+    }
+}
+
 /// An exemption of the policy that does nothing.
 #[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -199,6 +240,16 @@ pub struct ExemptionReport {
     pub until: String,
     /// Why it does nothing.
     pub state: ExemptionState,
+}
+
+impl ExemptionReport {
+    /// Why it does nothing.
+    pub fn why(&self) -> String {
+        match self.state {
+            ExemptionState::Expired => format!("it expired on {}", self.until),
+            ExemptionState::Unused => "it covers no finding".to_owned(),
+        }
+    }
 }
 
 /// Why an exemption does nothing.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use super::report::{AuditReport, ExemptionState, OwnerReport};
+use super::report::{AuditReport, OwnerReport, Restart};
 use crate::{
     base::plural::count,
     lint::report::{
@@ -26,53 +26,42 @@ pub fn text(report: &AuditReport, styles: &Styles) -> String {
     if !owners.is_empty() {
         let _ = write!(text, "\n{findings}");
     }
-    let acted_on = || report.owners.iter().filter(|owner| owner.is_acted_on());
     part(
         &mut text,
         "These pods would be rejected when they are created anew, so a drain of their nodes would break them",
-        report.owners.iter().filter(|owner| owner.breaks_when_drained()).map(|owner| {
+        report.drained().map(|owner| {
             let pods = count(owner.pods.rejected_if_recreated, "pod");
-            format!(
-                "{} {} ({pods}): {}",
-                owner.object.namespace,
-                owner.reference(),
-                owner.refusals.join("; ")
-            )
+            let (namespace, name) = (&owner.object.namespace, owner.reference());
+            format!("{namespace} {name} ({pods}): {}", owner.refusals.join("; "))
         }),
     );
     part(
         &mut text,
         "These pods run without the close-wait timeout; a restart fixes them",
-        acted_on().filter(|owner| owner.pods.patched_if_recreated > 0).map(|owner| {
+        report.restarts().map(|(owner, restart)| {
             let pods = count(owner.pods.patched_if_recreated, "pod");
             let name = format!("{} {} ({pods})", owner.object.namespace, owner.reference());
-            match owner.restart() {
-                _ if owner.breaks_when_drained() => {
+            match restart {
+                Restart::NotYet => {
                     format!("{name}: fix its findings first, because its new pods would be rejected")
                 }
-                Some(restart) => format!("{restart}  # {pods}"),
-                None => format!("{name}: create them anew through their owner"),
+                Restart::Command(command) => format!("{command}  # {pods}"),
+                Restart::ThroughOwner => format!("{name}: create them anew through their owner"),
             }
         }),
     );
     part(
         &mut text,
         "The idle timeouts of these containers are not known; measure them, or all of them with `linkerd linger learn`",
-        report.unknown.iter().map(|unknown| {
-            let workload = format!("{}/{}", unknown.kind.to_lowercase(), unknown.name);
-            format!("linkerd linger measure -n {} {workload}  # {}", unknown.namespace, unknown.container)
-        }),
+        report.unknown.iter().map(|unknown| format!("{}  # {}", unknown.command(), unknown.container)),
     );
     part(
         &mut text,
         "These exemptions of the policy do nothing",
-        report.exemptions.iter().map(|exemption| {
-            let why = match exemption.state {
-                ExemptionState::Expired => format!("it expired on {}", exemption.until),
-                ExemptionState::Unused => "it covers no finding".to_owned(),
-            };
-            format!("line {}, {:?}: {why}", exemption.line, exemption.reason)
-        }),
+        report
+            .exemptions
+            .iter()
+            .map(|exemption| format!("line {}, {:?}: {}", exemption.line, exemption.reason, exemption.why())),
     );
     text
 }
@@ -104,13 +93,9 @@ pub fn summary(report: &AuditReport) -> String {
         count(pods, "running pod"),
         meshed.len(),
     );
-    for (mode, outcome) in [
-        (Mode::Enforce, (|owner| owner.admission.enforce) as fn(&OwnerReport) -> &'static str),
-        (Mode::Warn, |owner| owner.admission.warn),
-        (Mode::Audit, |owner| owner.admission.audit),
-    ] {
+    for (mode, outcomes) in outcomes(owners) {
         let name = format!("in {}:", mode.as_str());
-        let _ = writeln!(text, "  {name:<12} {}", numbers(owners.iter().map(outcome)));
+        let _ = writeln!(text, "  {name:<12} {outcomes}");
     }
     let modes = owners.iter().map(|owner| owner.mode.map_or("off", Mode::as_str));
     let _ = writeln!(text, "  {:<12} {}", "mode now:", numbers(modes));
@@ -130,6 +115,16 @@ pub fn summary(report: &AuditReport) -> String {
         let _ = writeln!(text, "  {:<12} {servers}", "servers:");
     }
     text
+}
+
+/// How many owners have each outcome in each mode: `3 rejected, 1 warned`.
+pub(super) fn outcomes(owners: &[OwnerReport]) -> [(Mode, String); 3] {
+    [
+        (Mode::Enforce, (|owner| owner.admission.enforce) as fn(&OwnerReport) -> &'static str),
+        (Mode::Warn, |owner| owner.admission.warn),
+        (Mode::Audit, |owner| owner.admission.audit),
+    ]
+    .map(|(mode, outcome)| (mode, numbers(owners.iter().map(outcome))))
 }
 
 fn grouped<'t>(texts: impl Iterator<Item = &'t str>) -> BTreeMap<&'t str, usize> {
