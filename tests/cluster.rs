@@ -600,7 +600,7 @@ async fn audit_reads_custom_resources_and_counts_their_pods_for_them() {
     let Some(bed) = bed().await else { return };
     let namespace = bed.namespace("off", &[]).await;
     let template_schema = pod_template_schema(&bed).await;
-    assert!(template_schema.to_string().len() > 50_000, "a whole schema");
+    assert!(template_schema.to_string().len() > 20_000, "a whole schema: {template_schema}");
     let rollout = json!({"type": "object", "properties": {"template": template_schema}});
     let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
     for definition in
