@@ -80,8 +80,8 @@ pub struct Args {
     mode: Option<ModeArg>,
     /// The output format: table, summary, json, html, sarif or junit; may be repeated
     ///
-    /// FORMAT=FILE writes to a file atomically. Only one output can go to stdout. `html` is a page with all of this, without
-    /// other files.
+    /// FORMAT=FILE writes to a file atomically. Only one output can go to stdout. `html` is a page with what
+    /// the table has, without other files.
     #[arg(short, long, value_name = "FORMAT[=FILE]", default_value = "table", value_parser = formats::parse::<Format>)]
     output: Vec<Output<Format>>,
     /// When to exit with code 1
