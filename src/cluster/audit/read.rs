@@ -42,9 +42,6 @@ const CONCURRENT_READS: usize = 16;
 /// The longest ConfigMap that is kept, in bytes. The files that servers are configured with are far shorter.
 const MAX_CONFIG_MAP_LEN: usize = 256 << 10;
 
-/// How many workloads or pods are in a page. A page of 200 pods with their managed fields is 2 to 3 MB.
-const PAGE_SIZE: u32 = 200;
-
 /// How many CustomResourceDefinitions are in a page. One with pod templates can have a megabyte of schemas.
 const DEFINITIONS_PAGE_SIZE: u32 = 10;
 
@@ -118,8 +115,8 @@ impl Source<'_> {
             params = params.labels(selector);
         }
         match self {
-            Self::BuiltIn(Kind::Pod) => params.fields(NOT_COMPLETED).limit(PAGE_SIZE),
-            Self::BuiltIn(_) => params.limit(PAGE_SIZE),
+            Self::BuiltIn(Kind::Pod) => params.fields(NOT_COMPLETED),
+            Self::BuiltIn(_) => params,
             Self::Custom(_) => params.limit(CUSTOM_PAGE_SIZE),
         }
     }
