@@ -181,6 +181,45 @@ fn missing_permissions_are_told_once_for_each_kind() {
 }
 
 #[rstest]
+#[case::policy(
+    "policy",
+    "closeWait: {timeout: 1h}",
+    "so the built-in policy was used",
+    "pass the policy with --policy"
+)]
+#[case::facts(
+    "facts",
+    "version: 1",
+    "so the facts of the installation were not used",
+    "pass a facts file with --facts"
+)]
+fn an_installation_that_cannot_be_read_is_told_once(
+    #[case] name: &str,
+    #[case] text: &str,
+    #[case] consequence: &str,
+    #[case] help: &str,
+) {
+    let forbidden = (403, json!({"kind": "Status", "message": "forbidden", "code": 403}));
+    let path = format!("GET /api/v1/namespaces/linkerd-linger/configmaps/linkerd-linger-{name}");
+    let mut answers = cluster();
+    answers.insert(path.leak(), forbidden);
+    let output = run(&ApiServer::start(answers.clone()), &["-A", "--fail-on=never", "-o", "json"]);
+    let report = json(&output);
+    let [error] = report["errors"].as_array().unwrap().as_slice() else { panic!("{report:#}") };
+    let message = error["message"].as_str().unwrap();
+    assert!(message.starts_with("no permission to ") && message.ends_with(consequence), "{message}");
+    assert_eq!(error["help"], format!("ask for this permission, or {help}"));
+    assert_eq!(output.status.code(), Some(2));
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("file.yaml");
+    std::fs::write(&path, text).unwrap();
+    let flag = format!("--{name}={}", path.display());
+    let output = run(&ApiServer::start(answers), &["-A", "--fail-on=never", "-o", "json", &flag]);
+    assert_eq!((&json(&output)["errors"], output.status.code()), (&json!([]), Some(0)));
+}
+
+#[rstest]
 #[case::one("version: 1\nservers: 3\n", "line 2: ", "found a number")]
 #[case::several("servers: 3\nimages: 4\n", "line 1: ", " (and 2 more mistakes)")]
 fn facts_of_the_installation_that_cannot_be_parsed_are_told_once(

@@ -430,7 +430,7 @@ fn the_page_of_an_audit_says_what_to_do() {
         "it expired on 2026-01-31",
         "no permission to list cronjobs",
         "no permission to list customresourcedefinitions",
-        "2 patched, 1 rejected",
+        "2 patched; 1 rejected",
     ] {
         assert!(page.text.contains(part), "{part:?} is not in {}", page.text);
     }

@@ -208,11 +208,15 @@ async fn audit(args: &Args) -> anyhow::Result<AuditReport> {
     let snapshot = cluster.snapshot(&args.connection.linkerd_namespace).await;
     let mut policy = policy(args, &snapshot)?;
     let facts = facts(args, &cluster).await?;
-    let problem = facts.as_ref().err().cloned();
+    let unusable_facts = facts.as_ref().err().cloned();
     policy.facts = facts.unwrap_or_default();
     let mut audit = Audit::new(&snapshot, policy, args.mode.map(|mode| mode.0), today());
-    if let Some(problem) = problem {
-        audit.fail(problem, Some("correct the ConfigMap, or pass a facts file with --facts".to_owned()));
+    if let (None, Err(error)) = (&args.policy, &snapshot.policy) {
+        let help = "ask for this permission, or pass the policy with --policy";
+        audit.fail(format!("{error}, so the built-in policy was used"), Some(help.to_owned()));
+    }
+    if let Some((problem, help)) = unusable_facts {
+        audit.fail(problem, Some(help.to_owned()));
     }
     let namespaces = match (args.namespace.is_empty(), args.all_namespaces) {
         (_, true) => Vec::new(),
@@ -277,18 +281,20 @@ fn policy(args: &Args, snapshot: &Snapshot) -> anyhow::Result<Policy> {
     Ok(policy)
 }
 
-/// The facts of the flag, or those of the installation; otherwise why these cannot be used.
-async fn facts(args: &Args, cluster: &Cluster) -> anyhow::Result<Result<Facts, String>> {
+/// The facts of the flag, or those of the installation; otherwise why these cannot be used, and the way out.
+async fn facts(args: &Args, cluster: &Cluster) -> anyhow::Result<Result<Facts, (String, &'static str)>> {
     if let Some(path) = &args.facts {
         return Ok(Ok(policy_file::facts(path, &policy_file::text(path)?)?));
     }
     Ok(match cluster.facts_text().await {
-        Ok(Some(text)) => Facts::parse(&text).map_err(|errors| unusable(&errors)),
+        Ok(Some(text)) => Facts::parse(&text).map_err(|errors| {
+            (unusable(&errors), "correct the ConfigMap, or pass a facts file with --facts")
+        }),
         Ok(None) => Ok(Facts::default()),
-        Err(error) => {
-            note_line!("note: without the facts of the installation: {error}");
-            Ok(Facts::default())
-        }
+        Err(error) => Err((
+            format!("{error}, so the facts of the installation were not used"),
+            "ask for this permission, or pass a facts file with --facts",
+        )),
     })
 }
 

@@ -117,7 +117,7 @@ pub fn summary(report: &AuditReport) -> String {
     text
 }
 
-/// How many owners have each outcome in each mode: `3 rejected, 1 warned`.
+/// How many owners have each outcome in each mode: `3 rejected; 1 patched, warned`.
 pub(super) fn outcomes(owners: &[OwnerReport]) -> [(Mode, String); 3] {
     [
         (Mode::Enforce, (|owner| owner.admission.enforce) as fn(&OwnerReport) -> &'static str),
@@ -135,13 +135,13 @@ fn grouped<'t>(texts: impl Iterator<Item = &'t str>) -> BTreeMap<&'t str, usize>
     numbers
 }
 
-/// `3 rejected, 1 warned`: the most frequent first.
+/// `3 rejected; 1 patched, warned`: the most frequent first.
 fn numbers<'t>(texts: impl Iterator<Item = &'t str>) -> String {
     let mut numbers: Vec<_> = grouped(texts).into_iter().collect();
     numbers.sort_by_key(|(text, number)| (std::cmp::Reverse(*number), *text));
     let numbers: Vec<_> =
         numbers.iter().map(|(text, number)| format!("{number} {}", lint::clean(text))).collect();
-    numbers.join(", ")
+    numbers.join("; ")
 }
 
 /// The owners that are not just admitted, with their outcome in each mode.
