@@ -18,8 +18,8 @@ use anyhow::{Context, ensure};
 use clap::Parser;
 use jiff::civil::date;
 use linkerd_linger_core::{
-    review::{self, Endpoint, Mode, WebhookKind},
     judgement::policy::Policy,
+    review::{self, Endpoint, Mode, WebhookKind},
 };
 use tikv_jemallocator::Jemalloc;
 
