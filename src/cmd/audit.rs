@@ -281,7 +281,7 @@ fn policy(args: &Args, snapshot: &Snapshot) -> anyhow::Result<Policy> {
     Ok(policy)
 }
 
-/// The facts of the flag, or those of the installation; otherwise why these cannot be used, and the way out.
+/// The facts of the flag, or those of the installation; otherwise why these cannot be used, and what to do.
 async fn facts(args: &Args, cluster: &Cluster) -> anyhow::Result<Result<Facts, (String, &'static str)>> {
     if let Some(path) = &args.facts {
         return Ok(Ok(policy_file::facts(path, &policy_file::text(path)?)?));

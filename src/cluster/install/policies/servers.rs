@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::cel::{bind, literal as exactly, text, texts};
 use crate::servers::literal::{Behaviour, Choice, Literal, LiteralFormat, LiteralServer, Start, wrappers};
 
-/// What the parts of a version count, each of which has at most four digits.
+/// The factors of the three parts of a version. A part has at most four digits.
 const VERSION_FACTORS: [u64; 3] = [100_000_000, 10_000, 1];
 
 /// The repository of the image with its registry.
