@@ -10,7 +10,7 @@ RUN apk add --no-cache make musl-dev
 WORKDIR /src
 COPY . .
 # Alpine's host target is musl, which links statically. rust-toolchain.toml stays outside: the image has that version.
-RUN cargo build --profile dist --locked --bin linkerd-linger
+RUN cargo build --profile dist --features jemalloc --locked --bin linkerd-linger
 
 FROM ${RUN_IMAGE}
 COPY --from=build /src/target/dist/linkerd-linger /linkerd-linger

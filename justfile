@@ -19,7 +19,7 @@ test:
 
 # The tests of load and abuse for long: a million reviews, and thousands of idle connections.
 soak:
-    ulimit -n 20000 && SOAK_REVIEWS=1000000 SOAK_CONNECTIONS=10000 cargo test --release --locked --test process -- --nocapture
+    ulimit -n 20000 && SOAK_REVIEWS=1000000 SOAK_CONNECTIONS=10000 cargo test --release --features jemalloc --locked --test process -- --nocapture
 
 # Starts real servers from package registries, and compares the catalog and `measure` with them; ten minutes at most.
 servers:

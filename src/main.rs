@@ -4,12 +4,12 @@ use std::{io::Write, process::ExitCode};
 
 use clap::Parser;
 use linkerd_linger::cli::Cli;
-#[cfg(target_os = "linux")]
+#[cfg(all(feature = "jemalloc", target_os = "linux"))]
 use tikv_jemallocator::Jemalloc;
 
 /// Is quick with musl, whose own allocator the image would use, and returns memory to the system. `.cargo/config.toml` has
 /// its settings.
-#[cfg(target_os = "linux")]
+#[cfg(all(feature = "jemalloc", target_os = "linux"))]
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 

@@ -45,10 +45,10 @@ pub fn servers(linger: &Path, names: &[String]) -> anyhow::Result<Vec<Program>> 
     Ok(servers)
 }
 
-/// The release build of linkerd-linger.
+/// The release build of linkerd-linger, with the allocator that is shipped.
 pub fn linger() -> anyhow::Result<PathBuf> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--release", "--locked", "--bin", "linkerd-linger"]);
+    cargo.args(["build", "--release", "--features", "jemalloc", "--locked", "--bin", "linkerd-linger"]);
     // The target directory is asked of cargo's message, because the user may have set another.
     cargo.arg("--message-format=json-render-diagnostics").current_dir(repository());
     let output = cargo.stderr(std::process::Stdio::inherit()).output().context("cannot run cargo")?;
