@@ -139,6 +139,8 @@ pub struct Command {
     pub files: usize,
     pub cores: usize,
     pub rounds: usize,
+    /// Whether it was stopped at the limit, so that the times are lower bounds.
+    pub stopped: bool,
     pub seconds: f64,
     /// The processor time of all cores.
     pub core_seconds: f64,
@@ -381,13 +383,14 @@ impl Report {
             let ours = group.iter().find(|it| it.command != "kube-score").map(|it| it.seconds);
             let row = |it: &&Command| {
                 let ratio = ours.map_or(f64::NAN, |ours| it.seconds / ours);
+                let more = if it.stopped { "> " } else { "" };
                 let per_container = it.core_seconds / (it.files * crate::files::CONTAINERS) as f64 * 1e6;
                 vec![
                     it.command.to_owned(),
-                    format!("{:.3}", it.seconds),
-                    format!("{:.3}", it.core_seconds),
-                    format!("{ratio:.1}"),
-                    format!("{per_container:.1}"),
+                    format!("{more}{:.3}", it.seconds),
+                    format!("{more}{:.3}", it.core_seconds),
+                    format!("{more}{ratio:.1}"),
+                    format!("{more}{per_container:.1}"),
                 ]
             };
             let head = ["command", "seconds", "core-seconds", "this / ours", "core-us per container"];
