@@ -37,7 +37,6 @@ use crate::{
     cluster::check::Snapshot,
     judgement::{
         close_wait::{self, CurrentState, PlanAction},
-        facts::workload,
         finding::Action,
         judge::{Judgement, judge},
         policy::{Policy, Subject},
@@ -340,7 +339,7 @@ impl Audit {
                 return owner;
             }
         }
-        workload(pod)
+        pod.workload()
             .map_or_else(|| key(pod.kind.as_str(), &pod.display_name()), |(kind, name)| key(kind, name))
     }
 

@@ -31,7 +31,7 @@ use crate::{
         gather::{INJECTED, NOT_COMPLETED},
     },
     judgement::{
-        facts::{Facts, ImageFact, ServerFact, print as print_facts, workload},
+        facts::{Facts, ImageFact, ServerFact, print as print_facts},
         judge::judge,
         policy::Policy,
     },
@@ -228,7 +228,7 @@ async fn servers(
         .pages(&path, params, &what, |pods: Vec<Box<RawValue>>| {
             for pod in &pods {
                 let Ok(object) = Object::read_as(Kind::Pod, pod.get()) else { continue };
-                let Some((kind, name)) = workload(&object) else { continue };
+                let Some((kind, name)) = object.workload() else { continue };
                 let namespace = object.namespace.as_deref().unwrap_or_default();
                 let judgement = judge(&object, namespace, &context, policy, today, Injection::Completed);
                 let survey = &judgement.survey;

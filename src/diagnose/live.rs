@@ -31,7 +31,7 @@ use crate::{
         check::{Read, ReadError},
         gather::{INJECTED, NOT_COMPLETED},
     },
-    judgement::{facts, judge::judge, policy::Policy},
+    judgement::{judge::judge, policy::Policy},
     linkerd::{Injection, PROXY},
     measure::{
         connection::Protocol,
@@ -106,7 +106,7 @@ impl Selection {
         let add = |pods: Vec<Box<RawValue>>| {
             for json in pods {
                 let Ok(object) = Object::read_as(Kind::Pod, json.get()) else { continue };
-                let Some((kind, name)) = facts::workload(&object) else { continue };
+                let Some((kind, name)) = object.workload() else { continue };
                 let namespace = object.namespace.as_deref().unwrap_or_default().to_owned();
                 let display_name = format!("{namespace} {}/{name}", kind.to_lowercase());
                 workloads.entry((namespace, display_name)).or_default().push(json);

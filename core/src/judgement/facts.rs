@@ -17,7 +17,6 @@ use crate::{
     workload::{
         image_config::{ImageFacts, ImageIndex},
         object::Object,
-        pod::TEMPLATE_HASH,
     },
 };
 
@@ -105,7 +104,7 @@ impl Facts {
         if self.servers.is_empty() {
             return;
         }
-        let Some((kind, name)) = workload(object) else { return };
+        let Some((kind, name)) = object.workload() else { return };
         let is_of =
             |fact: &&ServerFact| fact.namespace == namespace && fact.kind == kind && fact.name == name;
         for fact in self.servers.iter().filter(is_of) {
@@ -146,31 +145,6 @@ impl ServerFact {
             Behaviour::OpenAfter(_) => Idle::NeverCloses(evidence),
         }
     }
-}
-
-/// The kind and name of the workload that an object is or belongs to; `None` if it has no name of its own.
-pub fn workload<'o>(object: &'o Object<'_>) -> Option<(&'o str, &'o str)> {
-    let own = || Some((object.kind_name(), &**object.name.as_ref()?));
-    match &object.owner {
-        Some(owner) if &*owner.kind == "ReplicaSet" => {
-            let hash = object.pod.labels.get(TEMPLATE_HASH);
-            Some(("Deployment", deployment_of(&owner.name, hash)?))
-        }
-        Some(owner) => Some((&owner.kind, &owner.name)),
-        None => own(),
-    }
-}
-
-/// The Deployment of a ReplicaSet: the name without the pod-template hash, which its pods have as a label. Without the
-/// label, the hash is recognised by its characters (kubernetes `SafeEncodeString`).
-pub fn deployment_of<'r>(replica_set: &'r str, template_hash: Option<&str>) -> Option<&'r str> {
-    const HASH: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-    let labelled = template_hash.and_then(|hash| replica_set.strip_suffix(hash)?.strip_suffix('-'));
-    labelled.or_else(|| {
-        let (name, hash) = replica_set.rsplit_once('-')?;
-        (!hash.is_empty() && hash.len() <= 10 && hash.bytes().all(|byte| HASH.contains(&byte)))
-            .then_some(name)
-    })
 }
 
 #[cfg(test)]

@@ -13,7 +13,6 @@ use crate::{
     base::plural::count,
     judgement::{
         close_wait::{self, CurrentState},
-        facts::deployment_of,
         finding::{Action, RuleId},
         judge::judge,
         policy::Policy,
@@ -23,6 +22,7 @@ use crate::{
     workload::{
         context::Context,
         object::{Kind, Object},
+        owner::deployment_of,
         pod::TEMPLATE_HASH,
     },
 };

@@ -203,14 +203,3 @@ other: 1
         ]
     );
 }
-
-#[rstest]
-#[case::by_name("web-6bdb4c48bb", None, Some("web"))]
-#[case::by_name_with_dashes("my-web-6bdb4c48bb", None, Some("my-web"))]
-#[case::by_label("web-production", Some("production"), Some("web"))]
-#[case::by_name_where_the_label_is_of_another("web-6bdb4c48bb", Some("7d9c8b5f4"), Some("web"))]
-#[case::no_hash("web-production", None, None)]
-#[case::no_dash("web", None, None)]
-fn deployments(#[case] replica_set: &str, #[case] hash: Option<&str>, #[case] deployment: Option<&str>) {
-    assert_eq!(deployment_of(replica_set, hash), deployment);
-}

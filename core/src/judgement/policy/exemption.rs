@@ -4,7 +4,14 @@ use std::fmt;
 
 use jiff::civil::Date;
 
-use crate::{judgement::finding::RuleId, workload::object::Object};
+use crate::{
+    judgement::finding::RuleId,
+    workload::{
+        object::Object,
+        owner::{cron_job_of, deployment_of},
+        pod::TEMPLATE_HASH,
+    },
+};
 
 /// An exemption of the policy file.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -87,6 +94,8 @@ pub struct Subject<'a> {
     pub owner_kind: &'a str,
     /// The name of the owner.
     pub owner: &'a str,
+    /// The hash that a Deployment gave the pod of its ReplicaSet as a label.
+    pub template_hash: Option<&'a str>,
     /// The name of the object.
     pub name: &'a str,
     /// The service account; empty means `default`.
@@ -103,6 +112,7 @@ impl<'a> Subject<'a> {
             owner: owner
                 .map_or_else(|| object.name.as_deref(), |owner| Some(&owner.name))
                 .unwrap_or_default(),
+            template_hash: object.pod.labels.get(TEMPLATE_HASH),
             name: object.name.as_deref().unwrap_or_default(),
             service_account: object.pod.service_account.as_deref().unwrap_or_default(),
         }
@@ -141,27 +151,18 @@ impl Exemption {
         let Some(kind) = &self.owner_kind else {
             return owner.matches(subject.name)
                 || owner.matches(subject.owner)
-                || owning_deployment(subject).is_some_and(|(_, name)| owner.matches(name));
+                || workload_above(subject).is_some_and(|(_, name)| owner.matches(name));
         };
         (kind == subject.owner_kind && owner.matches(subject.owner))
-            || owning_deployment(subject).is_some_and(|(of, name)| kind == of && owner.matches(name))
+            || workload_above(subject).is_some_and(|(of, name)| kind == of && owner.matches(name))
     }
 }
 
-/// The Deployment of a ReplicaSet, or the CronJob of a Job, derived from the names that their controllers generate: a
-/// pod names only its direct owner.
-fn owning_deployment<'a>(subject: &Subject<'a>) -> Option<(&'static str, &'a str)> {
-    let (name, suffix) = subject.owner.rsplit_once('-')?;
-    // `SafeEncodeString` in k8s.io/apimachinery/pkg/util/rand: neither vowels nor characters that look alike.
-    let is_hash = |byte: u8| b"bcdfghjklmnpqrstvwxz2456789".contains(&byte);
+/// The Deployment of a ReplicaSet, or the CronJob of a Job.
+fn workload_above<'a>(subject: &Subject<'a>) -> Option<(&'static str, &'a str)> {
     match subject.owner_kind {
-        "ReplicaSet" if (5..=10).contains(&suffix.len()) && suffix.bytes().all(is_hash) => {
-            Some(("Deployment", name))
-        }
-        // Minutes since 1970, in kubernetes pkg/controller/cronjob.
-        "Job" if suffix.len() >= 8 && suffix.bytes().all(|byte| byte.is_ascii_digit()) => {
-            Some(("CronJob", name))
-        }
+        "ReplicaSet" => Some(("Deployment", deployment_of(subject.owner, subject.template_hash)?)),
+        "Job" => Some(("CronJob", cron_job_of(subject.owner)?)),
         _ => None,
     }
 }

@@ -155,6 +155,7 @@ const OF_WEB: Subject<'static> = Subject {
     namespace: "shop",
     owner_kind: "ReplicaSet",
     owner: "web-6d4cf56db6",
+    template_hash: None,
     name: "web-6d4cf56db6-x7kqp",
     service_account: "",
 };
