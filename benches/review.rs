@@ -4,7 +4,9 @@
 
 use std::{
     borrow::Cow,
+    fs,
     hint::black_box,
+    path::Path,
     sync::LazyLock,
     time::{Duration, Instant},
 };
@@ -14,7 +16,7 @@ use jiff::civil::date;
 use linkerd_linger::{
     judgement::policy::Policy,
     review::{self, Endpoint, Mode, WebhookKind},
-    servers::{Catalog, FAMILIES, RawServer},
+    servers::{Catalog, RawServer},
 };
 use serde_json::Value;
 use serde_saphyr::Spanned;
@@ -29,8 +31,11 @@ static LARGE: LazyLock<Policy> =
 
 /// The built-in catalog, and copies of it under other names and signs.
 fn large_catalog() -> Catalog {
-    let servers: Vec<Value> =
-        FAMILIES.iter().flat_map(|(_, text)| serde_saphyr::from_str::<Vec<Value>>(text).unwrap()).collect();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("core/src/servers/catalog");
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let families = files.filter(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    let read = |path| serde_saphyr::from_str::<Vec<Value>>(&fs::read_to_string(path).unwrap()).unwrap();
+    let servers: Vec<Value> = families.flat_map(read).collect();
     // A parser of YAML takes so many nodes in one text and no more, so that each copy is a text of its own.
     let mut copies: Vec<Spanned<RawServer>> = Vec::new();
     for copy in 0..COPIES {

@@ -15,7 +15,7 @@ mod settings;
 use std::collections::BTreeMap;
 
 pub use self::{
-    catalog::{Catalog, CatalogError, FAMILIES, Product, RawServer, Server},
+    catalog::{Catalog, CatalogError, Product, RawServer, Server},
     idle::{Certainty, Evidence, Idle, Origin, Why, Window},
     resolve::Answer,
 };

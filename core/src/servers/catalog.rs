@@ -1,6 +1,6 @@
 //! The catalog of servers.
 //!
-//! Parses and checks `catalog/*.yaml` once. The resulting [`Server`]s have an index of their signs, so that recognition
+//! Reads and checks the built-in catalog once. The resulting [`Server`]s have an index of their signs, so that recognition
 //! costs the same for any number of servers.
 
 mod check;
@@ -48,23 +48,8 @@ pub struct CatalogError {
     pub message: String,
 }
 
-/// The families of the built-in catalog: the name and the text of each file.
-pub const FAMILIES: [(&str, &str); 14] = [
-    ("python", include_str!("catalog/python.yaml")),
-    ("node", include_str!("catalog/node.yaml")),
-    ("jvm", include_str!("catalog/jvm.yaml")),
-    ("dotnet", include_str!("catalog/dotnet.yaml")),
-    ("ruby", include_str!("catalog/ruby.yaml")),
-    ("php", include_str!("catalog/php.yaml")),
-    ("beam", include_str!("catalog/beam.yaml")),
-    ("rust", include_str!("catalog/rust.yaml")),
-    ("go", include_str!("catalog/go.yaml")),
-    ("gateways", include_str!("catalog/gateways.yaml")),
-    ("controllers", include_str!("catalog/controllers.yaml")),
-    ("exporters", include_str!("catalog/exporters.yaml")),
-    ("observability", include_str!("catalog/observability.yaml")),
-    ("products", include_str!("catalog/products.yaml")),
-];
+/// The built-in catalog: the name and the entries of each family. `build.rs` writes it from `catalog/*.yaml`.
+const JSON: &str = include_str!(concat!(env!("OUT_DIR"), "/catalog.json"));
 
 static BUILTIN: LazyLock<Catalog> =
     LazyLock::new(|| Catalog::read_builtin().expect("a unit test reads the catalog that is built in"));
@@ -76,12 +61,11 @@ impl Catalog {
     }
 
     fn read_builtin() -> Result<Self, Vec<CatalogError>> {
-        let mut raw = Vec::new();
-        for (family, text) in FAMILIES {
-            let entries = parse(text)?;
-            raw.extend(entries.into_iter().map(|entry| (family, entry)));
-        }
-        Self::empty().joined(raw)
+        let families: Vec<(&str, Vec<Spanned<RawServer>>)> = serde_json::from_str(JSON)
+            .map_err(|error| vec![CatalogError { line: 0, message: error.to_string() }])?;
+        let of_family =
+            |(family, entries): (_, Vec<_>)| entries.into_iter().map(move |entry| (family, entry));
+        Self::empty().joined(families.into_iter().flat_map(of_family).collect())
     }
 
     fn empty() -> Self {

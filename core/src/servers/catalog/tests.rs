@@ -1,3 +1,5 @@
+use std::{fs, path::Path};
+
 use rstest::rstest;
 
 use super::*;
@@ -19,9 +21,25 @@ const GOOD: &str = "\
 ";
 
 #[test]
-fn the_builtin_catalog_parses() {
-    let catalog = Catalog::read_builtin().unwrap();
-    assert!(catalog.servers().count() >= 25);
+fn the_builtin_catalog_is_what_its_files_say() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/servers/catalog");
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut entries = 0;
+    for path in files.filter(|path| path.extension().is_some_and(|extension| extension == "yaml")) {
+        let text = fs::read_to_string(&path).unwrap();
+        let family = path.file_stem().unwrap().to_str().unwrap();
+        let raw: Vec<Spanned<RawServer>> =
+            parse(&text).unwrap_or_else(|mistakes| panic!("{family}: {mistakes:?}"));
+        let known: Vec<Server> =
+            Catalog::builtin().servers().filter(|server| server.family != family).cloned().collect();
+        let read = check::servers(&known, raw.into_iter().map(|entry| (family, entry)).collect());
+        let read = read.unwrap_or_else(|mistakes| panic!("{family}: {mistakes:?}"));
+        for server in read {
+            assert_eq!(format!("{server:?}"), format!("{:?}", Catalog::builtin().find(&server.id).unwrap()));
+            entries += 1;
+        }
+    }
+    assert_eq!(entries, Catalog::builtin().servers().count());
 }
 
 #[rstest]
