@@ -13,7 +13,7 @@ use rustix::param::clock_ticks_per_second;
 use crate::{process::pin, report};
 
 /// A command is stopped after this time, in seconds: kube-score did not end within eight minutes on 10,000 files.
-const LIMIT: &str = "120";
+const LIMIT: &str = "60";
 /// The exit code of `timeout` (coreutils) if it stopped the command.
 const STOPPED: i32 = 124;
 
