@@ -523,6 +523,21 @@ fn the_image_is_what_the_manifests_expect() {
 }
 
 #[test]
+fn what_is_shipped_has_its_allocator() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (file, command) in [
+        ("Dockerfile", "cargo build"),
+        (".ci/dist", "cargo auditable build"),
+        (".ci/sbom", "cargo cyclonedx -qq"),
+    ] {
+        let script = fs::read_to_string(root.join(file)).unwrap();
+        let command =
+            script.lines().find(|line| line.trim_start_matches("RUN ").starts_with(command)).unwrap();
+        assert!(command.contains(" --features jemalloc "), "{file}: {command}");
+    }
+}
+
+#[test]
 fn the_image_of_a_release_runs_like_the_one_of_the_dockerfile() {
     let read = |path: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
     let of = |dockerfile: &str| -> Vec<String> {
