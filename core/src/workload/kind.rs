@@ -23,7 +23,7 @@ pub enum Kind {
     CronJob,
     /// core/v1 PodTemplate.
     PodTemplate,
-    /// A custom resource with a pod template. [`Object::kind_name`] is its kind in the API.
+    /// A custom resource with a pod template. `Object::kind_name` is its kind in the API.
     Custom,
 }
 
