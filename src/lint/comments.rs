@@ -4,7 +4,10 @@
 //! finding is suppressed if one of its lines, or the first line of its object, is covered.
 
 use super::report::{ErrorReport, ObjectReport, Report, Suppression};
-use crate::judgement::{fields::unknown_name, finding::RuleId};
+use crate::{
+    base::yaml,
+    judgement::{fields::unknown_name, finding::RuleId},
+};
 
 /// The start of such a comment.
 const MARK: &str = "linkerd-linger: ignore";
@@ -74,7 +77,7 @@ fn suppress(objects: &mut [&mut ObjectReport], comment: &Comment, rule: RuleId) 
 
 /// The comments of a text, and the lines of invalid ones.
 fn read(text: &str) -> Vec<Result<Comment, (usize, String)>> {
-    let lines: Vec<&str> = text.lines().collect();
+    let lines: Vec<&str> = yaml::lines(text).map(|(_, line)| line).collect();
     let mut comments = Vec::new();
     for (index, line) in lines.iter().enumerate() {
         let Some((before, rest)) = mark(line) else { continue };
@@ -128,6 +131,11 @@ mod tests {
     #[case::after_a_value("a: 1\nb: 2 # linkerd-linger: ignore[close-wait-unset] why", 2, "why")]
     #[case::line_of_its_own("# linkerd-linger: ignore[close-wait-unset]: why\n\n# more\na: 1", 4, "why")]
     #[case::no_space("#linkerd-linger: ignore[close-wait-unset] - why\na: 1", 2, "why")]
+    #[case::lone_carriage_returns(
+        "a: 1\r\r\nb: 2 # linkerd-linger: ignore[close-wait-unset] why\r",
+        3,
+        "why"
+    )]
     #[case::at_the_end("a: 1\n# linkerd-linger: ignore[close-wait-unset] why", 2, "why")]
     fn comments_cover_a_line(#[case] text: &str, #[case] covers: usize, #[case] reason: &str) {
         let [Ok(comment)] = &*read(text) else { unreachable!("{text}") };

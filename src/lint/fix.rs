@@ -256,8 +256,7 @@ fn locate<'n>(object: &'n Node, at: &Pointer) -> Option<&'n Node> {
 
 /// The offset of a node in its text.
 fn offset(text: &str, node: &Node) -> usize {
-    let start: usize = text.split_inclusive('\n').take(node.line - 1).map(str::len).sum();
-    let line = &text[start.min(text.len())..];
+    let (start, line) = yaml::lines(text).nth(node.line - 1).unwrap_or((text.len(), ""));
     start + line.char_indices().nth(node.column - 1).map_or(line.len(), |(at, _)| at)
 }
 
@@ -277,6 +276,7 @@ mod tests {
     #[case::flow("{kind: Pod, p: 10}\n", "{kind: Pod, p: 11}\n")]
     #[case::json("{\"kind\": \"Pod\",\n \"p\": 10}\n", "{\"kind\": \"Pod\",\n \"p\": 11}\n")]
     #[case::lines_of_windows("kind: Pod\r\np: 10\r\n", "kind: Pod\r\np: 11\r\n")]
+    #[case::lone_carriage_returns("kind: Pod\r\r\np: 10\r", "kind: Pod\r\r\np: 11\r")]
     #[case::second_of_its_name("kind: Pod\np: 12\np: 10\n", "kind: Pod\np: 12\np: 11\n")]
     fn a_value_is_replaced_and_the_rest_kept(#[case] text: &str, #[case] expected: &str) {
         let changed = apply("a.yaml", text, 1, &[change("/p", 11.into(), Some(("10", "11")))]);

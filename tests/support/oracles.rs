@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 use jiff::civil::{Date, date};
 use linkerd_linger::{
-    base::names::INIT_CONTAINER,
+    base::{names::INIT_CONTAINER, yaml},
     cluster::apiserver::{self, Admission},
     diagnose::{cause::diagnose, log::Log, metrics::Metrics},
     judgement::{facts::Facts, judge::judge, policy::Policy},
@@ -282,7 +282,7 @@ fn meshed(container: Value, volumes: Value, mut annotations: Value) -> Value {
 /// Every mistake names a line of the text.
 pub fn policy(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    let lines = text.lines().count() as u64 + 1;
+    let lines = yaml::lines(&text).count() as u64;
     if let Err(errors) = Policy::parse(&text) {
         assert!(!errors.is_empty() && errors.iter().all(|error| error.line <= lines), "{errors:?}");
     }
@@ -303,7 +303,7 @@ pub fn manifests(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let text = text.trim_start_matches('\u{feff}');
     let manifests = manifest::read("input.yaml", text);
-    let lines = text.lines().count() + 1;
+    let lines = yaml::lines(text).count();
     let context = manifest::context(&manifests.documents);
     let mut report = Report::default();
     report.errors.extend(manifests.errors.iter().map(|error| ErrorReport::from(error.clone())));

@@ -5,7 +5,7 @@
 
 mod scalar;
 
-use std::{collections::HashMap, rc::Rc};
+use std::{collections::HashMap, iter, rc::Rc};
 
 use serde_saphyr::granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput};
 
@@ -16,6 +16,19 @@ const MAX_DEPTH: usize = 100;
 
 /// The maximum number of entries that merge keys may copy in one file.
 const MAX_MERGED: usize = 1_000_000;
+
+/// The lines of a text without their ends, and the offset of each. As for the parser, a line ends with a line feed, a
+/// carriage return, or both (YAML 1.2.2, section 5.4).
+pub fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut next = Some(0);
+    iter::from_fn(move || {
+        let start = next?;
+        let rest = &text[start..];
+        let end = memchr::memchr2(b'\n', b'\r', rest.as_bytes());
+        next = end.map(|end| start + end + if rest[end..].starts_with("\r\n") { 2 } else { 1 });
+        Some((start, &rest[..end.unwrap_or(rest.len())]))
+    })
+}
 
 /// A value with its position.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! Maps offsets in JSON text to lines, and lines to their text.
 
 use super::json::Table;
+use crate::base::yaml;
 
 /// The text of a file with its lines.
 #[derive(Debug)]
@@ -12,12 +13,8 @@ pub(crate) struct Source {
 
 impl Source {
     pub(crate) fn new(file: &str, text: &str) -> Self {
-        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(offset, _)| offset + 1);
-        Self {
-            file: file.to_owned(),
-            text: text.to_owned(),
-            starts: std::iter::once(0).chain(ends).collect(),
-        }
+        let starts = yaml::lines(text).map(|(start, _)| start).collect();
+        Self { file: file.to_owned(), text: text.to_owned(), starts }
     }
 
     pub(crate) fn file(&self) -> &str {
@@ -39,7 +36,7 @@ impl Source {
     /// The text of a line, without the line end; empty if the line does not exist.
     pub(crate) fn line_text(&self, line: usize) -> &str {
         let Some(start) = line.checked_sub(1).and_then(|index| self.starts.get(index)) else { return "" };
-        self.text[*start..].lines().next().unwrap_or_default()
+        yaml::lines(&self.text[*start..]).next().map_or("", |(_, line)| line)
     }
 
     /// The lines of the YAML document that contains this line.

@@ -44,7 +44,8 @@ fn line(document: &Document, pointer: &str) -> usize {
 #[case::absent_below("/metadata/annotations/a~1b", 3)]
 #[case::no_such_item("/spec/containers/7/name", 6)]
 fn pointers_lead_to_lines(#[case] pointer: &str, #[case] expected: usize) {
-    for text in [POD.to_owned(), POD.replace('\n', "\r\n"), format!("\u{feff}{POD}")] {
+    let ends = ["\n", "\r\n", "\r"].map(|end| POD.replace('\n', end));
+    for text in ends.into_iter().chain([format!("\u{feff}{POD}")]) {
         let document = one(&text);
         assert_eq!(line(&document, pointer), expected);
         assert_eq!(document.line_text(12), "      periodSeconds: 5");
@@ -309,7 +310,7 @@ proptest! {
         for document in read("any", &text).documents {
             let value: serde_json::Value = serde_json::from_str(document.json()).unwrap();
             prop_assert!(value.is_object());
-            prop_assert!(document.line() <= text.lines().count() + 1);
+            prop_assert!(document.line() <= yaml::lines(&text).count());
             let _ = document.objects();
         }
     }
