@@ -139,11 +139,17 @@ impl<'a> Object<'a> {
 
     /// The kind and name of the workload that it is or belongs to; `None` if it has no name of its own.
     pub fn workload(&self) -> Option<(&str, &str)> {
-        let Some(owner) = &self.owner else { return Some((self.kind_name(), self.name.as_deref()?)) };
-        if &*owner.kind == "ReplicaSet" {
-            return Some(("Deployment", deployment_of(&owner.name, self.pod.labels.get(TEMPLATE_HASH))?));
+        match &self.owner {
+            Some(owner) if owner.is_replica_set() => Some(("Deployment", self.deployment()?)),
+            Some(owner) => Some((&owner.kind, &owner.name)),
+            None => Some((self.kind_name(), self.name.as_deref()?)),
         }
-        Some((&owner.kind, &owner.name))
+    }
+
+    /// The Deployment whose ReplicaSet owns it.
+    pub fn deployment(&self) -> Option<&str> {
+        let owner = self.owner.as_ref().filter(|owner| owner.is_replica_set())?;
+        deployment_of(&owner.name, self.pod.labels.get(TEMPLATE_HASH))
     }
 
     /// The path of the pod template, if it is one of several.

@@ -32,6 +32,11 @@ impl Owner<'_> {
         Kind::of(&self.api_version, &self.kind)
     }
 
+    /// Whether it is a ReplicaSet.
+    pub(super) fn is_replica_set(&self) -> bool {
+        &*self.kind == "ReplicaSet"
+    }
+
     /// Whether it is a custom resource.
     pub fn is_custom(&self) -> bool {
         is_custom_group(group_of(&self.api_version))

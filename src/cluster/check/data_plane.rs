@@ -22,8 +22,6 @@ use crate::{
     workload::{
         context::Context,
         object::{Kind, Object},
-        owner::deployment_of,
-        pod::TEMPLATE_HASH,
     },
 };
 
@@ -117,14 +115,10 @@ fn owner(object: &Object<'_>) -> Workload {
     let Some(owner) = &object.owner else {
         return Workload { kind: "pod".to_owned(), name: object.display_name() };
     };
-    let (kind, name) = (owner.kind.to_lowercase(), owner.name.to_string());
-    if kind == "replicaset" {
-        let hash = object.pod.labels.get(TEMPLATE_HASH);
-        if let Some(deployment) = deployment_of(&name, hash) {
-            return Workload { kind: "deployment".to_owned(), name: deployment.to_owned() };
-        }
+    match object.deployment() {
+        Some(deployment) => Workload { kind: "deployment".to_owned(), name: deployment.to_owned() },
+        None => Workload { kind: owner.kind.to_lowercase(), name: owner.name.to_string() },
     }
-    Workload { kind, name }
 }
 
 /// The error for a namespace that does not exist; `None` if the namespaces could not be listed, because pods may exist
