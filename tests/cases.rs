@@ -12,9 +12,13 @@ use std::{
 
 use insta::Settings;
 use jiff::civil::{Date, date};
-use json_patch::{PatchOperation, jsonptr::PointerBuf};
+use json_patch::{Patch, jsonptr::PointerBuf};
 use linkerd_linger::{
-    judgement::{finding::Action, judge, policy::Policy},
+    judgement::{
+        finding::{Action, Edit},
+        judge,
+        policy::Policy,
+    },
     lint::{
         manifest::{self, Document},
         report::{ContainerReport, FindingReport, ObjectReport, ProbeReport},
@@ -190,7 +194,7 @@ fn told(document: &Document, context: &Context, policy: &Policy) -> Vec<Told> {
 
 fn told_of(object: &Object<'_>, document: &Document, context: &Context, policy: &Policy) -> Told {
     let (report, at) = judged(object, context, policy);
-    if !report.patch.0.is_empty() {
+    if !report.patch.is_empty() {
         patched_once_for_all(object, document.json(), &report, context, policy);
     }
     let servers = report.containers.iter().map(|container| (container.name.clone(), server(container)));
@@ -203,7 +207,7 @@ fn told_of(object: &Object<'_>, document: &Document, context: &Context, policy: 
         findings: report.findings.iter().zip(at).map(|(found, at)| finding(found, &at, document)).collect(),
         remarks: report.remarks.clone(),
         verdict: report.verdict.as_str(),
-        patch: report.patch.0.iter().map(operation).collect(),
+        patch: report.patch.iter().map(operation).collect(),
     }
 }
 
@@ -223,7 +227,7 @@ fn finding(finding: &FindingReport, at: &[PointerBuf], document: &Document) -> T
     }
 }
 
-fn operation(operation: &PatchOperation) -> String {
+fn operation(operation: &Edit) -> String {
     let operation = serde_json::to_value(operation).unwrap();
     let (op, path) = (operation["op"].as_str().unwrap(), operation["path"].as_str().unwrap());
     format!("{op} {path} {}", operation["value"])
@@ -274,12 +278,13 @@ fn patched_once_for_all(
     policy: &Policy,
 ) {
     let mut object: Value = serde_json::from_str(json).unwrap();
-    json_patch::patch(&mut object, &report.patch).unwrap();
+    let patch: Patch = serde_json::from_value(serde_json::to_value(&report.patch).unwrap()).unwrap();
+    json_patch::patch(&mut object, &patch).unwrap();
     let json = object.to_string();
     let objects = Object::read_all(&json).unwrap().objects();
     let object = objects.iter().find(|object| object.pod.at == before.pod.at).unwrap();
     let (after, _) = judged(object, context, policy);
-    assert!(after.patch.0.is_empty(), "it is patched twice: {:?}", after.patch);
+    assert!(after.patch.is_empty(), "it is patched twice: {:?}", after.patch);
     let left: Vec<_> = after.findings.iter().filter(|finding| finding.action == Action::Patch).collect();
     assert!(left.is_empty(), "the patch leaves {left:?}");
 }

@@ -74,7 +74,7 @@ fn injected_pods_of_each_release_line_are_read() {
                 mesh.line.as_deref().unwrap_or("?"),
                 if mesh.cni { "cni" } else { "" },
                 report.close_wait.action.as_str(),
-                report.patch.0.len(),
+                report.patch.len(),
                 found.join(" ")
             )
             .unwrap();

@@ -197,14 +197,16 @@ fn inspect(pod: &Value, policy: &Policy) -> Inspection {
 /// The pod after the patch, if there is one.
 fn patched(pod: &Value, policy: &Policy) -> Option<(Inspection, Value)> {
     let found = inspect(pod, policy);
-    let edits: Vec<_> = found.findings.iter().flat_map(|finding| finding.edits.clone()).collect();
+    let edits: Vec<_> = found.findings.iter().flat_map(|finding| &*finding.edits).collect();
     if edits.is_empty() {
         return None;
     }
     let json = pod.to_string();
     let object = Object::read(&json).unwrap().unwrap();
-    let patch = patch::render(&object.pod, &edits).unwrap();
-    Some((found, apiserver::patched(pod, &patch).unwrap()))
+    patch::check(&object.pod, &edits).unwrap();
+    let patch = serde_json::from_value(serde_json::to_value(&edits).unwrap()).unwrap();
+    let patched = apiserver::patched(pod, &patch).unwrap();
+    Some((found, patched))
 }
 
 proptest! {

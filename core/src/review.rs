@@ -500,9 +500,9 @@ fn answer<'u>(
                 };
                 return (answer, outcome);
             }
-            match patch::render(&object.pod, &edits) {
-                Ok(patch) => {
-                    (answer.patch(&patch), if would_reject { Outcome::WouldReject } else { Outcome::Patched })
+            match patch::check(&object.pod, &edits) {
+                Ok(()) => {
+                    (answer.patch(&edits), if would_reject { Outcome::WouldReject } else { Outcome::Patched })
                 }
                 Err(error) => {
                     let warning = format!("linkerd-linger: {error}; the pod was admitted unchanged");

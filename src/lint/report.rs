@@ -14,7 +14,6 @@ pub mod text;
 
 use std::time::Duration;
 
-use json_patch::Patch;
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings, json_schema};
 use serde::{Serialize, Serializer};
 
@@ -22,7 +21,7 @@ use crate::{
     base::plural::count,
     judgement::{
         close_wait::PlanAction,
-        finding::{Action, RuleId},
+        finding::{Action, Edit, RuleId},
         timeline::Timeline,
         verdict::Decision,
     },
@@ -153,7 +152,7 @@ pub struct ObjectReport {
     pub verdict: Decision,
     /// What the webhook would change, as JSON Patch.
     #[schemars(with = "Vec<serde_json::Map<String, serde_json::Value>>")]
-    pub patch: Patch,
+    pub patch: Vec<Edit>,
 }
 
 impl ObjectReport {

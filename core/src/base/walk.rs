@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use json_patch::jsonptr::Pointer;
+use jsonptr::Pointer;
 use serde::{
     Deserializer,
     de::{DeserializeSeed, MapAccess, SeqAccess, Visitor},

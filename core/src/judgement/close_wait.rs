@@ -8,6 +8,8 @@ mod own_init;
 mod pod_sysctl;
 mod with_proxy_init;
 
+use std::sync::Arc;
+
 use self::own_init::OwnInit;
 pub use self::{
     forecast::Forecast,
@@ -86,7 +88,7 @@ pub struct Plan {
     /// How the timeout is set, or why it cannot be set.
     pub method: Result<Method, Obstacle>,
     /// The edits that set the timeout.
-    pub edits: Vec<Edit>,
+    pub edits: Arc<[Edit]>,
     /// For a pod that is not injected yet: the plan for each possible [`Setup`](crate::linkerd::expected::Setup).
     pub forecasts: Vec<Forecast>,
 }
@@ -158,7 +160,7 @@ impl Plan {
             why: why.into(),
             rule: obstacle.rule(),
             method: Err(obstacle),
-            edits: Vec::new(),
+            edits: Arc::default(),
             forecasts: Vec::new(),
         }
     }
@@ -172,7 +174,7 @@ impl Plan {
             why,
             rule: None,
             method: Ok(method),
-            edits: Vec::new(),
+            edits: Arc::default(),
             forecasts: Vec::new(),
         }
     }
@@ -423,7 +425,7 @@ impl Planner<'_> {
             why,
             rule: Some(rule),
             method: Ok(method),
-            edits,
+            edits: edits.into(),
             forecasts: Vec::new(),
         }
     }

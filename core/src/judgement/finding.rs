@@ -2,9 +2,10 @@
 //!
 //! The policy and the verdict decide what follows from a finding.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr, sync::Arc};
 
-use json_patch::jsonptr::PointerBuf;
+use jsonptr::{Pointer, PointerBuf};
+use serde::{Serialize, Serializer, ser::SerializeStruct};
 use serde_json::Value;
 
 use crate::{judgement::timeline::Timeline, servers::Certainty};
@@ -161,7 +162,7 @@ pub struct Finding {
     /// How to fix it, in one line.
     pub help: String,
     /// The edits that fix it; empty if none is known.
-    pub edits: Vec<Edit>,
+    pub edits: Arc<[Edit]>,
     /// The numbers that the rule compared, if it is about idle connections.
     pub timeline: Option<Timeline>,
 }
@@ -173,6 +174,38 @@ pub struct Edit {
     pub at: PointerBuf,
     /// The change.
     pub change: Change,
+}
+
+impl Edit {
+    /// The path of its JSON Patch operation.
+    pub fn path(&self) -> Cow<'_, Pointer> {
+        match self.change {
+            Change::Append(_) => Cow::Owned(self.at.with_trailing_token("-")),
+            Change::Set(_) | Change::Replace(_) | Change::Insert(_) | Change::Remove => {
+                Cow::Borrowed(&self.at)
+            }
+        }
+    }
+}
+
+/// Serializes as an operation of a JSON Patch (RFC 6902). `add` replaces a member that exists (4.1), so it does not
+/// depend on the current content of the object.
+impl Serialize for Edit {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (op, value) = match &self.change {
+            Change::Set(value) | Change::Insert(value) | Change::Append(value) => ("add", Some(value)),
+            Change::Replace(value) => ("replace", Some(value)),
+            Change::Remove => ("remove", None),
+        };
+        let mut operation = serializer.serialize_struct("Edit", 3)?;
+        operation.serialize_field("op", op)?;
+        operation.serialize_field("path", self.path().as_str())?;
+        match value {
+            Some(value) => operation.serialize_field("value", value)?,
+            None => operation.skip_field("value")?,
+        }
+        operation.end()
+    }
 }
 
 /// The kinds of change. Each is safe to apply to the object that it was planned for.

@@ -1,23 +1,19 @@
-//! Renders edits as a JSON Patch against the original object.
+//! Checks edits before they are sent as a JSON Patch.
 //!
-//! Turns edits into RFC 6902 operations. Then applies them to the parts that they touch, and checks the result: the API
-//! server rejects the pod if a patch does not apply, whatever the failure policy is.
+//! Applies the edits to the parts of the pod that they touch, and checks the result: the API server rejects the pod if a
+//! patch does not apply, whatever the failure policy is.
 
-use json_patch::{
-    AddOperation, Patch, PatchOperation, RemoveOperation, ReplaceOperation,
-    jsonptr::{Pointer, PointerBuf},
-};
-use serde_json::{Value, json, value::RawValue};
+use jsonptr::PointerBuf;
+use serde::Deserialize;
+use serde_json::Value;
 
 use crate::{
+    base::text::Text,
     judgement::{
         close_wait::{self, CurrentState},
         finding::{Change, Edit},
     },
-    workload::{
-        object::{Kind, Object},
-        pod::{Container, Pod},
-    },
+    workload::pod::{Container, ContainerList, Pod, SecurityContext, Sysctl},
 };
 
 /// Why a patch is not sent.
@@ -26,132 +22,140 @@ pub enum PatchError {
     /// An operation does not apply.
     #[error("the patch does not apply to the object in the request: {0} is not there")]
     Apply(PointerBuf),
-    /// The patched parts cannot be parsed.
-    #[error("the patched object cannot be read back")]
-    Read(#[source] serde_json::Error),
     /// The patch applies, but the pod would still not set the timeout.
     #[error("the patch has no effect: {0}")]
     Useless(String),
 }
 
-/// Renders the edits of a pod, applies them to the parts that they touch, and checks that the result sets the timeout.
+/// Checks that the edits of a pod apply, and that the result sets the timeout.
 ///
 /// # Errors
 ///
 /// Returns an error if the patch would not apply or not help; it must not be sent then.
-pub fn render(pod: &Pod<'_>, edits: &[Edit]) -> Result<Patch, PatchError> {
-    let mut touched = touched(pod);
+pub fn check(pod: &Pod<'_>, edits: &[&Edit]) -> Result<(), PatchError> {
+    let mut patched = Pod {
+        at: pod.at.clone(),
+        init_containers: pod.init_containers.clone(),
+        security_context: pod.security_context.clone(),
+        ..Pod::default()
+    };
     for edit in edits {
-        apply(&mut touched, edit).ok_or_else(|| PatchError::Apply(edit.at.clone()))?;
+        apply(&mut patched, edit).ok_or_else(|| PatchError::Apply(edit.at.clone()))?;
     }
-    let patched = pod.at.resolve(&touched).ok();
-    let patched =
-        patched.ok_or_else(|| PatchError::Useless("the patched object has no pod spec".to_owned()))?;
-    let json = serde_json::to_string(patched).map_err(PatchError::Read)?;
-    let object = Object::read_as(Kind::Pod, &json).map_err(PatchError::Read)?;
-    match close_wait::current(&object.pod, None) {
-        CurrentState::Sets(..) => Ok(Patch(edits.iter().map(operation).collect())),
+    for (index, container) in patched.init_containers.iter_mut().enumerate() {
+        (container.list, container.index) = (ContainerList::Init, index);
+    }
+    match close_wait::current(&patched, None) {
+        CurrentState::Sets(..) => Ok(()),
         CurrentState::Unset => Err(PatchError::Useless("nothing sets the timeout".to_owned())),
         CurrentState::Fails(why) => Err(PatchError::Useless(why)),
     }
 }
 
-/// `add` replaces an existing member (RFC 6902, 4.1), so it does not depend on the current content of the object.
-/// `replace`, `remove` and `add` before an item are used only for items of a list that was read.
-fn operation(edit: &Edit) -> PatchOperation {
-    match &edit.change {
-        Change::Set(value) | Change::Insert(value) => {
-            PatchOperation::Add(AddOperation { path: edit.at.clone(), value: value.clone() })
+/// Applies an edit as JSON Patch applies its operation, and only where an edit of the timeout can be.
+fn apply<'e>(pod: &mut Pod<'e>, edit: &'e Edit) -> Option<()> {
+    let below_spec = edit.at.as_str().strip_prefix(pod.at.as_str())?.strip_prefix("/spec/")?;
+    // No token has escapes.
+    let tokens: Vec<&str> = below_spec.split('/').collect();
+    match (tokens.as_slice(), &edit.change) {
+        (["securityContext"], Change::Set(value)) => {
+            pod.security_context = Some(SecurityContext::deserialize(value).ok()?);
         }
-        Change::Remove => PatchOperation::Remove(RemoveOperation { path: edit.at.clone() }),
-        Change::Replace(value) => {
-            PatchOperation::Replace(ReplaceOperation { path: edit.at.clone(), value: value.clone() })
+        (["securityContext", "sysctls", index @ ..], change) => {
+            let sysctls = &mut pod.security_context.as_mut()?.sysctls;
+            let exists = sysctls.is_some();
+            let sysctl = |value| Sysctl::deserialize(value).ok();
+            change_list(sysctls.get_or_insert_default(), exists, index, change, sysctl)?;
         }
-        Change::Append(value) => {
-            let mut path = edit.at.clone();
-            path.push_back("-");
-            PatchOperation::Add(AddOperation { path, value: value.clone() })
+        (["initContainers"] | ["initContainers", _], change) => {
+            let list = &mut pod.init_containers;
+            change_list(list, !list.is_empty(), &tokens[1..], change, container)?;
         }
-    }
-}
-
-/// Applies an edit as JSON Patch applies its operation, and only where the edit expects an object or a list.
-/// `json_patch::patch` would decode each pointer into new strings.
-fn apply(object: &mut Value, edit: &Edit) -> Option<()> {
-    let at = &*edit.at;
-    match &edit.change {
-        Change::Append(value) => list(object, at)?.push(value.clone()),
-        Change::Set(value) => {
-            let (parent, member) = at.split_back()?;
-            let parent = parent.resolve_mut(object).ok()?.as_object_mut()?;
-            parent.insert(member.decoded().into_owned(), value.clone());
+        (["initContainers", index, field @ ..], change) => {
+            let container = pod.init_containers.get_mut(index.parse::<usize>().ok()?)?;
+            change_container(container, field, change)?;
         }
-        Change::Insert(value) => {
-            let (parent, index) = at.split_back()?;
-            let list = list(object, parent)?;
-            list.insert(index.to_index().ok()?.for_len_incl(list.len()).ok()?, value.clone());
-        }
-        Change::Replace(value) => at.resolve_mut(object).ok()?.clone_from(value),
-        Change::Remove => {
-            let (parent, index) = at.split_back()?;
-            let list = list(object, parent)?;
-            list.remove(index.to_index().ok()?.for_len(list.len()).ok()?);
-        }
+        _ => return None,
     }
     Some(())
 }
 
-fn list<'v>(object: &'v mut Value, at: &Pointer) -> Option<&'v mut Vec<Value>> {
-    at.resolve_mut(object).ok()?.as_array_mut()
+fn change_container<'e>(container: &mut Container<'e>, field: &[&str], change: &'e Change) -> Option<()> {
+    match (field, change) {
+        (["args", index @ ..], change) => {
+            let args = &mut container.args;
+            change_list(args, !args.is_empty(), index, change, text)?;
+        }
+        (["securityContext"], Change::Set(value)) => {
+            container.security_context = Some(SecurityContext::deserialize(value).ok()?);
+        }
+        (["securityContext", field], Change::Set(value)) => {
+            let context = container.security_context.as_mut()?;
+            match *field {
+                "privileged" => context.privileged = value.as_bool(),
+                "allowPrivilegeEscalation" => context.allow_privilege_escalation = value.as_bool(),
+                "runAsUser" => context.run_as_user = value.as_i64(),
+                "runAsGroup" => context.run_as_group = value.as_i64(),
+                "runAsNonRoot" => context.run_as_non_root = value.as_bool(),
+                _ => return None,
+            }
+        }
+        _ => return None,
+    }
+    Some(())
 }
 
-/// A Pod with only those fields of the object that an edit can touch, at the path of the pod. An item of a list is the
-/// member of an object here, which JSON Patch finds by the same token.
-fn touched(pod: &Pod<'_>) -> Value {
-    let mut object = json!({"spec": {}});
-    // An empty list may be absent in the object, so nothing can be inserted into it.
-    if !pod.init_containers.is_empty() {
-        let init: Vec<Value> = pod.init_containers.iter().map(container).collect();
-        object["spec"]["initContainers"] = init.into();
+/// Changes a list, or the item with this index. A list that is read as empty may be absent in the object: `exists` says
+/// whether it is there.
+fn change_list<'e, T>(
+    list: &mut Vec<T>,
+    exists: bool,
+    index: &[&str],
+    change: &'e Change,
+    read: impl Fn(&'e Value) -> Option<T>,
+) -> Option<()> {
+    match (index, change) {
+        ([], Change::Set(value)) => *list = value.as_array()?.iter().map(read).collect::<Option<_>>()?,
+        ([], Change::Append(value)) if exists => list.push(read(value)?),
+        ([index], change) => {
+            let index = index.parse::<usize>().ok().filter(|index| *index < list.len())?;
+            match change {
+                Change::Insert(value) => list.insert(index, read(value)?),
+                Change::Replace(value) => list[index] = read(value)?,
+                Change::Remove => drop(list.remove(index)),
+                Change::Set(_) | Change::Append(_) => return None,
+            }
+        }
+        _ => return None,
     }
-    if let Some(context) = pod.security_context.and_then(read) {
-        object["spec"]["securityContext"] = context;
-    }
-    let mut at = &*pod.at;
-    while let Some((parent, token)) = at.split_back() {
-        object = json!({ token.decoded(): object });
-        at = parent;
-    }
-    object
+    Some(())
 }
 
-fn container(container: &Container<'_>) -> Value {
-    let texts = |list: &[crate::base::text::Text<'_>]| -> Vec<String> {
-        list.iter().map(ToString::to_string).collect()
+/// A container that an edit adds, with the fields that decide whether it sets the timeout.
+fn container(value: &Value) -> Option<Container<'_>> {
+    let texts = |field| match value.get(field) {
+        Some(list) => list.as_array()?.iter().map(text).collect::<Option<Vec<_>>>(),
+        None => Some(Vec::new()),
     };
-    let mut value = json!({"name": &*container.name, "image": &*container.image});
-    if !container.command.is_empty() {
-        value["command"] = texts(&container.command).into();
-    }
-    if !container.args.is_empty() {
-        value["args"] = texts(&container.args).into();
-    }
-    if container.restart_always {
-        value["restartPolicy"] = "Always".into();
-    }
-    if let Some(context) = container.security_context.and_then(read) {
-        value["securityContext"] = context;
-    }
-    value
+    Some(Container {
+        name: text(value.get("name")?)?,
+        image: text(value.get("image")?)?,
+        command: texts("command")?,
+        args: texts("args")?,
+        restart_always: value.get("restartPolicy").is_some_and(|policy| policy == "Always"),
+        security_context: Some(SecurityContext::deserialize(value.get("securityContext")?).ok()?),
+        ..Container::default()
+    })
 }
 
-/// Parses raw JSON; it is valid, since the API server has parsed it.
-fn read(raw: &RawValue) -> Option<Value> {
-    serde_json::from_str(raw.get()).ok()
+fn text(value: &Value) -> Option<Text<'_>> {
+    value.as_str().map(Text::from)
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -164,14 +168,14 @@ mod tests {
         let list = pod.pointer(["spec", "initContainers"]);
         let first = pod.pointer(["spec", "initContainers", "0"]);
         let whole = Edit { at: list.clone(), change: Change::Set(vec![ours.clone()].into()) };
-        assert!(render(&pod, &[whole]).is_ok());
+        assert!(check(&pod, &[&whole]).is_ok());
         for edit in [
             Edit { at: first.clone(), change: Change::Insert(ours.clone()) },
             Edit { at: first.clone(), change: Change::Replace(ours.clone()) },
             Edit { at: first, change: Change::Remove },
             Edit { at: list, change: Change::Append(ours) },
         ] {
-            let error = render(&pod, std::slice::from_ref(&edit)).unwrap_err();
+            let error = check(&pod, &[&edit]).unwrap_err();
             assert!(matches!(error, PatchError::Apply(_)), "{edit:?}: {error}");
         }
     }

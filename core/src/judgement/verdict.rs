@@ -47,8 +47,8 @@ impl Verdict {
     }
 
     /// The edits that fix the object.
-    pub fn edits(&self) -> Vec<Edit> {
-        self.with_action(Action::Patch).flat_map(|finding| finding.edits.iter().cloned()).collect()
+    pub fn edits(&self) -> Vec<&Edit> {
+        self.with_action(Action::Patch).flat_map(|finding| &*finding.edits).collect()
     }
 
     /// Whether there is something to warn about.

@@ -21,16 +21,14 @@ impl PortSet {
     /// `ParseContainerOpaquePorts`).
     pub fn parse_named<'t>(lists: impl IntoIterator<Item = &'t str>, names: &Names<'_>) -> Self {
         let items = lists.into_iter().flat_map(|list| list.split(',')).map(str::trim);
-        let mut ranges: Vec<_> = items
-            .filter_map(|item| match names.get(item) {
-                Some(port) => Some(*port..=*port),
-                None => {
-                    let (from, to) = item.split_once('-').unwrap_or((item, item));
-                    Some(from.trim().parse().ok()?..=to.trim().parse().ok()?)
-                }
-            })
-            .filter(|range| !range.is_empty())
-            .collect();
+        let range = |item: &str| match names.get(item).copied().or_else(|| item.parse().ok()) {
+            Some(port) => Some(port..=port),
+            None => {
+                let (from, to) = item.split_once('-')?;
+                Some(from.trim().parse().ok()?..=to.trim().parse().ok()?)
+            }
+        };
+        let mut ranges: Vec<_> = items.filter_map(range).filter(|range| !range.is_empty()).collect();
         ranges.sort_unstable_by_key(|range| *range.start());
         ranges.dedup_by(|next, last| {
             let touch = *next.start() <= last.end().saturating_add(1);

@@ -3,13 +3,12 @@
 //!
 //! Turns the container into a [`ProxyInit`]. `close_wait` decides what to do.
 
-use serde::Deserialize;
-use serde_json::{Value, value::RawValue};
+use serde_json::Value;
 
 use crate::workload::{
     annotations::{MAX_SECONDS, MIN_SECONDS},
     image::ImageRef,
-    pod::{Container, Mount, Pod},
+    pod::{Container, Mount, Pod, SecurityContext},
 };
 
 /// The name of the container in every release line of Linkerd.
@@ -130,17 +129,17 @@ impl<'p> ProxyInit<'p> {
     /// The fields of `securityContext` to change: the [missing ones](Self::missing_fields), and those that make the
     /// container equal to the one that Linkerd writes with `proxyInit.runAsRoot`.
     pub fn missing_privileges(&self) -> Vec<(&'static str, Value)> {
-        let now = SecurityContext::read(self.container.security_context);
-        let group = (!now.run_as_group.is_null()).then(|| ("runAsGroup", now.run_as_group, Value::from(0)));
+        let unset = SecurityContext::default();
+        let now = self.container.security_context.as_ref().unwrap_or(&unset);
         [
-            ("privileged", now.privileged, Value::Bool(true)),
-            ("allowPrivilegeEscalation", now.allow_privilege_escalation, Value::Bool(true)),
-            ("runAsUser", now.run_as_user, Value::from(0)),
-            ("runAsNonRoot", now.run_as_non_root, Value::Bool(false)),
+            ("privileged", now.privileged != Some(true), Value::Bool(true)),
+            ("allowPrivilegeEscalation", now.allow_privilege_escalation != Some(true), Value::Bool(true)),
+            ("runAsUser", now.run_as_user != Some(0), Value::from(0)),
+            ("runAsNonRoot", now.run_as_non_root != Some(false), Value::Bool(false)),
+            ("runAsGroup", now.run_as_group.is_some_and(|group| group != 0), Value::from(0)),
         ]
         .into_iter()
-        .chain(group)
-        .filter(|(_, now, needed)| now != needed)
+        .filter(|(_, is_missing, _)| *is_missing)
         .map(|(field, _, needed)| (field, needed))
         .collect()
     }
@@ -176,8 +175,8 @@ impl<'p> ProxyInit<'p> {
         if container.restart_always {
             return Some("it has restartPolicy, which the injector does not set".to_owned());
         }
-        let mount = SecurityContext::read(container.security_context).proc_mount;
-        if !mount.is_null() && mount != "Default" {
+        let mount = container.security_context.as_ref().and_then(|context| context.proc_mount.as_deref());
+        if mount.is_some_and(|mount| mount != "Default") {
             return Some("it has procMount, which the injector does not set".to_owned());
         }
         if container.mounts.len() > INJECTED_MOUNTS {
@@ -205,34 +204,16 @@ impl<'p> ProxyInit<'p> {
 /// and a child process keeps no capabilities unless it runs as root. The other two fields would make the API server or
 /// kubelet refuse these values.
 pub fn missing_fields(pod: &Pod<'_>, container: &Container<'_>) -> Vec<&'static str> {
-    let own = SecurityContext::read(container.security_context);
-    let of_pod = SecurityContext::read(pod.security_context);
-    let inherited = |own: Value, of_pod: Value| if own.is_null() { of_pod } else { own };
+    let unset = SecurityContext::default();
+    let own = container.security_context.as_ref().unwrap_or(&unset);
+    let of_pod = pod.security_context.as_ref().unwrap_or(&unset);
     let lacks = [
-        ("privileged", own.privileged != Value::Bool(true)),
-        ("allowPrivilegeEscalation", own.allow_privilege_escalation == Value::Bool(false)),
-        ("runAsUser", inherited(own.run_as_user, of_pod.run_as_user) != 0),
-        ("runAsNonRoot", inherited(own.run_as_non_root, of_pod.run_as_non_root) == Value::Bool(true)),
+        ("privileged", own.privileged != Some(true)),
+        ("allowPrivilegeEscalation", own.allow_privilege_escalation == Some(false)),
+        ("runAsUser", own.run_as_user.or(of_pod.run_as_user) != Some(0)),
+        ("runAsNonRoot", own.run_as_non_root.or(of_pod.run_as_non_root) == Some(true)),
     ];
     lacks.into_iter().filter(|(_, lacks)| *lacks).map(|(field, _)| field).collect()
-}
-
-/// The fields of a `securityContext` that decide what its container may do; `null` if absent. The others are skipped.
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct SecurityContext {
-    privileged: Value,
-    allow_privilege_escalation: Value,
-    run_as_user: Value,
-    run_as_group: Value,
-    run_as_non_root: Value,
-    proc_mount: Value,
-}
-
-impl SecurityContext {
-    fn read(raw: Option<&RawValue>) -> Self {
-        raw.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
-    }
 }
 
 /// The maximum number of mounts of linkerd-init: the lock of iptables and the service account token.

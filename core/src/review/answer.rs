@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use json_patch::Patch;
 use serde::Serialize;
 
 use super::wording;
+use crate::judgement::finding::Edit;
 
 /// The initial capacity for a patch, in bytes. Most patches are shorter.
 const PATCH_BYTES: usize = 1024;
@@ -84,10 +84,10 @@ impl<'u> Answer<'u> {
         self
     }
 
-    /// Adds the patch, base64-encoded as the API requires.
-    pub(super) fn patch(mut self, patch: &Patch) -> Self {
+    /// Adds the edits as a patch, base64-encoded as the API requires.
+    pub(super) fn patch(mut self, edits: &[&Edit]) -> Self {
         let mut json = Vec::with_capacity(PATCH_BYTES);
-        serde_json::to_writer(&mut json, patch)
+        serde_json::to_writer(&mut json, edits)
             .expect("a list of strings and JSON values is always valid JSON");
         self.patch = Some(STANDARD.encode(json));
         self.patch_type = Some("JSONPatch");

@@ -149,7 +149,7 @@ mod tests {
             message: message.to_owned(),
             note: "note".to_owned(),
             help: "help".to_owned(),
-            edits: Vec::new(),
+            edits: Vec::new().into(),
             timeline: None,
         }
     }

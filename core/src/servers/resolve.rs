@@ -378,10 +378,16 @@ impl Resolver<'_, '_> {
     /// The name of the server in the evidence: `node-http 20.11`, `gunicorn (gthread)`.
     fn title(&self, mode: Option<&str>) -> String {
         let found = self.reader.recognition;
-        let mode = mode.map_or_else(String::new, |mode| format!(" ({mode})"));
-        let product = found.product.map_or_else(String::new, |product| format!(" ({})", product.name));
-        let version = found.version.as_ref().map_or_else(String::new, |version| format!(" {version}"));
-        format!("{}{mode}{product}{version}", self.server.id)
+        let product = found.product.map(|product| &*product.name);
+        let mut title = self.server.id.clone();
+        for kind in [mode, product].into_iter().flatten() {
+            title.extend([" (", kind, ")"]);
+        }
+        if let Some(version) = &found.version {
+            title.push(' ');
+            title.push_str(&version.to_string());
+        }
+        title
     }
 }
 

@@ -1,6 +1,6 @@
 //! The kinds that run pods, and the API groups of Kubernetes.
 
-use json_patch::jsonptr::Pointer;
+use jsonptr::Pointer;
 
 /// The kinds that are a pod or contain a pod template.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

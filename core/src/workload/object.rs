@@ -8,13 +8,12 @@ mod custom;
 use std::borrow::Cow;
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use crate::{
     base::text::{Text, nullable},
     workload::{
         owner::{Owner, deployment_of},
-        pod::{Container, ContainerList, Pod, StringMap, TEMPLATE_HASH, Volume},
+        pod::{Container, ContainerList, Pod, SecurityContext, StringMap, TEMPLATE_HASH, Volume},
         template,
     },
 };
@@ -272,7 +271,7 @@ struct Spec<'a> {
     #[serde(borrow, default)]
     service_account_name: Option<Text<'a>>,
     #[serde(borrow, default)]
-    security_context: Option<&'a RawValue>,
+    security_context: Option<SecurityContext<'a>>,
     #[serde(borrow, default, deserialize_with = "nullable")]
     init_containers: Vec<Container<'a>>,
     #[serde(borrow, default, deserialize_with = "nullable")]
@@ -322,7 +321,7 @@ impl<'a> Spec<'a> {
             annotations,
             host_network: self.host_network,
             service_account: self.service_account_name,
-            security_context: self.security_context.filter(|raw| raw.get() != "null"),
+            security_context: self.security_context,
             init_containers: place(self.init_containers, ContainerList::Init),
             containers: place(self.containers, ContainerList::Regular),
             volumes: self.volumes,

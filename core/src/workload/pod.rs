@@ -4,11 +4,12 @@
 //! other modules interpret them.
 
 mod probe;
+mod security_context;
 mod volume;
 
 use std::{borrow::Cow, collections::BTreeSet};
 
-use json_patch::jsonptr::{Pointer, PointerBuf};
+use jsonptr::{Pointer, PointerBuf, Token};
 use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, MapAccess, Visitor},
@@ -17,12 +18,13 @@ use serde_json::value::RawValue;
 
 pub use self::{
     probe::{Handler, PortRef, Probe, ProbeKind},
+    security_context::{SecurityContext, Sysctl},
     volume::{FileSource, KeyToPath, Mount, Volume, VolumeKind},
 };
 use crate::base::text::{Text, nullable};
 
-/// A pod, or the pod template of a workload.
-#[derive(Clone, Debug, Default)]
+/// A pod, or the pod template of a workload. Pods are equal if all fields that the rules read are equal.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Pod<'a> {
     /// The JSON pointer from the root of the object to the pod: empty for a Pod, `/spec/template` for a Deployment.
     pub at: Cow<'static, Pointer>,
@@ -38,8 +40,8 @@ pub struct Pod<'a> {
     pub host_network: bool,
     /// `spec.serviceAccountName`.
     pub service_account: Option<Text<'a>>,
-    /// `spec.securityContext` as raw JSON.
-    pub security_context: Option<&'a RawValue>,
+    /// `spec.securityContext`.
+    pub security_context: Option<SecurityContext<'a>>,
     /// `spec.initContainers`, including native sidecars.
     pub init_containers: Vec<Container<'a>>,
     /// `spec.containers`.
@@ -75,11 +77,7 @@ impl<'a> Pod<'a> {
 
     /// The JSON pointer from the root of the object to `tokens` below the pod.
     pub fn pointer<'t>(&self, tokens: impl IntoIterator<Item = &'t str>) -> PointerBuf {
-        let mut pointer = self.at.to_buf();
-        for token in tokens {
-            pointer.push_back(token);
-        }
-        pointer
+        parsed(tokens.into_iter().fold(self.at.as_str().to_owned(), push))
     }
 
     /// The JSON pointer of a container, followed by `tokens`.
@@ -90,37 +88,51 @@ impl<'a> Pod<'a> {
     ) -> PointerBuf {
         let list = container.list.field();
         let mut index = Some(container.index);
-        let mut pointer = match (self.layout, container.list) {
-            (Layout::Template, _) => self.pointer(["spec", list]),
-            (Layout::PodSpec, _) | (Layout::Step(_), ContainerList::Init) => self.pointer([list]),
+        let path: &[&str] = match (self.layout, container.list) {
+            (Layout::Template, _) => &["spec", list],
+            (Layout::PodSpec, _) | (Layout::Step(_), ContainerList::Init) => &[list],
             (Layout::Step(main), ContainerList::Regular) => {
                 match container.index.checked_sub(main.length()) {
                     None => {
                         if main.is_single() {
                             index = None;
                         }
-                        self.pointer(main.field().iter().copied())
+                        main.field()
                     }
                     sidecar => {
                         index = sidecar;
-                        self.pointer(["sidecars"])
+                        &["sidecars"]
                     }
                 }
             }
         };
+        let mut text = String::with_capacity(POINTER_BYTES);
+        text.push_str(self.at.as_str());
+        text = path.iter().copied().fold(text, push);
         if let Some(index) = index {
-            pointer.push_back(index);
+            text = push(text, &index.to_string());
         }
-        for token in tokens {
-            pointer.push_back(token);
-        }
-        pointer
+        parsed(tokens.into_iter().fold(text, push))
     }
 
     /// The JSON pointer of an annotation.
     pub fn annotation_pointer(&self, key: &str) -> PointerBuf {
         self.pointer(["metadata", "annotations", key])
     }
+}
+
+/// The initial capacity for a JSON pointer, in bytes. Most pointers into a pod are shorter.
+const POINTER_BYTES: usize = 80;
+
+/// Appends a token to the text of a JSON pointer. [`PointerBuf::push_back`] takes several times as long.
+fn push(mut text: String, token: &str) -> String {
+    text.push('/');
+    text.push_str(Token::new(token).encoded());
+    text
+}
+
+fn parsed(text: String) -> PointerBuf {
+    PointerBuf::parse(text).expect("each token is encoded")
 }
 
 /// Where the parts of a pod are, below its JSON pointer.
@@ -228,8 +240,8 @@ pub struct Container<'a> {
     pub unusual: Vec<&'static str>,
     /// The hook that runs after the container has started.
     pub post_start: Option<Hook<'a>>,
-    /// `securityContext` as raw JSON.
-    pub security_context: Option<&'a RawValue>,
+    /// `securityContext`.
+    pub security_context: Option<SecurityContext<'a>>,
     /// `resources` as raw JSON.
     pub resources: Option<&'a RawValue>,
 }
@@ -437,7 +449,7 @@ struct RawContainer<'a> {
     #[serde(borrow, default, deserialize_with = "nullable")]
     termination_message_path: Text<'a>,
     #[serde(borrow, default)]
-    security_context: Option<&'a RawValue>,
+    security_context: Option<SecurityContext<'a>>,
     #[serde(borrow, default)]
     resources: Option<&'a RawValue>,
 }
@@ -488,26 +500,9 @@ impl<'a> From<RawContainer<'a>> for Container<'a> {
             restart_always: raw.restart_policy.is_some_and(|policy| &*policy == "Always"),
             unusual,
             post_start: lifecycle.post_start,
-            security_context: raw.security_context.filter(|raw| raw.get() != "null"),
+            security_context: raw.security_context,
             resources: raw.resources.filter(|raw| raw.get() != "null"),
         }
-    }
-}
-
-/// Pods are equal if all fields that the rules read are equal; raw JSON is compared as text.
-impl PartialEq for Pod<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.at == other.at
-            && self.layout == other.layout
-            && self.queue_proxy == other.queue_proxy
-            && self.labels == other.labels
-            && self.annotations == other.annotations
-            && self.host_network == other.host_network
-            && self.service_account == other.service_account
-            && self.security_context.map(RawValue::get) == other.security_context.map(RawValue::get)
-            && self.init_containers == other.init_containers
-            && self.containers == other.containers
-            && self.volumes == other.volumes
     }
 }
 
@@ -529,6 +524,6 @@ impl PartialEq for Container<'_> {
             && self.restart_always == other.restart_always
             && self.unusual == other.unusual
             && self.post_start == other.post_start
-            && self.security_context.map(RawValue::get) == other.security_context.map(RawValue::get)
+            && self.security_context == other.security_context
     }
 }

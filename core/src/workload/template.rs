@@ -5,7 +5,7 @@
 //! Containers without an image are changes to containers that a controller creates, not a pod. Argo, Tekton and KServe
 //! have pods in a form of their own.
 
-use json_patch::jsonptr::PointerBuf;
+use jsonptr::PointerBuf;
 use serde::Deserialize;
 
 use crate::{

@@ -79,7 +79,7 @@ fn summary(report: &Report) -> Markup {
     let objects = of_any(&|_| true);
     let templates = if objects == report.objects.len() { 0 } else { report.objects.len() };
     let rejected = of_any(&|object| severity(object) == 3);
-    let patched = of_any(&|object| !object.patch.0.is_empty());
+    let patched = of_any(&|object| !object.patch.is_empty());
     let remarks: usize = report.objects.iter().map(|object| object.remarks.len()).sum();
     let entries = [
         (objects, "object that runs pods", "objects that run pods", ""),

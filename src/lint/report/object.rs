@@ -1,7 +1,5 @@
 //! Converts a judgement into the report of an object.
 
-use json_patch::Patch;
-
 use super::{
     CloseWaitReport, ContainerReport, FindingReport, IdleReport, MeshReport, MeshState, ObjectReport,
     PortReport, ProbeReport, Seconds, TimelineReport,
@@ -22,9 +20,9 @@ impl ObjectReport {
     pub fn of(object: &Object<'_>, judgement: &Judgement<'_>) -> (Self, Vec<Finding>) {
         let Judgement { survey, plan, verdict } = judgement;
         let edits = verdict.edits();
-        // The patch is for pods; only a template has the same fields.
-        let no_patch = edits.is_empty() || survey.pod.layout != Layout::Template;
-        let patch = if no_patch { Ok(Patch::default()) } else { patch::render(survey.pod, &edits) };
+        // The patch is for pods; only a template has the same fields. The webhook does not send one that would not apply.
+        let is_sent = survey.pod.layout == Layout::Template && patch::check(survey.pod, &edits).is_ok();
+        let patch = if is_sent { edits.into_iter().cloned().collect() } else { Vec::new() };
         let report = Self {
             kind: object.kind_name().to_owned(),
             namespace: object.namespace.as_deref().unwrap_or_default().to_owned(),
@@ -44,8 +42,7 @@ impl ObjectReport {
             findings: verdict.judged.iter().map(FindingReport::of).collect(),
             remarks: verdict.remarks.clone(),
             verdict: verdict.decision(),
-            // The webhook also admits without a patch if it would not apply.
-            patch: patch.unwrap_or_default(),
+            patch,
         };
         (report, verdict.judged.iter().map(|judged| judged.finding.clone()).collect())
     }

@@ -1,6 +1,7 @@
-use serde_json::json;
+use json_patch::jsonptr::PointerBuf;
 
 use super::{text::Styles, *};
+use crate::judgement::finding::Change;
 
 fn seconds(millis: u64) -> Seconds {
     Seconds(Duration::from_millis(millis))
@@ -120,11 +121,13 @@ fn cart() -> ObjectReport {
         ],
         remarks: Vec::new(),
         verdict: Decision::Reject,
-        patch: serde_json::from_value(json!([
-            {"op": "add", "path": "/metadata/annotations/linkerd.io~1x", "value": "3600"},
-            {"op": "remove", "path": "/spec/a"},
-        ]))
-        .unwrap(),
+        patch: vec![
+            Edit {
+                at: PointerBuf::parse("/metadata/annotations/linkerd.io~1x").unwrap(),
+                change: Change::Set("3600".into()),
+            },
+            Edit { at: PointerBuf::parse("/spec/a").unwrap(), change: Change::Remove },
+        ],
     }
 }
 
@@ -137,7 +140,7 @@ fn quiet(name: &str) -> ObjectReport {
         findings: vec![],
         remarks: Vec::new(),
         verdict: Decision::Admit,
-        patch: Patch::default(),
+        patch: Vec::new(),
         mesh: MeshReport {
             state: MeshState::NotMeshed,
             why: "linkerd.io/inject is disabled".into(),

@@ -1,3 +1,4 @@
+use json_patch::Patch;
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -75,7 +76,8 @@ fn after(pod: &Value, policy: &Policy) -> Value {
     let plan = planned(pod, policy, false);
     let json = pod.to_string();
     let object = Object::read(&json).unwrap().unwrap();
-    let patch = patch::render(&object.pod, &plan.edits).unwrap();
+    patch::check(&object.pod, &plan.edits.iter().collect::<Vec<_>>()).unwrap();
+    let patch: Patch = serde_json::from_value(serde_json::to_value(&*plan.edits).unwrap()).unwrap();
     let mut patched = pod.clone();
     json_patch::patch(&mut patched, &patch).unwrap();
     let again = planned(&patched, policy, false);

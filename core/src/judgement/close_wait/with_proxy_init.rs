@@ -53,17 +53,14 @@ fn repair_flags(pod: &Pod<'_>, init: &ProxyInit<'_>, seconds: u32) -> Vec<Edit> 
 
 fn add_privileges(pod: &Pod<'_>, init: &ProxyInit<'_>) -> Vec<Edit> {
     let missing = init.missing_privileges();
+    let at = pod.container_pointer(init.container, ["securityContext"]);
     if init.container.security_context.is_none() {
         let context = missing.into_iter().map(|(field, value)| (field.to_owned(), value)).collect();
-        let at = pod.container_pointer(init.container, ["securityContext"]);
         return vec![Edit { at, change: Change::Set(Value::Object(context)) }];
     }
     missing
         .into_iter()
-        .map(|(field, value)| Edit {
-            at: pod.container_pointer(init.container, ["securityContext", field]),
-            change: Change::Set(value),
-        })
+        .map(|(field, value)| Edit { at: at.with_trailing_token(field), change: Change::Set(value) })
         .collect()
 }
 

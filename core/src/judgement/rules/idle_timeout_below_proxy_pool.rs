@@ -3,7 +3,7 @@
 //! Measured: requests fail if a connection is reused at the moment of the close, and never if the proxy closes it
 //! first. Servers with HTTP/2 are no exception, because HTTP/1 requests reach them through the same pool.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{MAX_FINDINGS, Rule, RuleInput, closes, evidence, or_declare, seconds};
 use crate::{
@@ -62,7 +62,7 @@ fn check(input: &RuleInput<'_>) -> Vec<Finding> {
                 seconds(window.from),
                 or_declare(how)
             ),
-            edits: Vec::new(),
+            edits: Arc::default(),
             timeline: Some(Timeline {
                 start: Duration::ZERO,
                 idle: None,

@@ -1,5 +1,7 @@
 //! An annotation of linkerd-linger is invalid and has no effect.
 
+use std::sync::Arc;
+
 use super::{Rule, RuleInput};
 use crate::{
     judgement::{
@@ -37,7 +39,7 @@ fn finding(input: &RuleInput<'_>, mistake: Mistake) -> Finding {
         message: format!("{}: {}", mistake.key, mistake.message),
         note: "the annotation is ignored".to_owned(),
         help: mistake.help,
-        edits: Vec::new(),
+        edits: Arc::default(),
         timeline: None,
     }
 }

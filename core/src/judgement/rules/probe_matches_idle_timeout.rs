@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -181,7 +182,7 @@ impl Server<'_> {
             .take(MAX_NAMED)
             .map(|used| pod.container_pointer(used.container, [used.probe.kind.field(), "periodSeconds"]))
             .chain([match &self.how.origin {
-                Origin::SetBy { at, .. } => json_patch::jsonptr::PointerBuf::parse(at.clone()).ok(),
+                Origin::SetBy { at, .. } => jsonptr::PointerBuf::parse(at.clone()).ok(),
                 Origin::DefaultOf { .. } | Origin::Measured { .. } => None,
             }
             .unwrap_or_else(|| pod.container_pointer(self.app.container, []))])
@@ -199,7 +200,7 @@ impl Server<'_> {
             ),
             note: format!("{}; {}", evidence(self.how), self.reachability(transport, idle)),
             help: self.help(transport, idle),
-            edits: Vec::new(),
+            edits: Arc::default(),
             timeline: Some(self.timeline(probes, transport, gap)),
         }
     }

@@ -189,11 +189,11 @@ fn facts(object: &ObjectReport) -> Markup {
                         @if !probe.why.is_empty() { ": " (clean(&probe.why)) }
                     }
                 }
-                @if !object.patch.0.is_empty() {
+                @if !object.patch.is_empty() {
                     dt { "Patch" }
                     dd {
                         ul.patch {
-                            @for change in &object.patch.0 {
+                            @for change in &object.patch {
                                 li { code { (explain::change(change, &Styles::plain())) } }
                             }
                         }

@@ -1,11 +1,13 @@
 //! Prints all facts about each object: the proxy, the servers, the probes and the verdict.
 
-use json_patch::PatchOperation;
-
 use super::{Styles, clean, full_name, paint, severity};
 use crate::{
     base::duration::format,
-    judgement::{close_wait::HELPS, verdict::Decision},
+    judgement::{
+        close_wait::HELPS,
+        finding::{Change, Edit},
+        verdict::Decision,
+    },
     lint::report::{
         ContainerReport, IdleKind, IdleReport, MeshReport, MeshState, ObjectReport, ProbeReport, Report,
         Suppression,
@@ -46,7 +48,7 @@ fn block(object: &ObjectReport, styles: &Styles) -> String {
     section("close-wait", close_wait(object, styles));
     section("findings", findings(object, styles));
     section("verdict", vec![verdict(object.verdict, styles)]);
-    section("patch", object.patch.0.iter().map(|operation| change(operation, styles)).collect());
+    section("patch", object.patch.iter().map(|edit| change(edit, styles)).collect());
     text
 }
 
@@ -170,15 +172,13 @@ fn verdict(verdict: Decision, styles: &Styles) -> String {
 }
 
 /// `+ metadata > annotations > a/b = "c"`: an unescaped pointer and the value.
-pub(in crate::lint::report) fn change(operation: &PatchOperation, styles: &Styles) -> String {
-    let (sign, style, value) = match operation {
-        PatchOperation::Add(add) => ("+", styles.good, Some(&add.value)),
-        PatchOperation::Replace(replace) => ("~", styles.note, Some(&replace.value)),
-        PatchOperation::Remove(_) => ("-", styles.error, None),
-        PatchOperation::Move(_) | PatchOperation::Copy(_) => (">", styles.note, None),
-        PatchOperation::Test(test) => ("?", styles.faint, Some(&test.value)),
+pub(in crate::lint::report) fn change(edit: &Edit, styles: &Styles) -> String {
+    let (sign, style, value) = match &edit.change {
+        Change::Set(value) | Change::Insert(value) | Change::Append(value) => ("+", styles.good, Some(value)),
+        Change::Replace(value) => ("~", styles.note, Some(value)),
+        Change::Remove => ("-", styles.error, None),
     };
-    let path: Vec<_> = operation.path().tokens().map(|token| token.decoded().into_owned()).collect();
+    let path: Vec<_> = edit.path().tokens().map(|token| token.decoded().into_owned()).collect();
     let value = value.map(|value| format!(" = {value}")).unwrap_or_default();
     format!("{} {}{}", paint(sign, style), clean(&path.join(" > ")), clean(&value))
 }

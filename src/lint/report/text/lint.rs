@@ -175,7 +175,7 @@ fn summary(report: &Report, styles: &Styles) -> String {
     let rejected = of_any(&is_rejected);
     let suppressed =
         objects.iter().flat_map(|object| &object.findings).filter(|found| found.suppressed.is_some()).count();
-    let patched = of_any(&|object| !object.patch.0.is_empty());
+    let patched = of_any(&|object| !object.patch.is_empty());
     let warnings = objects
         .iter()
         .map(|object| shown(object).filter(|f| f.action == Action::Warn).count() + object.remarks.len())
