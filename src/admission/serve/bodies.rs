@@ -45,7 +45,7 @@ pub(super) struct Bodies {
 /// A body, or the beginning of one that could not be read. Its bytes count against a budget until it is dropped.
 #[derive(Debug)]
 pub(super) struct Body {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     /// Why only its beginning was read.
     pub(super) failure: Option<ReviewFailure>,
     _permit: OwnedSemaphorePermit,
@@ -65,6 +65,37 @@ impl Default for Bodies {
     }
 }
 
+/// The bytes of a body that were received so far. A body that comes in one frame is not copied.
+#[derive(Default)]
+struct Received {
+    /// The first frame, until there is a second one.
+    first: Bytes,
+    all: Vec<u8>,
+}
+
+impl Received {
+    fn len(&self) -> usize {
+        self.first.len() + self.all.len()
+    }
+
+    /// Adds a frame of a body that probably has `expected` bytes.
+    fn add(&mut self, frame: Bytes, expected: usize) {
+        if self.len() == 0 {
+            self.first = frame;
+            return;
+        }
+        self.all.reserve(expected.saturating_sub(self.all.len()));
+        self.all.extend_from_slice(&std::mem::take(&mut self.first));
+        self.all.extend_from_slice(&frame);
+    }
+}
+
+impl From<Received> for Bytes {
+    fn from(received: Received) -> Self {
+        if received.all.is_empty() { received.first } else { received.all.into() }
+    }
+}
+
 impl Bodies {
     /// Reads a body. A client that announces a body and sends nothing reserves no memory.
     ///
@@ -79,14 +110,15 @@ impl Bodies {
         let memory_deadline = now + deadline.saturating_duration_since(now) / 2;
         let announced = usize::try_from(request.body().size_hint().lower()).unwrap_or(usize::MAX);
         let mut body = Limited::new(request.into_body(), MAX_BODY_BYTES);
-        let mut bytes = Vec::new();
+        let mut bytes = Received::default();
         let mut permit = reserve(&self.small, 0, deadline).await?;
         let first_of_long = loop {
             let data = match next(&mut body, deadline).await {
                 Ok(Some(data)) => data,
-                Ok(None) => return Ok(Body { bytes, failure: None, _permit: permit }),
-                Err(HttpError { reason: Refusal::TooSlow, .. }) if !bytes.is_empty() => {
-                    return Ok(Body { bytes, failure: Some(ReviewFailure::Timeout), _permit: permit });
+                Ok(None) => return Ok(Body { bytes: bytes.into(), failure: None, _permit: permit }),
+                Err(HttpError { reason: Refusal::TooSlow, .. }) if bytes.len() > 0 => {
+                    let failure = Some(ReviewFailure::Timeout);
+                    return Ok(Body { bytes: bytes.into(), failure, _permit: permit });
                 }
                 Err(error) => return Err(error),
             };
@@ -97,8 +129,7 @@ impl Bodies {
                 return Ok(without_memory(bytes, &data, permit, body, deadline).await);
             };
             permit.merge(more);
-            bytes.reserve(announced.min(MAX_SMALL_BODY_BYTES).saturating_sub(bytes.len()));
-            bytes.extend_from_slice(&data);
+            bytes.add(data, announced.min(MAX_SMALL_BODY_BYTES));
         };
         let mut data = first_of_long;
         let reserved = announced.min(MAX_BODY_BYTES).max(bytes.len() + data.len());
@@ -113,13 +144,13 @@ impl Bodies {
                 return Ok(without_memory(bytes, &data, large, body, deadline).await);
             };
             large.merge(more);
-            bytes.reserve(large.num_permits().saturating_sub(bytes.len()));
-            bytes.extend_from_slice(&data);
+            bytes.add(data, large.num_permits());
             data = match next(&mut body, deadline).await {
                 Ok(Some(data)) => data,
-                Ok(None) => return Ok(Body { bytes, failure: None, _permit: large }),
+                Ok(None) => return Ok(Body { bytes: bytes.into(), failure: None, _permit: large }),
                 Err(HttpError { reason: Refusal::TooSlow, .. }) => {
-                    return Ok(Body { bytes, failure: Some(ReviewFailure::Timeout), _permit: large });
+                    let failure = Some(ReviewFailure::Timeout);
+                    return Ok(Body { bytes: bytes.into(), failure, _permit: large });
                 }
                 Err(error) => return Err(error),
             };
@@ -152,16 +183,16 @@ async fn reserve(
 /// Returns the beginning of a body. Reads its rest without keeping it, since a client may read the answer only after it
 /// has sent its request.
 async fn without_memory(
-    mut bytes: Vec<u8>,
-    data: &[u8],
+    mut bytes: Received,
+    data: &Bytes,
     permit: OwnedSemaphorePermit,
     mut body: Limited<body::Body>,
     deadline: Instant,
 ) -> Body {
     let missing = BEGINNING.saturating_sub(bytes.len());
-    bytes.extend_from_slice(&data[..data.len().min(missing)]);
+    bytes.add(Bytes::copy_from_slice(&data[..data.len().min(missing)]), 0);
     while let Ok(Some(_)) = next(&mut body, deadline).await {}
-    Body { bytes, failure: Some(ReviewFailure::Memory), _permit: permit }
+    Body { bytes: bytes.into(), failure: Some(ReviewFailure::Memory), _permit: permit }
 }
 
 fn too_large() -> HttpError {
