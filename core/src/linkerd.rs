@@ -297,12 +297,12 @@ const PROXY_INIT_LINES: [(&str, Line); 11] = [
 /// The ports of `--inbound-ports-to-ignore`, whose occurrences are combined, and of `--ports-to-redirect`.
 fn skipped_by_proxy_init(init: &Container<'_>) -> (PortSet, Option<PortSet>) {
     let values = |flag: &str| {
-        let lists =
-            init.args.iter().enumerate().filter_map(|(index, argument)| match argument.split_once('=') {
-                Some((name, value)) if name == flag => Some(value),
-                None if &**argument == flag => init.args.get(index + 1).map(|value| &**value),
-                _ => None,
-            });
+        let lists = init.args.iter().enumerate().filter_map(|(index, argument)| {
+            match argument.strip_prefix(flag)? {
+                "" => init.args.get(index + 1).map(|value| &**value),
+                joined => joined.strip_prefix('='),
+            }
+        });
         let mut lists = lists.peekable();
         lists.peek().is_some().then(|| PortSet::parse(lists))
     };

@@ -249,18 +249,22 @@ pub fn plan(survey: &Survey<'_, '_>, policy: &CloseWaitPolicy) -> Plan {
     match &survey.mesh {
         Mesh::Not(why) => Plan::nothing(why.to_string()),
         Mesh::WillBeInjected(_) => forecast::forecast(survey, policy),
-        Mesh::Injected(_) => plan_injected(survey, survey.pod, policy),
+        Mesh::Injected(_) => plan_injected(survey, survey.pod, survey.proxy_init.as_ref(), policy),
     }
 }
 
-/// Plans the close-wait timeout of an injected pod: the surveyed pod, or one that it may become.
-fn plan_injected(survey: &Survey<'_, '_>, pod: &Pod<'_>, policy: &CloseWaitPolicy) -> Plan {
+/// Plans the close-wait timeout of an injected pod: the surveyed pod, or one that it may become. `init` is its
+/// linkerd-init.
+fn plan_injected(
+    survey: &Survey<'_, '_>,
+    pod: &Pod<'_>,
+    init: Option<&ProxyInit<'_>>,
+    policy: &CloseWaitPolicy,
+) -> Plan {
     let (wanted, from) = match wanted(survey, policy) {
         Ok(wanted) => wanted,
         Err(off) => return Plan::nothing(off),
     };
-    let init = ProxyInit::find(pod);
-    let init = init.as_ref();
     let own = own_init::find(pod, policy.init_image.as_deref());
     let current = current_state(pod, init, &own);
     let planner = Planner { pod, unprivileged: survey.unprivileged, policy, init, own, current, wanted };

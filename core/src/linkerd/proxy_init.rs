@@ -269,7 +269,9 @@ fn flags(container: &Container<'_>) -> Vec<FlagAt> {
         }
         let takes_next = joined.is_none()
             && name.starts_with("--")
-            && !matches!(INJECTED_FLAGS.iter().find(|(flag, _)| *flag == name), Some((_, FlagValue::Switch)));
+            && !INJECTED_FLAGS
+                .iter()
+                .any(|(flag, takes)| matches!(takes, FlagValue::Switch) && *flag == name);
         if name == FLAG {
             let value = joined.or_else(|| container.args.get(index + 1).map(|value| &**value));
             found.push(FlagAt {

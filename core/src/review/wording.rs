@@ -1,6 +1,9 @@
 //! The texts of a response, within the limits of the API: warnings, the denial and the audit annotation.
 
-use std::{collections::HashSet, fmt::Display};
+use std::{
+    collections::HashSet,
+    fmt::{Display, Write},
+};
 
 use super::WebhookKind;
 use crate::{
@@ -113,14 +116,14 @@ pub fn counted<A: Display + PartialEq>(findings: impl IntoIterator<Item = (RuleI
             None => counts.push((finding, 1)),
         }
     }
-    let words: Vec<_> = counts
-        .into_iter()
-        .map(|((rule, action), count)| {
-            let times = if count == 1 { String::new() } else { format!(" x{count}") };
-            format!("{rule}={action}{times}")
-        })
-        .collect();
-    words.join(",")
+    let mut text = String::new();
+    for ((rule, action), count) in counts {
+        let comma = if text.is_empty() { "" } else { "," };
+        let times = if count == 1 { String::new() } else { format!(" x{count}") };
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{comma}{rule}={action}{times}");
+    }
+    text
 }
 
 /// Truncates to one line of at most `most` characters. Control characters become blanks, because the API server drops

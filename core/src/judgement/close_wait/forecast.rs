@@ -10,7 +10,10 @@ use crate::{
         policy::CloseWait as CloseWaitPolicy,
         survey::{Expected, Survey},
     },
-    linkerd::expected::{Redirection, Setup},
+    linkerd::{
+        expected::{Redirection, Setup},
+        proxy_init::ProxyInit,
+    },
     workload::context::Unprivileged,
 };
 
@@ -53,7 +56,7 @@ pub(super) fn forecast(survey: &Survey<'_, '_>, policy: &CloseWaitPolicy) -> Pla
         return Plan::nothing(off);
     }
     let plan = |Expected { setup, pod }: &Expected<'_>| {
-        let plan = plan_injected(survey, pod, policy);
+        let plan = plan_injected(survey, pod, ProxyInit::find(pod).as_ref(), policy);
         (Forecast::of(*setup, &plan), plan)
     };
     let (forecasts, plans): (Vec<_>, Vec<_>) = survey.expected.iter().map(plan).unzip();

@@ -105,7 +105,8 @@ impl Volume<'_> {
 }
 
 /// A source of files.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(from = "RawSource<'a>", bound(deserialize = "'de: 'a"))]
 pub enum FileSource<'a> {
     /// A ConfigMap in the namespace of the pod.
     ConfigMap {
@@ -168,7 +169,7 @@ struct RawSecret<'a> {
 #[derive(Deserialize)]
 struct RawProjected<'a> {
     #[serde(borrow, default, deserialize_with = "nullable")]
-    sources: Vec<RawSource<'a>>,
+    sources: Vec<FileSource<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -202,10 +203,9 @@ impl<'a> From<RawVolume<'a>> for Volume<'a> {
             (Some(config_map), ..) => {
                 VolumeKind::Projected { sources: vec![config_map.into()], is_projected: false }
             }
-            (None, Some(projected), _) => VolumeKind::Projected {
-                sources: projected.sources.into_iter().map(Into::into).collect(),
-                is_projected: true,
-            },
+            (None, Some(projected), _) => {
+                VolumeKind::Projected { sources: projected.sources, is_projected: true }
+            }
             (None, None, Some(secret)) => VolumeKind::Secret(secret.secret_name),
             (None, None, None) if raw.empty_dir.is_some() => VolumeKind::EmptyDir,
             (None, None, None) => VolumeKind::Other,
