@@ -16,13 +16,13 @@ use super::{
 use crate::servers::settings::FileFormat;
 
 /// Checks entries that are added to `known` ones. Each comes with the name of its family.
-pub(super) fn servers(
+pub(super) fn servers<'f>(
     known: &[Server],
-    raw: Vec<(&str, Spanned<RawServer>)>,
+    raw: impl Iterator<Item = (&'f str, Spanned<RawServer>)>,
 ) -> Result<Vec<Server>, Vec<CatalogError>> {
     let mut mistakes = Mistakes::default();
-    let ids: BTreeSet<String> = raw.iter().map(|(_, server)| server.value.id.value.clone()).collect();
-    let mut before = BTreeSet::new();
+    let mut ids = BTreeSet::new();
+    let mut refined = Vec::new();
     let mut servers = Vec::new();
     for (family, raw) in raw {
         let RawServer { id, refines, .. } = &raw.value;
@@ -34,16 +34,17 @@ pub(super) fn servers(
         {
             mistakes.add(id, format!("id {:?} may contain only a-z, 0-9, dashes and underscores", id.value));
         }
-        if !before.insert(id.value.clone()) {
+        if !ids.insert(id.value.clone()) {
             mistakes.add(id, format!("id {} is used twice", id.value));
         }
-        if let Some(general) = refines {
-            let there = ids.contains(&general.value) || known.iter().any(|server| server.id == general.value);
-            if !there {
-                mistakes.add(general, format!("refines {}, which does not exist", general.value));
-            }
-        }
+        refined.extend(refines.clone());
         servers.push(mistakes.server(family, raw));
+    }
+    for general in refined {
+        let there = ids.contains(&general.value) || known.iter().any(|server| server.id == general.value);
+        if !there {
+            mistakes.add(&general, format!("refines {}, which does not exist", general.value));
+        }
     }
     if mistakes.0.is_empty() { Ok(servers) } else { Err(mistakes.sorted()) }
 }

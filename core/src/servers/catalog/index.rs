@@ -37,9 +37,12 @@ pub(in crate::servers) enum MatchKind {
 /// The maximum number of path parts. Registries allow 255 characters, and mirrors add one or two parts.
 const MAX_PARTS: usize = 8;
 
+/// The servers of each sign.
+type Matches = HashMap<String, Vec<SignMatch>>;
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Index {
-    exact: HashMap<SignKind, HashMap<String, Vec<SignMatch>>>,
+    exact: HashMap<SignKind, Matches>,
     prefixes: HashMap<SignKind, Prefixes>,
     /// Image paths with two or more parts, without the registry.
     mirrored: Signs,
@@ -47,7 +50,7 @@ pub(super) struct Index {
 
 #[derive(Clone, Debug, Default)]
 struct Signs {
-    exact: HashMap<String, Vec<SignMatch>>,
+    exact: Matches,
     prefixes: Prefixes,
 }
 
@@ -55,13 +58,18 @@ struct Signs {
 #[derive(Clone, Debug, Default)]
 struct Prefixes {
     lengths: BTreeSet<usize>,
-    matches: HashMap<String, Vec<SignMatch>>,
+    matches: Matches,
+}
+
+/// Adds a match of a sign. Few signs have two, so the list has room for one.
+fn add(matches: &mut Matches, text: &str, sign_match: SignMatch) {
+    matches.entry(text.to_owned()).or_insert_with(|| Vec::with_capacity(1)).push(sign_match);
 }
 
 impl Prefixes {
     fn add(&mut self, text: &str, sign_match: SignMatch) {
         self.lengths.insert(text.len());
-        self.matches.entry(text.to_owned()).or_default().push(sign_match);
+        add(&mut self.matches, text, sign_match);
     }
 
     /// All servers together have only few distinct prefix lengths.
@@ -83,13 +91,13 @@ impl Index {
                     if *prefix {
                         index.mirrored.prefixes.add(path, sign_match.clone());
                     } else {
-                        index.mirrored.exact.entry(path.to_owned()).or_default().push(sign_match.clone());
+                        add(&mut index.mirrored.exact, path, sign_match.clone());
                     }
                 }
                 if *prefix {
                     index.prefixes.entry(*kind).or_default().add(text, sign_match);
                 } else {
-                    index.exact.entry(*kind).or_default().entry(text.clone()).or_default().push(sign_match);
+                    add(index.exact.entry(*kind).or_default(), text, sign_match);
                 }
             }
         }
