@@ -3,7 +3,7 @@
 use std::{
     env,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use anyhow::{Context, ensure};
@@ -45,20 +45,20 @@ pub fn servers(linger: &Path, names: &[String]) -> anyhow::Result<Vec<Program>> 
     Ok(servers)
 }
 
-/// The release build of linkerd-linger, with the allocator that is shipped.
+/// Builds linkerd-linger as a release for Linux: static, and optimised with a profile.
 pub fn linger() -> anyhow::Result<PathBuf> {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--release", "--features", "jemalloc", "--locked", "--bin", "linkerd-linger"]);
-    // The target directory is asked of cargo's message, because the user may have set another.
-    cargo.arg("--message-format=json-render-diagnostics").current_dir(repository());
-    let output = cargo.stderr(std::process::Stdio::inherit()).output().context("cannot run cargo")?;
-    ensure!(output.status.success(), "cannot build linkerd-linger");
-    serde_json::Deserializer::from_slice(&output.stdout)
-        .into_iter::<serde_json::Value>()
-        .filter_map(Result::ok)
-        .filter(|message| message["target"]["name"] == "linkerd-linger")
-        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .context("cargo built no program of this name")
+    let target = format!("{}-unknown-linux-musl", env::consts::ARCH);
+    let profile = script("profile", &[&target])?;
+    script("dist", &["--profile", &profile, &target]).map(PathBuf::from)
+}
+
+/// Runs a script of `.ci`, which prints the path of the file that it made.
+fn script(name: &str, args: &[&str]) -> anyhow::Result<String> {
+    let mut script = Command::new(repository().join(".ci").join(name));
+    script.args(args).current_dir(repository()).stderr(Stdio::inherit());
+    let output = script.output().with_context(|| format!("cannot run .ci/{name}"))?;
+    ensure!(output.status.success(), ".ci/{name} failed: install what it names, or give a program with --linger");
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
 /// Builds Go programs of the module in a folder below `go`, and returns the folder with them.
