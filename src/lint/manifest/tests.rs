@@ -135,7 +135,7 @@ fn of_two_keys_the_last_counts() {
 #[case::list(
     "apiVersion: v1\nkind: Pod\nspec:\n  containers:\n    name: web\n",
     4,
-    "cannot read Pod: spec.containers: invalid type: map, expected a list"
+    "cannot read Pod: spec.containers: invalid type: map, expected a sequence"
 )]
 #[case::boolean(
     "apiVersion: v1\nkind: Pod\nspec:\n  containers:\n  - name: web\n    args:\n    - \
@@ -146,7 +146,7 @@ fn of_two_keys_the_last_counts() {
 #[case::json(
     "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\n\"spec\":{\n\"containers\":3}}",
     3,
-    "cannot read Pod: spec.containers: invalid type: integer `3`, expected a list"
+    "cannot read Pod: spec.containers: invalid type: integer `3`, expected a sequence"
 )]
 fn wrong_types_lead_to_lines(#[case] text: &str, #[case] line: usize, #[case] message: &str) {
     let error = one(text).objects().unwrap_err();
@@ -169,7 +169,7 @@ const ROLLOUT: &str = "apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nspec:\n 
     "apiVersion: tekton.dev/v1\nkind: Task\nspec:\n  steps:\n  - image: a\n  sidecars:\n  - image: b\n    args: 3\n",
     8,
     "spec of this Task looks like a pod template, but was not judged: spec.sidecars[0].args: invalid type: integer \
-     `3`, expected a list"
+     `3`, expected a sequence"
 )]
 fn wrong_types_in_custom_resources_lead_to_lines(
     #[case] text: &str,
