@@ -229,11 +229,10 @@ struct Request<'a, T> {
     operation: Text<'a>,
     #[serde(default, deserialize_with = "nullable")]
     dry_run: bool,
-    /// In a box, since requests are moved several times.
     #[serde(default = "none")]
-    object: Option<Box<T>>,
+    object: Option<T>,
     #[serde(default = "none")]
-    old_object: Option<Box<T>>,
+    old_object: Option<T>,
 }
 
 #[derive(Default, Deserialize)]
@@ -346,8 +345,7 @@ fn review_other(
     }
     let Ok(request) = Envelope::<&RawValue>::read(body) else { return Ok(request.ignore()) };
     // A part that cannot be parsed is not a pod template.
-    let (mut objects, old) =
-        (read_objects(request.object.as_deref()), read_objects(request.old_object.as_deref()));
+    let (mut objects, old) = (read_objects(request.object), read_objects(request.old_object));
     if &*request.operation == "UPDATE" {
         objects.retain(|object| !old.iter().any(|old| old.pod == object.pod));
     }
@@ -358,7 +356,7 @@ fn review_other(
 }
 
 /// The pod templates of a custom resource.
-fn read_objects<'a>(json: Option<&&'a RawValue>) -> Vec<Object<'a>> {
+fn read_objects(json: Option<&RawValue>) -> Vec<Object<'_>> {
     let reading = json.map(|json| Object::read_all(json.get()));
     let mut objects = reading.and_then(Result::ok).map(Reading::objects).unwrap_or_default();
     // The request says that it is no built-in kind.

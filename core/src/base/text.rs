@@ -1,12 +1,12 @@
-//! JSON strings that are borrowed from the input if possible, and fields that tolerate `null`.
+//! JSON strings that are borrowed from the input if possible, and tolerate `null`.
 //!
 //! Deserializes JSON strings into [`Text`], and `null` into the default.
 
-use std::{borrow::Cow, fmt, marker::PhantomData, ops::Deref};
+use std::{borrow::Cow, fmt, ops::Deref};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, SeqAccess, Visitor},
+    de::{Error, Visitor},
 };
 
 /// A string that borrows from the input, unless it contains JSON escapes.
@@ -80,44 +80,6 @@ where
     T: Default + Deserialize<'de>,
 {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
-
-/// The initial capacities of a list, for items of up to [`SMALL_ITEM_BYTES`] and for larger ones. Few lists of words, and
-/// few environments, are longer.
-const LIST_CAPACITY: (usize, usize) = (16, 4);
-/// The size of the largest small item, in bytes. That of a variable.
-const SMALL_ITEM_BYTES: usize = 64;
-
-/// Deserializes a list, and `null` as the empty one. As [`nullable`], but the list seldom grows.
-pub fn list<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    struct ListVisitor<T>(PhantomData<T>);
-    impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
-        type Value = Vec<T>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a list")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-            let Some(first) = items.next_element()? else { return Ok(Vec::new()) };
-            let (small, large) = LIST_CAPACITY;
-            let mut list = Vec::with_capacity(if size_of::<T>() <= SMALL_ITEM_BYTES { small } else { large });
-            list.push(first);
-            while let Some(item) = items.next_element()? {
-                list.push(item);
-            }
-            Ok(list)
-        }
-
-        fn visit_unit<E>(self) -> Result<Self::Value, E> {
-            Ok(Vec::new())
-        }
-    }
-    deserializer.deserialize_any(ListVisitor(PhantomData))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use crate::{
-    base::text::{Text, list, nullable},
+    base::text::{Text, nullable},
     workload::{
         owner::{Owner, deployment_of},
         pod::{Container, ContainerList, Pod, SecurityContext, StringMap, TEMPLATE_HASH, Volume},
@@ -249,7 +249,7 @@ struct Metadata<'a> {
     labels: StringMap<'a>,
     #[serde(borrow, default, deserialize_with = "nullable")]
     annotations: StringMap<'a>,
-    #[serde(borrow, default, deserialize_with = "list")]
+    #[serde(borrow, default, deserialize_with = "nullable")]
     owner_references: Vec<Owner<'a>>,
 }
 
@@ -272,11 +272,11 @@ struct Spec<'a> {
     service_account_name: Option<Text<'a>>,
     #[serde(borrow, default)]
     security_context: Option<SecurityContext<'a>>,
-    #[serde(borrow, default, deserialize_with = "list")]
+    #[serde(borrow, default, deserialize_with = "nullable")]
     init_containers: Vec<Container<'a>>,
-    #[serde(borrow, default, deserialize_with = "list")]
+    #[serde(borrow, default, deserialize_with = "nullable")]
     containers: Vec<Container<'a>>,
-    #[serde(borrow, default, deserialize_with = "list")]
+    #[serde(borrow, default, deserialize_with = "nullable")]
     volumes: Vec<Volume<'a>>,
     #[serde(borrow, default)]
     template: Option<Box<Manifest<'a>>>,

@@ -21,7 +21,7 @@ pub use self::{
     security_context::{SecurityContext, Sysctl},
     volume::{FileSource, KeyToPath, Mount, Volume, VolumeKind},
 };
-use crate::base::text::{Text, list, nullable};
+use crate::base::text::{Text, nullable};
 
 /// A pod, or the pod template of a workload. Pods are equal if all fields that the rules read are equal.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -268,7 +268,7 @@ pub struct Hook<'a> {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 pub struct Exec<'a> {
     /// `command`, which is not run in a shell.
-    #[serde(borrow, default, deserialize_with = "list")]
+    #[serde(borrow, default, deserialize_with = "nullable")]
     pub command: Vec<Text<'a>>,
 }
 
@@ -414,19 +414,19 @@ struct RawContainer<'a> {
     name: Text<'a>,
     #[serde(borrow, default, deserialize_with = "nullable")]
     image: Text<'a>,
-    #[serde(borrow, default, deserialize_with = "list")]
+    #[serde(borrow, default, deserialize_with = "nullable")]
     command: Vec<Text<'a>>,
-    #[serde(borrow, default, deserialize_with = "list")]
+    #[serde(borrow, default, deserialize_with = "nullable")]
     args: Vec<Text<'a>>,
-    #[serde(borrow, default, deserialize_with = "list")]
+    #[serde(borrow, default, deserialize_with = "nullable")]
     env: Vec<EnvVar<'a>>,
-    #[serde(borrow, default, deserialize_with = "list")]
+    #[serde(borrow, default, deserialize_with = "nullable")]
     env_from: Vec<EnvFrom<'a>>,
-    #[serde(borrow, default, deserialize_with = "list")]
+    #[serde(borrow, default, deserialize_with = "nullable")]
     ports: Vec<Port<'a>>,
     #[serde(borrow, default)]
     working_dir: Option<Text<'a>>,
-    #[serde(borrow, default, deserialize_with = "list")]
+    #[serde(borrow, default, deserialize_with = "nullable")]
     volume_mounts: Vec<Mount<'a>>,
     #[serde(borrow, default)]
     liveness_probe: Option<probe::RawProbe<'a>>,
@@ -438,7 +438,7 @@ struct RawContainer<'a> {
     restart_policy: Option<Text<'a>>,
     #[serde(borrow, default)]
     lifecycle: Option<Lifecycle<'a>>,
-    #[serde(default, deserialize_with = "list")]
+    #[serde(default, deserialize_with = "nullable")]
     volume_devices: Vec<IgnoredAny>,
     #[serde(default, deserialize_with = "nullable")]
     stdin: bool,

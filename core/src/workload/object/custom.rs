@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::{Kind, Manifest, Metadata, Object, Root, Spec, TypeMeta};
 use crate::{
-    base::text::{Text, list, nullable},
+    base::text::{Text, nullable},
     workload::{
         pod::{Container, Layout, Main, Pod, StringMap},
         template::{self, KSERVE, TEKTON, Template},
@@ -149,7 +149,7 @@ struct Step<'a> {
 
 #[derive(Deserialize)]
 struct ContainerSet<'a> {
-    #[serde(borrow, default, deserialize_with = "list")]
+    #[serde(borrow, default, deserialize_with = "nullable")]
     containers: Vec<Container<'a>>,
 }
 

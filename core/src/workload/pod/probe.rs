@@ -10,7 +10,7 @@ use serde::{
 };
 
 use crate::{
-    base::text::{Text, list, nullable},
+    base::text::{Text, nullable},
     workload::pod::Port,
 };
 
@@ -192,7 +192,7 @@ struct RawHttpGet<'a> {
     scheme: Option<Text<'a>>,
     #[serde(borrow, default)]
     host: Option<Text<'a>>,
-    #[serde(borrow, default, deserialize_with = "list")]
+    #[serde(borrow, default, deserialize_with = "nullable")]
     http_headers: Vec<RawHeader<'a>>,
 }
 

@@ -5,7 +5,7 @@
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::ObjectRef;
-use crate::base::text::{Text, list, nullable};
+use crate::base::text::{Text, nullable};
 
 /// A mounted volume of a container.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
@@ -153,7 +153,7 @@ struct RawVolume<'a> {
 struct RawConfigMap<'a> {
     #[serde(borrow, default, deserialize_with = "nullable")]
     name: Text<'a>,
-    #[serde(borrow, default, deserialize_with = "list")]
+    #[serde(borrow, default, deserialize_with = "nullable")]
     items: Vec<KeyToPath<'a>>,
     #[serde(default, deserialize_with = "nullable")]
     optional: bool,
@@ -168,7 +168,7 @@ struct RawSecret<'a> {
 
 #[derive(Deserialize)]
 struct RawProjected<'a> {
-    #[serde(borrow, default, deserialize_with = "list")]
+    #[serde(borrow, default, deserialize_with = "nullable")]
     sources: Vec<FileSource<'a>>,
 }
 
