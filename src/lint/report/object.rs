@@ -21,7 +21,9 @@ impl ObjectReport {
         let Judgement { survey, plan, verdict } = judgement;
         let edits = verdict.edits();
         // The patch is for pods; only a template has the same fields. The webhook does not send one that would not apply.
-        let is_sent = survey.pod.layout == Layout::Template && patch::check(survey.pod, &edits).is_ok();
+        let is_sent = !edits.is_empty()
+            && survey.pod.layout == Layout::Template
+            && patch::check(survey.pod, &edits).is_ok();
         let patch = if is_sent { edits.into_iter().cloned().collect() } else { Vec::new() };
         let report = Self {
             kind: object.kind_name().to_owned(),
